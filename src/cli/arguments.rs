@@ -1,0 +1,235 @@
+//! What can be said on the command line. Plain data; nothing here looks at the system.
+
+use crate::digest::Algorithm;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+const AFTER_HELP: &str = "\
+Exit status: 0 all well; 1 some items failed; 2 usage, set-up or output failed; a signal is raised again.";
+
+const HASH_AFTER_HELP: &str = "\
+Examples:
+  find /srv -type f -print0 | ringmill hash -0 -z > sums
+  ringmill hash -a sha256 --files-from list.txt -o SHA256SUMS
+  ringmill hash --format jsonl *.iso | jq .digest
+
+A list is one name a line (or NUL-separated with -0), of any length, and may never end.
+Exit status: 0 all well; 1 some files failed; 2 usage, set-up or output failed; a signal is raised again.";
+
+/// Runs endless lists of work on `io_uring`: bounded, concurrent, results in input order.
+#[derive(Debug, Parser)]
+#[command(name = "ringmill", version, after_help = AFTER_HELP, max_term_width = 100)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+
+    /// Print the man page or a shell's completions.
+    #[arg(long, hide = true, value_enum)]
+    pub(super) generate: Option<Generate>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Generate {
+    Man,
+    ManHash,
+    Bash,
+    Zsh,
+    Fish,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Hash files: many at once, one line each, in the order they were named.
+    #[command(after_help = HASH_AFTER_HELP)]
+    Hash(HashArguments),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct HashArguments {
+    /// Files to hash. With neither PATH nor --files-from, a list is read from standard input.
+    #[arg(value_name = "PATH", conflicts_with = "files_from")]
+    pub(super) paths: Vec<OsString>,
+
+    /// Read names from FILE, `-` for standard input. May be given several times.
+    #[arg(long, value_name = "FILE", help_heading = "Input")]
+    pub(super) files_from: Vec<PathBuf>,
+
+    /// Names in lists end with NUL, not with a newline.
+    #[arg(short = '0', long, help_heading = "Input")]
+    pub(super) null: bool,
+
+    /// What to do with FIFOs, sockets and devices: `error` reports them unopened, `read` reads
+    /// them, which may take for ever and takes their data away from other readers.
+    #[arg(
+        long,
+        value_enum,
+        default_value = "error",
+        value_name = "WHAT",
+        help_heading = "Input"
+    )]
+    pub(super) special: Special,
+
+    /// The hash function.
+    #[arg(
+        short,
+        long,
+        default_value = "blake3",
+        value_parser = algorithm_parser(),
+        hide_possible_values = false,
+        help_heading = "Output"
+    )]
+    pub(super) algorithm: Algorithm,
+
+    /// `gnu` prints lines as sha256sum does; `jsonl` prints one JSON object for every file,
+    /// failures included.
+    #[arg(long, value_enum, default_value = "gnu", help_heading = "Output")]
+    pub(super) format: Format,
+
+    /// Print BSD lines: `SHA256 (name) = digest`.
+    #[arg(long, help_heading = "Output")]
+    pub(super) tag: bool,
+
+    /// End lines with NUL, and do not escape names.
+    #[arg(short, long, help_heading = "Output")]
+    pub(super) zero: bool,
+
+    /// Write to FILE instead of standard output.
+    #[arg(short, long, value_name = "FILE", help_heading = "Output")]
+    pub(super) output: Option<PathBuf>,
+
+    /// Print results as they come, not in the order of the input.
+    #[arg(long, help_heading = "Output")]
+    pub(super) unordered: bool,
+
+    /// End at the first failure: what is printed is the results of all files before it.
+    #[arg(long, help_heading = "Failures")]
+    pub(super) fail_fast: bool,
+
+    /// Treat a file that changed while it was read as a failure, not as a warning.
+    #[arg(long, help_heading = "Failures")]
+    pub(super) strict: bool,
+
+    /// Give up a file that is not done after this long, such as `500ms` or `1m 30s`
+    /// [default: never].
+    #[arg(long, value_name = "DURATION", value_parser = parse_timeout, help_heading = "Failures")]
+    pub(super) timeout: Option<Duration>,
+
+    #[command(flatten)]
+    pub(super) resources: ResourceArguments,
+
+    /// Show progress on standard error.
+    #[arg(
+        long,
+        value_enum,
+        default_value = "auto",
+        value_name = "WHEN",
+        help_heading = "Messages"
+    )]
+    pub(super) progress: When,
+
+    /// At the end, print counts, rates and the time per file on standard error.
+    #[arg(long, help_heading = "Messages")]
+    pub(super) summary: bool,
+
+    /// Print the plan on standard error: engine, files in flight, window, loops, limits.
+    #[arg(short, long, help_heading = "Messages")]
+    pub(super) verbose: bool,
+}
+
+/// What a run may use; the same for every job.
+#[derive(Debug, Args)]
+pub(super) struct ResourceArguments {
+    /// Files in flight at most, all loops together [default: 512, or what the limit on open files
+    /// allows].
+    #[arg(long, value_name = "N", value_parser = positive(), help_heading = "Resources")]
+    pub(super) in_flight: Option<usize>,
+
+    /// Files between their pull from the list and the printing of their result, at most
+    /// [default: 16 times --in-flight].
+    #[arg(long, value_name = "W", value_parser = positive(), help_heading = "Resources")]
+    pub(super) window: Option<usize>,
+
+    /// Event loops, each on its own thread [default: the processors this process may use].
+    #[arg(long, value_name = "R", value_parser = positive(), help_heading = "Resources")]
+    pub(super) loops: Option<usize>,
+
+    /// Threads for calls that block, all loops together [default: 64].
+    #[arg(long, value_name = "N", value_parser = positive(), help_heading = "Resources")]
+    pub(super) io_workers: Option<usize>,
+
+    /// What carries out the operations; `auto` takes threads where `io_uring` is not to be had.
+    #[arg(
+        long,
+        value_enum,
+        default_value = "auto",
+        env = "RINGMILL_ENGINE",
+        help_heading = "Resources"
+    )]
+    pub(super) engine: EngineChoice,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum EngineChoice {
+    Auto,
+    Uring,
+    Threads,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    Gnu,
+    Jsonl,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Special {
+    Error,
+    Read,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum When {
+    /// If standard error is a terminal.
+    Auto,
+    Always,
+    Never,
+}
+
+fn algorithm_parser() -> impl TypedValueParser<Value = Algorithm> {
+    PossibleValuesParser::new(Algorithm::ALL.map(Algorithm::name))
+        .map(|name| name.parse().expect("the name of an algorithm"))
+}
+
+/// A number from 1 on.
+fn positive() -> impl TypedValueParser<Value = usize> {
+    clap::value_parser!(u32)
+        .range(1..)
+        .map(|number| number as usize)
+}
+
+fn parse_timeout(text: &str) -> Result<Duration, String> {
+    let timeout = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if timeout.is_zero() {
+        return Err("a deadline of 0 gives up everything".to_owned());
+    }
+    Ok(timeout)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        <Arguments as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn numbers_start_at_one() {
+        assert!(Arguments::try_parse_from(["ringmill", "hash", "--in-flight", "0"]).is_err());
+        assert!(Arguments::try_parse_from(["ringmill", "hash", "--timeout", "0s"]).is_err());
+    }
+}

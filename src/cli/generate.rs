@@ -1,0 +1,38 @@
+//! The man page and completions, from the same definitions as the arguments.
+
+use super::Outcome;
+use super::arguments::{Arguments, Generate};
+use clap::CommandFactory;
+use clap_complete::Shell;
+use std::io::{self, Write};
+
+pub(super) fn generate(what: Option<Generate>) -> Outcome {
+    let mut text = Vec::new();
+    if what.is_none_or(|what| write(what, &mut text).is_err()) {
+        return Outcome::Unusable;
+    }
+    match io::stdout().write_all(&text) {
+        Ok(()) => Outcome::AllWell,
+        Err(_) => Outcome::Unusable,
+    }
+}
+
+fn write(what: Generate, text: &mut Vec<u8>) -> io::Result<()> {
+    let mut command = Arguments::command();
+    let shell = match what {
+        Generate::Man => return clap_mangen::Man::new(command).render(text),
+        Generate::ManHash => {
+            command.build();
+            let hash = command
+                .find_subcommand("hash")
+                .expect("it is defined")
+                .clone();
+            return clap_mangen::Man::new(hash).render(text);
+        }
+        Generate::Bash => Shell::Bash,
+        Generate::Zsh => Shell::Zsh,
+        Generate::Fish => Shell::Fish,
+    };
+    clap_complete::generate(shell, &mut command, "ringmill", text);
+    Ok(())
+}

@@ -1,0 +1,51 @@
+//! The command line: arguments to plain options, options to a plan, a plan to a run.
+
+mod arguments;
+mod generate;
+mod hash;
+mod interrupt;
+mod limits;
+mod plan;
+
+use arguments::{Arguments, Command};
+use clap::Parser;
+use std::process::ExitCode;
+
+/// How the process ends.
+enum Outcome {
+    /// Every item has a good result.
+    AllWell,
+    /// Some items failed.
+    SomeFailed,
+    /// Usage, set-up, input as a whole, or output.
+    Unusable,
+    /// A signal, which is raised again so that the shell sees it.
+    Signal(i32),
+}
+
+/// Runs the command with the process's arguments.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = match arguments.command {
+        _ if arguments.generate.is_some() => generate::generate(arguments.generate),
+        Some(Command::Hash(options)) => hash::hash(options),
+        None => {
+            let help = <Arguments as clap::CommandFactory>::command().print_help();
+            if help.is_ok() {
+                Outcome::Unusable
+            } else {
+                Outcome::AllWell
+            }
+        }
+    };
+    match outcome {
+        Outcome::AllWell => ExitCode::SUCCESS,
+        Outcome::SomeFailed => ExitCode::from(1),
+        Outcome::Unusable => ExitCode::from(2),
+        Outcome::Signal(signal) => {
+            // The default action of both signals ends the process here.
+            let _ = signal_hook::low_level::emulate_default_handler(signal);
+            ExitCode::from(2)
+        }
+    }
+}

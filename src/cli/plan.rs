@@ -1,0 +1,94 @@
+//! Options and the system's limits to a plan.
+
+use super::arguments::{EngineChoice, ResourceArguments};
+use super::limits::Descriptors;
+use crate::engine::uring::{self, Refusal};
+use crate::mill::Order;
+use crate::mill::budget::{self, Budget};
+use crate::run::{EngineKind, Plan};
+use crate::sink::messages;
+use std::time::Duration;
+
+/// Enough to keep a fast disk busy, and few enough that their buffers stay in the caches.
+const IN_FLIGHT_DEFAULT: usize = 512;
+const WINDOW_PER_IN_FLIGHT: usize = 16;
+/// Cold opens block a worker each; more of them keep the disk's queue filled.
+const IO_WORKERS_DEFAULT: usize = 64;
+
+/// What a job asks for besides resources.
+pub(super) struct Wishes {
+    pub(super) order: Order,
+    pub(super) fail_fast: bool,
+    pub(super) timeout: Option<Duration>,
+}
+
+/// Fits what was asked for into what there is.
+pub(super) fn plan(
+    arguments: &ResourceArguments,
+    wishes: Wishes,
+    descriptors: &Descriptors,
+) -> Result<Plan, Refusal> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let wanted = Budget {
+        in_flight: arguments.in_flight.unwrap_or(IN_FLIGHT_DEFAULT),
+        loops: arguments.loops.unwrap_or(processors),
+    };
+    let limit = usize::try_from(descriptors.limit).unwrap_or(usize::MAX);
+    let fitted = budget::fit(wanted, limit, descriptors.in_use);
+    if arguments
+        .in_flight
+        .is_some_and(|asked| asked > fitted.in_flight)
+    {
+        messages::about_run(&format_args!(
+            "{} items in flight instead of {}: the limit on open files is {limit}",
+            fitted.in_flight, wanted.in_flight,
+        ));
+    }
+    let window = arguments
+        .window
+        .unwrap_or(WINDOW_PER_IN_FLIGHT * fitted.in_flight);
+    Ok(Plan {
+        engine: choose_engine(arguments.engine)?,
+        // More in flight than the window holds can never be.
+        in_flight: fitted.in_flight.min(window),
+        window,
+        loops: fitted.loops.min(window),
+        io_workers: arguments.io_workers.unwrap_or(IO_WORKERS_DEFAULT),
+        order: wishes.order,
+        fail_fast: wishes.fail_fast,
+        timeout: wishes.timeout,
+    })
+}
+
+fn choose_engine(choice: EngineChoice) -> Result<EngineKind, Refusal> {
+    match choice {
+        EngineChoice::Threads => Ok(EngineKind::Threads),
+        EngineChoice::Uring => uring::probe().map(|()| EngineKind::Uring),
+        EngineChoice::Auto => Ok(match uring::probe() {
+            Ok(()) => EngineKind::Uring,
+            Err(refusal) => {
+                messages::about_run(&format_args!("{refusal}; using threads"));
+                EngineKind::Threads
+            }
+        }),
+    }
+}
+
+/// Says what came of it.
+pub(super) fn describe(plan: &Plan, descriptors: &Descriptors) {
+    let engine = match plan.engine {
+        EngineKind::Uring => "uring",
+        EngineKind::Threads => "threads",
+    };
+    messages::about_run(&format_args!(
+        "plan: engine {engine}, {} in flight, window {}, {} loops, {} io workers, \
+         limit on open files {} (was {}), {} in use",
+        plan.in_flight,
+        plan.window,
+        plan.loops,
+        plan.io_workers,
+        descriptors.limit,
+        descriptors.soft_before,
+        descriptors.in_use,
+    ));
+}

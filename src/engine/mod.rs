@@ -1,0 +1,167 @@
+//! Engines carry out operations. A job says what is to be done; an engine decides how.
+//!
+//! An operation owns what it needs (its path, its buffer) and comes back with its completion, so
+//! nothing it points at can go away while it is under way, and a failed one can be tried again.
+
+pub mod sim;
+pub mod threads;
+pub mod uring;
+
+mod buffer;
+mod direct;
+mod files;
+mod mounts;
+mod residency;
+
+pub use buffer::{Buffer, BufferClass, BufferPool};
+pub use files::FileId;
+pub use mounts::FileSystem;
+
+use crate::error::Errno;
+use crate::item::Item;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Something to be done by the kernel.
+#[derive(Debug)]
+pub enum Op {
+    /// Look up the path, following links, and read its metadata, without opening it.
+    StatPath(Item),
+    /// Open the path for reading. Never waits for the other end of a FIFO unless `wait` is set.
+    Open {
+        /// The path.
+        path: Item,
+        /// Open a FIFO as `cat` does: wait until it has a writer.
+        wait: bool,
+        /// Where the look-up found the path to be.
+        file_system: FileSystem,
+    },
+    /// Read the metadata of an open file.
+    StatFile(FileId),
+    /// Read into the buffer's whole length.
+    Read {
+        /// The file.
+        file: FileId,
+        /// Where to read, in bytes from the start; `None` reads at the file's own position.
+        offset: Option<u64>,
+        /// Where the bytes go.
+        buffer: Buffer,
+    },
+    /// Close the file, whether or not the kernel reports an error for it.
+    Close(FileId),
+}
+
+/// What a successful operation gives.
+#[derive(Debug)]
+pub enum Value {
+    /// Metadata.
+    Stat(Stat),
+    /// An open file.
+    File(FileId),
+    /// Bytes read; 0 is the end of the file.
+    Count(usize),
+    /// Nothing (closed).
+    Done,
+}
+
+/// An operation that has ended, with everything it owned.
+#[derive(Debug)]
+pub struct Completion {
+    /// What was given at submission.
+    pub token: Token,
+    /// The operation itself.
+    pub op: Op,
+    /// How it ended.
+    pub result: Result<Value, Errno>,
+}
+
+/// The submitter's own mark on an operation: the slot of the item it belongs to.
+pub type Token = u32;
+
+/// What a path or file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// A regular file.
+    Regular,
+    /// A directory.
+    Directory,
+    /// Something whose reading or mere opening has effects: FIFO, socket, device.
+    Special(&'static str),
+}
+
+/// A point in time as the file system stores it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timestamp {
+    /// Seconds since the epoch.
+    pub seconds: i64,
+    /// Nanoseconds within the second.
+    pub nanoseconds: u32,
+}
+
+/// The metadata jobs look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// What it is.
+    pub kind: FileKind,
+    /// Its size as the file system tells it, which for many files (procfs) is not what they hold.
+    pub size_bytes: u64,
+    /// Last change of content.
+    pub modified: Timestamp,
+    /// Last change of content or metadata.
+    pub changed: Timestamp,
+    /// The file system's device number.
+    pub device: (u32, u32),
+    /// The file's number within its file system.
+    pub inode: u64,
+    /// What may block there.
+    pub file_system: FileSystem,
+}
+
+/// How long [`Engine::turn`] may wait for a completion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Not at all.
+    No,
+    /// Until a completion or a wake-up.
+    Forever,
+    /// The same, but no longer than this.
+    AtMost(Duration),
+}
+
+/// Carries out operations for one loop. Operations end in any order.
+pub trait Engine {
+    /// Takes an operation. It may start at once or at the next [`Engine::turn`].
+    fn submit(&mut self, token: Token, op: Op);
+
+    /// Starts what was submitted, waits as told unless something is already there, and moves a
+    /// bounded number of completions to the end of `completions`.
+    ///
+    /// # Errors
+    /// Only if the engine itself no longer works; what was submitted is then lost.
+    fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> std::io::Result<()>;
+
+    /// Tries to end everything submitted under this token early. Whatever can be cancelled completes
+    /// with an error; the rest completes in its own time.
+    fn cancel(&mut self, token: Token);
+
+    /// Operations submitted whose completions have not been handed over.
+    fn outstanding(&self) -> usize;
+
+    /// Files open in this engine.
+    fn open_files(&self) -> usize;
+
+    /// Time since some fixed moment. Simulated engines have simulated time.
+    fn now(&self) -> Duration;
+
+    /// Ends a wait of this engine from another thread.
+    fn waker(&self) -> Arc<dyn Wake>;
+
+    /// One line on what it is made of, for people.
+    fn describe(&self) -> String;
+}
+
+/// Ends the wait of an engine.
+pub trait Wake: Send + Sync {
+    /// Makes the current or the next wait end at once.
+    fn wake(&self);
+}

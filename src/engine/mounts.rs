@@ -1,0 +1,86 @@
+//! What the file systems of the mounted file trees can do without blocking.
+
+use std::collections::HashMap;
+
+/// How reads on a file system behave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileSystem {
+    /// Reads can be tried without blocking; the ring retries by itself those that would block.
+    Nowait,
+    /// Everything is in memory: a plain call is the fastest way and does not block.
+    Memory,
+    /// Any call may block for as long as a server or a user-space program likes, or it is not
+    /// known whether it may.
+    Blocking,
+}
+
+/// Remembers the kind of file system behind each mount number.
+#[derive(Debug, Default)]
+pub(crate) struct Mounts {
+    by_id: HashMap<u64, FileSystem>,
+}
+
+impl Mounts {
+    /// The file system behind a mount number from statx; unknown numbers are looked up once in
+    /// `/proc/self/mountinfo` (which asks no server).
+    pub(crate) fn file_system(&mut self, mount_id: u64) -> FileSystem {
+        if let Some(&known) = self.by_id.get(&mount_id) {
+            return known;
+        }
+        if let Ok(mountinfo) = std::fs::read("/proc/self/mountinfo") {
+            self.by_id.extend(parse_mountinfo(&mountinfo));
+        }
+        *self.by_id.entry(mount_id).or_insert(FileSystem::Blocking)
+    }
+}
+
+/// Reads mount numbers and file system types from lines such as
+/// `36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue`
+/// (proc_pid_mountinfo(5)).
+fn parse_mountinfo(mountinfo: &[u8]) -> impl Iterator<Item = (u64, FileSystem)> {
+    mountinfo.split(|&byte| byte == b'\n').filter_map(|line| {
+        let mut fields = line.split(|&byte| byte == b' ');
+        let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+        let file_system = fields.skip_while(|&field| field != b"-").nth(1)?;
+        Some((id, classify(file_system)))
+    })
+}
+
+/// Those known to keep the promise; all others may block.
+fn classify(file_system: &[u8]) -> FileSystem {
+    match file_system {
+        b"ext2" | b"ext3" | b"ext4" | b"xfs" | b"btrfs" | b"f2fs" => FileSystem::Nowait,
+        b"tmpfs" | b"ramfs" => FileSystem::Memory,
+        _ => FileSystem::Blocking,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mountinfo_is_read_past_its_optional_fields() {
+        let text = b"36 35 98:0 /a /b rw master:1 propagate_from:2 - ext4 /dev/x rw\n\
+                     40 35 0:30 / /tmp rw - tmpfs tmpfs rw\n\
+                     bad line\n\
+                     41 35 0:31 / /mnt/- rw shared:3 - fuse.sshfs host: rw\n";
+        let parsed: Vec<_> = parse_mountinfo(text).collect();
+        assert_eq!(
+            parsed,
+            [
+                (36, FileSystem::Nowait),
+                (40, FileSystem::Memory),
+                (41, FileSystem::Blocking)
+            ]
+        );
+    }
+
+    #[test]
+    fn an_unknown_mount_may_block() {
+        assert_eq!(
+            Mounts::default().file_system(u64::MAX),
+            FileSystem::Blocking
+        );
+    }
+}

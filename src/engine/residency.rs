@@ -1,0 +1,115 @@
+//! Guesses whether looking up a path would block.
+//!
+//! There is no call that reads a path's metadata only if it is cached, and handing each look-up to
+//! a worker thread costs several times what it takes on a warm cache. So the loop does it itself
+//! where that is likely not to block: on a file system that only ever blocks for its own disk, in
+//! a directory some worker has already been to, while such calls have lately been quick.
+
+use super::mounts::FileSystem;
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+/// A look-up that took longer than this went to the disk, or was unlucky.
+const QUICK: Duration = Duration::from_micros(40);
+
+/// Credit after a quick look-up, at most and at least. One slow look-up among quick ones is
+/// forgiven; after several, the next `-CREDIT_MIN` look-ups go to workers before one is tried
+/// again.
+const CREDIT_MAX: i32 = 8;
+const CREDIT_MIN: i32 = -64;
+const SLOW_COST: i32 = 24;
+
+const DIRECTORIES: usize = 256;
+
+#[derive(Debug)]
+pub(crate) struct Residency {
+    hasher: RandomState,
+    /// Hashes of directories on local file systems, each in the place its hash names.
+    directories: Box<[u64; DIRECTORIES]>,
+    credit: i32,
+}
+
+impl Residency {
+    pub(crate) fn new() -> Self {
+        Self {
+            hasher: RandomState::new(),
+            directories: Box::new([0; DIRECTORIES]),
+            credit: CREDIT_MAX,
+        }
+    }
+
+    /// True if the look-up of this path may be done on the loop.
+    pub(crate) fn is_likely(&mut self, path: &[u8]) -> bool {
+        if self.credit <= 0 {
+            self.credit += 1;
+            return false;
+        }
+        let hash = self.hash_directory(path);
+        self.directories[place(hash)] == hash
+    }
+
+    /// Remembers what kind of file system a worker's look-up has found.
+    pub(crate) fn learn(&mut self, path: &[u8], file_system: FileSystem) {
+        let hash = self.hash_directory(path);
+        self.directories[place(hash)] = if file_system == FileSystem::Blocking {
+            0
+        } else {
+            hash
+        };
+    }
+
+    /// Remembers how long a look-up on the loop took.
+    pub(crate) fn took(&mut self, elapsed: Duration) {
+        if elapsed <= QUICK {
+            self.credit = CREDIT_MAX;
+        } else {
+            self.credit = (self.credit - SLOW_COST).max(CREDIT_MIN);
+        }
+    }
+
+    fn hash_directory(&self, path: &[u8]) -> u64 {
+        let directory = memchr::memrchr(b'/', path).map_or(&path[..0], |slash| &path[..slash]);
+        self.hasher.hash_one(directory)
+    }
+}
+
+#[allow(clippy::cast_possible_truncation)]
+fn place(hash: u64) -> usize {
+    hash as usize % DIRECTORIES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_known_local_directories_are_looked_up_on_the_loop() {
+        let mut residency = Residency::new();
+        assert!(!residency.is_likely(b"a/b"));
+        residency.learn(b"a/b", FileSystem::Nowait);
+        assert!(residency.is_likely(b"a/c"));
+        assert!(!residency.is_likely(b"b/c"));
+        residency.learn(b"a/d", FileSystem::Blocking);
+        assert!(!residency.is_likely(b"a/c"));
+    }
+
+    #[test]
+    fn slow_look_ups_are_tried_again_only_now_and_then() {
+        let mut residency = Residency::new();
+        residency.learn(b"a/b", FileSystem::Nowait);
+        for _ in 0..10 {
+            residency.took(Duration::from_millis(1));
+        }
+        let tried = (0..10 * 64).filter(|_| {
+            let likely = residency.is_likely(b"a/x");
+            if likely {
+                residency.took(Duration::from_millis(1));
+            }
+            likely
+        });
+        assert!((5..=30).contains(&tried.count()));
+        residency.credit = 1;
+        residency.took(Duration::from_micros(1));
+        assert!((0..100).all(|_| residency.is_likely(b"a/x")));
+    }
+}

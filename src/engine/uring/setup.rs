@@ -1,0 +1,137 @@
+//! Sets up a ring with the best flags the kernel takes, and explains a refusal.
+
+use crate::error::Errno;
+use io_uring::{IoUring, Probe, opcode};
+use std::io;
+
+/// Why io_uring cannot be used here.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("io_uring is not available: {cause}")]
+pub struct Refusal {
+    /// What the kernel answered, if it was asked.
+    pub errno: Option<Errno>,
+    /// The likely cause, in words.
+    pub cause: String,
+    /// What would help.
+    pub hint: &'static str,
+}
+
+impl Refusal {
+    fn from_setup(error: &io::Error) -> Self {
+        let errno = error.raw_os_error().unwrap_or(libc::EIO);
+        let (cause, hint) = match errno {
+            libc::EPERM | libc::EACCES => match disabled_by_sysctl() {
+                Some(level) => (
+                    format!("the sysctl kernel.io_uring_disabled is {level}"),
+                    "sysctl kernel.io_uring_disabled=0 allows it",
+                ),
+                None => (
+                    format!(
+                        "{}; a seccomp filter or security module forbids it",
+                        Errno::new(errno)
+                    ),
+                    "in a container, run with a seccomp profile that allows io_uring_setup",
+                ),
+            },
+            libc::ENOSYS => (
+                "the kernel has no io_uring, or a seccomp filter hides it".to_owned(),
+                "Linux 5.6 or later is needed; in a container, a seccomp profile that allows \
+                 io_uring_setup",
+            ),
+            libc::ENOMEM => (
+                "not enough memory for the ring, or RLIMIT_MEMLOCK is too low".to_owned(),
+                "raise the limit with ulimit -l, or lower --in-flight",
+            ),
+            _ => (
+                Errno::new(errno).to_string(),
+                "--engine threads does without io_uring",
+            ),
+        };
+        Self {
+            errno: Some(Errno::new(errno)),
+            cause,
+            hint,
+        }
+    }
+}
+
+fn disabled_by_sysctl() -> Option<i32> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok()?;
+    text.trim().parse().ok().filter(|&level| level > 0)
+}
+
+/// Asks the kernel whether a ring can be set up here, without keeping it.
+///
+/// # Errors
+/// What the kernel refused, with its likely cause.
+pub fn probe() -> Result<(), Refusal> {
+    build(8, 8).map(drop)
+}
+
+/// The flags tried, best first. A kernel that does not know one answers EINVAL.
+const PROFILES: [(&str, fn(&mut io_uring::Builder)); 4] = [
+    (
+        "single issuer, deferred task work, submit all, no SQ array",
+        |builder| {
+            builder
+                .setup_single_issuer()
+                .setup_defer_taskrun()
+                .setup_taskrun_flag();
+            builder.setup_submit_all().setup_no_sqarray();
+        },
+    ),
+    ("single issuer, deferred task work, submit all", |builder| {
+        builder
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_taskrun_flag();
+        builder.setup_submit_all();
+    }),
+    ("cooperative task work, submit all", |builder| {
+        builder
+            .setup_coop_taskrun()
+            .setup_taskrun_flag()
+            .setup_submit_all();
+    }),
+    ("plain", |_| {}),
+];
+
+/// A ring of at least so many entries, and the name of the profile it was set up with.
+pub(super) fn build(sq_entries: u32, cq_entries: u32) -> Result<(IoUring, &'static str), Refusal> {
+    let mut refused = io::Error::from_raw_os_error(libc::EINVAL);
+    for (name, configure) in PROFILES {
+        let mut builder = IoUring::builder();
+        builder
+            .setup_clamp()
+            .setup_cqsize(cq_entries.max(sq_entries));
+        configure(&mut builder);
+        match builder.build(sq_entries) {
+            Ok(ring) => return check(ring).map(|ring| (ring, name)),
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => refused = error,
+            Err(error) => return Err(Refusal::from_setup(&error)),
+        }
+    }
+    Err(Refusal::from_setup(&refused))
+}
+
+/// Refuses a kernel that lacks something every run needs.
+fn check(ring: IoUring) -> Result<IoUring, Refusal> {
+    let needed = [
+        opcode::OpenAt::CODE,
+        opcode::Close::CODE,
+        opcode::Statx::CODE,
+        opcode::Read::CODE,
+        opcode::AsyncCancel::CODE,
+    ];
+    let mut probe = Probe::new();
+    let known = ring.submitter().register_probe(&mut probe).is_ok();
+    let nodrop = ring.params().is_feature_nodrop() && ring.params().is_feature_ext_arg();
+    if known && nodrop && needed.iter().all(|&code| probe.is_supported(code)) {
+        return Ok(ring);
+    }
+    Err(Refusal {
+        errno: None,
+        cause: "this kernel's io_uring is too old".to_owned(),
+        hint: "Linux 5.11 or later is needed",
+    })
+}

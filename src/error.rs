@@ -1,0 +1,176 @@
+//! What can go wrong with one item, and how it is said.
+
+use std::fmt;
+
+/// An operating system error number, with its symbolic name and its message.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Errno(i32);
+
+impl Errno {
+    /// Wraps a positive errno value such as `libc::ENOENT`.
+    #[must_use]
+    pub const fn new(raw: i32) -> Self {
+        Self(raw)
+    }
+
+    /// The positive errno value.
+    #[must_use]
+    pub const fn raw(self) -> i32 {
+        self.0
+    }
+
+    /// The symbolic name, such as `ENOENT`.
+    #[must_use]
+    pub fn name(self) -> String {
+        match nix::errno::Errno::from_raw(self.0) {
+            nix::errno::Errno::UnknownErrno => format!("E{}", self.0),
+            known => format!("{known:?}"),
+        }
+    }
+
+    /// True for the errors that say that *we* lack something (descriptors, memory, buffers, ports)
+    /// rather than that anything is wrong with the item. They are pressure to adapt to.
+    ///
+    /// ECANCELED is among them because the kernel answers with it, unasked, when it cannot start
+    /// a worker thread; the completions of our own cancellations never come this way.
+    #[must_use]
+    pub fn is_shortage(self) -> bool {
+        matches!(
+            self.0,
+            libc::EMFILE
+                | libc::ENFILE
+                | libc::ENOMEM
+                | libc::ENOBUFS
+                | libc::EADDRNOTAVAIL
+                | libc::EAGAIN
+                | libc::ECANCELED
+        )
+    }
+}
+
+impl From<rustix::io::Errno> for Errno {
+    fn from(errno: rustix::io::Errno) -> Self {
+        Self(errno.raw_os_error())
+    }
+}
+
+impl fmt::Display for Errno {
+    /// The C library's text, as coreutils print it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = std::io::Error::from_raw_os_error(self.0).to_string();
+        f.write_str(text.split(" (os error").next().unwrap_or(&text))
+    }
+}
+
+impl fmt::Debug for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name())
+    }
+}
+
+/// The step at which an item failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Looking up or opening the path.
+    Open,
+    /// Asking an open file for its size and times.
+    Stat,
+    /// Reading content.
+    Read,
+    /// Closing the descriptor.
+    Close,
+}
+
+impl Operation {
+    /// The word used in messages and in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Stat => "stat",
+            Self::Read => "read",
+            Self::Close => "close",
+        }
+    }
+}
+
+/// Why an item has no value: the operation that failed and the cause.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("cannot {}: {cause}", operation.name())]
+pub struct ItemError {
+    /// The step that failed.
+    pub operation: Operation,
+    /// What stopped it.
+    pub cause: Cause,
+}
+
+/// The cause of an [`ItemError`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Cause {
+    /// The kernel said so.
+    #[error("{0}")]
+    Errno(Errno),
+    /// The name itself holds a NUL byte, which no path can.
+    #[error("the name contains a NUL byte")]
+    NulInName,
+    /// A FIFO, socket or device, which is not read unless asked for.
+    #[error("is a {0}, not a regular file (--special read reads it)")]
+    Special(&'static str),
+    /// Strict mode, and size, mtime or ctime differed between open and end.
+    #[error("changed while it was read")]
+    Changed,
+    /// The item was not done within its deadline.
+    #[error("timed out after {}", humantime::format_duration(std::time::Duration::from_millis(*timeout_ms)))]
+    TimedOut {
+        /// The deadline, in milliseconds from the item's first submission.
+        timeout_ms: u64,
+    },
+}
+
+impl ItemError {
+    /// An error with a kernel error number as its cause.
+    #[must_use]
+    pub fn errno(operation: Operation, errno: Errno) -> Self {
+        Self {
+            operation,
+            cause: Cause::Errno(errno),
+        }
+    }
+
+    /// The errno that stands for this error, where there is one.
+    #[must_use]
+    pub fn as_errno(&self) -> Option<Errno> {
+        match self.cause {
+            Cause::Errno(errno) => Some(errno),
+            Cause::NulInName => Some(Errno::new(libc::EINVAL)),
+            Cause::TimedOut { .. } => Some(Errno::new(libc::ETIMEDOUT)),
+            Cause::Special(_) | Cause::Changed => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_read_as_coreutils_print_them() {
+        let error = ItemError::errno(Operation::Open, Errno::new(libc::ENOENT));
+        assert_eq!(error.to_string(), "cannot open: No such file or directory");
+        assert_eq!(error.as_errno().map(Errno::name), Some("ENOENT".to_owned()));
+    }
+
+    #[test]
+    fn an_unknown_errno_still_has_a_name() {
+        assert_eq!(Errno::new(4095).name(), "E4095");
+    }
+
+    #[test]
+    fn a_time_out_names_its_length() {
+        let error = ItemError {
+            operation: Operation::Read,
+            cause: Cause::TimedOut { timeout_ms: 2500 },
+        };
+        assert_eq!(error.to_string(), "cannot read: timed out after 2s 500ms");
+    }
+}

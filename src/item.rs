@@ -1,0 +1,129 @@
+//! Items and the batches they travel in.
+//!
+//! A batch keeps the bytes of many items in one allocation, each followed by a NUL, so that a path
+//! can be handed to the kernel where it lies. An item is a reference to its batch and a position.
+
+use std::ffi::CStr;
+use std::sync::Arc;
+
+/// The longest path the kernel takes, in bytes, without its terminating NUL.
+pub const PATH_LEN_MAX: usize = libc::PATH_MAX as usize - 1;
+
+/// A run of items with consecutive indexes.
+#[derive(Debug, Default)]
+pub struct Batch {
+    first_index: u64,
+    /// The items' bytes, each followed by a NUL.
+    bytes: Vec<u8>,
+    /// For each item, where its NUL stands in `bytes`.
+    ends: Vec<u32>,
+}
+
+impl Batch {
+    /// Builds a batch from bytes in which each item ends at the offset given in `ends`, where the
+    /// separator has been replaced by a NUL.
+    pub(crate) fn from_parts(bytes: Vec<u8>, ends: Vec<u32>) -> Self {
+        debug_assert!(ends.iter().all(|&end| bytes[end as usize] == 0));
+        Self {
+            first_index: 0,
+            bytes,
+            ends,
+        }
+    }
+
+    /// Adds one item at the end.
+    pub fn push(&mut self, item: &[u8]) {
+        self.bytes.extend_from_slice(item);
+        self.ends
+            .push(u32::try_from(self.bytes.len()).expect("a batch holds less than 4 GiB"));
+        self.bytes.push(0);
+    }
+
+    /// The number of items.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// True if there is no item.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The bytes this batch occupies, names and bookkeeping.
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.bytes.len() + 4 * self.ends.len()
+    }
+
+    pub(crate) fn set_first_index(&mut self, index: u64) {
+        self.first_index = index;
+    }
+
+    /// The item's bytes with the NUL that ends them.
+    fn bytes_with_nul(&self, position: u32) -> &[u8] {
+        let position = position as usize;
+        let start = if position == 0 {
+            0
+        } else {
+            self.ends[position - 1] as usize + 1
+        };
+        &self.bytes[start..=self.ends[position] as usize]
+    }
+}
+
+/// One unit of input. Cheap to clone: it shares its batch.
+#[derive(Clone, Debug)]
+pub struct Item {
+    batch: Arc<Batch>,
+    position: u32,
+}
+
+impl Item {
+    pub(crate) fn new(batch: Arc<Batch>, position: u32) -> Self {
+        debug_assert!((position as usize) < batch.len());
+        Self { batch, position }
+    }
+
+    /// The item's place in the input, counted from 0.
+    #[must_use]
+    pub fn index(&self) -> u64 {
+        self.batch.first_index + u64::from(self.position)
+    }
+
+    /// The item's bytes as they stood in the input, without separator.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        let with_nul = self.batch.bytes_with_nul(self.position);
+        &with_nul[..with_nul.len() - 1]
+    }
+
+    /// The item as a path for the kernel; `None` if it holds a NUL byte.
+    #[must_use]
+    pub fn path(&self) -> Option<&CStr> {
+        CStr::from_bytes_with_nul(self.batch.bytes_with_nul(self.position)).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn items_keep_their_bytes_and_indexes() {
+        let mut batch = Batch::default();
+        for name in [&b"a"[..], b"", b"x\0y", b"\xff\n"] {
+            batch.push(name);
+        }
+        batch.set_first_index(40);
+        let batch = Arc::new(batch);
+        let items: Vec<Item> = (0..4).map(|at| Item::new(Arc::clone(&batch), at)).collect();
+        assert_eq!(items[0].bytes(), b"a");
+        assert_eq!(items[1].bytes(), b"");
+        assert_eq!(items[1].path(), Some(c""));
+        assert_eq!(items[2].bytes(), b"x\0y");
+        assert_eq!(items[2].path(), None);
+        assert_eq!(items[3].path().map(CStr::to_bytes), Some(&b"\xff\n"[..]));
+        assert_eq!(items[3].index(), 43);
+    }
+}

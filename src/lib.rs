@@ -1,0 +1,61 @@
+//! ringmill takes a stream of items of any length, keeps as many operations in flight as it is
+//! allowed to on io_uring, and gives one result per item **in the order the items came in**, in
+//! memory that does not grow with the input.
+//!
+//! ```no_run
+//! use ringmill::digest::Algorithm;
+//! use ringmill::jobs::hash::{HashJob, Hashed};
+//! use ringmill::mill::{Finished, Order};
+//! use ringmill::run::{EngineKind, Plan, Sink, run};
+//! use ringmill::source::{Lists, Separator};
+//! use std::sync::atomic::AtomicBool;
+//!
+//! struct Print;
+//!
+//! impl Sink<Hashed> for Print {
+//!     fn result(&mut self, finished: Finished<Hashed>) -> std::io::Result<()> {
+//!         match finished.result {
+//!             Ok(hashed) => println!("{} {}", finished.item.index(), hashed.digest),
+//!             Err(error) => println!("{} {error}", finished.item.index()),
+//!         }
+//!         Ok(())
+//!     }
+//!
+//!     fn flush(&mut self) -> std::io::Result<()> {
+//!         Ok(())
+//!     }
+//! }
+//!
+//! let plan = Plan {
+//!     engine: EngineKind::Uring,
+//!     in_flight: 512,
+//!     window: 8192,
+//!     loops: 2,
+//!     io_workers: 64,
+//!     order: Order::Input,
+//!     fail_fast: false,
+//!     timeout: None,
+//! };
+//! let job = HashJob { algorithm: Algorithm::Blake3, read_special: false, strict: false };
+//! let list = Lists::new(vec!["list.txt".into()], Separator::Newline);
+//! let report = run(&plan, job, list, &mut Print, &AtomicBool::new(false))?;
+//! assert_eq!(report.counters.pulled, report.counters.emitted);
+//! # Ok::<(), ringmill::run::RunError>(())
+//! ```
+#![deny(
+    unsafe_op_in_unsafe_fn,
+    clippy::undocumented_unsafe_blocks,
+    missing_docs
+)]
+
+pub mod cli;
+pub mod digest;
+pub mod engine;
+pub mod error;
+pub mod item;
+pub mod jobs;
+pub mod mill;
+pub mod run;
+pub mod sink;
+pub mod source;
+pub mod stats;

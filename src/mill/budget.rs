@@ -1,0 +1,75 @@
+//! How many items may be in flight within the limit on open files.
+
+/// Descriptors left alone, for what the process may open besides (a list, a lazily loaded file).
+const RESERVE: usize = 3;
+
+/// Descriptors each loop needs for itself: its ring and its wake-up.
+const PER_LOOP: usize = 2;
+
+/// What the limits leave room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Items in flight, all loops together.
+    pub in_flight: usize,
+    /// Event loops.
+    pub loops: usize,
+}
+
+/// Fits the wanted numbers into the limit on open files. Each item holds one descriptor.
+///
+/// At least one item and one loop always remain: with less than that nothing works, and then the
+/// kernel's own answer is the better message.
+#[must_use]
+pub fn fit(wanted: Budget, descriptors_max: usize, descriptors_in_use: usize) -> Budget {
+    let free = descriptors_max.saturating_sub(descriptors_in_use + RESERVE);
+    // A second loop must not take the descriptors that the items of the first need.
+    let loops = wanted.loops.min(free / (4 * PER_LOOP)).max(1);
+    let in_flight = wanted
+        .in_flight
+        .min(free.saturating_sub(loops * PER_LOOP))
+        .max(1);
+    Budget {
+        in_flight,
+        loops: loops.min(in_flight),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_tight_limit_leaves_one_loop_and_a_few_items() {
+        let wanted = Budget {
+            in_flight: 512,
+            loops: 2,
+        };
+        assert_eq!(
+            fit(wanted, 16, 4),
+            Budget {
+                in_flight: 7,
+                loops: 1
+            }
+        );
+        assert_eq!(fit(wanted, 1024, 4), wanted);
+    }
+
+    proptest! {
+        /// I7: whatever the limits, the budget is kept as soon as one item fits at all.
+        #[test]
+        fn the_limit_is_kept(
+            in_flight in 1_usize..5000,
+            loops in 1_usize..64,
+            max in 10_usize..5000,
+            in_use in 3_usize..5000,
+        ) {
+            let budget = fit(Budget { in_flight, loops }, max, in_use);
+            prop_assert!(budget.in_flight >= 1 && budget.in_flight <= in_flight);
+            prop_assert!(budget.loops >= 1 && budget.loops <= loops.min(budget.in_flight));
+            if in_use + RESERVE + PER_LOOP < max {
+                prop_assert!(in_use + budget.loops * PER_LOOP + budget.in_flight <= max);
+            }
+        }
+    }
+}

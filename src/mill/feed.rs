@@ -1,0 +1,134 @@
+//! The queue between the source and the loops.
+
+use crate::item::{Batch, Item};
+use crate::source::InputError;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Batches that may wait here before the source is made to wait.
+const BATCHES_MAX: usize = 4;
+
+/// Batches read from the source, not yet pulled, and how the source ended.
+#[derive(Debug, Default)]
+pub struct Feed {
+    batches: VecDeque<Arc<Batch>>,
+    /// Items of the first batch already pulled.
+    position: u32,
+    /// The index of the next item to be added.
+    next_index: u64,
+    end: Option<Result<(), InputError>>,
+}
+
+impl Feed {
+    /// True if the source may add another batch.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.batches.len() < BATCHES_MAX
+    }
+
+    /// Adds items after all earlier ones.
+    pub fn add(&mut self, mut batch: Batch) {
+        assert!(self.end.is_none(), "items after the end of the input");
+        if batch.is_empty() {
+            return;
+        }
+        batch.set_first_index(self.next_index);
+        self.next_index += batch.len() as u64;
+        self.batches.push_back(Arc::new(batch));
+    }
+
+    /// Says that no more items will come, and whether that is because the input failed.
+    pub fn end(&mut self, end: Result<(), InputError>) {
+        self.end = Some(end);
+    }
+
+    /// True if no item is left and none will come.
+    #[must_use]
+    pub fn is_exhausted(&self) -> bool {
+        self.batches.is_empty() && self.end.is_some()
+    }
+
+    /// True if an item could be pulled now.
+    #[must_use]
+    pub fn has_items(&self) -> bool {
+        !self.batches.is_empty()
+    }
+
+    /// The input's own error, once.
+    pub fn take_error(&mut self) -> Option<InputError> {
+        match self.end.take() {
+            Some(Err(error)) => {
+                self.end = Some(Ok(()));
+                Some(error)
+            }
+            end => {
+                self.end = end;
+                None
+            }
+        }
+    }
+
+    /// Moves up to `max` items to the end of `into`; returns how many.
+    pub fn pull(&mut self, max: usize, into: &mut Vec<Item>) -> usize {
+        let mut pulled = 0;
+        while pulled < max {
+            let Some(batch) = self.batches.front() else {
+                break;
+            };
+            let left = batch.len() - self.position as usize;
+            let count = left.min(max - pulled);
+            // A batch's length fits u32 because its offsets do.
+            #[allow(clippy::cast_possible_truncation)]
+            let end = self.position + count as u32;
+            into.extend((self.position..end).map(|at| Item::new(Arc::clone(batch), at)));
+            pulled += count;
+            self.position = end;
+            if count == left {
+                self.batches.pop_front();
+                self.position = 0;
+            }
+        }
+        pulled
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(names: &[&str]) -> Batch {
+        let mut batch = Batch::default();
+        names.iter().for_each(|name| batch.push(name.as_bytes()));
+        batch
+    }
+
+    #[test]
+    fn items_leave_in_order_across_batches() {
+        let mut feed = Feed::default();
+        feed.add(batch(&["a", "b", "c"]));
+        feed.add(batch(&[]));
+        feed.add(batch(&["d"]));
+        let mut items = Vec::new();
+        assert_eq!(feed.pull(2, &mut items), 2);
+        assert_eq!(feed.pull(5, &mut items), 2);
+        let seen: Vec<(u64, &[u8])> = items.iter().map(|i| (i.index(), i.bytes())).collect();
+        assert_eq!(seen, [(0, &b"a"[..]), (1, b"b"), (2, b"c"), (3, b"d")]);
+        assert!(!feed.is_exhausted());
+        feed.end(Ok(()));
+        assert!(feed.is_exhausted());
+    }
+
+    #[test]
+    fn an_input_error_is_given_once() {
+        let mut feed = Feed::default();
+        let error = InputError {
+            name: "l".into(),
+            operation: "read",
+            message: "m".into(),
+        };
+        feed.end(Err(error));
+        assert!(feed.take_error().is_some());
+        assert!(feed.take_error().is_none());
+        assert!(feed.is_exhausted());
+    }
+}

@@ -1,0 +1,171 @@
+//! What to do when the system lacks something: shrink, retry, and grow back.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// The first and the longest pause between two tries while nothing of ours can free anything.
+const PAUSE_FIRST: Duration = Duration::from_millis(1);
+const PAUSE_LONGEST: Duration = Duration::from_millis(100);
+
+/// Tries after which a shortage becomes the item's result, if all that time nothing was in flight
+/// that could have freed something. With the pauses above this is about two seconds.
+const TRIES_MAX: u32 = 25;
+
+/// Operations that failed for a shortage and wait to be tried again, and how many items the
+/// shortage leaves room for.
+#[derive(Debug)]
+pub struct Pressure<O> {
+    starved: VecDeque<O>,
+    in_flight_max: usize,
+    limit: usize,
+    /// Items finished since the limit last moved.
+    calm: usize,
+    tries: u32,
+    retry_at: Option<Duration>,
+    /// How often an operation failed for a shortage.
+    pub shortages: u64,
+}
+
+/// What is to be done with the operation that has waited longest.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Retry<O> {
+    /// Submit it again.
+    Submit(O),
+    /// It was tried long enough: its error is its result.
+    GiveUp(O),
+}
+
+impl<O> Pressure<O> {
+    /// No shortage so far; at most `in_flight_max` items at any time.
+    #[must_use]
+    pub fn new(in_flight_max: usize) -> Self {
+        Self {
+            starved: VecDeque::new(),
+            in_flight_max,
+            limit: in_flight_max,
+            calm: 0,
+            tries: 0,
+            retry_at: None,
+            shortages: 0,
+        }
+    }
+
+    /// How many items may be in flight now.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Operations that wait to be tried again.
+    #[must_use]
+    pub fn starved(&self) -> usize {
+        self.starved.len()
+    }
+
+    /// An operation failed for a shortage while `in_flight` items were under way.
+    pub fn shortage(&mut self, op: O, in_flight: usize, now: Duration) {
+        self.shortages += 1;
+        self.starved.push_back(op);
+        self.limit = in_flight
+            .saturating_sub(self.starved.len())
+            .clamp(1, self.in_flight_max);
+        self.calm = 0;
+        let pause = PAUSE_FIRST * 2_u32.saturating_pow(self.tries.min(16));
+        self.retry_at.get_or_insert(now + pause.min(PAUSE_LONGEST));
+    }
+
+    /// An item finished: it has freed what one starved operation may lack.
+    pub fn item_finished(&mut self) -> Option<O> {
+        self.tries = 0;
+        self.calm += 1;
+        if self.limit < self.in_flight_max && self.calm > self.limit {
+            self.limit += 1;
+            self.calm = 0;
+        }
+        self.pop()
+    }
+
+    /// Something is to be tried again at this time even if nothing of ours finishes until then.
+    #[must_use]
+    pub fn retry_at(&self) -> Option<Duration> {
+        self.retry_at
+    }
+
+    /// The operation to try again now, if its time has come. `can_free` says whether anything
+    /// else is in flight, here or in another loop, that could free what is lacking.
+    pub fn due(&mut self, now: Duration, can_free: bool) -> Option<Retry<O>> {
+        if self.retry_at.is_none_or(|at| now < at) {
+            return None;
+        }
+        self.retry_at = None;
+        self.tries = if can_free { 0 } else { self.tries + 1 };
+        let give_up = self.tries > TRIES_MAX;
+        let op = self.pop()?;
+        Some(if give_up {
+            Retry::GiveUp(op)
+        } else {
+            Retry::Submit(op)
+        })
+    }
+
+    fn pop(&mut self) -> Option<O> {
+        let op = self.starved.pop_front();
+        if self.starved.is_empty() {
+            self.retry_at = None;
+        }
+        op
+    }
+
+    /// Takes out the operations of an item that has been given up.
+    pub fn remove(&mut self, is_of_item: impl Fn(&O) -> bool) -> Vec<O> {
+        let all = std::mem::take(&mut self.starved);
+        let (removed, kept) = all.into_iter().partition::<Vec<O>, _>(is_of_item);
+        self.starved = kept.into();
+        if self.starved.is_empty() {
+            self.retry_at = None;
+        }
+        removed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_shortage_shrinks_and_calm_grows_back() {
+        let mut pressure = Pressure::new(10);
+        pressure.shortage('a', 8, MS);
+        assert_eq!(pressure.limit(), 7);
+        assert_eq!(pressure.item_finished(), Some('a'));
+        for _ in 0..100 {
+            assert_eq!(pressure.item_finished(), None);
+        }
+        assert_eq!(pressure.limit(), 10);
+    }
+
+    #[test]
+    fn an_operation_is_given_up_only_when_nothing_could_free_anything() {
+        let mut pressure = Pressure::new(4);
+        let mut now = MS;
+        pressure.shortage('a', 1, now);
+        for _ in 0..1000 {
+            now += PAUSE_LONGEST;
+            assert_eq!(pressure.due(now, true), Some(Retry::Submit('a')));
+            pressure.shortage('a', 1, now);
+        }
+        let mut tries = 0;
+        loop {
+            now += PAUSE_LONGEST;
+            match pressure.due(now, false).unwrap() {
+                Retry::Submit(op) => pressure.shortage(op, 1, now),
+                Retry::GiveUp(op) => break assert_eq!(op, 'a'),
+            }
+            tries += 1;
+        }
+        assert_eq!(tries, TRIES_MAX);
+        assert_eq!(pressure.retry_at(), None);
+    }
+}

@@ -1,0 +1,228 @@
+//! The ordered window: which items are pulled, finished and emitted, and what may happen next.
+
+use std::collections::VecDeque;
+
+/// Whether results leave in input order or as they finish.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// Result k belongs to item k.
+    #[default]
+    Input,
+    /// Results leave as they finish.
+    Completion,
+}
+
+/// Counts items from their pull to their emission and holds the finished ones that wait for an
+/// earlier one.
+///
+/// At every moment pulled − emitted = in flight + waiting ≤ capacity.
+#[derive(Debug)]
+pub struct Window<T> {
+    order: Order,
+    capacity: u64,
+    pulled: u64,
+    finished: u64,
+    taken: u64,
+    emitted: u64,
+    /// In input order: one place for each item from `taken` on, empty until it is finished.
+    /// In completion order: the finished items alone.
+    places: VecDeque<Option<T>>,
+}
+
+impl<T> Window<T> {
+    /// A window for at most `capacity` items between pull and emission.
+    #[must_use]
+    pub fn new(order: Order, capacity: usize) -> Self {
+        assert!(capacity > 0, "a window of nothing never moves");
+        Self {
+            order,
+            capacity: capacity as u64,
+            pulled: 0,
+            finished: 0,
+            taken: 0,
+            emitted: 0,
+            places: VecDeque::new(),
+        }
+    }
+
+    /// How many items may be pulled now.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        usize::try_from(self.capacity - (self.pulled - self.emitted)).unwrap_or(usize::MAX)
+    }
+
+    /// Counts `count` more items as pulled. Their indexes follow those pulled before.
+    pub fn pull(&mut self, count: usize) {
+        assert!(
+            count <= self.room(),
+            "pulled more than the window has room for"
+        );
+        self.pulled += count as u64;
+        if self.order == Order::Input {
+            self.places
+                .extend(std::iter::repeat_with(|| None).take(count));
+        }
+    }
+
+    /// Puts the result of the item with this index into its place.
+    pub fn finish(&mut self, index: u64, result: T) {
+        assert!(index < self.pulled, "item {index} was never pulled");
+        match self.order {
+            Order::Input => {
+                let place = index.checked_sub(self.taken).expect("item finished twice");
+                let place = &mut self.places[usize::try_from(place).expect("place in the window")];
+                assert!(place.is_none(), "item {index} finished twice");
+                *place = Some(result);
+            }
+            Order::Completion => self.places.push_back(Some(result)),
+        }
+        self.finished += 1;
+    }
+
+    /// True if the next result to emit is there.
+    #[must_use]
+    pub fn head_is_ready(&self) -> bool {
+        matches!(self.places.front(), Some(Some(_)))
+    }
+
+    /// Moves up to `max` results that may be emitted now to the end of `into`.
+    ///
+    /// They count as emitted only after [`Window::mark_emitted`].
+    pub fn take_ready(&mut self, max: usize, into: &mut Vec<T>) {
+        for _ in 0..max {
+            if !self.head_is_ready() {
+                break;
+            }
+            into.extend(self.places.pop_front().flatten());
+            self.taken += 1;
+        }
+    }
+
+    /// Says that `count` taken results have been written out.
+    pub fn mark_emitted(&mut self, count: usize) {
+        self.emitted += count as u64;
+        assert!(self.emitted <= self.taken, "emitted more than was taken");
+    }
+
+    /// Items pulled so far.
+    #[must_use]
+    pub fn pulled(&self) -> u64 {
+        self.pulled
+    }
+
+    /// Results written out so far.
+    #[must_use]
+    pub fn emitted(&self) -> u64 {
+        self.emitted
+    }
+
+    /// Items pulled and not finished.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        self.pulled - self.finished
+    }
+
+    /// Items finished and not emitted.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        self.finished - self.emitted
+    }
+
+    /// The cap on pulled − emitted.
+    #[must_use]
+    pub fn capacity(&self) -> u64 {
+        self.capacity
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn ready(window: &mut Window<u64>) -> Vec<u64> {
+        let mut taken = Vec::new();
+        window.take_ready(usize::MAX, &mut taken);
+        taken
+    }
+
+    #[test]
+    fn results_wait_for_the_head() {
+        let mut window = Window::new(Order::Input, 4);
+        window.pull(3);
+        window.finish(2, 2);
+        window.finish(1, 1);
+        assert!(!window.head_is_ready());
+        assert_eq!((window.in_flight(), window.waiting()), (1, 2));
+        window.finish(0, 0);
+        assert_eq!(ready(&mut window), [0, 1, 2]);
+        assert_eq!(
+            window.room(),
+            1,
+            "taken results hold their room until they are written"
+        );
+        window.mark_emitted(3);
+        assert_eq!(window.room(), 4);
+    }
+
+    #[test]
+    fn completion_order_does_not_wait() {
+        let mut window = Window::new(Order::Completion, 4);
+        window.pull(3);
+        window.finish(2, 2);
+        assert_eq!(ready(&mut window), [2]);
+    }
+
+    #[test]
+    #[should_panic(expected = "finished twice")]
+    fn an_item_cannot_finish_twice() {
+        let mut window = Window::new(Order::Input, 4);
+        window.pull(1);
+        window.finish(0, 0);
+        window.finish(0, 0);
+    }
+
+    proptest! {
+        /// I2, I3, I4 on the window alone: any legal sequence keeps count and order.
+        #[test]
+        fn any_schedule_keeps_count_and_order(
+            capacity in 1_usize..20,
+            steps in proptest::collection::vec((0_u8..4, any::<prop::sample::Index>()), 0..300),
+        ) {
+            let mut window = Window::new(Order::Input, capacity);
+            let mut unfinished: Vec<u64> = Vec::new();
+            let mut next_index = 0;
+            let mut next_emitted = 0;
+            let mut unmarked = 0;
+            for (step, choice) in steps {
+                match step {
+                    0 => {
+                        let count = choice.index(window.room() + 1);
+                        window.pull(count);
+                        unfinished.extend(next_index..next_index + count as u64);
+                        next_index += count as u64;
+                    }
+                    1 if !unfinished.is_empty() => {
+                        let index = unfinished.swap_remove(choice.index(unfinished.len()));
+                        window.finish(index, index);
+                    }
+                    2 => for result in ready(&mut window) {
+                        prop_assert_eq!(result, next_emitted);
+                        next_emitted += 1;
+                        unmarked += 1;
+                    },
+                    _ => {
+                        window.mark_emitted(unmarked);
+                        unmarked = 0;
+                    }
+                }
+                prop_assert_eq!(
+                    window.pulled() - window.emitted(),
+                    window.in_flight() + window.waiting()
+                );
+                prop_assert!(window.in_flight() + window.waiting() <= window.capacity());
+                prop_assert_eq!(window.in_flight(), unfinished.len() as u64);
+            }
+        }
+    }
+}

@@ -1,0 +1,413 @@
+//! One event loop: an engine, its slots and buffers, and the items in flight on them.
+
+use crate::engine::{BufferPool, Completion, Engine, FileId, Op, Value, Wait};
+use crate::error::{Cause, Errno, ItemError, Operation};
+use crate::item::Item;
+use crate::jobs::{Context, Event, Job};
+use crate::mill::{Directive, Finished, Mill, Pressure, Retry};
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What one loop may use.
+#[derive(Clone, Copy, Debug)]
+pub struct LoopLimits {
+    /// Items in flight, at most.
+    pub in_flight: usize,
+    /// Large buffers, at most.
+    pub large_buffers: usize,
+    /// An item's deadline after its first submission.
+    pub timeout: Option<Duration>,
+}
+
+/// What a turn of the loop calls for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Wait like this, then take another turn.
+    Wait(Wait),
+    /// Everything this loop will ever do is done.
+    Ended,
+}
+
+/// An event loop. It belongs to one thread and never blocks but in [`EventLoop::wait`].
+pub struct EventLoop<J: Job, E: Engine> {
+    index: usize,
+    mill: Arc<Mill<J::Value>>,
+    job: Arc<J>,
+    engine: E,
+    limits: LoopLimits,
+    slots: Vec<Slot<J::State>>,
+    free: Vec<u32>,
+    buffers: BufferPool,
+    buffer_waiters: VecDeque<u32>,
+    pressure: Pressure<(u32, Op, Errno)>,
+    /// Slots in the order in which their deadlines come, with the item each was set for.
+    deadlines: VecDeque<(Duration, u32, u64)>,
+    completions: Vec<Completion>,
+    finished: Vec<Finished<J::Value>>,
+    pulled: Vec<Item>,
+    ops: Vec<Op>,
+}
+
+/// A place for an item in flight.
+struct Slot<S> {
+    occupant: Option<Occupant<S>>,
+}
+
+struct Occupant<S> {
+    item: Item,
+    state: S,
+    started_at: Duration,
+    /// Operations submitted, or waiting under pressure.
+    outstanding: u16,
+    files: Vec<FileId>,
+    waits_for_buffer: bool,
+    last_operation: Operation,
+    /// Its result is out. The slot only waits for the last completions.
+    abandoned: bool,
+}
+
+impl<J: Job, E: Engine> EventLoop<J, E> {
+    /// A loop with nothing in flight.
+    pub fn new(
+        index: usize,
+        mill: Arc<Mill<J::Value>>,
+        job: Arc<J>,
+        engine: E,
+        limits: LoopLimits,
+    ) -> Self {
+        mill.set_waker(index, engine.waker());
+        Self {
+            index,
+            mill,
+            job,
+            engine,
+            limits,
+            slots: Vec::new(),
+            free: Vec::new(),
+            buffers: BufferPool::new(limits.in_flight, limits.large_buffers),
+            buffer_waiters: VecDeque::new(),
+            pressure: Pressure::new(limits.in_flight),
+            deadlines: VecDeque::new(),
+            completions: Vec::new(),
+            finished: Vec::new(),
+            pulled: Vec::new(),
+            ops: Vec::new(),
+        }
+    }
+
+    /// Runs until everything is done or the mill is stopped.
+    ///
+    /// # Errors
+    /// If the engine fails; the items in flight are then lost.
+    pub fn run(&mut self) -> io::Result<()> {
+        while let Turn::Wait(wait) = self.turn() {
+            self.wait(wait)?;
+        }
+        Ok(())
+    }
+
+    /// Advances what has completed, hands over what is finished, starts new items.
+    pub fn turn(&mut self) -> Turn {
+        let now = self.engine.now();
+        let mut completions = std::mem::take(&mut self.completions);
+        for completion in completions.drain(..) {
+            self.advance(completion, now);
+        }
+        self.completions = completions;
+        self.expire(now);
+        self.retry(now);
+        self.serve_buffer_waiters(now);
+        let room = self.pressure.limit().saturating_sub(self.in_flight());
+        let directive = self.mill.exchange(
+            self.index,
+            &mut self.finished,
+            room,
+            self.pressure.starved(),
+            &mut self.pulled,
+        );
+        if directive == Directive::Stop {
+            return Turn::Ended;
+        }
+        let mut pulled = std::mem::take(&mut self.pulled);
+        for item in pulled.drain(..) {
+            self.start(item, now);
+        }
+        self.pulled = pulled;
+        if !self.finished.is_empty() {
+            // Items that failed at once. Another turn hands them over and fills their places.
+            return Turn::Wait(Wait::No);
+        }
+        if directive == Directive::Finish && self.in_flight() == 0 {
+            return Turn::Ended;
+        }
+        Turn::Wait(self.wait_for(now))
+    }
+
+    /// Submits and waits as the last turn said.
+    ///
+    /// # Errors
+    /// If the engine fails.
+    pub fn wait(&mut self, wait: Wait) -> io::Result<()> {
+        self.engine.turn(wait, &mut self.completions)
+    }
+
+    /// Items in flight in this loop, those given up but not yet let go by the kernel included.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    fn wait_for(&self, now: Duration) -> Wait {
+        let deadline = self.deadlines.front().map(|&(at, ..)| at);
+        let next = [deadline, self.pressure.retry_at()]
+            .into_iter()
+            .flatten()
+            .min();
+        next.map_or(Wait::Forever, |at| Wait::AtMost(at.saturating_sub(now)))
+    }
+
+    fn start(&mut self, item: Item, now: Duration) {
+        let index = item.index();
+        let occupant = Occupant {
+            item,
+            state: self.job.begin(),
+            started_at: now,
+            outstanding: 0,
+            files: Vec::new(),
+            waits_for_buffer: false,
+            last_operation: Operation::Open,
+            abandoned: false,
+        };
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot { occupant: None });
+            u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 slots")
+        });
+        self.slots[slot as usize].occupant = Some(occupant);
+        if let Some(timeout) = self.limits.timeout {
+            self.deadlines.push_back((now + timeout, slot, index));
+            self.forget_met_deadlines();
+        }
+        self.step(slot, Event::Start, now);
+    }
+
+    fn occupant(&mut self, slot: u32) -> &mut Occupant<J::State> {
+        self.slots[slot as usize]
+            .occupant
+            .as_mut()
+            .expect("the slot is in use")
+    }
+
+    fn advance(&mut self, completion: Completion, now: Duration) {
+        let Completion {
+            token: slot,
+            op,
+            result,
+        } = completion;
+        let in_flight = self.in_flight();
+        let occupant = self.slots[slot as usize].occupant.as_mut();
+        let occupant = occupant.expect("a completion for an empty slot");
+        match (&op, &result) {
+            (Op::Open { .. }, Ok(Value::File(file))) => occupant.files.push(*file),
+            (Op::Close(file), _) => occupant.files.retain(|open| open != file),
+            (_, Err(errno)) if errno.is_shortage() && !occupant.abandoned => {
+                self.pressure.shortage((slot, op, *errno), in_flight, now);
+                return;
+            }
+            _ => {}
+        }
+        occupant.outstanding -= 1;
+        if occupant.abandoned {
+            self.reclaim(op);
+            self.let_go(slot);
+        } else {
+            self.step(slot, Event::Completed(op, result), now);
+        }
+    }
+
+    /// Lets the job take one step, submits what it asks for, and takes its result.
+    fn step(&mut self, slot: u32, event: Event, now: Duration) {
+        let occupant = self.slots[slot as usize]
+            .occupant
+            .as_mut()
+            .expect("the slot is in use");
+        let mut context = Context {
+            ops: &mut self.ops,
+            buffers: &mut self.buffers,
+            others_wait: !self.buffer_waiters.is_empty(),
+            waits_for_buffer: false,
+        };
+        let done = self
+            .job
+            .step(&mut occupant.state, &occupant.item, event, &mut context);
+        if context.waits_for_buffer && !occupant.waits_for_buffer {
+            occupant.waits_for_buffer = true;
+            self.buffer_waiters.push_back(slot);
+        }
+        for op in self.ops.drain(..) {
+            occupant.outstanding += 1;
+            occupant.last_operation = operation_of(&op);
+            self.engine.submit(slot, op);
+        }
+        if let Some(result) = done {
+            assert_eq!(
+                occupant.outstanding, 0,
+                "an item is done with operations outstanding"
+            );
+            assert!(
+                occupant.files.is_empty(),
+                "an item is done with a file open"
+            );
+            self.finish(slot, result, now);
+        }
+    }
+
+    fn serve_buffer_waiters(&mut self, now: Duration) {
+        while self.buffers.has_free()
+            && let Some(slot) = self.buffer_waiters.pop_front()
+        {
+            self.occupant(slot).waits_for_buffer = false;
+            self.step(slot, Event::BufferFree, now);
+        }
+    }
+
+    fn finish(&mut self, slot: u32, result: Result<J::Value, ItemError>, now: Duration) {
+        let occupant = self.slots[slot as usize]
+            .occupant
+            .take()
+            .expect("the slot is in use");
+        self.free.push(slot);
+        self.hand_over(occupant.item, occupant.started_at, result, now);
+        self.resubmit_after_finish();
+    }
+
+    fn hand_over(
+        &mut self,
+        item: Item,
+        started_at: Duration,
+        result: Result<J::Value, ItemError>,
+        now: Duration,
+    ) {
+        let latency = now.saturating_sub(started_at).as_nanos();
+        let latency_ns = u64::try_from(latency).unwrap_or(u64::MAX);
+        self.finished.push(Finished {
+            item,
+            latency_ns,
+            result,
+        });
+    }
+
+    fn resubmit_after_finish(&mut self) {
+        if let Some((slot, op, _)) = self.pressure.item_finished() {
+            self.engine.submit(slot, op);
+        }
+    }
+
+    fn retry(&mut self, now: Duration) {
+        if self.pressure.retry_at().is_none_or(|at| now < at) {
+            return;
+        }
+        let own_can_free = self.in_flight() > self.pressure.starved();
+        let can_free = own_can_free || self.mill.can_free_resources();
+        match self.pressure.due(now, can_free) {
+            Some(Retry::Submit((slot, op, _))) => self.engine.submit(slot, op),
+            Some(Retry::GiveUp((slot, op, errno))) => {
+                self.occupant(slot).outstanding -= 1;
+                self.step(slot, Event::Completed(op, Err(errno)), now);
+            }
+            None => {}
+        }
+    }
+
+    /// Gives up the items whose deadline has come. Their results go out now; their slots stay taken
+    /// until the kernel has let go of everything.
+    fn expire(&mut self, now: Duration) {
+        while let Some(&(at, slot, index)) = self.deadlines.front()
+            && at <= now
+        {
+            self.deadlines.pop_front();
+            let occupant = self.slots[slot as usize].occupant.as_ref();
+            if occupant.is_some_and(|o| o.item.index() == index && !o.abandoned) {
+                self.abandon(slot, now);
+            }
+        }
+    }
+
+    /// Keeps the list of deadlines in proportion to the slots, however long the deadline is.
+    fn forget_met_deadlines(&mut self) {
+        if self.deadlines.len() > 2 * self.slots.len() + 16 {
+            let slots = &self.slots;
+            self.deadlines.retain(|&(_, slot, index)| {
+                let occupant = slots[slot as usize].occupant.as_ref();
+                occupant.is_some_and(|occupant| occupant.item.index() == index)
+            });
+        }
+    }
+
+    fn abandon(&mut self, slot: u32, now: Duration) {
+        let timeout = self.limits.timeout.unwrap_or_default();
+        let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        let occupant = self.occupant(slot);
+        occupant.abandoned = true;
+        let (item, started_at) = (occupant.item.clone(), occupant.started_at);
+        let error = ItemError {
+            operation: occupant.last_operation,
+            cause: Cause::TimedOut { timeout_ms },
+        };
+        self.buffer_waiters.retain(|&waiter| waiter != slot);
+        for (_, op, _) in self
+            .pressure
+            .remove(|(starved_slot, ..)| *starved_slot == slot)
+        {
+            self.occupant(slot).outstanding -= 1;
+            self.reclaim(op);
+        }
+        self.engine.cancel(slot);
+        self.hand_over(item, started_at, Err(error), now);
+        self.let_go(slot);
+    }
+
+    /// Frees the slot of an abandoned item once nothing is outstanding and its files are closed.
+    fn let_go(&mut self, slot: u32) {
+        let occupant = self.slots[slot as usize]
+            .occupant
+            .as_mut()
+            .expect("the slot is in use");
+        if occupant.outstanding > 0 {
+            return;
+        }
+        if let Some(&file) = occupant.files.first() {
+            occupant.outstanding += 1;
+            self.engine.submit(slot, Op::Close(file));
+            return;
+        }
+        if let Some(occupant) = self.slots[slot as usize].occupant.take() {
+            let mut context = Context {
+                ops: &mut self.ops,
+                buffers: &mut self.buffers,
+                others_wait: false,
+                waits_for_buffer: false,
+            };
+            self.job.discard(occupant.state, &mut context);
+        }
+        self.free.push(slot);
+        self.resubmit_after_finish();
+    }
+
+    /// Takes back what an operation owned.
+    fn reclaim(&mut self, op: Op) {
+        if let Op::Read { buffer, .. } = op {
+            self.buffers.give_back(buffer);
+        }
+    }
+}
+
+fn operation_of(op: &Op) -> Operation {
+    match op {
+        Op::StatPath(_) | Op::Open { .. } => Operation::Open,
+        Op::StatFile(_) => Operation::Stat,
+        Op::Read { .. } => Operation::Read,
+        Op::Close(_) => Operation::Close,
+    }
+}

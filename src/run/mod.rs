@@ -1,0 +1,378 @@
+//! Runs a job: one thread for the source, one for each loop, and the caller's for the results.
+
+mod event_loop;
+
+pub use event_loop::{EventLoop, LoopLimits, Turn};
+
+use crate::engine::threads::ThreadsEngine;
+use crate::engine::uring::{Refusal, UringEngine};
+use crate::jobs::Job;
+use crate::mill::{Counters, Finished, Mill, Order, Ready};
+use crate::source::{InputError, Source};
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Results taken from the mill at once.
+const RESULTS_PER_TAKE: usize = 256;
+
+/// How often the emitter looks up from waiting: for a signal, and to show progress.
+const TICK: Duration = Duration::from_millis(100);
+
+/// The memory for large buffers, all loops together.
+const LARGE_BUFFERS: usize = 128;
+
+/// Which engine carries out the operations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EngineKind {
+    /// io_uring.
+    Uring,
+    /// A pool of threads. Makes no io_uring call.
+    Threads,
+}
+
+/// What a run may use, after everything has been fitted to the system's limits.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The engine.
+    pub engine: EngineKind,
+    /// Items in flight, all loops together.
+    pub in_flight: usize,
+    /// Items between pull and emission.
+    pub window: usize,
+    /// Event loops.
+    pub loops: usize,
+    /// Threads for calls that block, all loops together.
+    pub io_workers: usize,
+    /// Whether results leave in input order.
+    pub order: Order,
+    /// End the run at the first failure in the order of output.
+    pub fail_fast: bool,
+    /// Each item's deadline after its first submission.
+    pub timeout: Option<Duration>,
+}
+
+/// Takes results in order.
+pub trait Sink<V> {
+    /// Takes the next result.
+    ///
+    /// # Errors
+    /// If it cannot be written. The run then ends.
+    fn result(&mut self, finished: Finished<V>) -> io::Result<()>;
+
+    /// Nothing more is ready: what has been taken should now be seen.
+    ///
+    /// # Errors
+    /// If it cannot be written. The run then ends.
+    fn flush(&mut self) -> io::Result<()>;
+
+    /// Called now and then.
+    fn tick(&mut self, _counters: Counters) {}
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Report {
+    /// Items taken from the input, and results written out.
+    pub counters: Counters,
+    /// Results that were failures.
+    pub failed: u64,
+    /// Why it ended.
+    pub end: End,
+    /// The input's own error, after all earlier items.
+    pub input_error: Option<InputError>,
+    /// What the first loop's engine is made of.
+    pub engine: String,
+}
+
+/// Why a run ended.
+#[derive(Debug)]
+pub enum End {
+    /// Every item has its result.
+    Complete,
+    /// An item failed, and the run was told to end at that.
+    FailFast,
+    /// It was told to stop.
+    Interrupted,
+    /// The results could not be written.
+    Output(io::Error),
+}
+
+/// A run that could not be, or could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The engine is not to be had here.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The engine failed under way.
+    #[error("the engine failed: {0}")]
+    Engine(io::Error),
+    /// A thread could not be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+}
+
+/// Runs the job over every item of the source and gives the results to the sink, on the calling
+/// thread. Setting `interrupt` stops it.
+///
+/// The source's thread is left to itself when the run ends early: it may be blocked in a read.
+///
+/// # Errors
+/// If the engine or a thread cannot be had, or the engine fails.
+pub fn run<J: Job, S: Source>(
+    plan: &Plan,
+    job: J,
+    source: S,
+    sink: &mut dyn Sink<J::Value>,
+    interrupt: &AtomicBool,
+) -> Result<Report, RunError> {
+    let mill = Arc::new(Mill::new(
+        plan.order,
+        plan.window,
+        plan.loops,
+        plan.fail_fast,
+    ));
+    let loops = Loops::start(plan, &Arc::new(job), &mill)?;
+    start_source(source, Arc::clone(&mill))?;
+    let mut emitter = Emitter {
+        mill: &mill,
+        sink,
+        fail_fast: plan.fail_fast,
+        failed: 0,
+    };
+    let end = emitter.run(interrupt);
+    let failed = emitter.failed;
+    if !matches!(end, End::Complete) {
+        mill.stop();
+    }
+    let engine = loops.join()?;
+    let input_error = if matches!(end, End::Complete) {
+        mill.take_input_error()
+    } else {
+        None
+    };
+    Ok(Report {
+        counters: mill.counters(),
+        failed,
+        end,
+        input_error,
+        engine,
+    })
+}
+
+fn start_source<V: Send + 'static>(
+    mut source: impl Source,
+    mill: Arc<Mill<V>>,
+) -> Result<(), RunError> {
+    let feed = move || loop {
+        match source.next_batch() {
+            Ok(Some(batch)) => {
+                if !mill.add(batch) {
+                    return;
+                }
+            }
+            Ok(None) => return mill.end_input(Ok(())),
+            Err(error) => return mill.end_input(Err(error)),
+        }
+    };
+    let thread = std::thread::Builder::new().name("ringmill-source".to_owned());
+    thread.spawn(feed).map(drop).map_err(RunError::Thread)
+}
+
+/// The threads of the event loops.
+struct Loops {
+    threads: Vec<JoinHandle<()>>,
+    failure: Arc<Mutex<Option<RunError>>>,
+    engine: Arc<Mutex<String>>,
+}
+
+impl Loops {
+    fn start<J: Job>(
+        plan: &Plan,
+        job: &Arc<J>,
+        mill: &Arc<Mill<J::Value>>,
+    ) -> Result<Self, RunError> {
+        let mut loops = Self {
+            threads: Vec::new(),
+            failure: Arc::default(),
+            engine: Arc::default(),
+        };
+        for index in 0..plan.loops {
+            match loops.start_one(index, plan.clone(), Arc::clone(job), Arc::clone(mill)) {
+                Ok(thread) => loops.threads.push(thread),
+                // One loop is enough to do everything, if more slowly.
+                Err(_) if index > 0 => mill.loop_ended(index),
+                Err(error) => return Err(RunError::Thread(error)),
+            }
+        }
+        Ok(loops)
+    }
+
+    fn start_one<J: Job>(
+        &self,
+        index: usize,
+        plan: Plan,
+        job: Arc<J>,
+        mill: Arc<Mill<J::Value>>,
+    ) -> io::Result<JoinHandle<()>> {
+        let failure = Arc::clone(&self.failure);
+        let engine = Arc::clone(&self.engine);
+        let thread = std::thread::Builder::new().name(format!("ringmill-loop{index}"));
+        thread.spawn(move || {
+            if let Err(error) = run_loop(index, &plan, job, &mill, &engine) {
+                failure
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .get_or_insert(error);
+                mill.stop();
+            }
+            mill.loop_ended(index);
+        })
+    }
+
+    fn join(self) -> Result<String, RunError> {
+        for thread in self.threads {
+            if let Err(panic) = thread.join() {
+                std::panic::resume_unwind(panic);
+            }
+        }
+        if let Some(error) = self
+            .failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+        {
+            return Err(error);
+        }
+        Ok(std::mem::take(
+            &mut *self.engine.lock().unwrap_or_else(PoisonError::into_inner),
+        ))
+    }
+}
+
+/// The part of `total` that falls to one of `shares`.
+fn share(total: usize, shares: usize, index: usize) -> usize {
+    (total / shares + usize::from(index < total % shares)).max(1)
+}
+
+fn run_loop<J: Job>(
+    index: usize,
+    plan: &Plan,
+    job: Arc<J>,
+    mill: &Arc<Mill<J::Value>>,
+    description: &Mutex<String>,
+) -> Result<(), RunError> {
+    use crate::engine::Engine;
+    let limits = LoopLimits {
+        in_flight: share(plan.in_flight, plan.loops, index),
+        large_buffers: share(LARGE_BUFFERS, plan.loops, index),
+        timeout: plan.timeout,
+    };
+    let workers = share(plan.io_workers, plan.loops, index);
+    let describe = |text: String| {
+        if index == 0 {
+            *description.lock().unwrap_or_else(PoisonError::into_inner) = text;
+        }
+    };
+    let mill = Arc::clone(mill);
+    match plan.engine {
+        EngineKind::Uring => {
+            // Each item has one operation outstanding, or some reads, which the buffers limit.
+            let outstanding_max = limits.in_flight + limits.large_buffers;
+            let workers = u32::try_from(workers).unwrap_or(u32::MAX);
+            let engine = UringEngine::new(outstanding_max, workers)?;
+            describe(engine.describe());
+            EventLoop::new(index, mill, job, engine, limits)
+                .run()
+                .map_err(RunError::Engine)
+        }
+        EngineKind::Threads => {
+            let engine = ThreadsEngine::new(workers);
+            describe(engine.describe());
+            EventLoop::new(index, mill, job, engine, limits)
+                .run()
+                .map_err(RunError::Engine)
+        }
+    }
+}
+
+/// Takes results out of the mill and gives them to the sink.
+struct Emitter<'a, V> {
+    mill: &'a Mill<V>,
+    sink: &'a mut dyn Sink<V>,
+    fail_fast: bool,
+    failed: u64,
+}
+
+impl<V> Emitter<'_, V> {
+    fn run(&mut self, interrupt: &AtomicBool) -> End {
+        match self.emit_all(interrupt) {
+            Ok(end) => match self.sink.flush() {
+                Ok(()) => end,
+                Err(error) => End::Output(error),
+            },
+            Err(error) => End::Output(error),
+        }
+    }
+
+    fn emit_all(&mut self, interrupt: &AtomicBool) -> io::Result<End> {
+        let mut results = Vec::with_capacity(RESULTS_PER_TAKE);
+        let mut timeout = Duration::ZERO;
+        loop {
+            if interrupt.load(Ordering::Relaxed) {
+                self.stop_and_drain(&mut results)?;
+                return Ok(End::Interrupted);
+            }
+            match self
+                .mill
+                .take_ready(RESULTS_PER_TAKE, Some(timeout), &mut results)
+            {
+                Ready::Ended => return Ok(End::Complete),
+                // Flush before the wait, and only then: one write for all that was ready.
+                Ready::Nothing if timeout.is_zero() => {
+                    self.sink.flush()?;
+                    timeout = TICK;
+                }
+                Ready::Nothing => {}
+                Ready::Results => {
+                    timeout = Duration::ZERO;
+                    if self.emit(&mut results)? {
+                        return Ok(End::FailFast);
+                    }
+                }
+            }
+            self.sink.tick(self.mill.counters());
+        }
+    }
+
+    /// Writes the results out; true if the run is to end at one of them.
+    fn emit(&mut self, results: &mut Vec<Finished<V>>) -> io::Result<bool> {
+        let mut emitted = 0;
+        let mut ends = false;
+        for finished in results.drain(..) {
+            let is_failure = finished.result.is_err();
+            self.failed += u64::from(is_failure);
+            self.sink.result(finished)?;
+            emitted += 1;
+            if is_failure && self.fail_fast {
+                ends = true;
+                break;
+            }
+        }
+        self.mill.mark_emitted(emitted);
+        Ok(ends)
+    }
+
+    /// Stops the loops, and emits what is finished and next in order.
+    fn stop_and_drain(&mut self, results: &mut Vec<Finished<V>>) -> io::Result<()> {
+        self.mill.stop();
+        while self.mill.take_ready(RESULTS_PER_TAKE, None, results) == Ready::Results {
+            if self.emit(results)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+}

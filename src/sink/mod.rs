@@ -1,0 +1,5 @@
+//! Results to bytes.
+
+pub mod gnu;
+pub mod jsonl;
+pub mod messages;

@@ -1,0 +1,35 @@
+//! Where items come from: bytes in, batches of items out.
+
+mod arguments;
+mod lists;
+mod splitter;
+
+pub use arguments::Arguments;
+pub use lists::Lists;
+pub use splitter::{Separator, Splitter};
+
+use crate::item::Batch;
+
+/// A stream of items of any length.
+///
+/// A source runs on a thread of its own and may block. It is asked for more only when what it gave
+/// before has been taken.
+pub trait Source: Send + 'static {
+    /// The next items, as soon as there is at least one; `None` at the end.
+    ///
+    /// # Errors
+    /// An error of the input itself ends the stream. It is reported after all earlier items.
+    fn next_batch(&mut self) -> Result<Option<Batch>, InputError>;
+}
+
+/// The input could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{name}: cannot {operation}: {message}")]
+pub struct InputError {
+    /// The list's name.
+    pub name: String,
+    /// `open` or `read`.
+    pub operation: &'static str,
+    /// The cause, in words.
+    pub message: String,
+}

@@ -1,0 +1,113 @@
+//! The progress line.
+
+use crate::mill::Counters;
+use crate::sink::messages;
+use crate::stats::Summary;
+use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// How often the line is drawn anew on a terminal, and printed elsewhere.
+const DRAW_INTERVAL: Duration = Duration::from_millis(200);
+const PRINT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How much input there is, where that can be known.
+#[derive(Clone, Debug)]
+pub enum Total {
+    /// So many items.
+    Items(u64),
+    /// A list of so many bytes, and a counter of those read.
+    ListBytes(u64, Arc<AtomicU64>),
+    /// Nobody knows.
+    Unknown,
+}
+
+/// Draws how far a run is, on standard error.
+pub struct Progress {
+    bar: ProgressBar,
+    /// Standard error is no terminal: a line each time instead of one drawn over and over.
+    prints_lines: bool,
+    total: Total,
+    drawn_at: Instant,
+    drawn_items: u64,
+    drawn_bytes: u64,
+}
+
+impl Progress {
+    /// A line for so much input.
+    #[must_use]
+    pub fn new(total: Total) -> Self {
+        let length = match total {
+            Total::Items(count) | Total::ListBytes(count, _) => Some(count),
+            Total::Unknown => None,
+        };
+        let template = match length {
+            Some(_) => "{msg}  {percent:>3} %  {eta} left",
+            None => "{msg}  {elapsed}",
+        };
+        let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr());
+        bar.set_style(ProgressStyle::with_template(template).expect("the template is valid"));
+        Self {
+            bar,
+            prints_lines: !std::io::stderr().is_terminal(),
+            total,
+            drawn_at: Instant::now(),
+            drawn_items: 0,
+            drawn_bytes: 0,
+        }
+    }
+
+    /// Draws the line if it is time to.
+    pub fn tick(&mut self, summary: &Summary, counters: Counters) {
+        let elapsed = self.drawn_at.elapsed();
+        if elapsed
+            < if self.prints_lines {
+                PRINT_INTERVAL
+            } else {
+                DRAW_INTERVAL
+            }
+        {
+            return;
+        }
+        let message = format!(
+            "{} done  {}/s  {}/s  {} failed  {} in flight",
+            HumanCount(summary.items),
+            HumanCount(per_second(summary.items - self.drawn_items, elapsed)),
+            HumanBytes(per_second(summary.bytes - self.drawn_bytes, elapsed)),
+            HumanCount(summary.failed),
+            counters.in_flight,
+        );
+        if self.prints_lines {
+            messages::about_run(&message);
+        }
+        self.bar.set_message(message);
+        match &self.total {
+            Total::Items(_) => self.bar.set_position(summary.items),
+            Total::ListBytes(_, read) => self.bar.set_position(read.load(Ordering::Relaxed)),
+            Total::Unknown => self.bar.tick(),
+        }
+        (self.drawn_items, self.drawn_bytes) = (summary.items, summary.bytes);
+        self.drawn_at = Instant::now();
+    }
+
+    /// Writes something else to the terminal without mixing it with the line.
+    pub fn suspend<R>(&self, write: impl FnOnce() -> R) -> R {
+        self.bar.suspend(write)
+    }
+
+    /// Takes the line away.
+    pub fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+#[allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss
+)]
+fn per_second(count: u64, elapsed: Duration) -> u64 {
+    (count as f64 / elapsed.as_secs_f64()) as u64
+}
