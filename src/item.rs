@@ -51,11 +51,6 @@ impl Batch {
         self.ends.is_empty()
     }
 
-    /// The bytes this batch occupies, names and bookkeeping.
-    pub(crate) fn size_bytes(&self) -> usize {
-        self.bytes.len() + 4 * self.ends.len()
-    }
-
     pub(crate) fn set_first_index(&mut self, index: u64) {
         self.first_index = index;
     }

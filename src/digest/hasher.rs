@@ -138,7 +138,8 @@ impl State {
 
 /// The 4 low bytes: `crc-fast` returns every CRC as 64 bits.
 fn crc32_bytes(crc: u64) -> [u8; 4] {
-    (crc as u32).to_be_bytes()
+    let [.., a, b, c, d] = crc.to_be_bytes();
+    [a, b, c, d]
 }
 
 impl fmt::Debug for Hasher {

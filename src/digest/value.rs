@@ -10,7 +10,7 @@ const LEN_BYTES_MAX: usize = 64;
 pub struct Digest {
     /// The digest, then zeros: the derived comparisons rely on those.
     bytes: [u8; LEN_BYTES_MAX],
-    len_bytes: u8,
+    len_bytes: usize,
 }
 
 impl Digest {
@@ -21,14 +21,14 @@ impl Digest {
         bytes[..N].copy_from_slice(&digest);
         Self {
             bytes,
-            len_bytes: N as u8,
+            len_bytes: N,
         }
     }
 
     /// The bytes of the digest, in the order in which they are printed.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.len_bytes)]
+        &self.bytes[..self.len_bytes]
     }
 
     /// Appends the digest in lower case hexadecimal, two digits a byte.

@@ -46,7 +46,7 @@ pub struct State {
     before: Option<Stat>,
     file: Option<FileId>,
     /// Set when a file takes more than one read.
-    hasher: Option<Hasher>,
+    hasher: Option<Box<Hasher>>,
     digest: Option<Digest>,
     /// Bytes hashed so far; the next piece to hash starts here.
     hashed: u64,
@@ -274,7 +274,7 @@ impl HashJob {
         } else {
             state
                 .hasher
-                .get_or_insert_with(|| Hasher::new(self.algorithm))
+                .get_or_insert_with(|| Box::new(Hasher::new(self.algorithm)))
                 .update(bytes);
         }
     }

@@ -61,7 +61,8 @@ struct Occupant<S> {
     started_at: Duration,
     /// Operations submitted, or waiting under pressure.
     outstanding: u16,
-    files: Vec<FileId>,
+    /// The file it has open. One is all any job needs, and all the budget allows it.
+    file: Option<FileId>,
     waits_for_buffer: bool,
     last_operation: Operation,
     /// Its result is out. The slot only waits for the last completions.
@@ -175,7 +176,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             state: self.job.begin(),
             started_at: now,
             outstanding: 0,
-            files: Vec::new(),
+            file: None,
             waits_for_buffer: false,
             last_operation: Operation::Open,
             abandoned: false,
@@ -209,8 +210,11 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
         let occupant = self.slots[slot as usize].occupant.as_mut();
         let occupant = occupant.expect("a completion for an empty slot");
         match (&op, &result) {
-            (Op::Open { .. }, Ok(Value::File(file))) => occupant.files.push(*file),
-            (Op::Close(file), _) => occupant.files.retain(|open| open != file),
+            (Op::Open { .. }, Ok(Value::File(file))) => {
+                let earlier = occupant.file.replace(*file);
+                assert!(earlier.is_none(), "an item opened a second file");
+            }
+            (Op::Close(_), _) => occupant.file = None,
             (_, Err(errno)) if errno.is_shortage() && !occupant.abandoned => {
                 self.pressure.shortage((slot, op, *errno), in_flight, now);
                 return;
@@ -255,10 +259,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
                 occupant.outstanding, 0,
                 "an item is done with operations outstanding"
             );
-            assert!(
-                occupant.files.is_empty(),
-                "an item is done with a file open"
-            );
+            assert!(occupant.file.is_none(), "an item is done with a file open");
             self.finish(slot, result, now);
         }
     }
@@ -377,7 +378,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
         if occupant.outstanding > 0 {
             return;
         }
-        if let Some(&file) = occupant.files.first() {
+        if let Some(file) = occupant.file {
             occupant.outstanding += 1;
             self.engine.submit(slot, Op::Close(file));
             return;
