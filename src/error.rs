@@ -1,5 +1,6 @@
 //! What can go wrong with one item, and how it is said.
 
+use crate::engine::SpecialKind;
 use std::fmt;
 
 /// An operating system error number, with its symbolic name and its message.
@@ -115,7 +116,7 @@ pub enum Cause {
     NulInName,
     /// A FIFO, socket or device, which is not read unless asked for.
     #[error("is a {0}, not a regular file (--special read reads it)")]
-    Special(&'static str),
+    Special(SpecialKind),
     /// Strict mode, and size, mtime or ctime differed between open and end.
     #[error("changed while it was read")]
     Changed,

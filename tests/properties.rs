@@ -8,7 +8,7 @@
 use proptest::prelude::*;
 use ringmill::digest::Algorithm;
 use ringmill::engine::sim::{Faults, Random, SimEngine, SimFile, SimHandle, World};
-use ringmill::engine::{FileKind, Wait};
+use ringmill::engine::{FileKind, SpecialKind, Wait};
 use ringmill::error::{Cause, Errno, ItemError, Operation};
 use ringmill::item::Batch;
 use ringmill::jobs::hash::{HashJob, Hashed};
@@ -135,8 +135,8 @@ fn make_file(random: &mut Random, scenario: &Scenario, number: usize) -> (SimFil
                 (file, Expected::Error(error))
             }
             1 => {
-                file.kind = FileKind::Special("FIFO");
-                let (operation, cause) = (Operation::Open, Cause::Special("FIFO"));
+                file.kind = FileKind::Special(SpecialKind::Fifo);
+                let (operation, cause) = (Operation::Open, Cause::Special(SpecialKind::Fifo));
                 (file, Expected::Error(ItemError { operation, cause }))
             }
             2 => {

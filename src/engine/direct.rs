@@ -1,7 +1,7 @@
 //! Operations as plain system calls.
 
 use super::mounts::Mounts;
-use super::{FileKind, FileSystem, Op, Stat, Timestamp};
+use super::{FileKind, FileSystem, Op, SpecialKind, Stat, Timestamp};
 use crate::error::Errno;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Statx, StatxFlags};
 use std::ffi::CStr;
@@ -88,11 +88,11 @@ pub(crate) fn to_stat(statx: &Statx, mounts: &mut Mounts) -> Stat {
     let kind = match rustix::fs::FileType::from_raw_mode(statx.stx_mode.into()) {
         rustix::fs::FileType::RegularFile => FileKind::Regular,
         rustix::fs::FileType::Directory => FileKind::Directory,
-        rustix::fs::FileType::Fifo => FileKind::Special("FIFO"),
-        rustix::fs::FileType::Socket => FileKind::Special("socket"),
-        rustix::fs::FileType::CharacterDevice => FileKind::Special("character device"),
-        rustix::fs::FileType::BlockDevice => FileKind::Special("block device"),
-        _ => FileKind::Special("file of unknown type"),
+        rustix::fs::FileType::Fifo => FileKind::Special(SpecialKind::Fifo),
+        rustix::fs::FileType::Socket => FileKind::Special(SpecialKind::Socket),
+        rustix::fs::FileType::CharacterDevice => FileKind::Special(SpecialKind::CharacterDevice),
+        rustix::fs::FileType::BlockDevice => FileKind::Special(SpecialKind::BlockDevice),
+        _ => FileKind::Special(SpecialKind::Unknown),
     };
     let has_mount = statx.stx_mask & StatxFlags::MNT_ID.bits() != 0;
     Stat {

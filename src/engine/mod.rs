@@ -75,6 +75,9 @@ pub struct Completion {
     pub result: Result<Value, Errno>,
 }
 
+/// An operation that was done at once, and its result.
+pub type Done = (Op, Result<Value, Errno>);
+
 /// The submitter's own mark on an operation: the slot of the item it belongs to.
 pub type Token = u32;
 
@@ -85,8 +88,35 @@ pub enum FileKind {
     Regular,
     /// A directory.
     Directory,
-    /// Something whose reading or mere opening has effects: FIFO, socket, device.
-    Special(&'static str),
+    /// Something whose reading or mere opening has effects.
+    Special(SpecialKind),
+}
+
+/// The kinds of file that are not read unless asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpecialKind {
+    /// A named pipe.
+    Fifo,
+    /// A socket.
+    Socket,
+    /// A character device.
+    CharacterDevice,
+    /// A block device.
+    BlockDevice,
+    /// Something the file system has no name for.
+    Unknown,
+}
+
+impl std::fmt::Display for SpecialKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Fifo => "FIFO",
+            Self::Socket => "socket",
+            Self::CharacterDevice => "character device",
+            Self::BlockDevice => "block device",
+            Self::Unknown => "file of unknown kind",
+        })
+    }
 }
 
 /// A point in time as the file system stores it.
@@ -130,8 +160,9 @@ pub enum Wait {
 
 /// Carries out operations for one loop. Operations end in any order.
 pub trait Engine {
-    /// Takes an operation. It may start at once or at the next [`Engine::turn`].
-    fn submit(&mut self, token: Token, op: Op);
+    /// Takes an operation, which starts at the next [`Engine::turn`] and completes in a later one.
+    /// One that needs no waiting may be done at once: then it comes back with its result.
+    fn submit(&mut self, token: Token, op: Op) -> Option<Done>;
 
     /// Starts what was submitted, waits as told unless something is already there, and moves a
     /// bounded number of completions to the end of `completions`.

@@ -215,12 +215,15 @@ impl HashJob {
         match result {
             Ok(Value::Count(count)) => {
                 let offset = offset.unwrap_or(state.hashed);
-                state.pieces.push(Piece {
-                    offset,
-                    count,
-                    buffer,
-                });
-                self.hash_in_order(state, context);
+                self.take_piece(
+                    state,
+                    Piece {
+                        offset,
+                        count,
+                        buffer,
+                    },
+                    context,
+                );
             }
             Ok(other) => unreachable!("a read gave {other:?}"),
             Err(errno) => {
@@ -232,27 +235,35 @@ impl HashJob {
                 }
             }
         }
-        if state.ended || state.error.is_some() {
+        if state.error.is_some() {
             state.drop_pieces(context);
         }
         self.read_on(state, context)
     }
 
-    /// Hashes the pieces that are next in the file, and notices its end.
-    fn hash_in_order(&self, state: &mut State, context: &mut Context<'_>) {
-        while !state.ended
-            && let Some(at) = state
-                .pieces
-                .iter()
-                .position(|piece| piece.offset == state.hashed)
-        {
-            let piece = state.pieces.swap_remove(at);
+    /// Hashes the piece if it is next in the file, and those that waited for it.
+    fn take_piece(&self, state: &mut State, piece: Piece, context: &mut Context<'_>) {
+        if state.ended || (state.sequential && piece.offset != state.hashed) {
+            // Read ahead of a short read: what follows it is read again, in order.
+            context.give_back(piece.buffer);
+            return;
+        }
+        if piece.offset != state.hashed {
+            state.pieces.push(piece);
+            return;
+        }
+        let mut next = Some(piece);
+        while let Some(piece) = next.take() {
             self.hash_piece(state, &piece.buffer[..piece.count], piece.buffer.len());
             context.give_back(piece.buffer);
-        }
-        if state.sequential {
-            // Read ahead of a short read: what follows it is read again, in order.
-            state.drop_pieces(context);
+            if state.ended || state.sequential {
+                state.drop_pieces(context);
+            }
+            let waiting = &mut state.pieces;
+            let at = waiting
+                .iter()
+                .position(|piece| piece.offset == state.hashed);
+            next = at.map(|at| waiting.swap_remove(at));
         }
     }
 

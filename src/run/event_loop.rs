@@ -1,6 +1,6 @@
 //! One event loop: an engine, its slots and buffers, and the items in flight on them.
 
-use crate::engine::{BufferPool, Completion, Engine, FileId, Op, Value, Wait};
+use crate::engine::{BufferPool, Completion, Done, Engine, FileId, Op, Value, Wait};
 use crate::error::{Cause, Errno, ItemError, Operation};
 use crate::item::Item;
 use crate::jobs::{Context, Event, Job};
@@ -9,6 +9,9 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Steps an item takes in a row when nothing it does needs waiting. Then others have their turn.
+const STEPS_AT_ONCE: usize = 8;
 
 /// What one loop may use.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +48,8 @@ pub struct EventLoop<J: Job, E: Engine> {
     /// Slots in the order in which their deadlines come, with the item each was set for.
     deadlines: VecDeque<(Duration, u32, u64)>,
     completions: Vec<Completion>,
+    /// Done at once, to be advanced in the next turn.
+    deferred: Vec<Completion>,
     finished: Vec<Finished<J::Value>>,
     pulled: Vec<Item>,
     ops: Vec<Op>,
@@ -92,6 +97,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             pressure: Pressure::new(limits.in_flight),
             deadlines: VecDeque::new(),
             completions: Vec::new(),
+            deferred: Vec::new(),
             finished: Vec::new(),
             pulled: Vec::new(),
             ops: Vec::new(),
@@ -113,6 +119,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
     pub fn turn(&mut self) -> Turn {
         let now = self.engine.now();
         let mut completions = std::mem::take(&mut self.completions);
+        completions.append(&mut self.deferred);
         for completion in completions.drain(..) {
             self.advance(completion, now);
         }
@@ -136,8 +143,8 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             self.start(item, now);
         }
         self.pulled = pulled;
-        if !self.finished.is_empty() {
-            // Items that failed at once. Another turn hands them over and fills their places.
+        if !self.finished.is_empty() || !self.deferred.is_empty() {
+            // Done at once. Another turn hands over results, fills places and goes on.
             return Turn::Wait(Wait::No);
         }
         if directive == Directive::Finish && self.in_flight() == 0 {
@@ -206,6 +213,20 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             op,
             result,
         } = completion;
+        if let Some(event) = self.settle(slot, op, result, now) {
+            self.step(slot, event, now);
+        }
+    }
+
+    /// Keeps account of an operation that has ended. What it means for the job comes back as an
+    /// event, unless it means nothing: a shortage to be waited out, or an item given up.
+    fn settle(
+        &mut self,
+        slot: u32,
+        op: Op,
+        result: Result<Value, Errno>,
+        now: Duration,
+    ) -> Option<Event> {
         let in_flight = self.in_flight();
         let occupant = self.slots[slot as usize].occupant.as_mut();
         let occupant = occupant.expect("a completion for an empty slot");
@@ -217,7 +238,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             (Op::Close(_), _) => occupant.file = None,
             (_, Err(errno)) if errno.is_shortage() && !occupant.abandoned => {
                 self.pressure.shortage((slot, op, *errno), in_flight, now);
-                return;
+                return None;
             }
             _ => {}
         }
@@ -225,13 +246,25 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
         if occupant.abandoned {
             self.reclaim(op);
             self.let_go(slot);
-        } else {
-            self.step(slot, Event::Completed(op, result), now);
+            return None;
+        }
+        Some(Event::Completed(op, result))
+    }
+
+    /// Lets the job take a step, and further ones for as long as what it submits is done at once.
+    fn step(&mut self, slot: u32, event: Event, now: Duration) {
+        let mut event = Some(event);
+        let mut steps = 0;
+        while let Some(this) = event.take() {
+            let done = self.step_once(slot, this, now, steps < STEPS_AT_ONCE);
+            event = done.and_then(|(op, result)| self.settle(slot, op, result, now));
+            steps += 1;
         }
     }
 
-    /// Lets the job take one step, submits what it asks for, and takes its result.
-    fn step(&mut self, slot: u32, event: Event, now: Duration) {
+    /// One step of the job. Submits what it asks for and takes its result. What is done at once
+    /// comes back, or waits for the next turn.
+    fn step_once(&mut self, slot: u32, event: Event, now: Duration, go_on: bool) -> Option<Done> {
         let occupant = self.slots[slot as usize]
             .occupant
             .as_mut()
@@ -242,25 +275,46 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             others_wait: !self.buffer_waiters.is_empty(),
             waits_for_buffer: false,
         };
-        let done = self
+        let result = self
             .job
             .step(&mut occupant.state, &occupant.item, event, &mut context);
         if context.waits_for_buffer && !occupant.waits_for_buffer {
             occupant.waits_for_buffer = true;
             self.buffer_waiters.push_back(slot);
         }
+        let mut at_once = None;
         for op in self.ops.drain(..) {
             occupant.outstanding += 1;
             occupant.last_operation = operation_of(&op);
-            self.engine.submit(slot, op);
+            match self.engine.submit(slot, op) {
+                Some(done) if go_on && at_once.is_none() => at_once = Some(done),
+                Some((op, result)) => self.deferred.push(Completion {
+                    token: slot,
+                    op,
+                    result,
+                }),
+                None => {}
+            }
         }
-        if let Some(result) = done {
+        if let Some(result) = result {
             assert_eq!(
                 occupant.outstanding, 0,
                 "an item is done with operations outstanding"
             );
             assert!(occupant.file.is_none(), "an item is done with a file open");
             self.finish(slot, result, now);
+        }
+        at_once
+    }
+
+    /// Submits an operation outside of a step.
+    fn submit(&mut self, slot: u32, op: Op) {
+        if let Some((op, result)) = self.engine.submit(slot, op) {
+            self.deferred.push(Completion {
+                token: slot,
+                op,
+                result,
+            });
         }
     }
 
@@ -301,7 +355,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
 
     fn resubmit_after_finish(&mut self) {
         if let Some((slot, op, _)) = self.pressure.item_finished() {
-            self.engine.submit(slot, op);
+            self.submit(slot, op);
         }
     }
 
@@ -312,7 +366,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
         let own_can_free = self.in_flight() > self.pressure.starved();
         let can_free = own_can_free || self.mill.can_free_resources();
         match self.pressure.due(now, can_free) {
-            Some(Retry::Submit((slot, op, _))) => self.engine.submit(slot, op),
+            Some(Retry::Submit((slot, op, _))) => self.submit(slot, op),
             Some(Retry::GiveUp((slot, op, errno))) => {
                 self.occupant(slot).outstanding -= 1;
                 self.step(slot, Event::Completed(op, Err(errno)), now);
@@ -380,7 +434,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
         }
         if let Some(file) = occupant.file {
             occupant.outstanding += 1;
-            self.engine.submit(slot, Op::Close(file));
+            self.submit(slot, Op::Close(file));
             return;
         }
         if let Some(occupant) = self.slots[slot as usize].occupant.take() {

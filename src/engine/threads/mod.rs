@@ -6,7 +6,7 @@ mod pool;
 use super::files::FileTable;
 use super::mounts::Mounts;
 use super::residency::Residency;
-use super::{Completion, Engine, FileSystem, Op, Token, Value, Wait, Wake, direct};
+use super::{Completion, Done, Engine, FileSystem, Op, Token, Value, Wait, Wake, direct};
 use crate::error::Errno;
 use pool::{Answer, Finished, Mailbox, Pool, Task};
 use std::collections::VecDeque;
@@ -25,7 +25,6 @@ pub struct ThreadsEngine {
     files: FileTable<Arc<OwnedFd>>,
     mounts: Mounts,
     residency: Residency,
-    ready: VecDeque<Completion>,
     received: VecDeque<Finished>,
     on_pool: usize,
     origin: Instant,
@@ -42,7 +41,6 @@ impl ThreadsEngine {
             files: FileTable::new(),
             mounts: Mounts::default(),
             residency: Residency::new(),
-            ready: VecDeque::new(),
             received: VecDeque::new(),
             on_pool: 0,
             origin: Instant::now(),
@@ -139,23 +137,24 @@ impl ThreadsEngine {
 }
 
 impl Engine for ThreadsEngine {
-    fn submit(&mut self, token: Token, mut op: Op) {
+    fn submit(&mut self, token: Token, mut op: Op) -> Option<Done> {
         if let Some(result) = self.try_direct(&mut op) {
-            self.ready.push_back(Completion { token, op, result });
-            return;
+            return Some((op, result));
         }
         let task = self.task(token, op);
         self.on_pool += 1;
         self.pool.run(task);
+        None
     }
 
     fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
-        let idle = self.ready.is_empty() && self.received.is_empty();
-        self.mailbox
-            .receive(if idle { wait } else { Wait::No }, &mut self.received);
-        let from_ready = self.ready.len().min(COMPLETIONS_PER_TURN);
-        completions.extend(self.ready.drain(..from_ready));
-        for _ in from_ready..COMPLETIONS_PER_TURN {
+        let wait = if self.received.is_empty() {
+            wait
+        } else {
+            Wait::No
+        };
+        self.mailbox.receive(wait, &mut self.received);
+        for _ in 0..COMPLETIONS_PER_TURN {
             let Some(finished) = self.received.pop_front() else {
                 break;
             };
@@ -172,7 +171,7 @@ impl Engine for ThreadsEngine {
     }
 
     fn outstanding(&self) -> usize {
-        self.ready.len() + self.on_pool
+        self.on_pool
     }
 
     fn open_files(&self) -> usize {
@@ -205,8 +204,14 @@ mod tests {
     }
 
     fn one(engine: &mut ThreadsEngine, op: Op) -> Completion {
-        engine.submit(7, op);
         let mut completions = Vec::new();
+        if let Some((op, result)) = engine.submit(7, op) {
+            return Completion {
+                token: 7,
+                op,
+                result,
+            };
+        }
         while completions.is_empty() {
             engine.turn(Wait::Forever, &mut completions).unwrap();
         }

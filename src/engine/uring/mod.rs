@@ -10,7 +10,7 @@ use super::direct;
 use super::files::FileTable;
 use super::mounts::Mounts;
 use super::residency::Residency;
-use super::{Completion, Engine, FileSystem, Op, Token, Value, Wait, Wake};
+use super::{Completion, Done, Engine, FileSystem, Op, Token, Value, Wait, Wake};
 use crate::error::Errno;
 use ring::{Ended, Ring};
 use std::collections::VecDeque;
@@ -32,8 +32,6 @@ pub struct UringEngine {
     files: FileTable<OwnedFd>,
     mounts: Mounts,
     residency: Residency,
-    /// Done at submission, by a plain call.
-    ready: VecDeque<Completion>,
     /// Waiting for room in the ring.
     backlog: VecDeque<(Token, Op)>,
     origin: Instant,
@@ -51,7 +49,6 @@ impl UringEngine {
             files: FileTable::new(),
             mounts: Mounts::default(),
             residency: Residency::new(),
-            ready: VecDeque::new(),
             backlog: VecDeque::new(),
             origin: Instant::now(),
         })
@@ -136,12 +133,14 @@ impl UringEngine {
 }
 
 impl Engine for UringEngine {
-    fn submit(&mut self, token: Token, mut op: Op) {
+    fn submit(&mut self, token: Token, mut op: Op) -> Option<Done> {
         if let Some(result) = self.try_direct(&mut op) {
-            self.ready.push_back(Completion { token, op, result });
-        } else if let Err(error) = self.push(token, op) {
+            return Some((op, result));
+        }
+        if let Err(error) = self.push(token, op) {
             self.ring.fail(error);
         }
+        None
     }
 
     fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
@@ -150,15 +149,8 @@ impl Engine for UringEngine {
         {
             self.ring.push(token, op, &mut self.files)?;
         }
-        let wait = if self.ready.is_empty() {
-            wait
-        } else {
-            Wait::No
-        };
         self.ring.enter(wait)?;
-        let from_ready = self.ready.len().min(COMPLETIONS_PER_TURN);
-        completions.extend(self.ready.drain(..from_ready));
-        for _ in from_ready..COMPLETIONS_PER_TURN {
+        for _ in 0..COMPLETIONS_PER_TURN {
             let Some(ended) = self.ring.pop() else { break };
             let completion = self.complete(ended);
             completions.push(completion);
@@ -171,7 +163,7 @@ impl Engine for UringEngine {
     }
 
     fn outstanding(&self) -> usize {
-        self.ring.outstanding() + self.ready.len() + self.backlog.len()
+        self.ring.outstanding() + self.backlog.len()
     }
 
     fn open_files(&self) -> usize {
