@@ -27,7 +27,8 @@ fn write(what: Generate, text: &mut Vec<u8>) -> io::Result<()> {
                 .find_subcommand("hash")
                 .expect("it is defined")
                 .clone();
-            return clap_mangen::Man::new(hash).render(text);
+            let version = concat!("ringmill ", env!("CARGO_PKG_VERSION"));
+            return clap_mangen::Man::new(hash).source(version).render(text);
         }
         Generate::Bash => Shell::Bash,
         Generate::Zsh => Shell::Zsh,

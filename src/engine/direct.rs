@@ -31,7 +31,32 @@ pub(crate) fn stat_path(path: &CStr) -> Result<Statx, Errno> {
     Ok(rustix::fs::statx(CWD, path, AtFlags::empty(), STATX_MASK)?)
 }
 
-pub(crate) fn stat_file(file: BorrowedFd<'_>) -> Result<Statx, Errno> {
+/// Metadata of an open file on a file system that does not block for it. Plain fstat is the
+/// quickest way to them.
+pub(crate) fn stat_file(file: BorrowedFd<'_>, file_system: FileSystem) -> Result<Stat, Errno> {
+    let stat = rustix::fs::fstat(file)?;
+    Ok(Stat {
+        kind: kind_of(stat.st_mode),
+        size_bytes: stat.st_size.cast_unsigned(),
+        modified: Timestamp {
+            seconds: stat.st_mtime,
+            nanoseconds: stat.st_mtime_nsec as u32,
+        },
+        changed: Timestamp {
+            seconds: stat.st_ctime,
+            nanoseconds: stat.st_ctime_nsec as u32,
+        },
+        device: (
+            rustix::fs::major(stat.st_dev),
+            rustix::fs::minor(stat.st_dev),
+        ),
+        inode: stat.st_ino,
+        file_system,
+    })
+}
+
+/// The same where it may block.
+pub(crate) fn stat_file_blocking(file: BorrowedFd<'_>) -> Result<Statx, Errno> {
     Ok(rustix::fs::statx(
         file,
         c"",
@@ -85,15 +110,7 @@ pub(crate) fn read_cached(
 
 /// Turns the kernel's metadata into ours.
 pub(crate) fn to_stat(statx: &Statx, mounts: &mut Mounts) -> Stat {
-    let kind = match rustix::fs::FileType::from_raw_mode(statx.stx_mode.into()) {
-        rustix::fs::FileType::RegularFile => FileKind::Regular,
-        rustix::fs::FileType::Directory => FileKind::Directory,
-        rustix::fs::FileType::Fifo => FileKind::Special(SpecialKind::Fifo),
-        rustix::fs::FileType::Socket => FileKind::Special(SpecialKind::Socket),
-        rustix::fs::FileType::CharacterDevice => FileKind::Special(SpecialKind::CharacterDevice),
-        rustix::fs::FileType::BlockDevice => FileKind::Special(SpecialKind::BlockDevice),
-        _ => FileKind::Special(SpecialKind::Unknown),
-    };
+    let kind = kind_of(statx.stx_mode.into());
     let has_mount = statx.stx_mask & StatxFlags::MNT_ID.bits() != 0;
     Stat {
         kind,
@@ -106,6 +123,18 @@ pub(crate) fn to_stat(statx: &Statx, mounts: &mut Mounts) -> Stat {
             FileKind::Regular if has_mount => mounts.file_system(statx.stx_mnt_id),
             _ => FileSystem::Blocking,
         },
+    }
+}
+
+fn kind_of(mode: u32) -> FileKind {
+    match rustix::fs::FileType::from_raw_mode(mode) {
+        rustix::fs::FileType::RegularFile => FileKind::Regular,
+        rustix::fs::FileType::Directory => FileKind::Directory,
+        rustix::fs::FileType::Fifo => FileKind::Special(SpecialKind::Fifo),
+        rustix::fs::FileType::Socket => FileKind::Special(SpecialKind::Socket),
+        rustix::fs::FileType::CharacterDevice => FileKind::Special(SpecialKind::CharacterDevice),
+        rustix::fs::FileType::BlockDevice => FileKind::Special(SpecialKind::BlockDevice),
+        _ => FileKind::Special(SpecialKind::Unknown),
     }
 }
 

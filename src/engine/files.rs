@@ -1,12 +1,47 @@
 //! The files an engine has open.
 
 use super::mounts::FileSystem;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 /// Names an open file of one engine. Never reused for another file while the first is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FileId {
     place: u32,
     generation: u32,
+}
+
+/// A descriptor, which the threads of a pool share only where they may be needed for it.
+#[derive(Debug)]
+pub(crate) enum Descriptor {
+    Own(OwnedFd),
+    Shared(Arc<OwnedFd>),
+}
+
+impl Descriptor {
+    pub(crate) fn new(descriptor: OwnedFd, file_system: FileSystem) -> Self {
+        match file_system {
+            FileSystem::Blocking => Self::Shared(Arc::new(descriptor)),
+            FileSystem::Nowait | FileSystem::Memory => Self::Own(descriptor),
+        }
+    }
+
+    /// The descriptor for another thread, if it can be shared.
+    pub(crate) fn share(&self) -> Option<Arc<OwnedFd>> {
+        match self {
+            Self::Own(_) => None,
+            Self::Shared(descriptor) => Some(Arc::clone(descriptor)),
+        }
+    }
+}
+
+impl AsFd for Descriptor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Own(descriptor) => descriptor.as_fd(),
+            Self::Shared(descriptor) => descriptor.as_fd(),
+        }
+    }
 }
 
 /// Open files by [`FileId`]. Dropping the table closes what is left in it.

@@ -10,7 +10,9 @@ pub mod uring;
 mod buffer;
 mod direct;
 mod files;
+mod local;
 mod mounts;
+mod pool;
 mod residency;
 
 pub use buffer::{Buffer, BufferClass, BufferPool};

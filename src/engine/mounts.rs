@@ -18,12 +18,25 @@ pub enum FileSystem {
 #[derive(Debug, Default)]
 pub(crate) struct Mounts {
     by_id: HashMap<u64, FileSystem>,
+    /// The one asked for last, which is mostly the one asked for next.
+    last: Option<(u64, FileSystem)>,
 }
 
 impl Mounts {
     /// The file system behind a mount number from statx; unknown numbers are looked up once in
     /// `/proc/self/mountinfo` (which asks no server).
     pub(crate) fn file_system(&mut self, mount_id: u64) -> FileSystem {
+        if let Some((id, known)) = self.last
+            && id == mount_id
+        {
+            return known;
+        }
+        let found = self.look_up(mount_id);
+        self.last = Some((mount_id, found));
+        found
+    }
+
+    fn look_up(&mut self, mount_id: u64) -> FileSystem {
         if let Some(&known) = self.by_id.get(&mount_id) {
             return known;
         }

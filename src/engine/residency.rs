@@ -6,24 +6,22 @@
 //! a directory some worker has already been to, while such calls have lately been quick.
 
 use super::mounts::FileSystem;
-use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 /// A look-up that took longer than this went to the disk, or was unlucky.
 const QUICK: Duration = Duration::from_micros(40);
 
-/// Credit after a quick look-up, at most and at least. One slow look-up among quick ones is
-/// forgiven; after several, the next `-CREDIT_MIN` look-ups go to workers before one is tried
-/// again.
-const CREDIT_MAX: i32 = 8;
+/// Credit after a quick look-up, what a slow one costs, and where the credit falls when it is used
+/// up. A few slow ones among quick ones are forgiven: the thread may have been preempted. After
+/// that, so many look-ups go to workers before one is tried again.
+const CREDIT_MAX: i32 = 64;
+const SLOW_COST: i32 = 16;
 const CREDIT_MIN: i32 = -64;
-const SLOW_COST: i32 = 24;
 
 const DIRECTORIES: usize = 256;
 
 #[derive(Debug)]
 pub(crate) struct Residency {
-    hasher: RandomState,
     /// Hashes of directories on local file systems, each in the place its hash names.
     directories: Box<[u64; DIRECTORIES]>,
     credit: i32,
@@ -32,7 +30,6 @@ pub(crate) struct Residency {
 impl Residency {
     pub(crate) fn new() -> Self {
         Self {
-            hasher: RandomState::new(),
             directories: Box::new([0; DIRECTORIES]),
             credit: CREDIT_MAX,
         }
@@ -44,13 +41,13 @@ impl Residency {
             self.credit += 1;
             return false;
         }
-        let hash = self.hash_directory(path);
+        let hash = hash_directory(path);
         self.directories[place(hash)] == hash
     }
 
     /// Remembers what kind of file system a worker's look-up has found.
     pub(crate) fn learn(&mut self, path: &[u8], file_system: FileSystem) {
-        let hash = self.hash_directory(path);
+        let hash = hash_directory(path);
         self.directories[place(hash)] = if file_system == FileSystem::Blocking {
             0
         } else {
@@ -62,15 +59,17 @@ impl Residency {
     pub(crate) fn took(&mut self, elapsed: Duration) {
         if elapsed <= QUICK {
             self.credit = CREDIT_MAX;
+        } else if self.credit > SLOW_COST {
+            self.credit -= SLOW_COST;
         } else {
-            self.credit = (self.credit - SLOW_COST).max(CREDIT_MIN);
+            self.credit = CREDIT_MIN;
         }
     }
+}
 
-    fn hash_directory(&self, path: &[u8]) -> u64 {
-        let directory = memchr::memrchr(b'/', path).map_or(&path[..0], |slash| &path[..slash]);
-        self.hasher.hash_one(directory)
-    }
+fn hash_directory(path: &[u8]) -> u64 {
+    let directory = memchr::memrchr(b'/', path).map_or(&path[..0], |slash| &path[..slash]);
+    twox_hash::XxHash3_64::oneshot(directory)
 }
 
 #[allow(clippy::cast_possible_truncation)]

@@ -79,13 +79,15 @@ impl SimFile {
     }
 }
 
-/// How often things go wrong that are no item's fault, in percent of operations.
+/// What goes wrong that is no item's fault; how often, in percent of operations.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Faults {
     /// A read gives less than it could.
     pub short_read: u8,
     /// An operation fails for a shortage that passes.
     pub shortage: u8,
+    /// What hangs cannot even be cancelled.
+    pub stubborn: bool,
 }
 
 /// What all simulated engines of one test share: files, clock and descriptors.
@@ -385,6 +387,9 @@ impl Engine for SimEngine {
     fn cancel(&mut self, token: Token) {
         // Those that hang become due; whether others still complete is left to chance, as it is
         // with a kernel.
+        if self.world.faults.stubborn {
+            return;
+        }
         let now = self.world.now();
         for at in 0..self.pending.len() {
             let (due, owner, op) = &mut self.pending[at];

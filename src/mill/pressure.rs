@@ -20,6 +20,9 @@ pub struct Pressure<O> {
     limit: usize,
     /// Items finished since the limit last moved.
     calm: usize,
+    /// Tries since an item last finished: each makes the next pause longer.
+    pauses: u32,
+    /// Tries while nothing was in flight that could have freed something.
     tries: u32,
     retry_at: Option<Duration>,
     /// How often an operation failed for a shortage.
@@ -44,6 +47,7 @@ impl<O> Pressure<O> {
             in_flight_max,
             limit: in_flight_max,
             calm: 0,
+            pauses: 0,
             tries: 0,
             retry_at: None,
             shortages: 0,
@@ -70,12 +74,13 @@ impl<O> Pressure<O> {
             .saturating_sub(self.starved.len())
             .clamp(1, self.in_flight_max);
         self.calm = 0;
-        let pause = PAUSE_FIRST * 2_u32.saturating_pow(self.tries.min(16));
+        let pause = PAUSE_FIRST * 2_u32.saturating_pow(self.pauses.min(16));
         self.retry_at.get_or_insert(now + pause.min(PAUSE_LONGEST));
     }
 
     /// An item finished: it has freed what one starved operation may lack.
     pub fn item_finished(&mut self) -> Option<O> {
+        self.pauses = 0;
         self.tries = 0;
         self.calm += 1;
         if self.limit < self.in_flight_max && self.calm > self.limit {
@@ -98,6 +103,7 @@ impl<O> Pressure<O> {
             return None;
         }
         self.retry_at = None;
+        self.pauses += 1;
         self.tries = if can_free { 0 } else { self.tries + 1 };
         let give_up = self.tries > TRIES_MAX;
         let op = self.pop()?;

@@ -47,6 +47,10 @@ pub struct EventLoop<J: Job, E: Engine> {
     pressure: Pressure<(u32, Op, Errno)>,
     /// Slots in the order in which their deadlines come, with the item each was set for.
     deadlines: VecDeque<(Duration, u32, u64)>,
+    /// Items given up that the kernel has not let go of.
+    abandoned: usize,
+    /// Since when all slots have been held by such items.
+    stuck_since: Option<Duration>,
     completions: Vec<Completion>,
     /// Done at once, to be advanced in the next turn.
     deferred: Vec<Completion>,
@@ -96,6 +100,8 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             buffer_waiters: VecDeque::new(),
             pressure: Pressure::new(limits.in_flight),
             deadlines: VecDeque::new(),
+            abandoned: 0,
+            stuck_since: None,
             completions: Vec::new(),
             deferred: Vec::new(),
             finished: Vec::new(),
@@ -127,7 +133,12 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
         self.expire(now);
         self.retry(now);
         self.serve_buffer_waiters(now);
-        let room = self.pressure.limit().saturating_sub(self.in_flight());
+        let is_stuck = self.is_stuck(now);
+        let room = if is_stuck {
+            self.limits.in_flight
+        } else {
+            self.room()
+        };
         let directive = self.mill.exchange(
             self.index,
             &mut self.finished,
@@ -140,14 +151,19 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
         }
         let mut pulled = std::mem::take(&mut self.pulled);
         for item in pulled.drain(..) {
-            self.start(item, now);
+            if is_stuck {
+                self.hand_over(item, now, Err(self.timed_out(Operation::Open)), now);
+            } else {
+                self.start(item, now);
+            }
         }
         self.pulled = pulled;
         if !self.finished.is_empty() || !self.deferred.is_empty() {
             // Done at once. Another turn hands over results, fills places and goes on.
             return Turn::Wait(Wait::No);
         }
-        if directive == Directive::Finish && self.in_flight() == 0 {
+        if directive == Directive::Finish && self.in_flight() == self.abandoned {
+            // What was given up and still hangs is not waited for.
             return Turn::Ended;
         }
         Turn::Wait(self.wait_for(now))
@@ -167,9 +183,21 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
         self.slots.len() - self.free.len()
     }
 
+    /// How many items may start now. What was given up and hangs takes slots, but nothing that
+    /// pressure is about: those that are alive must go on under it.
+    fn room(&self) -> usize {
+        let alive = self.in_flight() - self.abandoned;
+        let free = self.limits.in_flight - self.in_flight();
+        self.pressure.limit().saturating_sub(alive).min(free)
+    }
+
     fn wait_for(&self, now: Duration) -> Wait {
         let deadline = self.deadlines.front().map(|&(at, ..)| at);
-        let next = [deadline, self.pressure.retry_at()]
+        let unstuck = self
+            .stuck_since
+            .zip(self.limits.timeout)
+            .map(|(since, timeout)| since + timeout);
+        let next = [deadline, unstuck, self.pressure.retry_at()]
             .into_iter()
             .flatten()
             .min();
@@ -227,7 +255,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
         result: Result<Value, Errno>,
         now: Duration,
     ) -> Option<Event> {
-        let in_flight = self.in_flight();
+        let alive = self.in_flight() - self.abandoned;
         let occupant = self.slots[slot as usize].occupant.as_mut();
         let occupant = occupant.expect("a completion for an empty slot");
         match (&op, &result) {
@@ -237,7 +265,11 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             }
             (Op::Close(_), _) => occupant.file = None,
             (_, Err(errno)) if errno.is_shortage() && !occupant.abandoned => {
-                self.pressure.shortage((slot, op, *errno), in_flight, now);
+                self.pressure.shortage((slot, op, *errno), alive, now);
+                return None;
+            }
+            (_, Err(errno)) if errno.raw() == libc::EINTR && !occupant.abandoned => {
+                self.submit(slot, op);
                 return None;
             }
             _ => {}
@@ -400,16 +432,43 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
         }
     }
 
-    fn abandon(&mut self, slot: u32, now: Duration) {
+    /// True if items must fail without having been started: every slot has been held by an item
+    /// that was given up and still hangs, for as long as an item may take. Otherwise a list with
+    /// that many hanging files would never end.
+    fn is_stuck(&mut self, now: Duration) -> bool {
+        let Some(timeout) = self.limits.timeout else {
+            return false;
+        };
+        if self.abandoned < self.limits.in_flight {
+            self.stuck_since = None;
+            return false;
+        }
+        let since = *self.stuck_since.get_or_insert(now);
+        let is_stuck = now >= since + timeout;
+        if is_stuck {
+            // As many again may wait as long again.
+            self.stuck_since = Some(now);
+        }
+        is_stuck
+    }
+
+    fn timed_out(&self, operation: Operation) -> ItemError {
         let timeout = self.limits.timeout.unwrap_or_default();
         let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        ItemError {
+            operation,
+            cause: Cause::TimedOut { timeout_ms },
+        }
+    }
+
+    fn abandon(&mut self, slot: u32, now: Duration) {
         let occupant = self.occupant(slot);
         occupant.abandoned = true;
+        self.abandoned += 1;
+        let occupant = self.occupant(slot);
         let (item, started_at) = (occupant.item.clone(), occupant.started_at);
-        let error = ItemError {
-            operation: occupant.last_operation,
-            cause: Cause::TimedOut { timeout_ms },
-        };
+        let operation = occupant.last_operation;
+        let error = self.timed_out(operation);
         self.buffer_waiters.retain(|&waiter| waiter != slot);
         for (_, op, _) in self
             .pressure
@@ -437,6 +496,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             self.submit(slot, Op::Close(file));
             return;
         }
+        self.abandoned -= 1;
         if let Some(occupant) = self.slots[slot as usize].occupant.take() {
             let mut context = Context {
                 ops: &mut self.ops,

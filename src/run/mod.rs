@@ -281,7 +281,6 @@ fn run_loop<J: Job>(
         EngineKind::Uring => {
             // Each item has one operation outstanding, or some reads, which the buffers limit.
             let outstanding_max = limits.in_flight + limits.large_buffers;
-            let workers = u32::try_from(workers).unwrap_or(u32::MAX);
             let engine = UringEngine::new(outstanding_max, workers)?;
             describe(engine.describe());
             EventLoop::new(index, mill, job, engine, limits)

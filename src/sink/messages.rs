@@ -35,7 +35,6 @@ fn write_name(line: &mut Vec<u8>, name: &[u8]) {
         match byte {
             b'\n' => line.extend_from_slice(b"\\n"),
             b'\r' => line.extend_from_slice(b"\\r"),
-            b'\t' => line.extend_from_slice(b"\\t"),
             0..0x20 | 0x7f => line.extend_from_slice(format!("\\x{byte:02x}").as_bytes()),
             _ => line.push(byte),
         }

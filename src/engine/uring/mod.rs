@@ -6,16 +6,13 @@ mod setup;
 
 pub use setup::{Refusal, probe};
 
-use super::direct;
-use super::files::FileTable;
-use super::mounts::Mounts;
-use super::residency::Residency;
+use super::files::Descriptor;
+use super::local::Local;
+use super::pool::{Finished, Pool};
 use super::{Completion, Done, Engine, FileSystem, Op, Token, Value, Wait, Wake};
-use crate::error::Errno;
 use ring::{Ended, Ring};
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,68 +24,53 @@ const COMPLETIONS_PER_TURN: usize = 256;
 const GRACE: Duration = Duration::from_secs(2);
 
 /// Operations on an io_uring instance, except those that a plain call does better.
+///
+/// Files whose reads may block for somebody else's sake (FUSE, NFS, procfs, devices) are read by a
+/// pool of threads. The ring would give such reads to a kernel thread of its own anyway, and it
+/// repeats a short read of a FUSE file in direct mode at the same offset (seen on Linux 6.18): the
+/// result is content that the file does not have.
 pub struct UringEngine {
+    local: Local,
     ring: Ring,
-    files: FileTable<OwnedFd>,
-    mounts: Mounts,
-    residency: Residency,
+    pool: Pool,
+    received: VecDeque<Finished>,
     /// Waiting for room in the ring.
     backlog: VecDeque<(Token, Op)>,
     origin: Instant,
 }
 
 impl UringEngine {
-    /// Sets up a ring with room for `outstanding_max` operations and up to `workers_max` kernel
-    /// threads for those that block. It belongs to the calling thread.
+    /// Sets up a ring with room for `outstanding_max` operations. Up to `workers_max` kernel
+    /// threads, and as many of our own, do what blocks. It belongs to the calling thread.
     ///
     /// # Errors
     /// Whatever the kernel refuses, with its likely cause.
-    pub fn new(outstanding_max: usize, workers_max: u32) -> Result<Self, Refusal> {
+    pub fn new(outstanding_max: usize, workers_max: usize) -> Result<Self, Refusal> {
+        let kernel_workers_max = u32::try_from(workers_max).unwrap_or(u32::MAX);
+        let ring = Ring::new(outstanding_max, kernel_workers_max)?;
         Ok(Self {
-            ring: Ring::new(outstanding_max, workers_max)?,
-            files: FileTable::new(),
-            mounts: Mounts::default(),
-            residency: Residency::new(),
+            local: Local::new(),
+            pool: Pool::new(workers_max, ring.waker()),
+            ring,
+            received: VecDeque::new(),
             backlog: VecDeque::new(),
             origin: Instant::now(),
         })
     }
 
-    /// Does the operation by a plain call where that is the better way and does not block.
-    fn try_direct(&mut self, op: &mut Op) -> Option<Result<Value, Errno>> {
+    /// True for operations on files that only the pool may touch.
+    fn belongs_to_pool(&self, op: &Op) -> bool {
         match op {
-            Op::StatPath(path) if self.residency.is_likely(path.bytes()) => {
-                let start = Instant::now();
-                let result = direct::stat_path(direct::path_of(op));
-                self.residency.took(start.elapsed());
-                Some(result.map(|statx| Value::Stat(direct::to_stat(&statx, &mut self.mounts))))
+            Op::StatFile(file) | Op::Read { file, .. } | Op::Close(file) => {
+                self.local.files.get(*file).file_system == FileSystem::Blocking
             }
-            Op::StatFile(file) => {
-                let file = self.files.get(*file);
-                if file.file_system == FileSystem::Blocking {
-                    return None;
-                }
-                let result = direct::stat_file(file.handle.as_fd());
-                Some(result.map(|statx| Value::Stat(direct::to_stat(&statx, &mut self.mounts))))
-            }
-            Op::Read {
-                file,
-                offset,
-                buffer,
-            } => {
-                let file = self.files.get(*file);
-                if file.file_system != FileSystem::Memory {
-                    return None;
-                }
-                Some(direct::read(file.handle.as_fd(), *offset, buffer).map(Value::Count))
-            }
-            _ => None,
+            Op::StatPath(_) | Op::Open { .. } => false,
         }
     }
 
     fn push(&mut self, token: Token, op: Op) -> io::Result<()> {
         if self.ring.has_room() {
-            self.ring.push(token, op, &mut self.files)
+            self.ring.push(token, op, &self.local.files)
         } else {
             self.backlog.push_back((token, op));
             Ok(())
@@ -105,18 +87,11 @@ impl UringEngine {
         let result = result.map(|count| match &op {
             Op::StatPath(path) => {
                 let statx = statx.expect("a look-up has room for its answer");
-                let stat = direct::to_stat(&statx, &mut self.mounts);
-                if stat.kind == super::FileKind::Regular {
-                    self.residency.learn(path.bytes(), stat.file_system);
-                }
-                Value::Stat(stat)
-            }
-            Op::StatFile(_) => {
-                let statx = statx.expect("a look-up has room for its answer");
-                Value::Stat(direct::to_stat(&statx, &mut self.mounts))
+                self.local.looked_up(path.bytes(), &statx)
             }
             Op::Open { file_system, .. } => {
-                Value::File(self.files.insert(ring::own_descriptor(count), *file_system))
+                let descriptor = Descriptor::new(ring::own_descriptor(count), *file_system);
+                self.local.opened(descriptor, *file_system)
             }
             Op::Read { buffer, .. } => {
                 let count = usize::try_from(count).expect("a count is not negative");
@@ -126,7 +101,7 @@ impl UringEngine {
                 );
                 Value::Count(count)
             }
-            Op::Close(_) => Value::Done,
+            Op::StatFile(_) | Op::Close(_) => unreachable!("not done by the ring"),
         });
         Completion { token, op, result }
     }
@@ -134,10 +109,13 @@ impl UringEngine {
 
 impl Engine for UringEngine {
     fn submit(&mut self, token: Token, mut op: Op) -> Option<Done> {
-        if let Some(result) = self.try_direct(&mut op) {
+        if let Some(result) = self.local.try_direct(&mut op) {
             return Some((op, result));
         }
-        if let Err(error) = self.push(token, op) {
+        if self.belongs_to_pool(&op) {
+            let task = self.local.task(token, op);
+            self.pool.run(task);
+        } else if let Err(error) = self.push(token, op) {
             self.ring.fail(error);
         }
         None
@@ -147,10 +125,23 @@ impl Engine for UringEngine {
         while self.ring.has_room()
             && let Some((token, op)) = self.backlog.pop_front()
         {
-            self.ring.push(token, op, &mut self.files)?;
+            self.ring.push(token, op, &self.local.files)?;
         }
-        self.ring.enter(wait)?;
-        for _ in 0..COMPLETIONS_PER_TURN {
+        self.pool.collect(&mut self.received);
+        self.ring.enter(if self.received.is_empty() {
+            wait
+        } else {
+            Wait::No
+        })?;
+        self.pool.collect(&mut self.received);
+        let from_pool = self.received.len().min(COMPLETIONS_PER_TURN);
+        let local = &mut self.local;
+        completions.extend(
+            self.received
+                .drain(..from_pool)
+                .map(|finished| local.complete(finished)),
+        );
+        for _ in from_pool..COMPLETIONS_PER_TURN {
             let Some(ended) = self.ring.pop() else { break };
             let completion = self.complete(ended);
             completions.push(completion);
@@ -160,14 +151,15 @@ impl Engine for UringEngine {
 
     fn cancel(&mut self, token: Token) {
         self.ring.cancel(token);
+        self.pool.cancel(token);
     }
 
     fn outstanding(&self) -> usize {
-        self.ring.outstanding() + self.backlog.len()
+        self.ring.outstanding() + self.pool.running() + self.received.len() + self.backlog.len()
     }
 
     fn open_files(&self) -> usize {
-        self.files.len()
+        self.local.files.len()
     }
 
     fn now(&self) -> Duration {
@@ -184,8 +176,9 @@ impl Engine for UringEngine {
 }
 
 impl Drop for UringEngine {
-    /// Waits for every completion, so that no buffer is freed under an operation and no late open
-    /// leaks its descriptor.
+    /// Waits for every completion of the ring, so that no buffer is freed under an operation and no
+    /// late open leaks its descriptor. Threads of the pool own what they work on; one that hangs
+    /// is left to itself.
     fn drop(&mut self) {
         self.backlog.clear();
         let deadline = Instant::now() + GRACE;

@@ -7,7 +7,7 @@
 
 use super::ops::{self, Entry};
 use super::setup::{self, Refusal};
-use crate::engine::files::FileTable;
+use crate::engine::files::{Descriptor, FileTable};
 use crate::engine::{Op, Token, Wait, Wake};
 use crate::error::Errno;
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
@@ -114,7 +114,7 @@ impl Ring {
         &mut self,
         token: Token,
         op: Op,
-        files: &mut FileTable<OwnedFd>,
+        files: &FileTable<Descriptor>,
     ) -> io::Result<()> {
         let place = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());
@@ -268,11 +268,7 @@ impl Ring {
     fn cancel_where(&mut self, wanted: impl Fn(&Entry) -> bool) {
         for place in 0..self.slots.len() {
             let slot = &self.slots[place];
-            if !slot
-                .entry
-                .as_ref()
-                .is_some_and(|entry| entry.is_cancellable() && wanted(entry))
-            {
+            if !slot.entry.as_ref().is_some_and(&wanted) {
                 continue;
             }
             // A cancellation that finds no room is not worth waiting for: it is a favour.

@@ -65,11 +65,21 @@ fn disabled_by_sysctl() -> Option<i32> {
 /// # Errors
 /// What the kernel refused, with its likely cause.
 pub fn probe() -> Result<(), Refusal> {
-    build(8, 8).map(drop)
+    let (mut ring, _) = build(8, 8)?;
+    // A filter may allow a ring to be made and not to be used.
+    // SAFETY: a no-op points at nothing.
+    let pushed = unsafe { ring.submission().push(&opcode::Nop::new().build()) };
+    pushed.expect("a new queue has room");
+    ring.submit_and_wait(1)
+        .map(drop)
+        .map_err(|error| Refusal::from_setup(&error))
 }
 
-/// The flags tried, best first. A kernel that does not know one answers EINVAL.
-const PROFILES: [(&str, fn(&mut io_uring::Builder)); 4] = [
+/// A set of flags, by name.
+type Profile = (&'static str, fn(&mut io_uring::Builder));
+
+/// The sets tried, best first. A kernel that does not know a flag answers EINVAL.
+const PROFILES: [Profile; 4] = [
     (
         "single issuer, deferred task work, submit all, no SQ array",
         |builder| {
@@ -118,7 +128,6 @@ pub(super) fn build(sq_entries: u32, cq_entries: u32) -> Result<(IoUring, &'stat
 fn check(ring: IoUring) -> Result<IoUring, Refusal> {
     let needed = [
         opcode::OpenAt::CODE,
-        opcode::Close::CODE,
         opcode::Statx::CODE,
         opcode::Read::CODE,
         opcode::AsyncCancel::CODE,

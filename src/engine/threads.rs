@@ -1,18 +1,15 @@
 //! The same operations on a pool of threads, where io_uring is forbidden. It never makes an
 //! io_uring call: some sandboxes kill the process for one.
 
-mod pool;
-
-use super::files::FileTable;
-use super::mounts::Mounts;
-use super::residency::Residency;
+use super::files::Descriptor;
+use super::local::Local;
+use super::pool::{Finished, Pool};
 use super::{Completion, Done, Engine, FileSystem, Op, Token, Value, Wait, Wake, direct};
 use crate::error::Errno;
-use pool::{Answer, Finished, Mailbox, Pool, Task};
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::os::fd::AsFd;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Completions handed over in one turn, at most.
@@ -20,13 +17,10 @@ const COMPLETIONS_PER_TURN: usize = 256;
 
 /// Operations as plain calls: on the loop where they do not block, on the pool where they may.
 pub struct ThreadsEngine {
+    local: Local,
     pool: Pool,
-    mailbox: Arc<Mailbox>,
-    files: FileTable<Arc<OwnedFd>>,
-    mounts: Mounts,
-    residency: Residency,
+    bell: Arc<Bell>,
     received: VecDeque<Finished>,
-    on_pool: usize,
     origin: Instant,
 }
 
@@ -34,29 +28,22 @@ impl ThreadsEngine {
     /// An engine with up to `workers_max` threads, started as they are needed.
     #[must_use]
     pub fn new(workers_max: usize) -> Self {
-        let mailbox = Arc::new(Mailbox::default());
+        let bell = Arc::new(Bell::default());
         Self {
-            pool: Pool::new(workers_max, Arc::clone(&mailbox)),
-            mailbox,
-            files: FileTable::new(),
-            mounts: Mounts::default(),
-            residency: Residency::new(),
+            local: Local::new(),
+            pool: Pool::new(workers_max, Arc::clone(&bell) as Arc<dyn Wake>),
+            bell,
             received: VecDeque::new(),
-            on_pool: 0,
             origin: Instant::now(),
         }
     }
 
     /// Does the operation on the loop if that is not going to block.
-    fn try_direct(&mut self, op: &mut Op) -> Option<Result<Value, Errno>> {
+    fn try_at_once(&mut self, op: &mut Op) -> Option<Result<Value, Errno>> {
+        if let Some(result) = self.local.try_direct(op) {
+            return Some(result);
+        }
         match op {
-            Op::StatPath(path) if self.residency.is_likely(path.bytes()) => {
-                let start = Instant::now();
-                let result = direct::stat_path(direct::path_of(op));
-                self.residency.took(start.elapsed());
-                Some(result.map(|statx| Value::Stat(direct::to_stat(&statx, &mut self.mounts))))
-            }
-            Op::StatPath(_) => None,
             Op::Open {
                 file_system,
                 wait: false,
@@ -64,118 +51,65 @@ impl ThreadsEngine {
             } if *file_system != FileSystem::Blocking => {
                 let file_system = *file_system;
                 let descriptor = direct::open_cached(direct::path_of(op))?;
-                Some(Ok(Value::File(
-                    self.files.insert(Arc::new(descriptor), file_system),
+                Some(Ok(self.local.opened(
+                    Descriptor::Shared(Arc::new(descriptor)),
+                    file_system,
                 )))
-            }
-            Op::Open { .. } => None,
-            Op::StatFile(file) => {
-                let file = self.files.get(*file);
-                if file.file_system == FileSystem::Blocking {
-                    return None;
-                }
-                let result = direct::stat_file(file.handle.as_fd());
-                Some(result.map(|statx| Value::Stat(direct::to_stat(&statx, &mut self.mounts))))
             }
             Op::Read {
                 file,
                 offset,
                 buffer,
             } => {
-                let file = self.files.get(*file);
-                let descriptor = file.handle.as_fd();
-                match file.file_system {
-                    FileSystem::Memory => {
-                        Some(direct::read(descriptor, *offset, buffer).map(Value::Count))
-                    }
-                    FileSystem::Nowait => direct::read_cached(descriptor, *offset, buffer)
-                        .map(Value::Count)
-                        .map(Ok),
-                    FileSystem::Blocking => None,
-                }
-            }
-            Op::Close(file) => {
-                if self.files.get(*file).file_system == FileSystem::Blocking {
+                let open = self.local.files.get(*file);
+                if open.file_system != FileSystem::Nowait {
                     return None;
                 }
-                drop(self.files.remove(*file));
-                Some(Ok(Value::Done))
+                let count = direct::read_cached(open.handle.as_fd(), *offset, buffer)?;
+                Some(Ok(Value::Count(count)))
             }
+            _ => None,
         }
-    }
-
-    fn task(&mut self, token: Token, op: Op) -> Task {
-        let file = match &op {
-            Op::StatFile(file) | Op::Read { file, .. } => {
-                Some(Arc::clone(&self.files.get(*file).handle))
-            }
-            Op::Close(file) => Some(self.files.remove(*file).handle),
-            Op::StatPath(_) | Op::Open { .. } => None,
-        };
-        Task { token, op, file }
-    }
-
-    fn complete(&mut self, finished: Finished) -> Completion {
-        let Finished { token, op, result } = finished;
-        let result = result.map(|answer| match (answer, &op) {
-            (Answer::Stat(statx), op) => {
-                let stat = direct::to_stat(&statx, &mut self.mounts);
-                if let (Op::StatPath(path), super::FileKind::Regular) = (op, stat.kind) {
-                    self.residency.learn(path.bytes(), stat.file_system);
-                }
-                Value::Stat(stat)
-            }
-            (Answer::Descriptor(descriptor), Op::Open { file_system, .. }) => {
-                Value::File(self.files.insert(Arc::new(descriptor), *file_system))
-            }
-            (Answer::Descriptor(_), _) => unreachable!("only an open gives a descriptor"),
-            (Answer::Count(count), _) => Value::Count(count),
-            (Answer::Done, _) => Value::Done,
-        });
-        Completion { token, op, result }
     }
 }
 
 impl Engine for ThreadsEngine {
     fn submit(&mut self, token: Token, mut op: Op) -> Option<Done> {
-        if let Some(result) = self.try_direct(&mut op) {
+        if let Some(result) = self.try_at_once(&mut op) {
             return Some((op, result));
         }
-        let task = self.task(token, op);
-        self.on_pool += 1;
+        let task = self.local.task(token, op);
         self.pool.run(task);
         None
     }
 
     fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
-        let wait = if self.received.is_empty() {
-            wait
-        } else {
-            Wait::No
-        };
-        self.mailbox.receive(wait, &mut self.received);
-        for _ in 0..COMPLETIONS_PER_TURN {
-            let Some(finished) = self.received.pop_front() else {
-                break;
-            };
-            self.on_pool -= 1;
-            let completion = self.complete(finished);
-            completions.push(completion);
+        self.pool.collect(&mut self.received);
+        if self.received.is_empty() {
+            self.bell.wait(wait);
+            self.pool.collect(&mut self.received);
         }
+        let count = self.received.len().min(COMPLETIONS_PER_TURN);
+        let local = &mut self.local;
+        completions.extend(
+            self.received
+                .drain(..count)
+                .map(|finished| local.complete(finished)),
+        );
         Ok(())
     }
 
     /// A plain call cannot be cancelled; only what no thread has begun is.
     fn cancel(&mut self, token: Token) {
-        self.pool.cancel(|task| task.token == token);
+        self.pool.cancel(token);
     }
 
     fn outstanding(&self) -> usize {
-        self.on_pool
+        self.pool.running() + self.received.len()
     }
 
     fn open_files(&self) -> usize {
-        self.files.len()
+        self.local.files.len()
     }
 
     fn now(&self) -> Duration {
@@ -183,11 +117,54 @@ impl Engine for ThreadsEngine {
     }
 
     fn waker(&self) -> Arc<dyn Wake> {
-        Arc::clone(&self.mailbox) as Arc<dyn Wake>
+        Arc::clone(&self.bell) as Arc<dyn Wake>
     }
 
     fn describe(&self) -> String {
         format!("threads (up to {})", self.pool.workers_max())
+    }
+}
+
+/// What the loop waits for: rung by the pool, and by whoever wakes the loop.
+#[derive(Default)]
+struct Bell {
+    rung: Mutex<bool>,
+    ring: Condvar,
+}
+
+impl Bell {
+    /// Waits as told until it has been rung, which it then forgets.
+    fn wait(&self, wait: Wait) {
+        let mut rung = self.lock();
+        let deadline = match wait {
+            Wait::No => return *rung = false,
+            Wait::Forever => None,
+            Wait::AtMost(duration) => Some(Instant::now() + duration),
+        };
+        while !*rung {
+            let Some(deadline) = deadline else {
+                rung = self.ring.wait(rung).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let waited = self.ring.wait_timeout(rung, left);
+            rung = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        *rung = false;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, bool> {
+        self.rung.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Wake for Bell {
+    fn wake(&self) {
+        *self.lock() = true;
+        self.ring.notify_one();
     }
 }
 

@@ -1,12 +1,11 @@
-//! The pool of threads behind the engine, and the mailbox through which they answer.
+//! A pool of threads for calls that may block, and the outbox through which they answer.
 
-use crate::engine::{Op, Token, Wait, Wake, direct};
+use super::{Op, Token, Wake, direct};
 use crate::error::Errno;
 use rustix::fs::Statx;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 /// An operation for a thread of the pool, with the file it is about.
 pub(super) struct Task {
@@ -46,13 +45,16 @@ impl Task {
                 let wait = *wait;
                 direct::open(direct::path_of(&op), wait).map(Answer::Descriptor)
             }
-            Op::StatFile(_) => direct::stat_file(file.as_ref().expect("set by the engine").as_fd())
-                .map(|statx| Answer::Stat(Box::new(statx))),
+            Op::StatFile(_) => {
+                direct::stat_file_blocking(file.as_ref().expect("set by the engine").as_fd())
+                    .map(|statx| Answer::Stat(Box::new(statx)))
+            }
             Op::Read { offset, buffer, .. } => {
                 let file = file.as_ref().expect("set by the engine");
                 direct::read(file.as_fd(), *offset, buffer).map(Answer::Count)
             }
             Op::Close(_) => {
+                // Reads that hang elsewhere may still share it; it is closed with the last.
                 drop(file);
                 Ok(Answer::Done)
             }
@@ -72,9 +74,10 @@ impl Task {
 /// Threads that make the calls that may block.
 pub(super) struct Pool {
     shared: Arc<Shared>,
-    mailbox: Arc<Mailbox>,
+    outbox: Arc<Outbox>,
     workers: usize,
     workers_max: usize,
+    running: usize,
 }
 
 #[derive(Default)]
@@ -91,12 +94,32 @@ struct Queue {
 }
 
 impl Pool {
-    pub(super) fn new(workers_max: usize, mailbox: Arc<Mailbox>) -> Self {
+    /// A pool of up to so many threads, started as they are needed. It wakes the loop when one has
+    /// finished something.
+    pub(super) fn new(workers_max: usize, wake: Arc<dyn Wake>) -> Self {
         Self {
             shared: Arc::default(),
-            mailbox,
+            outbox: Arc::new(Outbox {
+                finished: Mutex::default(),
+                wake,
+            }),
             workers: 0,
             workers_max: workers_max.max(1),
+            running: 0,
+        }
+    }
+
+    /// Tasks whose answers have not been collected.
+    pub(super) fn running(&self) -> usize {
+        self.running
+    }
+
+    /// Moves all answers to the end of `into`.
+    pub(super) fn collect(&mut self, into: &mut VecDeque<Finished>) {
+        if self.running > 0 {
+            let mut finished = lock(&self.outbox.finished);
+            self.running -= finished.len();
+            into.append(&mut finished);
         }
     }
 
@@ -107,6 +130,7 @@ impl Pool {
     /// Queues a task, with one more thread if none is idle. Where not even a first thread can be
     /// had, the caller makes the call: slow progress is better than none.
     pub(super) fn run(&mut self, task: Task) {
+        self.running += 1;
         let mut queue = lock(&self.shared.queue);
         let short_of_workers = queue.idle <= queue.tasks.len();
         queue.tasks.push_back(task);
@@ -117,33 +141,33 @@ impl Pool {
         if self.workers > 0 {
             self.shared.filled.notify_one();
         } else if let Some(task) = lock(&self.shared.queue).tasks.pop_front() {
-            self.mailbox.post(task.run());
+            self.outbox.post(task.run());
         }
     }
 
     fn start_worker(&self) -> bool {
         let shared = Arc::clone(&self.shared);
-        let mailbox = Arc::clone(&self.mailbox);
+        let outbox = Arc::clone(&self.outbox);
         std::thread::Builder::new()
             .name("ringmill-io".to_owned())
             .stack_size(64 * 1024)
-            .spawn(move || shared.work(&mailbox))
+            .spawn(move || shared.work(&outbox))
             .is_ok()
     }
 
     /// Takes back the tasks that no thread has begun.
-    pub(super) fn cancel(&self, wanted: impl Fn(&Task) -> bool) {
+    pub(super) fn cancel(&self, token: Token) {
         let mut queue = lock(&self.shared.queue);
         let (cancelled, kept) = queue.tasks.drain(..).partition(|task| {
             // A close must happen.
-            !matches!(task.op, Op::Close(_)) && wanted(task)
+            !matches!(task.op, Op::Close(_)) && task.token == token
         });
         queue.tasks = kept;
         drop(queue);
         let cancelled: VecDeque<Task> = cancelled;
         cancelled
             .into_iter()
-            .for_each(|task| self.mailbox.post(task.cancelled()));
+            .for_each(|task| self.outbox.post(task.cancelled()));
     }
 }
 
@@ -156,9 +180,9 @@ impl Drop for Pool {
 }
 
 impl Shared {
-    fn work(&self, mailbox: &Mailbox) {
+    fn work(&self, outbox: &Outbox) {
         while let Some(task) = self.next_task() {
-            mailbox.post(task.run());
+            outbox.post(task.run());
         }
     }
 
@@ -181,59 +205,22 @@ impl Shared {
     }
 }
 
-/// Where threads leave what they have finished, and where the loop waits for it.
-#[derive(Default)]
-pub(super) struct Mailbox {
-    inner: Mutex<Inbox>,
-    filled: Condvar,
+/// Where threads leave what they have finished.
+pub(super) struct Outbox {
+    finished: Mutex<VecDeque<Finished>>,
+    /// Tells the loop that there is something.
+    wake: Arc<dyn Wake>,
 }
 
-#[derive(Default)]
-struct Inbox {
-    finished: VecDeque<Finished>,
-    woken: bool,
-}
-
-impl Mailbox {
+impl Outbox {
     fn post(&self, finished: Finished) {
-        lock(&self.inner).finished.push_back(finished);
-        self.filled.notify_one();
-    }
-
-    /// Moves everything finished to the end of `into`; waits as told while there is nothing.
-    pub(super) fn receive(&self, wait: Wait, into: &mut VecDeque<Finished>) {
-        let deadline = match wait {
-            Wait::AtMost(duration) => Some(Instant::now() + duration),
-            Wait::No | Wait::Forever => None,
-        };
-        let mut inbox = lock(&self.inner);
-        while wait != Wait::No && inbox.finished.is_empty() && !inbox.woken {
-            match deadline {
-                None => {
-                    inbox = self
-                        .filled
-                        .wait(inbox)
-                        .unwrap_or_else(PoisonError::into_inner);
-                }
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        break;
-                    }
-                    let waited = self.filled.wait_timeout(inbox, left);
-                    inbox = waited.unwrap_or_else(PoisonError::into_inner).0;
-                }
-            }
+        let mut outbox = lock(&self.finished);
+        let was_empty = outbox.is_empty();
+        outbox.push_back(finished);
+        drop(outbox);
+        if was_empty {
+            self.wake.wake();
         }
-        inbox.woken = false;
-        into.append(&mut inbox.finished);
-    }
-}
-
-impl Wake for Mailbox {
-    fn wake(&self) {
-        lock(&self.inner).woken = true;
-        self.filled.notify_one();
     }
 }
 

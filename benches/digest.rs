@@ -1,0 +1,47 @@
+//! The digest algorithms on a small file's worth of bytes and on a large read.
+//!
+//! `one shot` is the way of a file that fits one buffer. `reused hasher` is the way of a file that
+//! arrives in pieces, here as one piece, with the state of an earlier file.
+
+use std::hint::black_box;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use ringmill::digest::{Algorithm, Hasher};
+
+const SIZES: [(&str, usize); 2] = [("4 KiB", 4 << 10), ("1 MiB", 1 << 20)];
+
+fn digests(c: &mut Criterion) {
+    for (size_name, size) in SIZES {
+        let message: Vec<u8> = (0..=250).cycle().take(size).collect();
+        let mut group = c.benchmark_group(size_name);
+        group.throughput(Throughput::Bytes(size as u64));
+        for algorithm in Algorithm::ALL {
+            group.bench_function(BenchmarkId::new("one shot", algorithm), |b| {
+                b.iter(|| algorithm.digest(black_box(&message)));
+            });
+            let mut hasher = Hasher::new(algorithm);
+            group.bench_function(BenchmarkId::new("reused hasher", algorithm), |b| {
+                b.iter(|| {
+                    hasher.update(black_box(&message));
+                    hasher.finalize_reset()
+                });
+            });
+        }
+        group.finish();
+    }
+}
+
+fn hex(c: &mut Criterion) {
+    let digest = Algorithm::Sha256.digest(b"");
+    let mut line = Vec::with_capacity(128);
+    c.bench_function("hex of 32 bytes", |b| {
+        b.iter(|| {
+            line.clear();
+            black_box(&digest).write_hex(&mut line);
+            black_box(line.len())
+        });
+    });
+}
+
+criterion_group!(benches, digests, hex);
+criterion_main!(benches);

@@ -1,0 +1,193 @@
+//! Resource limits: with few descriptors, threads or locked pages everything is hashed all the same.
+
+use std::fs;
+use std::io::Write;
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::Resource;
+
+use crate::support::tree::{Corpus, list};
+use crate::support::{Engine, Mill, eventually, for_each_engine};
+
+const MANY: usize = 10_000;
+
+#[test]
+fn sixteen_descriptors_for_ten_thousand_files() {
+    let corpus = Corpus::new(MANY);
+    for_each_engine(|engine| {
+        let mill = Mill::new(engine).dir(corpus.dir()).args(["-a", "sha256"]);
+        let mill = mill.limit(Resource::Nofile, 16, 16).stdin(corpus.list());
+        mill.run().exits(0).prints(corpus.expected());
+    });
+}
+
+#[test]
+fn a_soft_limit_is_raised() {
+    let corpus = Corpus::new(MANY);
+    for_each_engine(|engine| {
+        let mill = Mill::new(engine).dir(corpus.dir()).args(["-a", "sha256"]);
+        let mut mill = mill.limit(Resource::Nofile, 64, 4096).stdin_pipe().start();
+        let (first, rest) = corpus.names.split_at(100);
+        mill.feed(list(first, b'\n'));
+        // Once a line has come out the limit has been set.
+        mill.read_line();
+        let limits = fs::read_to_string(format!("/proc/{}/limits", mill.pid())).unwrap();
+        let line = limits
+            .lines()
+            .find(|line| line.starts_with("Max open files"))
+            .unwrap();
+        let soft: u64 = line.split_whitespace().nth(3).unwrap().parse().unwrap();
+        assert!(soft > 64, "still {line}");
+        let (mut pipe, rest) = (mill.take_stdin(), list(rest, b'\n'));
+        thread::spawn(move || pipe.write_all(&rest).expect("ringmill reads the rest"));
+        mill.finish().succeeds().prints(corpus.expected());
+    });
+}
+
+/// Descriptors that were open from the start count against the limit, too.
+#[test]
+fn inherited_descriptors_take_room() {
+    let corpus = Corpus::new(MANY);
+    for_each_engine(|engine| {
+        for limit in [1024, 256, 224] {
+            let mill = Mill::new(engine).dir(corpus.dir()).args(["-a", "sha256"]);
+            let mill = mill
+                .inherit_descriptors(200)
+                .limit(Resource::Nofile, limit, limit);
+            mill.stdin(corpus.list())
+                .run()
+                .exits(0)
+                .prints(corpus.expected());
+        }
+    });
+}
+
+/// With a small hard limit the plan says what became of the concurrency, and why.
+#[test]
+fn a_forced_plan_is_explained() {
+    let corpus = Corpus::new(10);
+    for_each_engine(|engine| {
+        let mill = Mill::new(engine)
+            .dir(corpus.dir())
+            .args(["-a", "sha256", "-v"]);
+        let mill = mill.limit(Resource::Nofile, 24, 24).stdin(corpus.list());
+        let output = mill.run().exits(0).prints(corpus.expected());
+        assert!(
+            output.stderr_text().contains("24"),
+            "the limit is named: {output:?}"
+        );
+    });
+}
+
+/// Buffers, and since Linux 6.14 the rings themselves, are charged to RLIMIT_MEMLOCK for the
+/// unprivileged.
+#[test]
+fn little_locked_memory() {
+    let corpus = Corpus::new(2000);
+    for_each_engine(|engine| {
+        let mill = || Mill::new(engine).dir(corpus.dir()).args(["-a", "sha256"]);
+        let mill = || mill().stdin(corpus.list());
+        mill()
+            .limit(Resource::Memlock, 0, 0)
+            .run()
+            .succeeds()
+            .prints(corpus.expected());
+        let little = 64 << 10;
+        let output = mill()
+            .limit(Resource::Memlock, little, little)
+            .uid(58_002)
+            .run();
+        output.exits(0).prints(corpus.expected());
+    });
+}
+
+#[test]
+fn no_locked_memory() {
+    let corpus = Corpus::new(2000);
+    let mill = |mill: Mill| {
+        let mill = mill
+            .dir(corpus.dir())
+            .args(["-a", "sha256"])
+            .stdin(corpus.list());
+        mill.limit(Resource::Memlock, 0, 0).uid(58_007).run()
+    };
+    mill(Mill::new(Engine::Threads))
+        .succeeds()
+        .prints(corpus.expected());
+    let output = mill(Mill::auto()).exits(0).prints(corpus.expected());
+    assert!(output.stderr_lines().len() <= 1, "{output:?}");
+    // Where the kernel allows no ring at all, that is what has to be said.
+    let output = mill(Mill::new(Engine::Uring));
+    if output.status.code() == Some(2) {
+        output
+            .prints("")
+            .mentions(&["ringmill: ", "RLIMIT_MEMLOCK", "--engine"]);
+    } else {
+        output.exits(0).prints(corpus.expected());
+    }
+}
+
+/// Room for a few threads: workers that cannot be had are done without.
+#[test]
+fn few_threads() {
+    let corpus = Corpus::new(2000);
+    for_each_engine(|engine| {
+        for (uid, threads) in [(58_003, 16), (58_004, 8), (58_005, 6)] {
+            eprintln!("at most {threads} threads");
+            let mill = Mill::new(engine).dir(corpus.dir()).args(["-a", "sha256"]);
+            let mill = mill.uid(uid).limit(Resource::Nproc, threads, threads);
+            mill.stdin(corpus.list())
+                .run()
+                .exits(0)
+                .prints(corpus.expected());
+        }
+    });
+}
+
+/// Without room for any thread it may give up, but it says so: no hang, no panic, no wrong line.
+#[test]
+fn no_thread_at_all() {
+    let corpus = Corpus::new(100);
+    for_each_engine(|engine| {
+        let mill = Mill::new(engine).dir(corpus.dir()).args(["-a", "sha256"]);
+        let mill = mill.uid(58_006).limit(Resource::Nproc, 1, 1);
+        let output = mill.stdin(corpus.list()).run();
+        if output.status.code() == Some(2) {
+            output.prints("").mentions(&["ringmill: ", "thread"]);
+        } else {
+            output.exits(0).prints(corpus.expected());
+        }
+    });
+}
+
+/// After 10,000 files the process holds no more descriptors than after ten.
+#[test]
+fn descriptors_are_given_back() {
+    let corpus = Corpus::new(MANY);
+    for_each_engine(|engine| {
+        let mill = Mill::new(engine).dir(corpus.dir()).args(["-a", "sha256"]);
+        let mut mill = mill.stdin_pipe().start();
+        let descriptors = format!("/proc/{}/fd", mill.pid());
+        let count = || fs::read_dir(&descriptors).unwrap().count();
+        let mut counts = Vec::new();
+        let (first, rest) = corpus.names.split_at(10);
+        for batches in [vec![first], rest.chunks(500).collect()] {
+            for batch in batches {
+                mill.feed(list(batch, b'\n'));
+                batch.iter().for_each(|_| drop(mill.read_line()));
+            }
+            let mut last = usize::MAX;
+            eventually("descriptors settle", Duration::from_secs(10), || {
+                let now = count();
+                std::mem::replace(&mut last, now) == now
+            });
+            counts.push(last);
+        }
+        assert!(
+            counts[1] <= counts[0] + 1,
+            "descriptors after 10 and after all: {counts:?}"
+        );
+        mill.finish().succeeds().prints(corpus.expected());
+    });
+}

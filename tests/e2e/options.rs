@@ -1,0 +1,216 @@
+//! The command line: exit codes for its misuse, and the options that tell about the run.
+
+use std::time::Duration;
+
+use crate::support::tree::Corpus;
+use crate::support::{Mill, eventually, for_each_engine};
+
+#[test]
+fn misuse_exits_with_2() {
+    let cases: [&[&str]; 13] = [
+        &["--no-such-option"],
+        &["-a", "sha257"],
+        &["--format", "xml"],
+        &["--in-flight", "0"],
+        &["--in-flight", "many"],
+        &["--window", "0"],
+        &["--loops", "0"],
+        &["--io-workers", "x"],
+        &["--timeout", "soon"],
+        &["--timeout", "-1s"],
+        &["--special", "maybe"],
+        &["--progress", "sometimes"],
+        &["--files-from"],
+    ];
+    for case in cases {
+        let output = Mill::auto().args(case).stdin("").run().exits(2).prints("");
+        assert!(!output.stderr.is_empty(), "{case:?} is explained");
+    }
+    Mill::auto()
+        .args(["--engine", "steam"])
+        .stdin("")
+        .run()
+        .exits(2)
+        .prints("");
+    Mill::auto()
+        .env("RINGMILL_ENGINE", "steam")
+        .stdin("")
+        .run()
+        .exits(2)
+        .prints("");
+    Mill::bare()
+        .arg("no-such-command")
+        .run()
+        .exits(2)
+        .prints("");
+}
+
+#[test]
+fn help_and_version() {
+    let help = Mill::auto().arg("--help").run().succeeds();
+    let text = String::from_utf8(help.stdout).expect("UTF-8");
+    let options = [
+        "--algorithm",
+        "--tag",
+        "--zero",
+        "--null",
+        "--files-from",
+        "--format",
+        "--output",
+        "--in-flight",
+        "--window",
+        "--loops",
+        "--engine",
+        "--io-workers",
+        "--unordered",
+        "--fail-fast",
+        "--timeout",
+        "--special",
+        "--strict",
+        "--progress",
+        "--summary",
+        "--verbose",
+    ];
+    for option in options {
+        assert!(text.contains(option), "--help lacks {option}");
+    }
+    assert!(!text.contains("--generate"), "--generate is for packagers");
+    let version = Mill::bare().arg("--version").run().succeeds();
+    version.prints(concat!("ringmill ", env!("CARGO_PKG_VERSION"), "\n"));
+}
+
+#[test]
+fn completions_and_the_man_page() {
+    for (what, piece) in [
+        ("man-hash", ".TH"),
+        ("bash", "complete"),
+        ("zsh", "#compdef"),
+        ("fish", "complete -c ringmill"),
+    ] {
+        let output = Mill::bare().args(["--generate", what]).run().succeeds();
+        let text = String::from_utf8(output.stdout).expect("UTF-8");
+        assert!(text.contains(piece), "{what} lacks {piece:?}");
+        // Man pages write a hyphen as `\-`.
+        assert!(
+            text.replace('\\', "").contains("files-from"),
+            "{what} lacks an option"
+        );
+    }
+}
+
+#[test]
+fn the_environment_chooses_the_engine() {
+    let corpus = Corpus::new(10);
+    for_each_engine(|engine| {
+        let mill = Mill::auto()
+            .env("RINGMILL_ENGINE", engine.name())
+            .args(["-a", "sha256", "-v"]);
+        let output = mill.dir(corpus.dir()).stdin(corpus.list()).run().exits(0);
+        output.prints(corpus.expected()).mentions(&[engine.name()]);
+    });
+}
+
+#[test]
+fn verbose_tells_the_plan_once() {
+    let corpus = Corpus::new(10);
+    for_each_engine(|engine| {
+        let mill = Mill::new(engine).args(["-a", "sha256", "-v", "--in-flight", "37"]);
+        let mill = mill.args(["--window", "91", "--loops", "2"]);
+        let output = mill.dir(corpus.dir()).stdin(corpus.list()).run().exits(0);
+        let output = output
+            .prints(corpus.expected())
+            .mentions(&[engine.name(), "37", "91"]);
+        let told = output.stderr_text().matches("37").count();
+        assert_eq!(told, 1, "once: {output:?}");
+    });
+}
+
+#[test]
+fn the_summary_is_one_line() {
+    let corpus = Corpus::new(10);
+    let list = [corpus.list(), b"missing\n".to_vec()].concat();
+    let bytes: u64 = corpus
+        .names
+        .iter()
+        .map(|name| std::fs::metadata(corpus.scratch.join(name)).unwrap().len())
+        .sum();
+    for_each_engine(|engine| {
+        let mill = Mill::new(engine)
+            .args(["-a", "sha256", "--summary"])
+            .dir(corpus.dir());
+        let output = mill
+            .stdin(list.clone())
+            .run()
+            .exits(1)
+            .prints(corpus.expected());
+        let lines = output.stderr_lines();
+        assert_eq!(lines.len(), 2, "a failure and the summary: {output:?}");
+        assert!(lines[0].contains("missing"), "{lines:?}");
+        assert!(
+            lines[1].contains("11 items") && lines[1].contains("1 failed"),
+            "{lines:?}"
+        );
+        for word in ["p50", "p99", "max", &bytes.to_string()] {
+            assert!(lines[1].contains(word), "{word:?} in {lines:?}");
+        }
+    });
+}
+
+#[test]
+fn progress_goes_to_stderr_on_request_only() {
+    let corpus = Corpus::new(100);
+    for_each_engine(|engine| {
+        let mill = |when| {
+            let mill = Mill::new(engine).args(["-a", "sha256", "--progress", when]);
+            mill.dir(corpus.dir())
+                .stdin(corpus.list())
+                .run()
+                .exits(0)
+                .prints(corpus.expected())
+        };
+        mill("never").succeeds();
+        // Standard error is a pipe here.
+        mill("auto").succeeds();
+        // Long enough for a progress that does not show for quick runs.
+        let mill = Mill::new(engine).args(["-a", "sha256", "--progress", "always"]);
+        let mut mill = mill.dir(corpus.dir()).stdin_pipe().start();
+        mill.feed(corpus.list());
+        corpus.names.iter().for_each(|_| drop(mill.read_line()));
+        eventually(
+            "progress that was asked for",
+            Duration::from_secs(5),
+            || !mill.stderr_so_far().is_empty(),
+        );
+        mill.finish().exits(0).prints(corpus.expected());
+    });
+}
+
+/// No setting of the machinery changes a byte of the output.
+#[test]
+fn knobs_do_not_change_the_output() {
+    let corpus = Corpus::new(700);
+    let knobs: [&[&str]; 9] = [
+        &["--in-flight", "1"],
+        &["--in-flight", "1", "--window", "1"],
+        &["--in-flight", "3", "--window", "5"],
+        &["--in-flight", "4096", "--window", "8192"],
+        &["--loops", "1"],
+        &["--loops", "2", "--in-flight", "2"],
+        &["--loops", "5"],
+        &["--io-workers", "1"],
+        &["--timeout", "50s"],
+    ];
+    for_each_engine(|engine| {
+        for knob in knobs {
+            eprintln!("{knob:?}");
+            let mill = Mill::new(engine)
+                .args(["-a", "sha256"])
+                .args(knob)
+                .dir(corpus.dir());
+            mill.stdin(corpus.list())
+                .run()
+                .succeeds()
+                .prints(corpus.expected());
+        }
+    });
+}
