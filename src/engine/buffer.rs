@@ -38,6 +38,12 @@ impl Buffer {
             bytes: vec![0; class.len_bytes()].into_boxed_slice(),
         }
     }
+
+    /// Its size class.
+    #[must_use]
+    pub fn class(&self) -> BufferClass {
+        self.class
+    }
 }
 
 impl Deref for Buffer {

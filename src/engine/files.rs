@@ -19,13 +19,6 @@ pub(crate) enum Descriptor {
 }
 
 impl Descriptor {
-    pub(crate) fn new(descriptor: OwnedFd, file_system: FileSystem) -> Self {
-        match file_system {
-            FileSystem::Blocking => Self::Shared(Arc::new(descriptor)),
-            FileSystem::Nowait | FileSystem::Memory => Self::Own(descriptor),
-        }
-    }
-
     /// The descriptor for another thread, if it can be shared.
     pub(crate) fn share(&self) -> Option<Arc<OwnedFd>> {
         match self {

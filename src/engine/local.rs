@@ -4,8 +4,10 @@
 use super::files::{Descriptor, FileTable};
 use super::mounts::Mounts;
 use super::pool::{Answer, Finished, Task};
-use super::residency::Residency;
-use super::{Completion, FileId, FileKind, FileSystem, Op, Stat, Token, Value, direct};
+use super::residency::{Residency, hash_directory};
+use super::{
+    BufferClass, Completion, FileId, FileKind, FileSystem, Op, Stat, Token, Value, direct,
+};
 use crate::error::Errno;
 use rustix::fs::Statx;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,21 +16,31 @@ use std::time::Instant;
 
 /// The open files of an engine, and what it knows about where they lie.
 pub(super) struct Local {
+    /// The pool may be given any file, not only those that block.
+    shares_all: bool,
     pub(super) files: FileTable<Descriptor>,
     mounts: Mounts,
     residency: Residency,
+    /// Look-ups that wait for a worker's answer about their directory.
+    held: Vec<(Token, Op)>,
+    /// Held until now.
+    released: Vec<(Token, Op)>,
 }
 
 impl Local {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(shares_all: bool) -> Self {
         Self {
+            shares_all,
             files: FileTable::new(),
             mounts: Mounts::default(),
             residency: Residency::new(),
+            held: Vec::new(),
+            released: Vec::new(),
         }
     }
 
-    /// Does the operation by a plain call if that does not block and nothing is quicker.
+    /// Does the operation by a plain call if that does not block: everything about a file whose
+    /// name and content are cached. On a warm cache nothing is quicker.
     pub(super) fn try_direct(&mut self, op: &mut Op) -> Option<Result<Value, Errno>> {
         match op {
             Op::StatPath(path) if self.residency.is_likely(path.bytes()) => {
@@ -37,6 +49,17 @@ impl Local {
                 self.residency.took(start.elapsed());
                 Some(result.map(|statx| Value::Stat(direct::to_stat(&statx, &mut self.mounts))))
             }
+            Op::StatPath(_) => None,
+            Op::Open {
+                file_system,
+                wait: false,
+                ..
+            } if *file_system != FileSystem::Blocking => {
+                let file_system = *file_system;
+                let descriptor = direct::open_cached(direct::path_of(op))?;
+                Some(Ok(self.opened(descriptor, file_system)))
+            }
+            Op::Open { .. } => None,
             Op::StatFile(file) => {
                 let open = self.files.get(*file);
                 (open.file_system != FileSystem::Blocking).then(|| {
@@ -47,21 +70,80 @@ impl Local {
                 file,
                 offset,
                 buffer,
+                ahead: false,
             } => {
                 let open = self.files.get(*file);
-                (open.file_system == FileSystem::Memory)
-                    .then(|| direct::read(open.handle.as_fd(), *offset, buffer).map(Value::Count))
+                let descriptor = open.handle.as_fd();
+                match open.file_system {
+                    FileSystem::Memory => {
+                        Some(direct::read(descriptor, *offset, buffer).map(Value::Count))
+                    }
+                    // Of a larger piece, parts may be missing: whoever waits for those may as well
+                    // fetch the whole.
+                    FileSystem::Nowait if buffer.class() == BufferClass::Small => {
+                        direct::read_cached(descriptor, *offset, buffer)
+                            .map(Value::Count)
+                            .map(Ok)
+                    }
+                    FileSystem::Nowait | FileSystem::Blocking => None,
+                }
             }
-            Op::Close(file) if self.files.get(*file).file_system != FileSystem::Blocking => {
+            Op::Read { .. } => None,
+            Op::Close(file) => {
+                if self.files.get(*file).file_system == FileSystem::Blocking {
+                    return None;
+                }
                 drop(self.files.remove(*file));
                 Some(Ok(Value::Done))
             }
-            _ => None,
+        }
+    }
+
+    /// Passes an operation on, or holds a look-up back until [`Local::take_released`] gives it out.
+    pub(super) fn pass_or_hold(&mut self, token: Token, op: Op) -> Option<Op> {
+        if let Op::StatPath(path) = &op
+            && !self.residency.may_ask(path.bytes())
+        {
+            self.held.push((token, op));
+            return None;
+        }
+        Some(op)
+    }
+
+    /// Operations held back.
+    pub(super) fn held(&self) -> usize {
+        self.held.len() + self.released.len()
+    }
+
+    /// Lets go of what is held for an item.
+    pub(super) fn release_item(&mut self, token: Token) {
+        self.released
+            .extend(self.held.extract_if(.., |(owner, _)| *owner == token));
+    }
+
+    /// What is no longer to be held: to be done at once if that has become possible, or by whoever
+    /// else can.
+    pub(super) fn take_released(&mut self) -> Vec<(Token, Op)> {
+        std::mem::take(&mut self.released)
+    }
+
+    /// Notices that a worker has answered, and releases those that waited for it.
+    pub(super) fn answered(&mut self, path: &[u8]) {
+        if self.residency.answered(path) && !self.held.is_empty() {
+            let directory = hash_directory(path);
+            let is_in_it = |(_, op): &mut (Token, Op)| matches!(op, Op::StatPath(path) if hash_directory(path.bytes()) == directory);
+            self.released.extend(self.held.extract_if(.., is_in_it));
         }
     }
 
     /// Keeps a file that has just been opened.
-    pub(super) fn opened(&mut self, descriptor: Descriptor, file_system: FileSystem) -> Value {
+    pub(super) fn opened(&mut self, descriptor: OwnedFd, file_system: FileSystem) -> Value {
+        let is_shared = self.shares_all || file_system == FileSystem::Blocking;
+        let descriptor = if is_shared {
+            Descriptor::Shared(Arc::new(descriptor))
+        } else {
+            Descriptor::Own(descriptor)
+        };
         Value::File(self.files.insert(descriptor, file_system))
     }
 
@@ -97,16 +179,24 @@ impl Local {
     /// What a thread of the pool has finished, as a completion.
     pub(super) fn complete(&mut self, finished: Finished) -> Completion {
         let Finished { token, op, result } = finished;
+        let asked_about = if let Op::StatPath(path) = &op {
+            Some(path.clone())
+        } else {
+            None
+        };
         let result = result.map(|answer| match (answer, &op) {
             (Answer::Stat(statx), Op::StatPath(path)) => self.looked_up(path.bytes(), &statx),
             (Answer::Stat(statx), _) => Value::Stat(self.stat(&statx)),
             (Answer::Descriptor(descriptor), Op::Open { file_system, .. }) => {
-                self.opened(Descriptor::Shared(Arc::new(descriptor)), *file_system)
+                self.opened(descriptor, *file_system)
             }
             (Answer::Descriptor(_), _) => unreachable!("only an open gives a descriptor"),
             (Answer::Count(count), _) => Value::Count(count),
             (Answer::Done, _) => Value::Done,
         });
+        if let Some(path) = asked_about {
+            self.answered(path.bytes());
+        }
         Completion { token, op, result }
     }
 }

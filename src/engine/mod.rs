@@ -48,6 +48,9 @@ pub enum Op {
         offset: Option<u64>,
         /// Where the bytes go.
         buffer: Buffer,
+        /// Earlier reads of the file are under way, and their content is not yet dealt with: this
+        /// one is best done elsewhere at the same time.
+        ahead: bool,
     },
     /// Close the file, whether or not the kernel reports an error for it.
     Close(FileId),

@@ -25,6 +25,8 @@ pub(crate) struct Residency {
     /// Hashes of directories on local file systems, each in the place its hash names.
     directories: Box<[u64; DIRECTORIES]>,
     credit: i32,
+    /// Directories a worker has been asked about and has not answered.
+    asked: Vec<u64>,
 }
 
 impl Residency {
@@ -32,6 +34,7 @@ impl Residency {
         Self {
             directories: Box::new([0; DIRECTORIES]),
             credit: CREDIT_MAX,
+            asked: Vec::new(),
         }
     }
 
@@ -43,6 +46,29 @@ impl Residency {
         }
         let hash = hash_directory(path);
         self.directories[place(hash)] == hash
+    }
+
+    /// Says that a worker is being asked about this path. False if one has been asked about its
+    /// directory already and has not answered: its answer is worth waiting for, because it saves
+    /// asking about all the others in that directory.
+    pub(crate) fn may_ask(&mut self, path: &[u8]) -> bool {
+        let hash = hash_directory(path);
+        if self.credit <= 0 || self.directories[place(hash)] == hash {
+            return true;
+        }
+        let is_new = !self.asked.contains(&hash);
+        if is_new {
+            self.asked.push(hash);
+        }
+        is_new
+    }
+
+    /// Says that a worker has answered; true if others may have waited for that.
+    pub(crate) fn answered(&mut self, path: &[u8]) -> bool {
+        let hash = hash_directory(path);
+        let before = self.asked.len();
+        self.asked.retain(|&asked| asked != hash);
+        self.asked.len() < before
     }
 
     /// Remembers what kind of file system a worker's look-up has found.
@@ -67,7 +93,8 @@ impl Residency {
     }
 }
 
-fn hash_directory(path: &[u8]) -> u64 {
+/// What stands for a path's directory. Two that share it are at worst looked up in the wrong place.
+pub(crate) fn hash_directory(path: &[u8]) -> u64 {
     let directory = memchr::memrchr(b'/', path).map_or(&path[..0], |slash| &path[..slash]);
     twox_hash::XxHash3_64::oneshot(directory)
 }

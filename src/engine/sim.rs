@@ -255,6 +255,7 @@ impl SimEngine {
                 file,
                 offset,
                 buffer,
+                ..
             } => self.read(*file, *offset, buffer),
             Op::Close(file) => {
                 self.files.remove(*file);

@@ -1,7 +1,6 @@
 //! The same operations on a pool of threads, where io_uring is forbidden. It never makes an
 //! io_uring call: some sandboxes kill the process for one.
 
-use super::files::Descriptor;
 use super::local::Local;
 use super::pool::{Finished, Pool};
 use super::{Completion, Done, Engine, FileSystem, Op, Token, Value, Wait, Wake, direct};
@@ -30,7 +29,7 @@ impl ThreadsEngine {
     pub fn new(workers_max: usize) -> Self {
         let bell = Arc::new(Bell::default());
         Self {
-            local: Local::new(),
+            local: Local::new(true),
             pool: Pool::new(workers_max, Arc::clone(&bell) as Arc<dyn Wake>),
             bell,
             received: VecDeque::new(),
@@ -38,38 +37,32 @@ impl ThreadsEngine {
         }
     }
 
+    fn run_on_pool(&mut self, token: Token, op: Op) {
+        let task = self.local.task(token, op);
+        self.pool.run(task);
+    }
+
     /// Does the operation on the loop if that is not going to block.
     fn try_at_once(&mut self, op: &mut Op) -> Option<Result<Value, Errno>> {
         if let Some(result) = self.local.try_direct(op) {
             return Some(result);
         }
-        match op {
-            Op::Open {
-                file_system,
-                wait: false,
-                ..
-            } if *file_system != FileSystem::Blocking => {
-                let file_system = *file_system;
-                let descriptor = direct::open_cached(direct::path_of(op))?;
-                Some(Ok(self.local.opened(
-                    Descriptor::Shared(Arc::new(descriptor)),
-                    file_system,
-                )))
-            }
-            Op::Read {
-                file,
-                offset,
-                buffer,
-            } => {
-                let open = self.local.files.get(*file);
-                if open.file_system != FileSystem::Nowait {
-                    return None;
-                }
-                let count = direct::read_cached(open.handle.as_fd(), *offset, buffer)?;
-                Some(Ok(Value::Count(count)))
-            }
-            _ => None,
+        // Without a ring, even part of a large piece is better than the way to the pool and back.
+        let Op::Read {
+            file,
+            offset,
+            buffer,
+            ahead: false,
+        } = op
+        else {
+            return None;
+        };
+        let open = self.local.files.get(*file);
+        if open.file_system != FileSystem::Nowait {
+            return None;
         }
+        let count = direct::read_cached(open.handle.as_fd(), *offset, buffer)?;
+        Some(Ok(Value::Count(count)))
     }
 }
 
@@ -78,8 +71,9 @@ impl Engine for ThreadsEngine {
         if let Some(result) = self.try_at_once(&mut op) {
             return Some((op, result));
         }
-        let task = self.local.task(token, op);
-        self.pool.run(task);
+        if let Some(op) = self.local.pass_or_hold(token, op) {
+            self.run_on_pool(token, op);
+        }
         None
     }
 
@@ -96,16 +90,23 @@ impl Engine for ThreadsEngine {
                 .drain(..count)
                 .map(|finished| local.complete(finished)),
         );
+        for (token, mut op) in self.local.take_released() {
+            match self.try_at_once(&mut op) {
+                Some(result) => completions.push(Completion { token, op, result }),
+                None => self.run_on_pool(token, op),
+            }
+        }
         Ok(())
     }
 
     /// A plain call cannot be cancelled; only what no thread has begun is.
     fn cancel(&mut self, token: Token) {
         self.pool.cancel(token);
+        self.local.release_item(token);
     }
 
     fn outstanding(&self) -> usize {
-        self.pool.running() + self.received.len()
+        self.pool.running() + self.received.len() + self.local.held()
     }
 
     fn open_files(&self) -> usize {
@@ -222,6 +223,7 @@ mod tests {
                 file,
                 offset: Some(0),
                 buffer: buffer(),
+                ahead: false,
             },
         );
         assert!(matches!(read.result, Ok(Value::Count(1..))));

@@ -14,6 +14,10 @@ use crate::item::{Item, PATH_LEN_MAX};
 /// Reads of one large file under way at once, at most.
 const READS_MAX: u8 = 8;
 
+/// Reads that may be short where none should be (part of them was cached, a signal came) before a
+/// file is read one piece at a time. Some user-space file systems always give less than asked.
+const SHORT_READS_MAX: u8 = 2;
+
 /// Times an item is begun again because its path came to name another file after its look-up.
 const RESTARTS_MAX: u8 = 3;
 
@@ -55,8 +59,10 @@ pub struct State {
     /// Read, but a piece before them is not there yet.
     pieces: Vec<Piece>,
     reads_outstanding: u8,
-    /// One read at a time: the size is unknown, or a read was short where none should be.
-    sequential: bool,
+    /// Reads that were short where none should be.
+    short_reads: u8,
+    /// What is still being read was submitted before such a read: it is read again, in order.
+    rewound: bool,
     ended: bool,
     error: Option<ItemError>,
     changed: bool,
@@ -181,6 +187,7 @@ impl HashJob {
             }
             return None;
         }
+        state.rewound &= state.reads_outstanding > 0;
         let before = state.before.expect("looked up before it was opened");
         let file = state.file.expect("opened before it is read");
         let class = class_for(&before);
@@ -192,12 +199,14 @@ impl HashJob {
             };
             let Some(buffer) = buffer else { break };
             let offset = (before.kind == FileKind::Regular).then_some(state.submitted);
+            let ahead = state.reads_outstanding > 0;
             state.submitted += buffer.len() as u64;
             state.reads_outstanding += 1;
             context.submit(Op::Read {
                 file,
                 offset,
                 buffer,
+                ahead,
             });
         }
         None
@@ -243,8 +252,7 @@ impl HashJob {
 
     /// Hashes the piece if it is next in the file, and those that waited for it.
     fn take_piece(&self, state: &mut State, piece: Piece, context: &mut Context<'_>) {
-        if state.ended || (state.sequential && piece.offset != state.hashed) {
-            // Read ahead of a short read: what follows it is read again, in order.
+        if state.ended || state.rewound {
             context.give_back(piece.buffer);
             return;
         }
@@ -256,7 +264,7 @@ impl HashJob {
         while let Some(piece) = next.take() {
             self.hash_piece(state, &piece.buffer[..piece.count], piece.buffer.len());
             context.give_back(piece.buffer);
-            if state.ended || state.sequential {
+            if state.ended || state.rewound {
                 state.drop_pieces(context);
             }
             let waiting = &mut state.pieces;
@@ -276,7 +284,8 @@ impl HashJob {
             && before.size_bytes > 0;
         state.ended = bytes.is_empty() || (is_short && ends_at_size);
         if is_short && !state.ended {
-            state.sequential = true;
+            state.short_reads = state.short_reads.saturating_add(1);
+            state.rewound = state.reads_outstanding > 0 || !state.pieces.is_empty();
             state.submitted = state.hashed;
         }
         let is_whole = state.ended && state.hasher.is_none();
@@ -368,7 +377,8 @@ impl State {
             submitted: 0,
             pieces: Vec::new(),
             reads_outstanding: 0,
-            sequential: false,
+            short_reads: 0,
+            rewound: false,
             ended: false,
             error: None,
             changed: false,
@@ -380,7 +390,8 @@ impl State {
     /// Reads ahead within the size the file is said to have, beyond it only one step at a time.
     fn may_read(&self, size_bytes: u64) -> bool {
         let none_under_way = self.reads_outstanding == 0 && self.pieces.is_empty();
-        if self.sequential || self.submitted >= size_bytes {
+        let sequential = self.short_reads > SHORT_READS_MAX || self.submitted >= size_bytes;
+        if sequential || self.rewound {
             return none_under_way;
         }
         self.reads_outstanding < READS_MAX

@@ -6,7 +6,6 @@ mod setup;
 
 pub use setup::{Refusal, probe};
 
-use super::files::Descriptor;
 use super::local::Local;
 use super::pool::{Finished, Pool};
 use super::{Completion, Done, Engine, FileSystem, Op, Token, Value, Wait, Wake};
@@ -49,7 +48,7 @@ impl UringEngine {
         let kernel_workers_max = u32::try_from(workers_max).unwrap_or(u32::MAX);
         let ring = Ring::new(outstanding_max, kernel_workers_max)?;
         Ok(Self {
-            local: Local::new(),
+            local: Local::new(false),
             pool: Pool::new(workers_max, ring.waker()),
             ring,
             received: VecDeque::new(),
@@ -68,12 +67,15 @@ impl UringEngine {
         }
     }
 
-    fn push(&mut self, token: Token, op: Op) -> io::Result<()> {
-        if self.ring.has_room() {
-            self.ring.push(token, op, &self.local.files)
-        } else {
+    /// Gives the operation to the pool or the ring.
+    fn pass_on(&mut self, token: Token, op: Op) {
+        if self.belongs_to_pool(&op) {
+            let task = self.local.task(token, op);
+            self.pool.run(task);
+        } else if !self.ring.has_room() {
             self.backlog.push_back((token, op));
-            Ok(())
+        } else if let Err(error) = self.ring.push(token, op, &self.local.files) {
+            self.ring.fail(error);
         }
     }
 
@@ -84,14 +86,18 @@ impl UringEngine {
             result,
             statx,
         } = ended;
+        let asked_about = if let Op::StatPath(path) = &op {
+            Some(path.clone())
+        } else {
+            None
+        };
         let result = result.map(|count| match &op {
             Op::StatPath(path) => {
                 let statx = statx.expect("a look-up has room for its answer");
                 self.local.looked_up(path.bytes(), &statx)
             }
             Op::Open { file_system, .. } => {
-                let descriptor = Descriptor::new(ring::own_descriptor(count), *file_system);
-                self.local.opened(descriptor, *file_system)
+                self.local.opened(ring::own_descriptor(count), *file_system)
             }
             Op::Read { buffer, .. } => {
                 let count = usize::try_from(count).expect("a count is not negative");
@@ -103,6 +109,9 @@ impl UringEngine {
             }
             Op::StatFile(_) | Op::Close(_) => unreachable!("not done by the ring"),
         });
+        if let Some(path) = asked_about {
+            self.local.answered(path.bytes());
+        }
         Completion { token, op, result }
     }
 }
@@ -112,11 +121,8 @@ impl Engine for UringEngine {
         if let Some(result) = self.local.try_direct(&mut op) {
             return Some((op, result));
         }
-        if self.belongs_to_pool(&op) {
-            let task = self.local.task(token, op);
-            self.pool.run(task);
-        } else if let Err(error) = self.push(token, op) {
-            self.ring.fail(error);
+        if let Some(op) = self.local.pass_or_hold(token, op) {
+            self.pass_on(token, op);
         }
         None
     }
@@ -146,16 +152,27 @@ impl Engine for UringEngine {
             let completion = self.complete(ended);
             completions.push(completion);
         }
+        for (token, mut op) in self.local.take_released() {
+            match self.local.try_direct(&mut op) {
+                Some(result) => completions.push(Completion { token, op, result }),
+                None => self.pass_on(token, op),
+            }
+        }
         Ok(())
     }
 
     fn cancel(&mut self, token: Token) {
         self.ring.cancel(token);
         self.pool.cancel(token);
+        self.local.release_item(token);
     }
 
     fn outstanding(&self) -> usize {
-        self.ring.outstanding() + self.pool.running() + self.received.len() + self.backlog.len()
+        self.ring.outstanding()
+            + self.pool.running()
+            + self.received.len()
+            + self.backlog.len()
+            + self.local.held()
     }
 
     fn open_files(&self) -> usize {

@@ -64,13 +64,21 @@ pub(super) fn prepare(entry: &mut Entry, files: &FileTable<Descriptor>) -> squeu
             file,
             offset,
             buffer,
+            ahead,
         } => {
             let descriptor = types::Fd(files.get(*file).handle.as_fd().as_raw_fd());
             let len = u32::try_from(buffer.len()).expect("buffers are shorter than 4 GiB");
             let offset = offset.expect("only regular files are read by the ring");
-            opcode::Read::new(descriptor, buffer.as_mut_ptr(), len)
+            let sqe = opcode::Read::new(descriptor, buffer.as_mut_ptr(), len)
                 .offset(offset)
-                .build()
+                .build();
+            // Even cached content has to be copied. A kernel thread does that on another processor
+            // while this one hashes.
+            if *ahead {
+                sqe.flags(squeue::Flags::ASYNC)
+            } else {
+                sqe
+            }
         }
         Op::StatFile(_) | Op::Close(_) => unreachable!("not done by the ring"),
     }
