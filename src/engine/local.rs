@@ -1,6 +1,7 @@
 //! What both real engines do the same way: plain calls on the loop where they do not block, and
 //! calls on the pool where nothing else is safe.
 
+use super::credit::Credit;
 use super::files::{Descriptor, FileTable};
 use super::mounts::Mounts;
 use super::pool::{Answer, Finished, Task};
@@ -21,6 +22,9 @@ pub(super) struct Local {
     pub(super) files: FileTable<Descriptor>,
     mounts: Mounts,
     residency: Residency,
+    /// In plain reads of cached content. One that fails has started a fetch of its own, which the
+    /// block layer cannot merge with the neighbours' as it does with a batch from a ring.
+    read_credit: Credit,
     /// Look-ups that wait for a worker's answer about their directory.
     held: Vec<(Token, Op)>,
     /// Held until now.
@@ -34,6 +38,7 @@ impl Local {
             files: FileTable::new(),
             mounts: Mounts::default(),
             residency: Residency::new(),
+            read_credit: Credit::new(),
             held: Vec::new(),
             released: Vec::new(),
         }
@@ -80,10 +85,12 @@ impl Local {
                     }
                     // Of a larger piece, parts may be missing: whoever waits for those may as well
                     // fetch the whole.
-                    FileSystem::Nowait if buffer.class() == BufferClass::Small => {
-                        direct::read_cached(descriptor, *offset, buffer)
-                            .map(Value::Count)
-                            .map(Ok)
+                    FileSystem::Nowait
+                        if buffer.class() == BufferClass::Small && self.read_credit.try_it() =>
+                    {
+                        let count = direct::read_cached(descriptor, *offset, buffer);
+                        self.read_credit.record(count.is_some());
+                        count.map(Value::Count).map(Ok)
                     }
                     FileSystem::Nowait | FileSystem::Blocking => None,
                 }

@@ -8,6 +8,7 @@ pub mod threads;
 pub mod uring;
 
 mod buffer;
+mod credit;
 mod direct;
 mod files;
 mod local;

@@ -5,18 +5,12 @@
 //! where that is likely not to block: on a file system that only ever blocks for its own disk, in
 //! a directory some worker has already been to, while such calls have lately been quick.
 
+use super::credit::Credit;
 use super::mounts::FileSystem;
 use std::time::Duration;
 
 /// A look-up that took longer than this went to the disk, or was unlucky.
 const QUICK: Duration = Duration::from_micros(40);
-
-/// Credit after a quick look-up, what a slow one costs, and where the credit falls when it is used
-/// up. A few slow ones among quick ones are forgiven: the thread may have been preempted. After
-/// that, so many look-ups go to workers before one is tried again.
-const CREDIT_MAX: i32 = 64;
-const SLOW_COST: i32 = 16;
-const CREDIT_MIN: i32 = -64;
 
 const DIRECTORIES: usize = 256;
 
@@ -24,7 +18,8 @@ const DIRECTORIES: usize = 256;
 pub(crate) struct Residency {
     /// Hashes of directories on local file systems, each in the place its hash names.
     directories: Box<[u64; DIRECTORIES]>,
-    credit: i32,
+    /// In look-ups on the loop: trust that they will be quick.
+    credit: Credit,
     /// Directories a worker has been asked about and has not answered.
     asked: Vec<u64>,
 }
@@ -33,19 +28,15 @@ impl Residency {
     pub(crate) fn new() -> Self {
         Self {
             directories: Box::new([0; DIRECTORIES]),
-            credit: CREDIT_MAX,
+            credit: Credit::new(),
             asked: Vec::new(),
         }
     }
 
     /// True if the look-up of this path may be done on the loop.
     pub(crate) fn is_likely(&mut self, path: &[u8]) -> bool {
-        if self.credit <= 0 {
-            self.credit += 1;
-            return false;
-        }
         let hash = hash_directory(path);
-        self.directories[place(hash)] == hash
+        self.credit.try_it() && self.directories[place(hash)] == hash
     }
 
     /// Says that a worker is being asked about this path. False if one has been asked about its
@@ -53,7 +44,7 @@ impl Residency {
     /// asking about all the others in that directory.
     pub(crate) fn may_ask(&mut self, path: &[u8]) -> bool {
         let hash = hash_directory(path);
-        if self.credit <= 0 || self.directories[place(hash)] == hash {
+        if !self.credit.is_good() || self.directories[place(hash)] == hash {
             return true;
         }
         let is_new = !self.asked.contains(&hash);
@@ -83,13 +74,7 @@ impl Residency {
 
     /// Remembers how long a look-up on the loop took.
     pub(crate) fn took(&mut self, elapsed: Duration) {
-        if elapsed <= QUICK {
-            self.credit = CREDIT_MAX;
-        } else if self.credit > SLOW_COST {
-            self.credit -= SLOW_COST;
-        } else {
-            self.credit = CREDIT_MIN;
-        }
+        self.credit.record(elapsed <= QUICK);
     }
 }
 
@@ -120,22 +105,23 @@ mod tests {
     }
 
     #[test]
-    fn slow_look_ups_are_tried_again_only_now_and_then() {
+    fn slow_look_ups_end_the_trust_in_others() {
         let mut residency = Residency::new();
         residency.learn(b"a/b", FileSystem::Nowait);
         for _ in 0..10 {
             residency.took(Duration::from_millis(1));
         }
-        let tried = (0..10 * 64).filter(|_| {
-            let likely = residency.is_likely(b"a/x");
-            if likely {
-                residency.took(Duration::from_millis(1));
-            }
-            likely
-        });
-        assert!((5..=30).contains(&tried.count()));
-        residency.credit = 1;
-        residency.took(Duration::from_micros(1));
-        assert!((0..100).all(|_| residency.is_likely(b"a/x")));
+        assert!(!residency.is_likely(b"a/x"));
+    }
+
+    #[test]
+    fn one_worker_is_asked_about_a_new_directory() {
+        let mut residency = Residency::new();
+        assert!(residency.may_ask(b"a/b"));
+        assert!(!residency.may_ask(b"a/c"));
+        assert!(residency.may_ask(b"b/c"));
+        assert!(residency.answered(b"a/b"));
+        assert!(!residency.answered(b"a/c"));
+        assert!(residency.may_ask(b"a/c"));
     }
 }
