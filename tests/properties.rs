@@ -8,7 +8,7 @@
 use proptest::prelude::*;
 use ringmill::digest::Algorithm;
 use ringmill::engine::sim::{Faults, Random, SimEngine, SimFile, SimHandle, World};
-use ringmill::engine::{FileKind, SpecialKind, Wait};
+use ringmill::engine::{FileKind, FileSystem, SpecialKind, Wait};
 use ringmill::error::{Cause, Errno, ItemError, Operation};
 use ringmill::item::Batch;
 use ringmill::jobs::hash::{HashJob, Hashed};
@@ -155,26 +155,22 @@ fn make_file(random: &mut Random, scenario: &Scenario, number: usize) -> (SimFil
         };
     }
     match random.below(8) {
-        // As in procfs, and other file systems that do not know.
-        0 => file.said_size = Some(0),
-        1 => {
-            file.said_size = Some(random.below(len + 1) as u64);
-            hashed.changed = file.said_size != Some(len as u64) && file.said_size != Some(0);
-        }
-        2 => {
-            file.said_size = Some((len + random.below(300_000)) as u64);
-            hashed.changed = file.said_size != Some(len as u64);
-        }
+        // As in procfs, and in user-space file systems that do not know or do not tell.
+        0 => lie_about_size(&mut file, 0),
+        1 => lie_about_size(&mut file, random.below(len + 1)),
+        2 => lie_about_size(&mut file, len + random.below(300_000)),
         3 => {
             file.changes = true;
             hashed.changed = true;
         }
         _ => {}
     }
-    if file.said_size == Some(0) && len > 0 {
-        hashed.changed = false;
-    }
     (file, Expected::Value(hashed))
+}
+
+fn lie_about_size(file: &mut SimFile, size: usize) {
+    file.said_size = Some(size as u64);
+    file.file_system = FileSystem::Blocking;
 }
 
 /// A loop, and what it waits for.

@@ -53,6 +53,8 @@ pub struct SimFile {
     pub content: Arc<[u8]>,
     /// The size the look-up says, where that is not the content's length.
     pub said_size: Option<u64>,
+    /// Where it lies.
+    pub file_system: FileSystem,
     /// The open fails.
     pub open_errno: Option<Errno>,
     /// Reads at and beyond this offset fail.
@@ -71,6 +73,7 @@ impl SimFile {
             kind: FileKind::Regular,
             content: content.into(),
             said_size: None,
+            file_system: FileSystem::Nowait,
             open_errno: None,
             read_errno: None,
             changes: false,
@@ -331,7 +334,7 @@ fn stat_of(file: &SimFile, changed: bool) -> Stat {
         changed: time,
         device: (1, 1),
         inode: file.content.as_ptr() as u64,
-        file_system: FileSystem::Nowait,
+        file_system: file.file_system,
     }
 }
 

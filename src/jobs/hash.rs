@@ -1,9 +1,9 @@
 //! The hash job: look up, open, read to the end, look again, close.
 //!
 //! The path is looked up before it is opened, because opening a FIFO or a device already has
-//! effects: a writer would be woken and its data lost. The end of a regular file is proved by a
-//! read that was short and ended at the size the file was said to have; anything else is read
-//! until a read returns 0.
+//! effects: a writer would be woken and its data lost. The end of a file on a local file system is
+//! proved by a read that was short and ended at the size the file was said to have; anything else
+//! is read until a read returns 0.
 
 use super::{Context, Event, Job};
 use crate::digest::{Algorithm, Digest, Hasher};
@@ -279,9 +279,7 @@ impl HashJob {
         let before = state.before.expect("looked up before it was read");
         state.hashed += bytes.len() as u64;
         let is_short = bytes.len() < asked;
-        let ends_at_size = before.kind == FileKind::Regular
-            && state.hashed == before.size_bytes
-            && before.size_bytes > 0;
+        let ends_at_size = knows_its_size(&before) && state.hashed == before.size_bytes;
         state.ended = bytes.is_empty() || (is_short && ends_at_size);
         if is_short && !state.ended {
             state.short_reads = state.short_reads.saturating_add(1);
@@ -413,6 +411,14 @@ fn class_for(stat: &Stat) -> BufferClass {
     } else {
         BufferClass::Large
     }
+}
+
+/// True where the size can be taken at its word. A user-space or network file system may tell one
+/// that was never right, or no longer is.
+fn knows_its_size(stat: &Stat) -> bool {
+    stat.kind == FileKind::Regular
+        && stat.size_bytes > 0
+        && stat.file_system != FileSystem::Blocking
 }
 
 fn has_changed(before: &Stat, after: &Stat, hashed: u64) -> bool {
