@@ -177,10 +177,7 @@ fn conclude(
     sink: &HashSink,
 ) -> Outcome {
     if verbose {
-        messages::about_run(&format_args!(
-            "engine: {} loops of {}",
-            plan.loops, report.engine
-        ));
+        messages::about_run(&format_args!("engine: {} × {}", plan.loops, report.engine));
     }
     if sink.shows_summary {
         messages::about_run(&sink.summary);

@@ -81,7 +81,7 @@ pub(super) fn describe(plan: &Plan, descriptors: &Descriptors) {
         EngineKind::Threads => "threads",
     };
     messages::about_run(&format_args!(
-        "plan: engine {engine}, {} in flight, window {}, {} loops, {} io workers, \
+        "plan: engine {engine}, in flight {}, window {}, loops {}, io workers {}, \
          limit on open files {} (was {}), {} in use",
         plan.in_flight,
         plan.window,

@@ -2,10 +2,12 @@
 //! no input or output and has no clock.
 
 pub mod budget;
+mod deadlines;
 mod feed;
 mod pressure;
 mod window;
 
+pub use deadlines::Deadlines;
 pub use feed::Feed;
 pub use pressure::{Pressure, Retry};
 pub use window::{Order, Window};

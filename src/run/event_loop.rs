@@ -4,7 +4,7 @@ use crate::engine::{BufferPool, Completion, Done, Engine, FileId, Op, Value, Wai
 use crate::error::{Cause, Errno, ItemError, Operation};
 use crate::item::Item;
 use crate::jobs::{Context, Event, Job};
-use crate::mill::{Directive, Finished, Mill, Pressure, Retry};
+use crate::mill::{Deadlines, Directive, Finished, Mill, Pressure, Retry};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -45,8 +45,7 @@ pub struct EventLoop<J: Job, E: Engine> {
     buffers: BufferPool,
     buffer_waiters: VecDeque<u32>,
     pressure: Pressure<(u32, Op, Errno)>,
-    /// Slots in the order in which their deadlines come, with the item each was set for.
-    deadlines: VecDeque<(Duration, u32, u64)>,
+    deadlines: Deadlines,
     /// Items given up that the kernel has not let go of.
     abandoned: usize,
     /// Since when all slots have been held by such items.
@@ -62,6 +61,14 @@ pub struct EventLoop<J: Job, E: Engine> {
 /// A place for an item in flight.
 struct Slot<S> {
     occupant: Option<Occupant<S>>,
+}
+
+impl<S> Slot<S> {
+    /// True if the item with this index is in it and has not been given up.
+    fn holds(&self, index: u64) -> bool {
+        let occupant = self.occupant.as_ref();
+        occupant.is_some_and(|occupant| occupant.item.index() == index && !occupant.abandoned)
+    }
 }
 
 struct Occupant<S> {
@@ -99,7 +106,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             buffers: BufferPool::new(limits.in_flight, limits.large_buffers),
             buffer_waiters: VecDeque::new(),
             pressure: Pressure::new(limits.in_flight),
-            deadlines: VecDeque::new(),
+            deadlines: Deadlines::new(limits.timeout),
             abandoned: 0,
             stuck_since: None,
             completions: Vec::new(),
@@ -192,7 +199,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
     }
 
     fn wait_for(&self, now: Duration) -> Wait {
-        let deadline = self.deadlines.front().map(|&(at, ..)| at);
+        let deadline = self.deadlines.next();
         let unstuck = self
             .stuck_since
             .zip(self.limits.timeout)
@@ -221,10 +228,11 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 slots")
         });
         self.slots[slot as usize].occupant = Some(occupant);
-        if let Some(timeout) = self.limits.timeout {
-            self.deadlines.push_back((now + timeout, slot, index));
-            self.forget_met_deadlines();
-        }
+        let slots = &self.slots;
+        self.deadlines
+            .set(slot, index, now, slots.len(), |slot, index| {
+                slots[slot as usize].holds(index)
+            });
         self.step(slot, Event::Start, now);
     }
 
@@ -410,25 +418,10 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
     /// Gives up the items whose deadline has come. Their results go out now; their slots stay taken
     /// until the kernel has let go of everything.
     fn expire(&mut self, now: Duration) {
-        while let Some(&(at, slot, index)) = self.deadlines.front()
-            && at <= now
-        {
-            self.deadlines.pop_front();
-            let occupant = self.slots[slot as usize].occupant.as_ref();
-            if occupant.is_some_and(|o| o.item.index() == index && !o.abandoned) {
+        while let Some((slot, index)) = self.deadlines.pop_due(now) {
+            if self.slots[slot as usize].holds(index) {
                 self.abandon(slot, now);
             }
-        }
-    }
-
-    /// Keeps the list of deadlines in proportion to the slots, however long the deadline is.
-    fn forget_met_deadlines(&mut self) {
-        if self.deadlines.len() > 2 * self.slots.len() + 16 {
-            let slots = &self.slots;
-            self.deadlines.retain(|&(_, slot, index)| {
-                let occupant = slots[slot as usize].occupant.as_ref();
-                occupant.is_some_and(|occupant| occupant.item.index() == index)
-            });
         }
     }
 
