@@ -28,6 +28,7 @@
 //!
 //! let plan = Plan {
 //!     engine: EngineKind::Uring,
+//!     may_fall_back: true,
 //!     in_flight: 512,
 //!     window: 8192,
 //!     loops: 2,

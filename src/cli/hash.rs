@@ -60,10 +60,12 @@ impl From<RunError> for SetupError {
 
 impl From<crate::engine::uring::Refusal> for SetupError {
     fn from(refusal: crate::engine::uring::Refusal) -> Self {
-        let hint = format!("{}; or use --engine threads", refusal.hint);
         Self {
             message: refusal.to_string(),
-            hint: Some(hint),
+            hint: Some(format!(
+                "--engine threads does without io_uring. {}",
+                refusal.hint
+            )),
         }
     }
 }
@@ -72,7 +74,6 @@ fn try_hash(arguments: HashArguments) -> Result<Outcome, SetupError> {
     let interrupt = Interrupt::watch()
         .map_err(|error| SetupError::new(format!("cannot watch for signals: {error}")))?;
     let lists = lists_of(&arguments)?;
-    let output = Output::open(arguments.output.as_deref())?;
     let descriptors = Descriptors::raise();
     let wishes = Wishes {
         order: if arguments.unordered {
@@ -87,6 +88,8 @@ fn try_hash(arguments: HashArguments) -> Result<Outcome, SetupError> {
     if arguments.verbose {
         plan::describe(&plan, &descriptors);
     }
+    // Only now: it empties the file.
+    let output = Output::open(arguments.output.as_deref())?;
     let job = HashJob {
         algorithm: arguments.algorithm,
         read_special: arguments.special == Special::Read,

@@ -49,6 +49,7 @@ pub(super) fn plan(
         .unwrap_or(WINDOW_PER_IN_FLIGHT * fitted.in_flight);
     Ok(Plan {
         engine: choose_engine(arguments.engine)?,
+        may_fall_back: arguments.engine == EngineChoice::Auto,
         // More in flight than the window holds can never be.
         in_flight: fitted.in_flight.min(window),
         window,

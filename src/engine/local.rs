@@ -7,13 +7,17 @@ use super::mounts::Mounts;
 use super::pool::{Answer, Finished, Task};
 use super::residency::{Residency, hash_directory};
 use super::{
-    BufferClass, Completion, FileId, FileKind, FileSystem, Op, Stat, Token, Value, direct,
+    BufferClass, Completion, FileId, FileKind, FileSystem, Op, Stat, Token, Value, Wait, direct,
 };
 use crate::error::Errno;
 use rustix::fs::Statx;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long a look-up waits for a worker's answer about its directory. It is there at once where
+/// waiting for it pays.
+const PATIENCE: Duration = Duration::from_millis(2);
 
 /// The open files of an engine, and what it knows about where they lie.
 pub(super) struct Local {
@@ -27,6 +31,8 @@ pub(super) struct Local {
     read_credit: Credit,
     /// Look-ups that wait for a worker's answer about their directory.
     held: Vec<(Token, Op)>,
+    /// Since when the first of them has waited.
+    held_since: Option<Instant>,
     /// Held until now.
     released: Vec<(Token, Op)>,
 }
@@ -40,6 +46,7 @@ impl Local {
             residency: Residency::new(),
             read_credit: Credit::new(),
             held: Vec::new(),
+            held_since: None,
             released: Vec::new(),
         }
     }
@@ -112,6 +119,7 @@ impl Local {
             && !self.residency.may_ask(path.bytes())
         {
             self.held.push((token, op));
+            self.held_since.get_or_insert_with(Instant::now);
             return None;
         }
         Some(op)
@@ -128,9 +136,29 @@ impl Local {
             .extend(self.held.extract_if(.., |(owner, _)| *owner == token));
     }
 
+    /// A wait that does not outlast the patience of what is held.
+    pub(super) fn limit_wait(&self, wait: Wait) -> Wait {
+        match (self.held_since, wait) {
+            (None, wait) | (_, wait @ Wait::No) => wait,
+            (Some(since), Wait::Forever) => Wait::AtMost(PATIENCE.saturating_sub(since.elapsed())),
+            (Some(since), Wait::AtMost(most)) => {
+                Wait::AtMost(most.min(PATIENCE.saturating_sub(since.elapsed())))
+            }
+        }
+    }
+
     /// What is no longer to be held: to be done at once if that has become possible, or by whoever
     /// else can.
     pub(super) fn take_released(&mut self) -> Vec<(Token, Op)> {
+        if self
+            .held_since
+            .is_some_and(|since| since.elapsed() >= PATIENCE)
+        {
+            self.released.append(&mut self.held);
+        }
+        if self.held.is_empty() {
+            self.held_since = None;
+        }
         std::mem::take(&mut self.released)
     }
 

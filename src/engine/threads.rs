@@ -80,7 +80,7 @@ impl Engine for ThreadsEngine {
     fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
         self.pool.collect(&mut self.received);
         if self.received.is_empty() {
-            self.bell.wait(wait);
+            self.bell.wait(self.local.limit_wait(wait));
             self.pool.collect(&mut self.received);
         }
         let count = self.received.len().min(COMPLETIONS_PER_TURN);

@@ -38,6 +38,8 @@ pub enum EngineKind {
 pub struct Plan {
     /// The engine.
     pub engine: EngineKind,
+    /// Let a loop that cannot have a ring use threads.
+    pub may_fall_back: bool,
     /// Items in flight, all loops together.
     pub in_flight: usize,
     /// Items between pull and emission.
@@ -166,19 +168,50 @@ fn start_source<V: Send + 'static>(
     mut source: impl Source,
     mill: Arc<Mill<V>>,
 ) -> Result<(), RunError> {
-    let feed = move || loop {
-        match source.next_batch() {
-            Ok(Some(batch)) => {
-                if !mill.add(batch) {
-                    return;
+    let feed = move || {
+        let guard = SourceGuard(&mill);
+        loop {
+            match source.next_batch() {
+                Ok(Some(batch)) => {
+                    if !mill.add(batch) {
+                        return;
+                    }
                 }
+                Ok(None) => return guard.0.end_input(Ok(())),
+                Err(error) => return guard.0.end_input(Err(error)),
             }
-            Ok(None) => return mill.end_input(Ok(())),
-            Err(error) => return mill.end_input(Err(error)),
         }
     };
     let thread = std::thread::Builder::new().name("ringmill-source".to_owned());
     thread.spawn(feed).map(drop).map_err(RunError::Thread)
+}
+
+/// Ends the input if the source panics: the run must not wait for what never comes.
+struct SourceGuard<'a, V>(&'a Mill<V>);
+
+impl<V> Drop for SourceGuard<'_, V> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let (name, message) = ("the source".to_owned(), "it panicked".to_owned());
+            self.0.end_input(Err(InputError {
+                name,
+                operation: "go on",
+                message,
+            }));
+        }
+    }
+}
+
+/// Says that a loop has ended, however it did. One that panics stops the others.
+struct LoopGuard<'a, V>(&'a Mill<V>, usize);
+
+impl<V> Drop for LoopGuard<'_, V> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.stop();
+        }
+        self.0.loop_ended(self.1);
+    }
 }
 
 /// The threads of the event loops.
@@ -221,6 +254,7 @@ impl Loops {
         let engine = Arc::clone(&self.engine);
         let thread = std::thread::Builder::new().name(format!("ringmill-loop{index}"));
         thread.spawn(move || {
+            let _guard = LoopGuard(&mill, index);
             if let Err(error) = run_loop(index, &plan, job, &mill, &engine) {
                 failure
                     .lock()
@@ -228,7 +262,6 @@ impl Loops {
                     .get_or_insert(error);
                 mill.stop();
             }
-            mill.loop_ended(index);
         })
     }
 
@@ -277,24 +310,33 @@ fn run_loop<J: Job>(
         }
     };
     let mill = Arc::clone(mill);
-    match plan.engine {
+    let uring = match plan.engine {
         EngineKind::Uring => {
             // Each item has one operation outstanding, or some reads, which the buffers limit.
-            let outstanding_max = limits.in_flight + limits.large_buffers;
-            let engine = UringEngine::new(outstanding_max, workers)?;
-            describe(engine.describe());
-            EventLoop::new(index, mill, job, engine, limits)
-                .run()
-                .map_err(RunError::Engine)
+            match UringEngine::new(limits.in_flight + limits.large_buffers, workers) {
+                Ok(engine) => Some(engine),
+                Err(refusal) if plan.may_fall_back => {
+                    describe(format!("threads, because {refusal}"));
+                    None
+                }
+                Err(refusal) => return Err(refusal.into()),
+            }
         }
-        EngineKind::Threads => {
-            let engine = ThreadsEngine::new(workers);
-            describe(engine.describe());
-            EventLoop::new(index, mill, job, engine, limits)
-                .run()
-                .map_err(RunError::Engine)
-        }
+        EngineKind::Threads => None,
+    };
+    if let Some(engine) = uring {
+        describe(engine.describe());
+        return EventLoop::new(index, mill, job, engine, limits)
+            .run()
+            .map_err(RunError::Engine);
     }
+    let engine = ThreadsEngine::new(workers);
+    if plan.engine == EngineKind::Threads {
+        describe(engine.describe());
+    }
+    EventLoop::new(index, mill, job, engine, limits)
+        .run()
+        .map_err(RunError::Engine)
 }
 
 /// Takes results out of the mill and gives them to the sink.
@@ -373,5 +415,72 @@ impl<V> Emitter<'_, V> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ItemError;
+    use crate::item::Item;
+    use crate::jobs::{Context, Event};
+    use crate::source::Arguments;
+
+    struct PanickingJob;
+
+    impl Job for PanickingJob {
+        type State = ();
+        type Value = ();
+
+        fn begin(&self) {}
+
+        fn step(
+            &self,
+            (): &mut (),
+            _: &Item,
+            _: Event,
+            _: &mut Context<'_>,
+        ) -> Option<Result<(), ItemError>> {
+            panic!("a job with a bug")
+        }
+
+        fn discard(&self, (): (), _: &mut Context<'_>) {}
+    }
+
+    struct Ignore;
+
+    impl Sink<()> for Ignore {
+        fn result(&mut self, _: Finished<()>) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "a job with a bug")]
+    fn a_panic_in_a_loop_ends_the_run() {
+        let plan = Plan {
+            engine: EngineKind::Threads,
+            may_fall_back: false,
+            in_flight: 4,
+            window: 8,
+            loops: 2,
+            io_workers: 1,
+            order: Order::Input,
+            fail_fast: false,
+            timeout: None,
+        };
+        let names = vec!["a".into(), "b".into()];
+        let interrupt = AtomicBool::new(false);
+        let _ = run(
+            &plan,
+            PanickingJob,
+            Arguments::new(names),
+            &mut Ignore,
+            &interrupt,
+        );
     }
 }

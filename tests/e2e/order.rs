@@ -444,17 +444,32 @@ fn a_fifo_without_a_writer_times_out() {
             .arg(&fifo);
         let mill = mill.arg(&corpus.names[1]).deadline(Duration::from_secs(25));
         let output = mill.run();
-        let digest = peers::digest("sha256", b"");
-        // A non-blocking open sees a pipe without a writer as an empty one.
-        if output.status.code() == Some(0) {
-            let names = [&corpus.names[0], fifo.to_str().unwrap(), &corpus.names[1]];
-            let digests = [&corpus.digests[0], &digest, &corpus.digests[1]];
-            output.prints(gnu_lines(&digests, &names));
-        } else {
-            output
-                .exits(1)
-                .prints(corpus.expected())
-                .mentions(&["timed out"]);
-        }
+        output
+            .exits(1)
+            .prints(corpus.expected())
+            .mentions(&["timed out"]);
+    });
+}
+
+/// `--special read` waits for the writer of a FIFO, as `cat` does.
+#[test]
+fn a_late_writer_of_a_fifo_is_waited_for() {
+    let corpus = Corpus::new(1);
+    for_each_engine(|engine| {
+        let fifo: PathBuf = corpus.scratch.join(format!("late-{}", engine.name()));
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0)
+            .expect("mkfifo");
+        let path = fifo.clone();
+        let writer = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(600));
+            std::fs::write(path, b"late").expect("a reader is there");
+        });
+        let output = sha256(engine).args(["--special", "read"]).arg(&fifo).run();
+        let digest = peers::digest("sha256", b"late");
+        output
+            .exits(0)
+            .prints(gnu_lines(&[&digest], &[fifo.to_str().unwrap()]));
+        writer.join().expect("the writer ends");
     });
 }

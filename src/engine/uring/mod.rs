@@ -57,14 +57,18 @@ impl UringEngine {
         })
     }
 
-    /// True for operations on files that only the pool may touch.
+    /// True for what only the pool may do. Opens are among it: the ring would first try to open a
+    /// cached name on the loop, which a user-space file system may keep waiting, and would not wait
+    /// for the writer of a FIFO.
     fn belongs_to_pool(&self, op: &Op) -> bool {
-        match op {
+        let file_system = match op {
+            Op::StatPath(_) => return false,
+            Op::Open { file_system, .. } => *file_system,
             Op::StatFile(file) | Op::Read { file, .. } | Op::Close(file) => {
-                self.local.files.get(*file).file_system == FileSystem::Blocking
+                self.local.files.get(*file).file_system
             }
-            Op::StatPath(_) | Op::Open { .. } => false,
-        }
+        };
+        file_system == FileSystem::Blocking
     }
 
     /// Gives the operation to the pool or the ring.
@@ -134,6 +138,7 @@ impl Engine for UringEngine {
             self.ring.push(token, op, &self.local.files)?;
         }
         self.pool.collect(&mut self.received);
+        let wait = self.local.limit_wait(wait);
         self.ring.enter(if self.received.is_empty() {
             wait
         } else {

@@ -96,7 +96,7 @@ impl Ring {
         ring.arm_wake().map_err(|error| Refusal {
             errno: error.raw_os_error().map(Errno::new),
             cause: format!("the ring took no operation: {error}"),
-            hint: "--engine threads does without io_uring",
+            hint: "",
         })?;
         Ok(ring)
     }

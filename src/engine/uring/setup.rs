@@ -30,13 +30,14 @@ impl Refusal {
                         "{}; a seccomp filter or security module forbids it",
                         Errno::new(errno)
                     ),
-                    "in a container, run with a seccomp profile that allows io_uring_setup",
+                    "in a container, run with a seccomp profile that allows io_uring_setup, \
+                     io_uring_enter and io_uring_register",
                 ),
             },
             libc::ENOSYS => (
                 "the kernel has no io_uring, or a seccomp filter hides it".to_owned(),
-                "Linux 5.6 or later is needed; in a container, a seccomp profile that allows \
-                 io_uring_setup",
+                "Linux 5.11 or later is needed; in a container, a seccomp profile that allows \
+                 io_uring_setup, io_uring_enter and io_uring_register",
             ),
             libc::ENOMEM => (
                 "not enough memory for the ring, or RLIMIT_MEMLOCK is too low".to_owned(),

@@ -1,0 +1,365 @@
+//! What the machinery itself costs for each item, without any I/O.
+//!
+//! `window` is the ordered window alone. A schedule is made beforehand and replayed: what finishes
+//! in each turn of a loop, and how much is pulled before it. `mill` is everything a run has but the
+//! kernel: list bytes, splitter, feed, event loop, window, emitter, on one thread, with one
+//! operation per item that is done when the engine is asked next.
+
+use std::hint::black_box;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use ringmill::engine::sim::Random;
+use ringmill::engine::{Completion, Done, Engine, Op, Token, Value, Wait, Wake};
+use ringmill::error::ItemError;
+use ringmill::item::Item;
+use ringmill::jobs::hash::Hashed;
+use ringmill::jobs::{Context, Event, Job};
+use ringmill::mill::{Finished, Mill, Order, Ready, Window};
+use ringmill::run::{EventLoop, LoopLimits, Turn};
+use ringmill::source::{Separator, Splitter};
+
+/// Items between pull and emission, and in flight: a usual run.
+const WINDOW: usize = 8192;
+const IN_FLIGHT: usize = 512;
+
+/// Operations that complete within one turn of a busy loop.
+const COMPLETIONS_PER_TURN: usize = 32;
+
+/// Results the emitter takes at once.
+const RESULTS_PER_TAKE: usize = 256;
+
+const ITEMS_PER_PASS: usize = 1 << 17;
+
+/// As large as a result of the hash job, so that as much memory moves.
+type Payload = [u64; size_of::<Finished<Hashed>>() / 8];
+
+/// The order in which items finish.
+#[derive(Clone, Copy)]
+enum Completions {
+    /// As they were pulled.
+    InOrder,
+    /// Any of those in flight is next.
+    Shuffled,
+    /// One item in this many takes so long that the window fills up behind it; the others are
+    /// shuffled.
+    SlowHead(u64),
+}
+
+/// One turn of a loop: so many items are pulled, then so many finish.
+struct LoopTurn {
+    finished: usize,
+    pulled: usize,
+}
+
+struct Schedule {
+    turns: Vec<LoopTurn>,
+    /// The indexes of the items in the order in which they finish.
+    finishes: Vec<u64>,
+    /// Turns in which nothing could be pulled although there were items.
+    full_turns: usize,
+}
+
+impl Schedule {
+    /// Plays the run once to see what there is room for at each moment.
+    fn new(completions: Completions) -> Self {
+        let mut random = Random::new(1);
+        let mut window = Window::new(Order::Input, WINDOW);
+        let mut in_flight: Vec<u64> = Vec::new();
+        let mut taken = Vec::new();
+        let mut schedule = Self {
+            turns: Vec::new(),
+            finishes: Vec::new(),
+            full_turns: 0,
+        };
+        loop {
+            let left = ITEMS_PER_PASS as u64 - window.pulled();
+            let room = window.room().min(IN_FLIGHT - in_flight.len());
+            let pulled = room.min(usize::try_from(left).expect("fits"));
+            schedule.full_turns += usize::from(left > 0 && pulled == 0);
+            in_flight.extend(window.pulled()..window.pulled() + pulled as u64);
+            window.pull(pulled);
+
+            let mut finished = 0;
+            while finished < COMPLETIONS_PER_TURN
+                && let Some(index) = completions.next(&mut in_flight, finished == 0, &mut random)
+            {
+                window.finish(index, ());
+                schedule.finishes.push(index);
+                finished += 1;
+            }
+            window.take_ready(usize::MAX, &mut taken);
+            window.mark_emitted(taken.len());
+            taken.clear();
+            schedule.turns.push(LoopTurn { finished, pulled });
+            if in_flight.is_empty() && left == pulled as u64 {
+                return schedule;
+            }
+        }
+    }
+
+    /// Replays the schedule on an empty window; returns the number of items emitted.
+    fn replay(&self, window: &mut Window<Payload>, taken: &mut Vec<Payload>) -> usize {
+        let first_index = window.pulled();
+        let mut finishes = self.finishes.iter();
+        let mut emitted = 0;
+        let mut marked = 0;
+        for turn in &self.turns {
+            window.pull(turn.pulled);
+            for &index in finishes.by_ref().take(turn.finished) {
+                let mut payload = Payload::default();
+                payload[0] = index;
+                window.finish(first_index + index, payload);
+            }
+            while window.head_is_ready() {
+                window.take_ready(RESULTS_PER_TAKE, taken);
+                for payload in taken.drain(..) {
+                    assert_eq!(payload[0], emitted as u64, "out of order");
+                    emitted += 1;
+                    black_box(&payload);
+                }
+                window.mark_emitted(emitted - marked);
+                marked = emitted;
+            }
+        }
+        emitted
+    }
+}
+
+impl Completions {
+    /// Takes out the next item to finish, if one does in this turn.
+    fn next(
+        self,
+        in_flight: &mut Vec<u64>,
+        is_first_of_turn: bool,
+        random: &mut Random,
+    ) -> Option<u64> {
+        if in_flight.is_empty() {
+            return None;
+        }
+        match self {
+            Self::InOrder => Some(in_flight.remove(0)),
+            Self::Shuffled => {
+                let at = random.below(in_flight.len());
+                Some(in_flight.swap_remove(at))
+            }
+            Self::SlowHead(every) => {
+                let is_quick = |index: &u64| !index.is_multiple_of(every);
+                let start = random.below(in_flight.len());
+                let quick = (start..in_flight.len())
+                    .chain(0..start)
+                    .find(|&at| is_quick(&in_flight[at]));
+                // Only when nothing else is left to finish does a slow one end, and alone.
+                let at = quick.or_else(|| is_first_of_turn.then_some(0))?;
+                Some(in_flight.swap_remove(at))
+            }
+        }
+    }
+}
+
+fn window(c: &mut Criterion) {
+    let mut group = c.benchmark_group("window");
+    group.throughput(Throughput::Elements(ITEMS_PER_PASS as u64));
+    for (name, completions) in [
+        ("in order", Completions::InOrder),
+        ("shuffled", Completions::Shuffled),
+        ("slow head", Completions::SlowHead(10_000)),
+    ] {
+        let schedule = Schedule::new(completions);
+        let is_slow = matches!(completions, Completions::SlowHead(_));
+        assert_eq!(schedule.full_turns > 0, is_slow, "{name}: not as named");
+        let mut window = Window::new(Order::Input, WINDOW);
+        let mut taken = Vec::with_capacity(RESULTS_PER_TAKE);
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                let emitted = schedule.replay(&mut window, &mut taken);
+                assert_eq!(emitted, ITEMS_PER_PASS);
+            });
+        });
+    }
+    group.finish();
+}
+
+/// An engine that has done everything by the next turn, and never does anything.
+struct NextTurn {
+    submitted: Vec<(Token, Op)>,
+    started_at: Instant,
+}
+
+struct NobodyWaits;
+
+impl Wake for NobodyWaits {
+    fn wake(&self) {}
+}
+
+impl Engine for NextTurn {
+    fn submit(&mut self, token: Token, op: Op) -> Option<Done> {
+        self.submitted.push((token, op));
+        None
+    }
+
+    fn turn(&mut self, _wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
+        let done = self.submitted.drain(..);
+        completions.extend(done.map(|(token, op)| Completion {
+            token,
+            op,
+            result: Ok(Value::Done),
+        }));
+        Ok(())
+    }
+
+    fn cancel(&mut self, _token: Token) {}
+
+    fn outstanding(&self) -> usize {
+        self.submitted.len()
+    }
+
+    fn open_files(&self) -> usize {
+        0
+    }
+
+    fn now(&self) -> Duration {
+        self.started_at.elapsed()
+    }
+
+    fn waker(&self) -> Arc<dyn Wake> {
+        Arc::new(NobodyWaits)
+    }
+
+    fn describe(&self) -> String {
+        "nothing".to_owned()
+    }
+}
+
+/// One operation for each item, whose name it takes along.
+struct OneOp;
+
+impl Job for OneOp {
+    type State = ();
+    type Value = usize;
+
+    fn begin(&self) {}
+
+    fn step(
+        &self,
+        (): &mut (),
+        item: &Item,
+        event: Event,
+        context: &mut Context<'_>,
+    ) -> Option<Result<usize, ItemError>> {
+        match event {
+            Event::Start => {
+                context.submit(Op::StatPath(item.clone()));
+                None
+            }
+            Event::Completed(..) => Some(Ok(item.bytes().len())),
+            Event::BufferFree => unreachable!("it needs no buffer"),
+        }
+    }
+
+    fn discard(&self, (): (), _context: &mut Context<'_>) {}
+}
+
+/// A list of names of a usual length, in pieces as a pipe or a file gives them.
+struct List {
+    bytes: Vec<u8>,
+}
+
+impl List {
+    const CHUNK_LEN: usize = 64 * 1024;
+
+    fn new() -> Self {
+        let name = |number| format!("corpus/{:03}/file-{number:07}.txt\n", number % 512);
+        Self {
+            bytes: (0..ITEMS_PER_PASS).map(name).collect::<String>().into(),
+        }
+    }
+
+    fn chunks(&self) -> impl Iterator<Item = &[u8]> {
+        self.bytes.chunks(Self::CHUNK_LEN)
+    }
+}
+
+/// All parts of a run, whose turns come one after another on this thread.
+struct Machine {
+    mill: Arc<Mill<usize>>,
+    event_loop: EventLoop<OneOp, NextTurn>,
+    splitter: Splitter,
+    results: Vec<Finished<usize>>,
+    emitted: u64,
+}
+
+impl Machine {
+    fn new(in_flight: usize) -> Self {
+        let mill = Arc::new(Mill::new(Order::Input, WINDOW, 1, false));
+        let engine = NextTurn {
+            submitted: Vec::new(),
+            started_at: Instant::now(),
+        };
+        let limits = LoopLimits {
+            in_flight,
+            large_buffers: 1,
+            timeout: None,
+        };
+        Self {
+            event_loop: EventLoop::new(0, Arc::clone(&mill), Arc::new(OneOp), engine, limits),
+            mill,
+            splitter: Splitter::new(Separator::Newline),
+            results: Vec::with_capacity(RESULTS_PER_TAKE),
+            emitted: 0,
+        }
+    }
+
+    /// Takes a whole list through.
+    fn pass(&mut self, list: &List) {
+        let first_index = self.emitted;
+        let mut chunks = list.chunks();
+        while self.emitted - first_index < ITEMS_PER_PASS as u64 {
+            if self.mill.has_room()
+                && let Some(chunk) = chunks.next()
+            {
+                self.mill.add(self.splitter.split(chunk));
+            }
+            let Turn::Wait(wait) = self.event_loop.turn() else {
+                unreachable!("the input never ends");
+            };
+            self.event_loop.wait(wait).expect("this engine never fails");
+            self.emit();
+        }
+    }
+
+    fn emit(&mut self) {
+        let no_wait = Some(Duration::ZERO);
+        while self
+            .mill
+            .take_ready(RESULTS_PER_TAKE, no_wait, &mut self.results)
+            == Ready::Results
+        {
+            let count = self.results.len();
+            for finished in self.results.drain(..) {
+                assert_eq!(finished.item.index(), self.emitted, "out of order");
+                black_box(&finished.result);
+                self.emitted += 1;
+            }
+            self.mill.mark_emitted(count);
+        }
+    }
+}
+
+fn mill(c: &mut Criterion) {
+    let list = List::new();
+    let mut group = c.benchmark_group("mill");
+    group.throughput(Throughput::Elements(ITEMS_PER_PASS as u64));
+    for in_flight in [1, 32, IN_FLIGHT] {
+        let mut machine = Machine::new(in_flight);
+        group.bench_function(BenchmarkId::new("in flight", in_flight), |b| {
+            b.iter(|| machine.pass(&list));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, window, mill);
+criterion_main!(benches);
