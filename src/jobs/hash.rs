@@ -191,7 +191,13 @@ impl HashJob {
         let before = state.before.expect("looked up before it was opened");
         let file = state.file.expect("opened before it is read");
         let class = class_for(&before);
-        while state.may_read(before.size_bytes) {
+        // Special files are read in the order they give.
+        let ahead_up_to = if before.kind == FileKind::Regular {
+            before.size_bytes
+        } else {
+            0
+        };
+        while state.may_read(ahead_up_to) {
             let buffer = if state.reads_outstanding == 0 && state.pieces.is_empty() {
                 context.need_buffer(class)
             } else {

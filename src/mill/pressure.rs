@@ -74,8 +74,12 @@ impl<O> Pressure<O> {
             .saturating_sub(self.starved.len())
             .clamp(1, self.in_flight_max);
         self.calm = 0;
+        self.retry_at.get_or_insert(now + self.pause());
+    }
+
+    fn pause(&self) -> Duration {
         let pause = PAUSE_FIRST * 2_u32.saturating_pow(self.pauses.min(16));
-        self.retry_at.get_or_insert(now + pause.min(PAUSE_LONGEST));
+        pause.min(PAUSE_LONGEST)
     }
 
     /// An item finished: it has freed what one starved operation may lack.
@@ -88,6 +92,11 @@ impl<O> Pressure<O> {
             self.calm = 0;
         }
         self.pop()
+    }
+
+    /// An operation ended otherwise than for a shortage, so what is lacking comes and goes.
+    pub fn progressed(&mut self) {
+        self.tries = 0;
     }
 
     /// Something is to be tried again at this time even if nothing of ours finishes until then.
@@ -107,6 +116,10 @@ impl<O> Pressure<O> {
         self.tries = if can_free { 0 } else { self.tries + 1 };
         let give_up = self.tries > TRIES_MAX;
         let op = self.pop()?;
+        if !self.starved.is_empty() {
+            // The one tried now may be under way for ever; the others do not wait for its end.
+            self.retry_at = Some(now + self.pause());
+        }
         Some(if give_up {
             Retry::GiveUp(op)
         } else {
@@ -150,6 +163,29 @@ mod tests {
             assert_eq!(pressure.item_finished(), None);
         }
         assert_eq!(pressure.limit(), 10);
+    }
+
+    #[test]
+    fn the_others_do_not_wait_for_the_one_tried_again() {
+        let mut pressure = Pressure::new(4);
+        pressure.shortage('a', 2, MS);
+        pressure.shortage('b', 2, MS);
+        assert_eq!(pressure.due(MS * 200, true), Some(Retry::Submit('a')));
+        let at = pressure.retry_at().expect("b is still to be tried");
+        assert_eq!(pressure.due(at, true), Some(Retry::Submit('b')));
+        assert_eq!(pressure.retry_at(), None);
+    }
+
+    #[test]
+    fn shortages_that_pass_are_not_counted_together() {
+        let mut pressure = Pressure::new(4);
+        let mut now = MS;
+        for _ in 0..10 * TRIES_MAX {
+            pressure.shortage('a', 1, now);
+            now += PAUSE_LONGEST;
+            assert_eq!(pressure.due(now, false), Some(Retry::Submit('a')));
+            pressure.progressed();
+        }
     }
 
     #[test]

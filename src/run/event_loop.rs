@@ -190,6 +190,12 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
         self.slots.len() - self.free.len()
     }
 
+    /// Buffers lent to items in flight; for checking that all come back.
+    #[must_use]
+    pub fn buffers_lent(&self) -> usize {
+        self.buffers.lent()
+    }
+
     /// How many items may start now. What was given up and hangs takes slots, but nothing that
     /// pressure is about: those that are alive must go on under it.
     fn room(&self) -> usize {
@@ -282,6 +288,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             }
             _ => {}
         }
+        self.pressure.progressed();
         occupant.outstanding -= 1;
         if occupant.abandoned {
             self.reclaim(op);
