@@ -7,7 +7,7 @@ use super::mounts::Mounts;
 use super::pool::{Answer, Finished, Task};
 use super::residency::{Residency, hash_directory};
 use super::{
-    BufferClass, Completion, FileId, FileKind, FileSystem, Op, Stat, Token, Value, Wait, direct,
+    BufferClass, Completion, FileId, FileKind, FileSystem, Op, Token, Value, Wait, direct,
 };
 use crate::error::Errno;
 use rustix::fs::Statx;
@@ -191,10 +191,6 @@ impl Local {
         Value::Stat(stat)
     }
 
-    fn stat(&mut self, statx: &Statx) -> Stat {
-        direct::to_stat(statx, &mut self.mounts)
-    }
-
     /// The operation as a task for the pool.
     pub(super) fn task(&mut self, token: Token, op: Op) -> Task {
         let file = match &op {
@@ -214,14 +210,12 @@ impl Local {
     /// What a thread of the pool has finished, as a completion.
     pub(super) fn complete(&mut self, finished: Finished) -> Completion {
         let Finished { token, op, result } = finished;
-        let asked_about = if let Op::StatPath(path) = &op {
-            Some(path.clone())
-        } else {
-            None
-        };
+        if let Op::StatPath(path) = &op {
+            self.answered(path.bytes());
+        }
         let result = result.map(|answer| match (answer, &op) {
             (Answer::Stat(statx), Op::StatPath(path)) => self.looked_up(path.bytes(), &statx),
-            (Answer::Stat(statx), _) => Value::Stat(self.stat(&statx)),
+            (Answer::Stat(statx), _) => Value::Stat(direct::to_stat(&statx, &mut self.mounts)),
             (Answer::Descriptor(descriptor), Op::Open { file_system, .. }) => {
                 self.opened(descriptor, *file_system)
             }
@@ -229,9 +223,6 @@ impl Local {
             (Answer::Count(count), _) => Value::Count(count),
             (Answer::Done, _) => Value::Done,
         });
-        if let Some(path) = asked_about {
-            self.answered(path.bytes());
-        }
         Completion { token, op, result }
     }
 }

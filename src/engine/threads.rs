@@ -3,7 +3,9 @@
 
 use super::local::Local;
 use super::pool::{Finished, Pool};
-use super::{Completion, Done, Engine, FileSystem, Op, Token, Value, Wait, Wake, direct};
+use super::{
+    BufferClass, Completion, Done, Engine, FileSystem, Op, Token, Value, Wait, Wake, direct,
+};
 use crate::error::Errno;
 use std::collections::VecDeque;
 use std::io;
@@ -58,7 +60,8 @@ impl ThreadsEngine {
             return None;
         };
         let open = self.local.files.get(*file);
-        if open.file_system != FileSystem::Nowait {
+        // A small one has just been tried, or was not worth a try.
+        if open.file_system != FileSystem::Nowait || buffer.class() == BufferClass::Small {
             return None;
         }
         let count = direct::read_cached(open.handle.as_fd(), *offset, buffer)?;

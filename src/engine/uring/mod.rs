@@ -90,11 +90,9 @@ impl UringEngine {
             result,
             statx,
         } = ended;
-        let asked_about = if let Op::StatPath(path) = &op {
-            Some(path.clone())
-        } else {
-            None
-        };
+        if let Op::StatPath(path) = &op {
+            self.local.answered(path.bytes());
+        }
         let result = result.map(|count| match &op {
             Op::StatPath(path) => {
                 let statx = statx.expect("a look-up has room for its answer");
@@ -113,9 +111,6 @@ impl UringEngine {
             }
             Op::StatFile(_) | Op::Close(_) => unreachable!("not done by the ring"),
         });
-        if let Some(path) = asked_about {
-            self.local.answered(path.bytes());
-        }
         Completion { token, op, result }
     }
 }
