@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ringmill::engine::sim::Random;
-use ringmill::engine::{Completion, Done, Engine, Op, Token, Value, Wait, Wake};
-use ringmill::error::ItemError;
+use ringmill::engine::{Completion, Engine, Op, Token, Value, Wait, Wake};
+use ringmill::error::{Errno, ItemError};
 use ringmill::item::Item;
 use ringmill::jobs::hash::Hashed;
 use ringmill::jobs::{Context, Event, Job};
@@ -195,9 +195,12 @@ impl Wake for NobodyWaits {
 }
 
 impl Engine for NextTurn {
-    fn submit(&mut self, token: Token, op: Op) -> Option<Done> {
-        self.submitted.push((token, op));
+    fn try_now(&mut self, _op: &mut Op) -> Option<Result<Value, Errno>> {
         None
+    }
+
+    fn submit(&mut self, token: Token, op: Op) {
+        self.submitted.push((token, op));
     }
 
     fn turn(&mut self, _wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {

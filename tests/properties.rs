@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use ringmill::digest::Algorithm;
 use ringmill::engine::sim::{Faults, Random, SimEngine, SimFile, SimHandle, World};
 use ringmill::engine::{
-    BufferClass, Completion, Done, Engine, FileId, FileKind, FileSystem, Op, SpecialKind, Token,
-    Value, Wait, Wake,
+    BufferClass, Completion, Engine, FileId, FileKind, FileSystem, Op, SpecialKind, Token, Value,
+    Wait, Wake,
 };
 use ringmill::error::{Cause, Errno, ItemError, Operation};
 use ringmill::item::{Batch, Item, PATH_LEN_MAX};
@@ -334,8 +334,8 @@ struct OpenFile {
 }
 
 impl QuirkyEngine {
-    fn altered(&mut self, mut op: Op, mut result: Result<Value, Errno>) -> Done {
-        match (&mut op, &mut result) {
+    fn alter(&mut self, op: &mut Op, result: &mut Result<Value, Errno>) {
+        match (op, result) {
             (Op::Open { path, .. }, Ok(Value::File(file))) => {
                 let name = path.bytes().to_vec();
                 let opened = OpenFile {
@@ -384,29 +384,32 @@ impl QuirkyEngine {
             _ => {}
         }
         self.open_files.store(self.open.len(), Ordering::Relaxed);
-        (op, result)
     }
 }
 
 impl Engine for QuirkyEngine {
-    fn submit(&mut self, token: Token, mut op: Op) -> Option<Done> {
-        if let Op::Read { file, offset, .. } = &mut op
+    fn try_now(&mut self, op: &mut Op) -> Option<Result<Value, Errno>> {
+        if let Op::Read { file, offset, .. } = op
             && offset.is_none()
         {
             let file = self.open.get_mut(file).expect("it is open");
             file.is_stream = true;
             *offset = Some(file.position);
         }
-        let (op, result) = self.inner.submit(token, op)?;
-        Some(self.altered(op, result))
+        let mut result = self.inner.try_now(op)?;
+        self.alter(op, &mut result);
+        Some(result)
+    }
+
+    fn submit(&mut self, token: Token, op: Op) {
+        self.inner.submit(token, op);
     }
 
     fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
-        let mut new = Vec::new();
-        self.inner.turn(wait, &mut new)?;
-        for Completion { token, op, result } in new {
-            let (op, result) = self.altered(op, result);
-            completions.push(Completion { token, op, result });
+        let old = completions.len();
+        self.inner.turn(wait, completions)?;
+        for Completion { op, result, .. } in &mut completions[old..] {
+            self.alter(op, result);
         }
         Ok(())
     }
@@ -959,12 +962,25 @@ mod waits {
     }
 
     #[test]
-    fn a_result_ends_the_emitters_wait() {
+    fn an_announced_result_ends_the_emitters_wait() {
         let mill = new_mill(false);
         add_items(&mill, &[b"item"]);
         let item = pull(&mill, 1).remove(0);
         let waiting = emitter(&mill);
         finish(&mill, item, 0);
+        mill.announce();
+        assert_eq!(waiting.end(), Ready::Results);
+    }
+
+    #[test]
+    fn many_results_end_the_emitters_wait() {
+        let mill = new_mill(false);
+        add_items(&mill, &[&b"item"[..]; 50]);
+        let items = pull(&mill, 50);
+        let waiting = emitter(&mill);
+        for item in items {
+            finish(&mill, item, 0);
+        }
         assert_eq!(waiting.end(), Ready::Results);
     }
 

@@ -1,9 +1,10 @@
 //! Operations as plain system calls.
 
 use super::mounts::Mounts;
-use super::{FileKind, FileSystem, Op, SpecialKind, Stat, Timestamp};
+use super::{FileKind, FileSystem, SpecialKind, Stat, Timestamp};
 use crate::error::Errno;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Statx, StatxFlags};
+use crate::item::Item;
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags};
 use std::ffi::CStr;
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -29,6 +30,25 @@ pub(crate) fn open_flags(wait: bool) -> OFlags {
 
 pub(crate) fn stat_path(path: &CStr) -> Result<Statx, Errno> {
     Ok(rustix::fs::statx(CWD, path, AtFlags::empty(), STATX_MASK)?)
+}
+
+/// The same of a symbolic link itself, if the path ends in one.
+pub(crate) fn stat_link(path: &CStr) -> Result<Statx, Errno> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW;
+    Ok(rustix::fs::statx(CWD, path, flags, STATX_MASK)?)
+}
+
+pub(crate) fn is_link(statx: &Statx) -> bool {
+    FileType::from_raw_mode(statx.stx_mode.into()) == FileType::Symlink
+}
+
+/// Metadata of a path all parts of which are cached, as far as they are cached themselves: no
+/// server is asked. `None` says nothing about the path.
+pub(crate) fn stat_cached(path: &[u8]) -> Option<Statx> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let file = rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::CACHED).ok()?;
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    rustix::fs::statx(file, c"", flags, STATX_MASK).ok()
 }
 
 /// Metadata of an open file on a file system that does not block for it. Plain fstat is the
@@ -111,7 +131,6 @@ pub(crate) fn read_cached(
 /// Turns the kernel's metadata into ours.
 pub(crate) fn to_stat(statx: &Statx, mounts: &mut Mounts) -> Stat {
     let kind = kind_of(statx.stx_mode.into());
-    let has_mount = statx.stx_mask & StatxFlags::MNT_ID.bits() != 0;
     Stat {
         kind,
         size_bytes: statx.stx_size,
@@ -120,20 +139,20 @@ pub(crate) fn to_stat(statx: &Statx, mounts: &mut Mounts) -> Stat {
         device: (statx.stx_dev_major, statx.stx_dev_minor),
         inode: statx.stx_ino,
         file_system: match kind {
-            FileKind::Regular if has_mount => mounts.file_system(statx.stx_mnt_id),
+            FileKind::Regular => mounts.file_system_of(statx),
             _ => FileSystem::Blocking,
         },
     }
 }
 
 fn kind_of(mode: u32) -> FileKind {
-    match rustix::fs::FileType::from_raw_mode(mode) {
-        rustix::fs::FileType::RegularFile => FileKind::Regular,
-        rustix::fs::FileType::Directory => FileKind::Directory,
-        rustix::fs::FileType::Fifo => FileKind::Special(SpecialKind::Fifo),
-        rustix::fs::FileType::Socket => FileKind::Special(SpecialKind::Socket),
-        rustix::fs::FileType::CharacterDevice => FileKind::Special(SpecialKind::CharacterDevice),
-        rustix::fs::FileType::BlockDevice => FileKind::Special(SpecialKind::BlockDevice),
+    match FileType::from_raw_mode(mode) {
+        FileType::RegularFile => FileKind::Regular,
+        FileType::Directory => FileKind::Directory,
+        FileType::Fifo => FileKind::Special(SpecialKind::Fifo),
+        FileType::Socket => FileKind::Special(SpecialKind::Socket),
+        FileType::CharacterDevice => FileKind::Special(SpecialKind::CharacterDevice),
+        FileType::BlockDevice => FileKind::Special(SpecialKind::BlockDevice),
         _ => FileKind::Special(SpecialKind::Unknown),
     }
 }
@@ -145,12 +164,8 @@ fn timestamp(time: &rustix::fs::StatxTimestamp) -> Timestamp {
     }
 }
 
-/// The path of an operation, as the kernel wants it; jobs do not submit names with a NUL in them.
-pub(crate) fn path_of(op: &Op) -> &CStr {
-    match op {
-        Op::StatPath(path) | Op::Open { path, .. } => path
-            .path()
-            .expect("jobs check names before they submit them"),
-        _ => unreachable!("only look-ups and opens have a path"),
-    }
+/// An item's bytes as a path, as the kernel wants it.
+pub(crate) fn path(item: &Item) -> &CStr {
+    let path = item.path();
+    path.expect("jobs check names before they submit them")
 }

@@ -5,19 +5,14 @@ use super::credit::Credit;
 use super::files::{Descriptor, FileTable};
 use super::mounts::Mounts;
 use super::pool::{Answer, Finished, Task};
-use super::residency::{Residency, hash_directory};
-use super::{
-    BufferClass, Completion, FileId, FileKind, FileSystem, Op, Token, Value, Wait, direct,
-};
+use super::residency::{Residency, directory_of};
+use super::{BufferClass, Completion, FileId, FileKind, FileSystem, Op, Token, Value, direct};
 use crate::error::Errno;
+use crate::item::Item;
 use rustix::fs::Statx;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-/// How long a look-up waits for a worker's answer about its directory. It is there at once where
-/// waiting for it pays.
-const PATIENCE: Duration = Duration::from_millis(2);
+use std::time::Instant;
 
 /// The open files of an engine, and what it knows about where they lie.
 pub(super) struct Local {
@@ -29,12 +24,6 @@ pub(super) struct Local {
     /// In plain reads of cached content. One that fails has started a fetch of its own, which the
     /// block layer cannot merge with the neighbours' as it does with a batch from a ring.
     read_credit: Credit,
-    /// Look-ups that wait for a worker's answer about their directory.
-    held: Vec<(Token, Op)>,
-    /// Since when the first of them has waited.
-    held_since: Option<Instant>,
-    /// Held until now.
-    released: Vec<(Token, Op)>,
 }
 
 impl Local {
@@ -45,30 +34,21 @@ impl Local {
             mounts: Mounts::default(),
             residency: Residency::new(),
             read_credit: Credit::new(),
-            held: Vec::new(),
-            held_since: None,
-            released: Vec::new(),
         }
     }
 
     /// Does the operation by a plain call if that does not block: everything about a file whose
     /// name and content are cached. On a warm cache nothing is quicker.
-    pub(super) fn try_direct(&mut self, op: &mut Op) -> Option<Result<Value, Errno>> {
+    pub(super) fn try_now(&mut self, op: &mut Op) -> Option<Result<Value, Errno>> {
         match op {
-            Op::StatPath(path) if self.residency.is_likely(path.bytes()) => {
-                let start = Instant::now();
-                let result = direct::stat_path(direct::path_of(op));
-                self.residency.took(start.elapsed());
-                Some(result.map(|statx| Value::Stat(direct::to_stat(&statx, &mut self.mounts))))
-            }
-            Op::StatPath(_) => None,
+            Op::StatPath(path) => self.look_up_cached(path),
             Op::Open {
+                path,
                 file_system,
                 wait: false,
-                ..
             } if *file_system != FileSystem::Blocking => {
                 let file_system = *file_system;
-                let descriptor = direct::open_cached(direct::path_of(op))?;
+                let descriptor = direct::open_cached(direct::path(path))?;
                 Some(Ok(self.opened(descriptor, file_system)))
             }
             Op::Open { .. } => None,
@@ -113,62 +93,32 @@ impl Local {
         }
     }
 
-    /// Passes an operation on, or holds a look-up back until [`Local::take_released`] gives it out.
-    pub(super) fn pass_or_hold(&mut self, token: Token, op: Op) -> Option<Op> {
-        if let Op::StatPath(path) = &op
-            && !self.residency.may_ask(path.bytes())
-        {
-            self.held.push((token, op));
-            self.held_since.get_or_insert_with(Instant::now);
+    /// Looks a path up by a plain call if that is not going to block: see [`Residency`].
+    fn look_up_cached(&mut self, item: &Item) -> Option<Result<Value, Errno>> {
+        if !self.residency.trusts_look_ups() {
             return None;
         }
-        Some(op)
-    }
-
-    /// Operations held back.
-    pub(super) fn held(&self) -> usize {
-        self.held.len() + self.released.len()
-    }
-
-    /// Lets go of what is held for an item.
-    pub(super) fn release_item(&mut self, token: Token) {
-        self.released
-            .extend(self.held.extract_if(.., |(owner, _)| *owner == token));
-    }
-
-    /// A wait that does not outlast the patience of what is held.
-    pub(super) fn limit_wait(&self, wait: Wait) -> Wait {
-        match (self.held_since, wait) {
-            (None, wait) | (_, wait @ Wait::No) => wait,
-            (Some(since), Wait::Forever) => Wait::AtMost(PATIENCE.saturating_sub(since.elapsed())),
-            (Some(since), Wait::AtMost(most)) => {
-                Wait::AtMost(most.min(PATIENCE.saturating_sub(since.elapsed())))
+        let (path, name) = (direct::path(item), item.bytes());
+        if !self.residency.knows(name) {
+            let directory = direct::stat_cached(directory_of(name))?;
+            let file_system = self.mounts.file_system_of(&directory);
+            self.residency.learn(name, file_system);
+            if file_system == FileSystem::Blocking {
+                return None;
             }
         }
-    }
-
-    /// What is no longer to be held: to be done at once if that has become possible, or by whoever
-    /// else can.
-    pub(super) fn take_released(&mut self) -> Vec<(Token, Op)> {
-        if self
-            .held_since
-            .is_some_and(|since| since.elapsed() >= PATIENCE)
-        {
-            self.released.append(&mut self.held);
-        }
-        if self.held.is_empty() {
-            self.held_since = None;
-        }
-        std::mem::take(&mut self.released)
-    }
-
-    /// Notices that a worker has answered, and releases those that waited for it.
-    pub(super) fn answered(&mut self, path: &[u8]) {
-        if self.residency.answered(path) && !self.held.is_empty() {
-            let directory = hash_directory(path);
-            let is_in_it = |(_, op): &mut (Token, Op)| matches!(op, Op::StatPath(path) if hash_directory(path.bytes()) == directory);
-            self.released.extend(self.held.extract_if(.., is_in_it));
-        }
+        let start = Instant::now();
+        let result = direct::stat_link(path);
+        self.residency.took(start.elapsed());
+        let statx = match result {
+            // It may lead to where a look-up blocks.
+            Ok(statx) if direct::is_link(&statx) => direct::stat_cached(name)?,
+            Ok(statx) => statx,
+            Err(errno) => return Some(Err(errno)),
+        };
+        let stat = direct::to_stat(&statx, &mut self.mounts);
+        (stat.kind != FileKind::Regular || stat.file_system != FileSystem::Blocking)
+            .then_some(Ok(Value::Stat(stat)))
     }
 
     /// Keeps a file that has just been opened.
@@ -182,13 +132,9 @@ impl Local {
         Value::File(self.files.insert(descriptor, file_system))
     }
 
-    /// The answer to a look-up of a path that did not happen on the loop.
-    pub(super) fn looked_up(&mut self, path: &[u8], statx: &Statx) -> Value {
-        let stat = direct::to_stat(statx, &mut self.mounts);
-        if stat.kind == FileKind::Regular {
-            self.residency.learn(path, stat.file_system);
-        }
-        Value::Stat(stat)
+    /// Metadata as the kernel gave them.
+    pub(super) fn stat(&mut self, statx: &Statx) -> Value {
+        Value::Stat(direct::to_stat(statx, &mut self.mounts))
     }
 
     /// The operation as a task for the pool.
@@ -210,12 +156,8 @@ impl Local {
     /// What a thread of the pool has finished, as a completion.
     pub(super) fn complete(&mut self, finished: Finished) -> Completion {
         let Finished { token, op, result } = finished;
-        if let Op::StatPath(path) = &op {
-            self.answered(path.bytes());
-        }
         let result = result.map(|answer| match (answer, &op) {
-            (Answer::Stat(statx), Op::StatPath(path)) => self.looked_up(path.bytes(), &statx),
-            (Answer::Stat(statx), _) => Value::Stat(direct::to_stat(&statx, &mut self.mounts)),
+            (Answer::Stat(statx), _) => self.stat(&statx),
             (Answer::Descriptor(descriptor), Op::Open { file_system, .. }) => {
                 self.opened(descriptor, *file_system)
             }

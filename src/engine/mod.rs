@@ -81,9 +81,6 @@ pub struct Completion {
     pub result: Result<Value, Errno>,
 }
 
-/// An operation that was done at once, and its result.
-pub type Done = (Op, Result<Value, Errno>);
-
 /// The submitter's own mark on an operation: the slot of the item it belongs to.
 pub type Token = u32;
 
@@ -166,9 +163,13 @@ pub enum Wait {
 
 /// Carries out operations for one loop. Operations end in any order.
 pub trait Engine {
-    /// Takes an operation, which starts at the next [`Engine::turn`] and completes in a later one.
-    /// One that needs no waiting may be done at once: then it comes back with its result.
-    fn submit(&mut self, token: Token, op: Op) -> Option<Done>;
+    /// Does the operation now if it needs no waiting. `None` means it has had no effect and is to
+    /// be submitted.
+    fn try_now(&mut self, op: &mut Op) -> Option<Result<Value, Errno>>;
+
+    /// Takes an operation, which starts at the next [`Engine::turn`] and completes in that or a
+    /// later one.
+    fn submit(&mut self, token: Token, op: Op);
 
     /// Starts what was submitted, waits as told unless something is already there, and moves a
     /// bounded number of completions to the end of `completions`.

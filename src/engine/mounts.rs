@@ -1,5 +1,6 @@
 //! What the file systems of the mounted file trees can do without blocking.
 
+use rustix::fs::{Statx, StatxFlags};
 use std::collections::HashMap;
 
 /// How reads on a file system behave.
@@ -23,9 +24,17 @@ pub(crate) struct Mounts {
 }
 
 impl Mounts {
+    /// The file system that metadata are from. On one that is not known, anything may block.
+    pub(crate) fn file_system_of(&mut self, statx: &Statx) -> FileSystem {
+        if statx.stx_mask & StatxFlags::MNT_ID.bits() == 0 {
+            return FileSystem::Blocking;
+        }
+        self.file_system(statx.stx_mnt_id)
+    }
+
     /// The file system behind a mount number from statx; unknown numbers are looked up once in
     /// `/proc/self/mountinfo` (which asks no server).
-    pub(crate) fn file_system(&mut self, mount_id: u64) -> FileSystem {
+    fn file_system(&mut self, mount_id: u64) -> FileSystem {
         if let Some((id, known)) = self.last
             && id == mount_id
         {

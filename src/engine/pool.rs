@@ -38,12 +38,11 @@ impl Task {
             file,
         } = self;
         let result = match &mut op {
-            Op::StatPath(_) => {
-                direct::stat_path(direct::path_of(&op)).map(|statx| Answer::Stat(Box::new(statx)))
+            Op::StatPath(path) => {
+                direct::stat_path(direct::path(path)).map(|statx| Answer::Stat(Box::new(statx)))
             }
-            Op::Open { wait, .. } => {
-                let wait = *wait;
-                direct::open(direct::path_of(&op), wait).map(Answer::Descriptor)
+            Op::Open { path, wait, .. } => {
+                direct::open(direct::path(path), *wait).map(Answer::Descriptor)
             }
             Op::StatFile(_) => {
                 direct::stat_file_blocking(file.as_ref().expect("set by the engine").as_fd())

@@ -2,9 +2,7 @@
 //! clock that moves only when nothing else can. For tests; the same seed gives the same run.
 
 use super::files::FileTable;
-use super::{
-    Completion, Done, Engine, FileId, FileKind, FileSystem, Op, Stat, Timestamp, Token, Value,
-};
+use super::{Completion, Engine, FileId, FileKind, FileSystem, Op, Stat, Timestamp, Token, Value};
 use super::{Wait, Wake};
 use crate::error::Errno;
 use std::collections::HashMap;
@@ -339,17 +337,17 @@ fn stat_of(file: &SimFile, changed: bool) -> Stat {
 }
 
 impl Engine for SimEngine {
-    fn submit(&mut self, token: Token, mut op: Op) -> Option<Done> {
-        if self.random.percent(20) && !self.hangs(&op) {
-            let result = self.carry_out(&mut op);
-            return Some((op, result));
-        }
+    fn try_now(&mut self, op: &mut Op) -> Option<Result<Value, Errno>> {
+        let is_quick = self.random.percent(20) && !self.hangs(op);
+        is_quick.then(|| self.carry_out(op))
+    }
+
+    fn submit(&mut self, token: Token, op: Op) {
         let latency_us = 1 + self.random.next_u64() % (1 << self.random.below(16));
         let due = self.world.now() + Duration::from_micros(latency_us);
         let due = if self.hangs(&op) { None } else { Some(due) };
         self.pending.push((due, token, op));
         self.update_handle();
-        None
     }
 
     /// Completes some of what is due, in any order. If nothing is and it may wait, time passes.

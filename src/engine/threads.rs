@@ -3,9 +3,7 @@
 
 use super::local::Local;
 use super::pool::{Finished, Pool};
-use super::{
-    BufferClass, Completion, Done, Engine, FileSystem, Op, Token, Value, Wait, Wake, direct,
-};
+use super::{BufferClass, Completion, Engine, FileSystem, Op, Token, Value, Wait, Wake, direct};
 use crate::error::Errno;
 use std::collections::VecDeque;
 use std::io;
@@ -38,15 +36,11 @@ impl ThreadsEngine {
             origin: Instant::now(),
         }
     }
+}
 
-    fn run_on_pool(&mut self, token: Token, op: Op) {
-        let task = self.local.task(token, op);
-        self.pool.run(task);
-    }
-
-    /// Does the operation on the loop if that is not going to block.
-    fn try_at_once(&mut self, op: &mut Op) -> Option<Result<Value, Errno>> {
-        if let Some(result) = self.local.try_direct(op) {
+impl Engine for ThreadsEngine {
+    fn try_now(&mut self, op: &mut Op) -> Option<Result<Value, Errno>> {
+        if let Some(result) = self.local.try_now(op) {
             return Some(result);
         }
         // Without a ring, even part of a large piece is better than the way to the pool and back.
@@ -67,23 +61,16 @@ impl ThreadsEngine {
         let count = direct::read_cached(open.handle.as_fd(), *offset, buffer)?;
         Some(Ok(Value::Count(count)))
     }
-}
 
-impl Engine for ThreadsEngine {
-    fn submit(&mut self, token: Token, mut op: Op) -> Option<Done> {
-        if let Some(result) = self.try_at_once(&mut op) {
-            return Some((op, result));
-        }
-        if let Some(op) = self.local.pass_or_hold(token, op) {
-            self.run_on_pool(token, op);
-        }
-        None
+    fn submit(&mut self, token: Token, op: Op) {
+        let task = self.local.task(token, op);
+        self.pool.run(task);
     }
 
     fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
         self.pool.collect(&mut self.received);
         if self.received.is_empty() {
-            self.bell.wait(self.local.limit_wait(wait));
+            self.bell.wait(wait);
             self.pool.collect(&mut self.received);
         }
         let count = self.received.len().min(COMPLETIONS_PER_TURN);
@@ -93,23 +80,16 @@ impl Engine for ThreadsEngine {
                 .drain(..count)
                 .map(|finished| local.complete(finished)),
         );
-        for (token, mut op) in self.local.take_released() {
-            match self.try_at_once(&mut op) {
-                Some(result) => completions.push(Completion { token, op, result }),
-                None => self.run_on_pool(token, op),
-            }
-        }
         Ok(())
     }
 
     /// A plain call cannot be cancelled; only what no thread has begun is.
     fn cancel(&mut self, token: Token) {
         self.pool.cancel(token);
-        self.local.release_item(token);
     }
 
     fn outstanding(&self) -> usize {
-        self.pool.running() + self.received.len() + self.local.held()
+        self.pool.running() + self.received.len()
     }
 
     fn open_files(&self) -> usize {
@@ -184,15 +164,16 @@ mod tests {
         Item::new(Arc::new(batch), 0)
     }
 
-    fn one(engine: &mut ThreadsEngine, op: Op) -> Completion {
+    fn one(engine: &mut ThreadsEngine, mut op: Op) -> Completion {
         let mut completions = Vec::new();
-        if let Some((op, result)) = engine.submit(7, op) {
+        if let Some(result) = engine.try_now(&mut op) {
             return Completion {
                 token: 7,
                 op,
                 result,
             };
         }
+        engine.submit(7, op);
         while completions.is_empty() {
             engine.turn(Wait::Forever, &mut completions).unwrap();
         }

@@ -97,7 +97,7 @@ impl Job for HashJob {
             Event::Start => Self::start(item, context),
             Event::BufferFree => self.read_on(state, context),
             Event::Completed(op, result) => match (op, result) {
-                (Op::StatPath(_), result) => self.looked_up(state, item, result, context),
+                (Op::StatPath(path), result) => self.looked_up(state, path, result, context),
                 (Op::Open { .. }, result) => self.opened(state, result, context),
                 (Op::Read { offset, buffer, .. }, result) => {
                     self.was_read(state, offset, buffer, result, context)
@@ -131,7 +131,7 @@ impl HashJob {
     fn looked_up(
         &self,
         state: &mut State,
-        item: &Item,
+        path: Item,
         result: Result<Value, Errno>,
         context: &mut Context<'_>,
     ) -> Outcome {
@@ -156,7 +156,7 @@ impl HashJob {
         let wait = stat.kind != FileKind::Regular;
         let file_system = stat.file_system;
         context.submit(Op::Open {
-            path: item.clone(),
+            path,
             wait,
             file_system,
         });

@@ -157,7 +157,8 @@ impl<V> Mill<V> {
         self.lock().loops[loop_index].waker = Some(waker);
     }
 
-    /// Hands over what a loop has finished and pulls up to `max` items for it.
+    /// Hands over what a loop has finished and pulls up to `max` items for it. Before the loop
+    /// waits, it has to [`announce`](Mill::announce) what it handed over.
     ///
     /// A loop that asked for items and got none is woken when there may be some.
     pub fn exchange(
@@ -173,7 +174,7 @@ impl<V> Mill<V> {
             state.pulls_ended |= state.fail_fast && done.result.is_err();
             state.window.finish(done.item.index(), done);
         }
-        if state.window.head_is_ready() {
+        if state.window.is_filling_up() && state.window.head_is_ready() {
             self.notify_emitter(&mut state);
         }
         state.loops[loop_index].starved = starved;
@@ -199,6 +200,15 @@ impl<V> Mill<V> {
         }
         state.loops[loop_index].hungry = max > 0;
         Directive::Continue
+    }
+
+    /// Wakes the emitter if there is something for it. While the loops are busy they leave it asleep
+    /// until there is much to emit: each time it wakes, it takes the processor from one of them.
+    pub fn announce(&self) {
+        let mut state = self.lock();
+        if state.window.head_is_ready() {
+            self.notify_emitter(&mut state);
+        }
     }
 
     /// True if any loop has something in flight that does not itself wait for resources.

@@ -79,6 +79,12 @@ impl<T> Window<T> {
         self.finished += 1;
     }
 
+    /// True if finished items take up a good part of the window.
+    #[must_use]
+    pub fn is_filling_up(&self) -> bool {
+        self.waiting() >= self.capacity / 8
+    }
+
     /// True if the next result to emit is there.
     #[must_use]
     pub fn head_is_ready(&self) -> bool {

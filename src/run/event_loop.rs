@@ -1,6 +1,6 @@
 //! One event loop: an engine, its slots and buffers, and the items in flight on them.
 
-use crate::engine::{BufferPool, Completion, Done, Engine, FileId, Op, Value, Wait};
+use crate::engine::{BufferPool, Completion, Engine, FileId, Op, Value, Wait};
 use crate::error::{Cause, Errno, ItemError, Operation};
 use crate::item::Item;
 use crate::jobs::{Context, Event, Job};
@@ -169,6 +169,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             // Done at once. Another turn hands over results, fills places and goes on.
             return Turn::Wait(Wait::No);
         }
+        self.mill.announce();
         if directive == Directive::Finish && self.in_flight() == self.abandoned {
             // What was given up and still hangs is not waited for.
             return Turn::Ended;
@@ -250,18 +251,15 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
     }
 
     fn advance(&mut self, completion: Completion, now: Duration) {
-        let Completion {
-            token: slot,
-            op,
-            result,
-        } = completion;
-        if let Some(event) = self.settle(slot, op, result, now) {
-            self.step(slot, event, now);
+        let Completion { token, op, result } = completion;
+        if let Some(event) = self.settle(token, op, result, now) {
+            self.step(token, event, now);
         }
     }
 
     /// Keeps account of an operation that has ended. What it means for the job comes back as an
     /// event, unless it means nothing: a shortage to be waited out, or an item given up.
+    #[inline]
     fn settle(
         &mut self,
         slot: u32,
@@ -269,7 +267,6 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
         result: Result<Value, Errno>,
         now: Duration,
     ) -> Option<Event> {
-        let alive = self.in_flight() - self.abandoned;
         let occupant = self.slots[slot as usize].occupant.as_mut();
         let occupant = occupant.expect("a completion for an empty slot");
         match (&op, &result) {
@@ -278,13 +275,17 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
                 assert!(earlier.is_none(), "an item opened a second file");
             }
             (Op::Close(_), _) => occupant.file = None,
-            (_, Err(errno)) if errno.is_shortage() && !occupant.abandoned => {
-                self.pressure.shortage((slot, op, *errno), alive, now);
-                return None;
-            }
-            (_, Err(errno)) if errno.raw() == libc::EINTR && !occupant.abandoned => {
-                self.submit(slot, op);
-                return None;
+            (_, Err(errno)) if !occupant.abandoned => {
+                let errno = *errno;
+                if errno.is_shortage() {
+                    let alive = self.in_flight() - self.abandoned;
+                    self.pressure.shortage((slot, op, errno), alive, now);
+                    return None;
+                }
+                if errno.raw() == libc::EINTR {
+                    self.submit(slot, op);
+                    return None;
+                }
             }
             _ => {}
         }
@@ -300,22 +301,23 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
 
     /// Lets the job take a step, and further ones for as long as what it submits is done at once.
     fn step(&mut self, slot: u32, event: Event, now: Duration) {
-        let mut event = Some(event);
-        let mut steps = 0;
-        while let Some(this) = event.take() {
-            let done = self.step_once(slot, this, now, steps < STEPS_AT_ONCE);
-            event = done.and_then(|(op, result)| self.settle(slot, op, result, now));
-            steps += 1;
+        let mut event = event;
+        for steps in 0.. {
+            self.step_once(slot, event, now);
+            let Some((op, result)) = self.submit_all(slot, steps < STEPS_AT_ONCE) else {
+                return;
+            };
+            match self.settle(slot, op, result, now) {
+                Some(next) => event = next,
+                None => return,
+            }
         }
     }
 
-    /// One step of the job. Submits what it asks for and takes its result. What is done at once
-    /// comes back, or waits for the next turn.
-    fn step_once(&mut self, slot: u32, event: Event, now: Duration, go_on: bool) -> Option<Done> {
-        let occupant = self.slots[slot as usize]
-            .occupant
-            .as_mut()
-            .expect("the slot is in use");
+    /// One step of the job. Takes its result, and leaves what it submits in `ops`.
+    fn step_once(&mut self, slot: u32, event: Event, now: Duration) {
+        let occupant = self.slots[slot as usize].occupant.as_mut();
+        let occupant = occupant.expect("the slot is in use");
         let mut context = Context {
             ops: &mut self.ops,
             buffers: &mut self.buffers,
@@ -329,39 +331,47 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             occupant.waits_for_buffer = true;
             self.buffer_waiters.push_back(slot);
         }
-        let mut at_once = None;
-        for op in self.ops.drain(..) {
-            occupant.outstanding += 1;
-            occupant.last_operation = operation_of(&op);
-            match self.engine.submit(slot, op) {
-                Some(done) if go_on && at_once.is_none() => at_once = Some(done),
-                Some((op, result)) => self.deferred.push(Completion {
-                    token: slot,
-                    op,
-                    result,
-                }),
-                None => {}
-            }
-        }
         if let Some(result) = result {
-            assert_eq!(
-                occupant.outstanding, 0,
+            assert!(
+                occupant.outstanding == 0 && self.ops.is_empty(),
                 "an item is done with operations outstanding"
             );
             assert!(occupant.file.is_none(), "an item is done with a file open");
             self.finish(slot, result, now);
         }
+    }
+
+    /// Submits what a step has left in `ops`. The first that is done at once comes back if the
+    /// item may go on; others wait for the next turn.
+    fn submit_all(&mut self, slot: u32, go_on: bool) -> Option<(Op, Result<Value, Errno>)> {
+        let mut at_once = None;
+        for mut op in self.ops.drain(..) {
+            let occupant = self.slots[slot as usize].occupant.as_mut();
+            let occupant = occupant.expect("the slot is in use");
+            occupant.outstanding += 1;
+            occupant.last_operation = operation_of(&op);
+            match self.engine.try_now(&mut op) {
+                None => self.engine.submit(slot, op),
+                Some(result) if go_on && at_once.is_none() => at_once = Some((op, result)),
+                Some(result) => self.deferred.push(Completion {
+                    token: slot,
+                    op,
+                    result,
+                }),
+            }
+        }
         at_once
     }
 
     /// Submits an operation outside of a step.
-    fn submit(&mut self, slot: u32, op: Op) {
-        if let Some((op, result)) = self.engine.submit(slot, op) {
-            self.deferred.push(Completion {
+    fn submit(&mut self, slot: u32, mut op: Op) {
+        match self.engine.try_now(&mut op) {
+            None => self.engine.submit(slot, op),
+            Some(result) => self.deferred.push(Completion {
                 token: slot,
                 op,
                 result,
-            });
+            }),
         }
     }
 

@@ -8,7 +8,8 @@ pub use setup::{Refusal, probe};
 
 use super::local::Local;
 use super::pool::{Finished, Pool};
-use super::{Completion, Done, Engine, FileSystem, Op, Token, Value, Wait, Wake};
+use super::{Completion, Engine, FileSystem, Op, Token, Value, Wait, Wake};
+use crate::error::Errno;
 use ring::{Ended, Ring};
 use std::collections::VecDeque;
 use std::io;
@@ -71,18 +72,6 @@ impl UringEngine {
         file_system == FileSystem::Blocking
     }
 
-    /// Gives the operation to the pool or the ring.
-    fn pass_on(&mut self, token: Token, op: Op) {
-        if self.belongs_to_pool(&op) {
-            let task = self.local.task(token, op);
-            self.pool.run(task);
-        } else if !self.ring.has_room() {
-            self.backlog.push_back((token, op));
-        } else if let Err(error) = self.ring.push(token, op, &self.local.files) {
-            self.ring.fail(error);
-        }
-    }
-
     fn complete(&mut self, ended: Ended) -> Completion {
         let Ended {
             token,
@@ -90,13 +79,10 @@ impl UringEngine {
             result,
             statx,
         } = ended;
-        if let Op::StatPath(path) = &op {
-            self.local.answered(path.bytes());
-        }
         let result = result.map(|count| match &op {
-            Op::StatPath(path) => {
+            Op::StatPath(_) => {
                 let statx = statx.expect("a look-up has room for its answer");
-                self.local.looked_up(path.bytes(), &statx)
+                self.local.stat(&statx)
             }
             Op::Open { file_system, .. } => {
                 self.local.opened(ring::own_descriptor(count), *file_system)
@@ -116,14 +102,19 @@ impl UringEngine {
 }
 
 impl Engine for UringEngine {
-    fn submit(&mut self, token: Token, mut op: Op) -> Option<Done> {
-        if let Some(result) = self.local.try_direct(&mut op) {
-            return Some((op, result));
+    fn try_now(&mut self, op: &mut Op) -> Option<Result<Value, Errno>> {
+        self.local.try_now(op)
+    }
+
+    fn submit(&mut self, token: Token, op: Op) {
+        if self.belongs_to_pool(&op) {
+            let task = self.local.task(token, op);
+            self.pool.run(task);
+        } else if !self.ring.has_room() {
+            self.backlog.push_back((token, op));
+        } else if let Err(error) = self.ring.push(token, op, &self.local.files) {
+            self.ring.fail(error);
         }
-        if let Some(op) = self.local.pass_or_hold(token, op) {
-            self.pass_on(token, op);
-        }
-        None
     }
 
     fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
@@ -133,7 +124,6 @@ impl Engine for UringEngine {
             self.ring.push(token, op, &self.local.files)?;
         }
         self.pool.collect(&mut self.received);
-        let wait = self.local.limit_wait(wait);
         self.ring.enter(if self.received.is_empty() {
             wait
         } else {
@@ -152,27 +142,16 @@ impl Engine for UringEngine {
             let completion = self.complete(ended);
             completions.push(completion);
         }
-        for (token, mut op) in self.local.take_released() {
-            match self.local.try_direct(&mut op) {
-                Some(result) => completions.push(Completion { token, op, result }),
-                None => self.pass_on(token, op),
-            }
-        }
         Ok(())
     }
 
     fn cancel(&mut self, token: Token) {
         self.ring.cancel(token);
         self.pool.cancel(token);
-        self.local.release_item(token);
     }
 
     fn outstanding(&self) -> usize {
-        self.ring.outstanding()
-            + self.pool.running()
-            + self.received.len()
-            + self.backlog.len()
-            + self.local.held()
+        self.ring.outstanding() + self.pool.running() + self.received.len() + self.backlog.len()
     }
 
     fn open_files(&self) -> usize {

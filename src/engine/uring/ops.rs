@@ -38,8 +38,8 @@ impl Entry {
 /// heap and stay good for as long as `entry` exists, wherever it is moved.
 pub(super) fn prepare(entry: &mut Entry, files: &FileTable<Descriptor>) -> squeue::Entry {
     match &mut entry.op {
-        Op::StatPath(_) => {
-            let path = direct::path_of(&entry.op).as_ptr();
+        Op::StatPath(path) => {
+            let path = direct::path(path).as_ptr();
             let answer = entry
                 .statx
                 .as_mut()
@@ -53,9 +53,9 @@ pub(super) fn prepare(entry: &mut Entry, files: &FileTable<Descriptor>) -> squeu
             .mask(direct::STATX_MASK.bits())
             .build()
         }
-        Op::Open { wait, .. } => {
+        Op::Open { path, wait, .. } => {
             let flags = direct::open_flags(*wait).bits().cast_signed();
-            let path = direct::path_of(&entry.op).as_ptr();
+            let path = direct::path(path).as_ptr();
             opcode::OpenAt::new(types::Fd(libc::AT_FDCWD), path)
                 .flags(flags)
                 .build()
