@@ -36,6 +36,7 @@
 //!     order: Order::Input,
 //!     fail_fast: false,
 //!     timeout: None,
+//!     separate_descriptors: true,
 //! };
 //! let job = HashJob { algorithm: Algorithm::Blake3, read_special: false, strict: false };
 //! let list = Lists::new(vec!["list.txt".into()], Separator::Newline);

@@ -47,8 +47,9 @@ pub(super) fn plan(
     let window = arguments
         .window
         .unwrap_or(WINDOW_PER_IN_FLIGHT * fitted.in_flight);
+    let engine = choose_engine(arguments.engine)?;
     Ok(Plan {
-        engine: choose_engine(arguments.engine)?,
+        engine,
         may_fall_back: arguments.engine == EngineChoice::Auto,
         // More in flight than the window holds can never be.
         in_flight: fitted.in_flight.min(window),
@@ -58,6 +59,8 @@ pub(super) fn plan(
         order: wishes.order,
         fail_fast: wishes.fail_fast,
         timeout: wishes.timeout,
+        // A sandbox that has no io_uring may be touchy about other calls, too.
+        separate_descriptors: engine == EngineKind::Uring,
     })
 }
 

@@ -32,9 +32,9 @@ pub(crate) fn stat_path(path: &CStr) -> Result<Statx, Errno> {
     Ok(rustix::fs::statx(CWD, path, AtFlags::empty(), STATX_MASK)?)
 }
 
-/// The same of a symbolic link itself, if the path ends in one.
+/// The same of a symbolic link itself, if the path ends in one. No server is asked.
 pub(crate) fn stat_link(path: &CStr) -> Result<Statx, Errno> {
-    let flags = AtFlags::SYMLINK_NOFOLLOW;
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_DONT_SYNC;
     Ok(rustix::fs::statx(CWD, path, flags, STATX_MASK)?)
 }
 

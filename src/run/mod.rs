@@ -1,11 +1,12 @@
 //! Runs a job: one thread for the source, one for each loop, and the caller's for the results.
 
+mod descriptors;
 mod event_loop;
 
 pub use event_loop::{EventLoop, LoopLimits, Turn};
 
 use crate::engine::threads::ThreadsEngine;
-use crate::engine::uring::{Refusal, UringEngine};
+use crate::engine::uring::{Refusal, UringEngine, WakeUp};
 use crate::jobs::Job;
 use crate::mill::{Counters, Finished, Mill, Order, Ready};
 use crate::source::{InputError, Source};
@@ -54,6 +55,10 @@ pub struct Plan {
     pub fail_fast: bool,
     /// Each item's deadline after its first submission.
     pub timeout: Option<Duration>,
+    /// Give each loop a table of open files of its own, so that the loops do not contend for one.
+    /// The job must then not use descriptors itself, and a descriptor that the program closes
+    /// during the run is let go of only at its end.
+    pub separate_descriptors: bool,
 }
 
 /// Takes results in order.
@@ -137,7 +142,10 @@ pub fn run<J: Job, S: Source>(
         plan.fail_fast,
     ));
     let loops = Loops::start(plan, &Arc::new(job), &mill)?;
-    start_source(source, Arc::clone(&mill))?;
+    if let Err(error) = start_source(source, Arc::clone(&mill)) {
+        mill.stop();
+        return loops.join().and(Err(error));
+    }
     let mut emitter = Emitter {
         mill: &mill,
         sink,
@@ -217,6 +225,9 @@ impl<V> Drop for LoopGuard<'_, V> {
 /// The threads of the event loops.
 struct Loops {
     threads: Vec<JoinHandle<()>>,
+    /// Kept until the loops have ended, so that none is closed by a thread that has a descriptor
+    /// table of its own: it would stay open in everybody else's.
+    wake_ups: Vec<Arc<WakeUp>>,
     failure: Arc<Mutex<Option<RunError>>>,
     engine: Arc<Mutex<String>>,
 }
@@ -229,12 +240,13 @@ impl Loops {
     ) -> Result<Self, RunError> {
         let mut loops = Self {
             threads: Vec::new(),
+            wake_ups: Vec::new(),
             failure: Arc::default(),
             engine: Arc::default(),
         };
         for index in 0..plan.loops {
             match loops.start_one(index, plan.clone(), Arc::clone(job), Arc::clone(mill)) {
-                Ok(thread) => loops.threads.push(thread),
+                Ok(()) => {}
                 // One loop is enough to do everything, if more slowly.
                 Err(_) if index > 0 => mill.loop_ended(index),
                 Err(error) => return Err(RunError::Thread(error)),
@@ -244,25 +256,35 @@ impl Loops {
     }
 
     fn start_one<J: Job>(
-        &self,
+        &mut self,
         index: usize,
         plan: Plan,
         job: Arc<J>,
         mill: Arc<Mill<J::Value>>,
-    ) -> io::Result<JoinHandle<()>> {
+    ) -> io::Result<()> {
         let failure = Arc::clone(&self.failure);
         let engine = Arc::clone(&self.engine);
+        let wake_up = match plan.engine {
+            EngineKind::Uring => Some(WakeUp::new()),
+            EngineKind::Threads => None,
+        };
+        self.wake_ups.extend(wake_up.iter().flatten().cloned());
         let thread = std::thread::Builder::new().name(format!("ringmill-loop{index}"));
-        thread.spawn(move || {
+        let thread = thread.spawn(move || {
             let _guard = LoopGuard(&mill, index);
-            if let Err(error) = run_loop(index, &plan, job, &mill, &engine) {
+            if plan.separate_descriptors {
+                descriptors::separate();
+            }
+            if let Err(error) = run_loop(index, &plan, wake_up, job, &mill, &engine) {
                 failure
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
                     .get_or_insert(error);
                 mill.stop();
             }
-        })
+        })?;
+        self.threads.push(thread);
+        Ok(())
     }
 
     fn join(self) -> Result<String, RunError> {
@@ -293,6 +315,7 @@ fn share(total: usize, shares: usize, index: usize) -> usize {
 fn run_loop<J: Job>(
     index: usize,
     plan: &Plan,
+    wake_up: Option<Result<Arc<WakeUp>, Refusal>>,
     job: Arc<J>,
     mill: &Arc<Mill<J::Value>>,
     description: &Mutex<String>,
@@ -310,19 +333,15 @@ fn run_loop<J: Job>(
         }
     };
     let mill = Arc::clone(mill);
-    let uring = match plan.engine {
-        EngineKind::Uring => {
-            // Each item has one operation outstanding, or some reads, which the buffers limit.
-            match UringEngine::new(limits.in_flight + limits.large_buffers, workers) {
-                Ok(engine) => Some(engine),
-                Err(refusal) if plan.may_fall_back => {
-                    describe(format!("threads, because {refusal}"));
-                    None
-                }
-                Err(refusal) => return Err(refusal.into()),
-            }
+    // Each item has one operation outstanding, or some reads, which the buffers limit.
+    let outstanding_max = limits.in_flight + limits.large_buffers;
+    let uring = wake_up.map(|wake_up| UringEngine::new(outstanding_max, workers, wake_up?));
+    let uring = match uring {
+        Some(Err(refusal)) if plan.may_fall_back => {
+            describe(format!("threads, because {refusal}"));
+            None
         }
-        EngineKind::Threads => None,
+        other => other.transpose()?,
     };
     if let Some(engine) = uring {
         describe(engine.describe());
@@ -472,6 +491,7 @@ mod tests {
             order: Order::Input,
             fail_fast: false,
             timeout: None,
+            separate_descriptors: true,
         };
         let names = vec!["a".into(), "b".into()];
         let interrupt = AtomicBool::new(false);

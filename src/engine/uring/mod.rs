@@ -4,6 +4,7 @@ mod ops;
 mod ring;
 mod setup;
 
+pub use ring::WakeUp;
 pub use setup::{Refusal, probe};
 
 use super::local::Local;
@@ -45,9 +46,13 @@ impl UringEngine {
     ///
     /// # Errors
     /// Whatever the kernel refuses, with its likely cause.
-    pub fn new(outstanding_max: usize, workers_max: usize) -> Result<Self, Refusal> {
+    pub fn new(
+        outstanding_max: usize,
+        workers_max: usize,
+        wake_up: Arc<WakeUp>,
+    ) -> Result<Self, Refusal> {
         let kernel_workers_max = u32::try_from(workers_max).unwrap_or(u32::MAX);
-        let ring = Ring::new(outstanding_max, kernel_workers_max)?;
+        let ring = Ring::new(outstanding_max, kernel_workers_max, wake_up)?;
         Ok(Self {
             local: Local::new(false),
             pool: Pool::new(workers_max, ring.waker()),

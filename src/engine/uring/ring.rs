@@ -36,7 +36,7 @@ pub(super) struct Ring {
     free: Vec<u32>,
     outstanding_max: usize,
     completed: VecDeque<cqueue::Entry>,
-    wake: Arc<WakeDescriptor>,
+    wake: Arc<WakeUp>,
     /// Where the kernel puts the eventfd's counter.
     wake_count: Box<[u8; 8]>,
     wake_is_armed: bool,
@@ -62,7 +62,11 @@ pub(super) struct Ended {
 }
 
 impl Ring {
-    pub(super) fn new(outstanding_max: usize, workers_max: u32) -> Result<Self, Refusal> {
+    pub(super) fn new(
+        outstanding_max: usize,
+        workers_max: u32,
+        wake_up: Arc<WakeUp>,
+    ) -> Result<Self, Refusal> {
         let cq_entries = u32::try_from(outstanding_max + CQ_RESERVE).unwrap_or(u32::MAX);
         let (ring, profile) = setup::build(SQ_ENTRIES, cq_entries)?;
         // The kernel may have clamped the size. The queue never overflows because no more
@@ -73,12 +77,6 @@ impl Ring {
             .submitter()
             .register_iowq_max_workers(&mut [workers_max, 0])
             .is_ok();
-        let eventfd =
-            rustix::event::eventfd(0, EventfdFlags::CLOEXEC).map_err(|errno| Refusal {
-                errno: Some(errno.into()),
-                cause: format!("cannot make an eventfd: {}", Errno::from(errno)),
-                hint: "raise the limit on open files with ulimit -n",
-            })?;
         let mut ring = Self {
             ring,
             profile,
@@ -87,7 +85,7 @@ impl Ring {
             free: Vec::new(),
             outstanding_max,
             completed: VecDeque::new(),
-            wake: Arc::new(WakeDescriptor(eventfd)),
+            wake: wake_up,
             wake_count: Box::new([0; 8]),
             wake_is_armed: false,
             cancels_outstanding: 0,
@@ -338,9 +336,28 @@ pub(super) fn own_descriptor(descriptor: i32) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(descriptor) }
 }
 
-struct WakeDescriptor(OwnedFd);
+/// Ends the waits of a ring from another thread: an eventfd, on which the ring keeps a read.
+#[derive(Debug)]
+pub struct WakeUp(OwnedFd);
 
-impl Wake for WakeDescriptor {
+impl WakeUp {
+    /// One for a new engine.
+    ///
+    /// # Errors
+    /// If no descriptor is to be had.
+    pub fn new() -> Result<Arc<Self>, Refusal> {
+        match rustix::event::eventfd(0, EventfdFlags::CLOEXEC) {
+            Ok(eventfd) => Ok(Arc::new(Self(eventfd))),
+            Err(errno) => Err(Refusal {
+                errno: Some(errno.into()),
+                cause: format!("cannot make an eventfd: {}", Errno::from(errno)),
+                hint: "raise the limit on open files with ulimit -n",
+            }),
+        }
+    }
+}
+
+impl Wake for WakeUp {
     fn wake(&self) {
         // It can only fail when the counter is full, and then the loop is awake.
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());

@@ -1,0 +1,20 @@
+//! A descriptor table for each loop.
+//!
+//! The threads of a process share one table of open files. Every open and every close takes its
+//! lock, and while it is shared, every use of a descriptor counts a reference: with two loops on a
+//! warm cache that is 6 % of the time. A loop shares its files with nobody but the threads it
+//! starts itself.
+
+/// Gives the calling thread, and those it starts from now on, a descriptor table of its own: a copy
+/// of the present one. Where that cannot be, the table stays shared, which is only slower.
+///
+/// From now on a descriptor made by a thread of one table means nothing, or another file, to a
+/// thread of the other.
+pub(super) fn separate() {
+    // SAFETY: the call reads no memory. It is the calling thread's first act, when all it holds of
+    // descriptors is a share of its wake-up. That is in both tables under one number and is closed
+    // by neither while the loop runs: the loop's owner keeps a share of it until the thread has
+    // ended. What the loop opens later belongs to its engine, which stays on this thread and those
+    // it starts.
+    let _shared_if_it_fails = unsafe { libc::unshare(libc::CLONE_FILES) };
+}
