@@ -96,7 +96,13 @@ impl Item {
     /// The item as a path for the kernel; `None` if it holds a NUL byte.
     #[must_use]
     pub fn path(&self) -> Option<&CStr> {
-        CStr::from_bytes_with_nul(self.batch.bytes_with_nul(self.position)).ok()
+        self.path_from(0)
+    }
+
+    /// The path from this byte on.
+    pub(crate) fn path_from(&self, start: usize) -> Option<&CStr> {
+        let path = self.batch.bytes_with_nul(self.position);
+        CStr::from_bytes_with_nul(&path[start..]).ok()
     }
 }
 

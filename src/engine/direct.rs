@@ -33,22 +33,23 @@ pub(crate) fn stat_path(path: &CStr) -> Result<Statx, Errno> {
 }
 
 /// The same of a symbolic link itself, if the path ends in one. No server is asked.
-pub(crate) fn stat_link(path: &CStr) -> Result<Statx, Errno> {
+pub(crate) fn stat_link(directory: BorrowedFd<'_>, path: &CStr) -> Result<Statx, Errno> {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_DONT_SYNC;
-    Ok(rustix::fs::statx(CWD, path, flags, STATX_MASK)?)
+    Ok(rustix::fs::statx(directory, path, flags, STATX_MASK)?)
 }
 
 pub(crate) fn is_link(statx: &Statx) -> bool {
     FileType::from_raw_mode(statx.stx_mode.into()) == FileType::Symlink
 }
 
-/// Metadata of a path all parts of which are cached, as far as they are cached themselves: no
-/// server is asked. `None` says nothing about the path.
-pub(crate) fn stat_cached(path: &[u8]) -> Option<Statx> {
+/// A path all parts of which are cached, not opened for reading, and its metadata as far as those
+/// are cached. `None` says nothing about the path.
+pub(crate) fn open_path_cached(path: &[u8]) -> Option<(OwnedFd, Statx)> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let file = rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::CACHED).ok()?;
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-    rustix::fs::statx(file, c"", flags, STATX_MASK).ok()
+    let statx = rustix::fs::statx(&file, c"", flags, STATX_MASK).ok()?;
+    Some((file, statx))
 }
 
 /// Metadata of an open file on a file system that does not block for it. Plain fstat is the
@@ -95,9 +96,9 @@ pub(crate) fn open(path: &CStr, wait: bool) -> Result<OwnedFd, Errno> {
 }
 
 /// Opens the path if that takes nothing but what is cached.
-pub(crate) fn open_cached(path: &CStr) -> Option<OwnedFd> {
-    let flags = open_flags(false);
-    rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::CACHED).ok()
+pub(crate) fn open_cached(directory: BorrowedFd<'_>, path: &CStr) -> Option<OwnedFd> {
+    let (flags, mode) = (open_flags(false), Mode::empty());
+    rustix::fs::openat2(directory, path, flags, mode, ResolveFlags::CACHED).ok()
 }
 
 pub(crate) fn read(
@@ -167,5 +168,11 @@ fn timestamp(time: &rustix::fs::StatxTimestamp) -> Timestamp {
 /// An item's bytes as a path, as the kernel wants it.
 pub(crate) fn path(item: &Item) -> &CStr {
     let path = item.path();
+    path.expect("jobs check names before they submit them")
+}
+
+/// The part of an item's path from this byte on.
+pub(crate) fn path_from(item: &Item, start: usize) -> &CStr {
+    let path = item.path_from(start);
     path.expect("jobs check names before they submit them")
 }

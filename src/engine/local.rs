@@ -5,7 +5,7 @@ use super::credit::Credit;
 use super::files::{Descriptor, FileTable};
 use super::mounts::Mounts;
 use super::pool::{Answer, Finished, Task};
-use super::residency::{Residency, directory_of};
+use super::residency::Residency;
 use super::{BufferClass, Completion, FileId, FileKind, FileSystem, Op, Token, Value, direct};
 use crate::error::Errno;
 use crate::item::Item;
@@ -48,7 +48,8 @@ impl Local {
                 wait: false,
             } if *file_system != FileSystem::Blocking => {
                 let file_system = *file_system;
-                let descriptor = direct::open_cached(direct::path(path))?;
+                let (directory, path) = self.residency.start_of(path);
+                let descriptor = direct::open_cached(directory, path)?;
                 Some(Ok(self.opened(descriptor, file_system)))
             }
             Op::Open { .. } => None,
@@ -98,27 +99,27 @@ impl Local {
         if !self.residency.trusts_look_ups() {
             return None;
         }
-        let (path, name) = (direct::path(item), item.bytes());
-        if !self.residency.knows(name) {
-            let directory = direct::stat_cached(directory_of(name))?;
-            let file_system = self.mounts.file_system_of(&directory);
-            self.residency.learn(name, file_system);
-            if file_system == FileSystem::Blocking {
-                return None;
-            }
+        if !self.residency.is_local(item.bytes(), &mut self.mounts) {
+            return None;
         }
         let start = Instant::now();
-        let result = direct::stat_link(path);
+        let (directory, path) = self.residency.start_of(item);
+        let result = direct::stat_link(directory, path);
         self.residency.took(start.elapsed());
         let statx = match result {
             // It may lead to where a look-up blocks.
-            Ok(statx) if direct::is_link(&statx) => direct::stat_cached(name)?,
+            Ok(statx) if direct::is_link(&statx) => direct::open_path_cached(item.bytes())?.1,
             Ok(statx) => statx,
             Err(errno) => return Some(Err(errno)),
         };
         let stat = direct::to_stat(&statx, &mut self.mounts);
         (stat.kind != FileKind::Regular || stat.file_system != FileSystem::Blocking)
             .then_some(Ok(Value::Stat(stat)))
+    }
+
+    /// To be called between the turns of the loop.
+    pub(super) fn next_turn(&mut self) {
+        self.residency.leave();
     }
 
     /// Keeps a file that has just been opened.

@@ -68,6 +68,7 @@ impl Engine for ThreadsEngine {
     }
 
     fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
+        self.local.next_turn();
         self.pool.collect(&mut self.received);
         if self.received.is_empty() {
             self.bell.wait(wait);

@@ -3,8 +3,8 @@
 /// Descriptors left alone, for what the process may open besides (a list, a lazily loaded file).
 const RESERVE: usize = 3;
 
-/// Descriptors each loop needs for itself: its ring and its wake-up.
-const PER_LOOP: usize = 2;
+/// Descriptors each loop needs for itself: its ring, its wake-up and a directory.
+const PER_LOOP: usize = 3;
 
 /// What the limits leave room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ mod tests {
         assert_eq!(
             fit(wanted, 16, 4),
             Budget {
-                in_flight: 7,
+                in_flight: 6,
                 loops: 1
             }
         );

@@ -123,6 +123,7 @@ impl Engine for UringEngine {
     }
 
     fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
+        self.local.next_turn();
         while self.ring.has_room()
             && let Some((token, op)) = self.backlog.pop_front()
         {
