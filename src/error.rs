@@ -115,7 +115,7 @@ pub enum Cause {
     #[error("the name contains a NUL byte")]
     NulInName,
     /// A FIFO, socket or device, which is not read unless asked for.
-    #[error("is a {0}, not a regular file (--special read reads it)")]
+    #[error("is a {0}, not a regular file{remedy}", remedy = .0.remedy())]
     Special(SpecialKind),
     /// Strict mode, and size, mtime or ctime differed between open and end.
     #[error("changed while it was read")]

@@ -2,7 +2,8 @@
 
 use crate::digest::Algorithm;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,6 +23,7 @@ Exit status: 0 all well; 1 some files failed; 2 usage, set-up or output failed; 
 /// Runs endless lists of work on `io_uring`: bounded, concurrent, results in input order.
 #[derive(Debug, Parser)]
 #[command(name = "ringmill", version, after_help = AFTER_HELP, max_term_width = 100)]
+#[command(arg_required_else_help = true)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     pub(super) command: Option<Command>,
@@ -29,6 +31,24 @@ pub(super) struct Arguments {
     /// Print the man page or a shell's completions.
     #[arg(long, hide = true, value_enum)]
     pub(super) generate: Option<Generate>,
+}
+
+impl Arguments {
+    /// The process's arguments. If they make no sense, this ends the process.
+    pub(super) fn parse_and_check() -> Self {
+        let arguments = Self::parse();
+        if let Some(Command::Hash(hash)) = &arguments.command
+            && hash.format == Format::Jsonl
+            && (hash.tag || hash.zero)
+        {
+            let message = "--tag and --zero are about GNU lines, not about --format jsonl";
+            let mut command = Self::command();
+            command.build();
+            let hash = command.find_subcommand_mut("hash").expect("it exists");
+            hash.error(ErrorKind::ArgumentConflict, message).exit();
+        }
+        arguments
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -2,6 +2,7 @@
 
 use super::Outcome;
 use super::arguments::{Format, HashArguments, Special, When};
+use super::closed::stdout_was_closed;
 use super::interrupt::Interrupt;
 use super::limits::Descriptors;
 use super::plan::{self, Wishes};
@@ -182,6 +183,9 @@ fn conclude(
     if verbose {
         messages::about_run(&format_args!("engine: {} × {}", plan.loops, report.engine));
     }
+    if let Some(refusal) = &report.fell_back {
+        messages::about_run(&format_args!("{refusal}; used threads"));
+    }
     if sink.shows_summary {
         messages::about_run(&sink.summary);
     }
@@ -225,6 +229,10 @@ impl Output {
     fn open(path: Option<&Path>) -> Result<Self, SetupError> {
         let (name, file) = match path {
             Some(path) => (path.display().to_string(), File::create(path)),
+            None if stdout_was_closed() => {
+                let closed = io::Error::from_raw_os_error(libc::EBADF);
+                ("standard output".to_owned(), Err(closed))
+            }
             // Not `io::stdout`, which would write line by line.
             None => {
                 let stdout = io::stdout().as_fd().try_clone_to_owned();

@@ -1,6 +1,7 @@
 //! The command line: arguments to plain options, options to a plan, a plan to a run.
 
 mod arguments;
+mod closed;
 mod generate;
 mod hash;
 mod interrupt;
@@ -8,7 +9,6 @@ mod limits;
 mod plan;
 
 use arguments::{Arguments, Command};
-use clap::Parser;
 use std::process::ExitCode;
 
 /// How the process ends.
@@ -25,18 +25,11 @@ enum Outcome {
 
 /// Runs the command with the process's arguments.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::parse_and_check();
     let outcome = match arguments.command {
         _ if arguments.generate.is_some() => generate::generate(arguments.generate),
         Some(Command::Hash(options)) => hash::hash(options),
-        None => {
-            let help = <Arguments as clap::CommandFactory>::command().print_help();
-            if help.is_ok() {
-                Outcome::Unusable
-            } else {
-                Outcome::AllWell
-            }
-        }
+        None => unreachable!("clap shows the help if there are no arguments"),
     };
     match outcome {
         Outcome::AllWell => ExitCode::SUCCESS,

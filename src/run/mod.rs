@@ -12,7 +12,7 @@ use crate::mill::{Counters, Finished, Mill, Order, Ready};
 use crate::source::{InputError, Source};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -92,6 +92,8 @@ pub struct Report {
     pub input_error: Option<InputError>,
     /// What the first loop's engine is made of.
     pub engine: String,
+    /// Why a loop had to make do with threads, if one had to.
+    pub fell_back: Option<Refusal>,
 }
 
 /// Why a run ended.
@@ -157,7 +159,9 @@ pub fn run<J: Job, S: Source>(
     if !matches!(end, End::Complete) {
         mill.stop();
     }
-    let engine = loops.join()?;
+    let Told {
+        engine, fell_back, ..
+    } = loops.join()?;
     let input_error = if matches!(end, End::Complete) {
         mill.take_input_error()
     } else {
@@ -169,6 +173,7 @@ pub fn run<J: Job, S: Source>(
         end,
         input_error,
         engine,
+        fell_back,
     })
 }
 
@@ -228,8 +233,15 @@ struct Loops {
     /// Kept until the loops have ended, so that none is closed by a thread that has a descriptor
     /// table of its own: it would stay open in everybody else's.
     wake_ups: Vec<Arc<WakeUp>>,
-    failure: Arc<Mutex<Option<RunError>>>,
-    engine: Arc<Mutex<String>>,
+    told: Arc<Mutex<Told>>,
+}
+
+/// What the loops tell about themselves.
+#[derive(Default)]
+struct Told {
+    engine: String,
+    fell_back: Option<Refusal>,
+    failure: Option<RunError>,
 }
 
 impl Loops {
@@ -241,8 +253,7 @@ impl Loops {
         let mut loops = Self {
             threads: Vec::new(),
             wake_ups: Vec::new(),
-            failure: Arc::default(),
-            engine: Arc::default(),
+            told: Arc::default(),
         };
         for index in 0..plan.loops {
             match loops.start_one(index, plan.clone(), Arc::clone(job), Arc::clone(mill)) {
@@ -262,8 +273,7 @@ impl Loops {
         job: Arc<J>,
         mill: Arc<Mill<J::Value>>,
     ) -> io::Result<()> {
-        let failure = Arc::clone(&self.failure);
-        let engine = Arc::clone(&self.engine);
+        let told = Arc::clone(&self.told);
         let wake_up = match plan.engine {
             EngineKind::Uring => Some(WakeUp::new()),
             EngineKind::Threads => None,
@@ -275,11 +285,8 @@ impl Loops {
             if plan.separate_descriptors {
                 descriptors::separate();
             }
-            if let Err(error) = run_loop(index, &plan, wake_up, job, &mill, &engine) {
-                failure
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .get_or_insert(error);
+            if let Err(error) = run_loop(index, &plan, wake_up, job, &mill, &told) {
+                lock(&told).failure.get_or_insert(error);
                 mill.stop();
             }
         })?;
@@ -287,24 +294,22 @@ impl Loops {
         Ok(())
     }
 
-    fn join(self) -> Result<String, RunError> {
+    fn join(self) -> Result<Told, RunError> {
         for thread in self.threads {
             if let Err(panic) = thread.join() {
                 std::panic::resume_unwind(panic);
             }
         }
-        if let Some(error) = self
-            .failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-        {
-            return Err(error);
+        let mut told = std::mem::take(&mut *lock(&self.told));
+        match told.failure.take() {
+            Some(error) => Err(error),
+            None => Ok(told),
         }
-        Ok(std::mem::take(
-            &mut *self.engine.lock().unwrap_or_else(PoisonError::into_inner),
-        ))
     }
+}
+
+fn lock(told: &Mutex<Told>) -> MutexGuard<'_, Told> {
+    told.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The part of `total` that falls to one of `shares`.
@@ -318,7 +323,7 @@ fn run_loop<J: Job>(
     wake_up: Option<Result<Arc<WakeUp>, Refusal>>,
     job: Arc<J>,
     mill: &Arc<Mill<J::Value>>,
-    description: &Mutex<String>,
+    told: &Mutex<Told>,
 ) -> Result<(), RunError> {
     use crate::engine::Engine;
     let limits = LoopLimits {
@@ -329,7 +334,7 @@ fn run_loop<J: Job>(
     let workers = share(plan.io_workers, plan.loops, index);
     let describe = |text: String| {
         if index == 0 {
-            *description.lock().unwrap_or_else(PoisonError::into_inner) = text;
+            lock(told).engine = text;
         }
     };
     let mill = Arc::clone(mill);
@@ -338,7 +343,7 @@ fn run_loop<J: Job>(
     let uring = wake_up.map(|wake_up| UringEngine::new(outstanding_max, workers, wake_up?));
     let uring = match uring {
         Some(Err(refusal)) if plan.may_fall_back => {
-            describe(format!("threads, because {refusal}"));
+            lock(told).fell_back.get_or_insert(refusal);
             None
         }
         other => other.transpose()?,
@@ -350,9 +355,7 @@ fn run_loop<J: Job>(
             .map_err(RunError::Engine);
     }
     let engine = ThreadsEngine::new(workers);
-    if plan.engine == EngineKind::Threads {
-        describe(engine.describe());
-    }
+    describe(engine.describe());
     EventLoop::new(index, mill, job, engine, limits)
         .run()
         .map_err(RunError::Engine)

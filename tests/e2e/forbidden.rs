@@ -3,7 +3,10 @@
 use std::fs;
 
 use rustix::io::Errno;
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch,
+};
 
 use crate::support::tree::Corpus;
 use crate::support::{Engine, Mill, Output, require_root};
@@ -55,6 +58,23 @@ fn falls_back(output: Output, corpus: &Corpus, causes: &[&str]) {
         causes.iter().any(|cause| lines[0].contains(cause)),
         "{lines:?} lacks {causes:?}"
     );
+}
+
+/// A first small ring is allowed, those of the loops are not. That, too, is told.
+#[test]
+fn the_rings_of_the_loops_are_refused() {
+    let corpus = Corpus::new(100);
+    let setup_of_more_than_8_entries = SeccompRule::new(vec![
+        SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Gt, 8).expect("valid"),
+    ]);
+    let rules = [(425, vec![setup_of_more_than_8_entries.expect("valid")])];
+    let arch: TargetArch = std::env::consts::ARCH.try_into().expect("known");
+    let action = SeccompAction::Errno(Errno::NOMEM.raw_os_error() as u32);
+    let filter = SeccompFilter::new(rules.into(), SeccompAction::Allow, action, arch)
+        .and_then(BpfProgram::try_from)
+        .expect("a valid filter");
+    let output = sha256(&corpus, Mill::auto()).seccomp(filter).run();
+    falls_back(output, &corpus, &["not enough memory"]);
 }
 
 /// `--engine uring` does not do something else: cause and remedy are told.

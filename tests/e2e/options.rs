@@ -7,7 +7,7 @@ use crate::support::{Mill, eventually, for_each_engine};
 
 #[test]
 fn misuse_exits_with_2() {
-    let cases: [&[&str]; 13] = [
+    let cases: [&[&str]; 15] = [
         &["--no-such-option"],
         &["-a", "sha257"],
         &["--format", "xml"],
@@ -21,6 +21,8 @@ fn misuse_exits_with_2() {
         &["--special", "maybe"],
         &["--progress", "sometimes"],
         &["--files-from"],
+        &["--format", "jsonl", "--tag"],
+        &["--format", "jsonl", "-z"],
     ];
     for case in cases {
         let output = Mill::auto().args(case).stdin("").run().exits(2).prints("");
@@ -43,6 +45,8 @@ fn misuse_exits_with_2() {
         .run()
         .exits(2)
         .prints("");
+    let usage = Mill::bare().run().exits(2).prints("");
+    usage.mentions(&["Usage: ringmill"]);
 }
 
 #[test]

@@ -451,6 +451,53 @@ fn a_fifo_without_a_writer_times_out() {
     });
 }
 
+/// A user-space file system that keeps a look-up or an open waiting holds up nobody else, even
+/// where a link on a local disk leads to it.
+#[test]
+fn a_path_that_hangs_holds_up_no_other() {
+    let corpus = Corpus::new(20);
+    type Hang = fn(Script, &Gate) -> Script;
+    let hangs: [Hang; 2] = [Script::looked_up_behind, Script::opened_behind];
+    for (number, hang) in hangs.into_iter().enumerate() {
+        for_each_engine(|engine| {
+            let gate = Gate::new();
+            let fuse = Mounted::new([("slow", hang(Script::new("slow"), &gate))]);
+            let target = fuse.path("slow");
+            let link = corpus
+                .scratch
+                .join(format!("link-{number}-{}", engine.name()));
+            std::os::unix::fs::symlink(&target, &link).expect("symlink");
+            if number == 1 {
+                std::fs::metadata(&target).expect("the name is now cached");
+            }
+            let slow = [target.to_str().unwrap(), link.to_str().unwrap()];
+            let mill = sha256(engine)
+                .dir(corpus.dir())
+                .args(["--loops", "1", "--unordered"])
+                .args(slow)
+                .args(&corpus.names);
+            let mut mill = mill.start();
+            gate.wait_for_a_reader();
+            let lines: Vec<_> = corpus.names.iter().map(|_| mill.read_line()).collect();
+            let mut expected = corpus.expected();
+            assert_eq!(sorted(&lines.concat()), sorted(&expected));
+            assert!(!mill.has_ended(), "two are missing");
+            gate.open();
+            let digest = peers::digest("sha256", b"slow");
+            expected.extend(gnu_lines(&[&digest, &digest], &slow));
+            let output = mill.finish().succeeds();
+            assert_eq!(sorted(&output.stdout), sorted(&expected));
+        });
+    }
+}
+
+fn sorted(lines: &[u8]) -> Vec<String> {
+    let lines = String::from_utf8_lossy(lines);
+    let mut lines: Vec<_> = lines.lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
 /// `--special read` waits for the writer of a FIFO, as `cat` does.
 #[test]
 fn a_late_writer_of_a_fifo_is_waited_for() {

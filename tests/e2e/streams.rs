@@ -140,6 +140,23 @@ fn a_full_disk_is_an_error() {
     });
 }
 
+/// The runtime opens /dev/null in the place of a closed stream: nothing would notice the loss.
+#[test]
+fn no_standard_output_is_an_error() {
+    let corpus = Corpus::new(3);
+    for_each_engine(|engine| {
+        let mill = sha256(engine, &corpus).stdin(corpus.list());
+        let output = mill.close_stdout_before_start().run().exits(2);
+        output.mentions(&["ringmill: standard output: ", "Bad file descriptor"]);
+        let into_file = sha256(engine, &corpus)
+            .args(["-o", "out"])
+            .stdin(corpus.list());
+        into_file.close_stdout_before_start().run().succeeds();
+        let written = std::fs::read(corpus.dir().join("out")).unwrap();
+        assert_eq!(written, corpus.expected());
+    });
+}
+
 /// It does not read an endless list to the end to find that nothing can be written.
 #[test]
 fn a_full_disk_ends_the_run() {

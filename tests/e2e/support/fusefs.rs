@@ -42,6 +42,9 @@ pub struct Script {
     longest_read: usize,
     delay: Duration,
     gate: Option<Gate>,
+    look_up_gate: Option<Gate>,
+    open_gate: Option<Gate>,
+    name_is_cached: bool,
     change: Option<Change>,
 }
 
@@ -58,6 +61,9 @@ impl Script {
             longest_read: usize::MAX,
             delay: Duration::ZERO,
             gate: None,
+            look_up_gate: None,
+            open_gate: None,
+            name_is_cached: false,
             change: None,
         }
     }
@@ -111,6 +117,20 @@ impl Script {
     /// Reads hang until the gate opens.
     pub fn behind(mut self, gate: &Gate) -> Self {
         self.gate = Some(gate.clone());
+        self
+    }
+
+    /// Look-ups of the name hang until the gate opens.
+    pub fn looked_up_behind(mut self, gate: &Gate) -> Self {
+        self.look_up_gate = Some(gate.clone());
+        self
+    }
+
+    /// The kernel remembers the name once it has been looked up, but opens hang until the gate
+    /// opens.
+    pub fn opened_behind(mut self, gate: &Gate) -> Self {
+        self.open_gate = Some(gate.clone());
+        self.name_is_cached = true;
         self
     }
 
@@ -410,8 +430,18 @@ impl Filesystem for Scripts {
             .position(|file| name == file.name.as_str())
         {
             Some(place) => {
-                let attributes = self.shared.files[place].attributes(place as u64 + 2);
-                reply.entry(&NOTHING_CACHED, &attributes, Generation(0));
+                let file = &self.shared.files[place];
+                let attributes = file.attributes(place as u64 + 2);
+                let valid = if file.script.name_is_cached {
+                    Duration::from_secs(3600)
+                } else {
+                    NOTHING_CACHED
+                };
+                let answer = move || reply.entry(&valid, &attributes, Generation(0));
+                match &file.script.look_up_gate {
+                    Some(gate) => gate.pass(Box::new(answer)),
+                    None => answer(),
+                }
             }
             None => reply.error(Errno::ENOENT),
         }
@@ -436,9 +466,17 @@ impl Filesystem for Scripts {
         } else {
             FopenFlags::empty()
         };
-        match file.script.open_error {
-            Some((errno, times)) if state.opens <= times => reply.error(errno),
-            _ => reply.opened(FileHandle(0), flags),
+        let error = match file.script.open_error {
+            Some((errno, times)) if state.opens <= times => Some(errno),
+            _ => None,
+        };
+        let answer = move || match error {
+            Some(errno) => reply.error(errno),
+            None => reply.opened(FileHandle(0), flags),
+        };
+        match &file.script.open_gate {
+            Some(gate) => gate.pass(Box::new(answer)),
+            None => answer(),
         }
     }
 

@@ -49,6 +49,7 @@ pub struct Mill {
     dir: Option<PathBuf>,
     limits: Vec<(Resource, Rlimit)>,
     inherited: usize,
+    stdout_is_closed: bool,
     filter: Option<BpfProgram>,
     uid: Option<u32>,
     deadline: Duration,
@@ -70,6 +71,7 @@ impl Mill {
             dir: None,
             limits: Vec::new(),
             inherited: 0,
+            stdout_is_closed: false,
             filter: None,
             uid: None,
             deadline: DEADLINE,
@@ -121,6 +123,12 @@ impl Mill {
     /// Standard output is not a pipe to the test but something else.
     pub fn stdout_to(mut self, stdio: impl Into<Stdio>) -> Self {
         self.output = Some(stdio.into());
+        self
+    }
+
+    /// The process starts without a standard output.
+    pub fn close_stdout_before_start(mut self) -> Self {
+        self.stdout_is_closed = true;
         self
     }
 
@@ -218,6 +226,7 @@ impl Mill {
         let limits = std::mem::take(&mut self.limits);
         let filter = self.filter.take();
         let inherited = self.inherited;
+        let stdout_is_closed = self.stdout_is_closed;
         let null = File::open("/dev/null").expect("/dev/null");
         let prepare = move || {
             for _ in 0..inherited {
@@ -225,6 +234,11 @@ impl Mill {
             }
             for (resource, limit) in &limits {
                 rustix::process::setrlimit(*resource, *limit)?;
+            }
+            if stdout_is_closed {
+                // SAFETY: this process is about to become another program, which finds the number
+                // unused. Nobody here uses it until then.
+                unsafe { rustix::io::close(1) };
             }
             if let Some(filter) = &filter {
                 seccompiler::apply_filter(filter).map_err(|_| std::io::ErrorKind::Other)?;
