@@ -11,8 +11,9 @@ METHOD = """\
 Three figures in a cell are min / median / max over the rounds; contenders take turns within a
 round. "ringmill is × faster" is the median of the ratios within each round (and their range).
 
-- A *hot* run counts only if nothing was read from the device behind the data and the command and
-  its children read no block; `xargs -n1000 -P2 cat` read the data just before.
+- A *hot* run counts only if no more than 1 % of the data's size was read from the device behind the
+  data, nor by the command and its children from any; `xargs -n1000 -P2 cat` read the data just
+  before. The column "device reads" tells how many there were.
 - A *cold* run starts from a fresh mount on a fresh loop device with direct I/O, and counts only if
   at least the data's size was read from the device.
 - Runs that were not proved were repeated; raw.csv has every run and why it was discarded.
