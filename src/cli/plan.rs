@@ -47,9 +47,8 @@ pub(super) fn plan(
     let window = arguments
         .window
         .unwrap_or(WINDOW_PER_IN_FLIGHT * fitted.in_flight);
-    let engine = choose_engine(arguments.engine)?;
     Ok(Plan {
-        engine,
+        engine: choose_engine(arguments.engine)?,
         may_fall_back: arguments.engine == EngineChoice::Auto,
         // More in flight than the window holds can never be.
         in_flight: fitted.in_flight.min(window),
@@ -59,8 +58,7 @@ pub(super) fn plan(
         order: wishes.order,
         fail_fast: wishes.fail_fast,
         timeout: wishes.timeout,
-        // A sandbox that has no io_uring may be touchy about other calls, too.
-        separate_descriptors: engine == EngineKind::Uring,
+        separate_descriptors: true,
     })
 }
 

@@ -22,6 +22,11 @@ impl Credit {
         self.0 > 0
     }
 
+    /// True if nothing has failed since the last success.
+    pub(crate) fn is_full(self) -> bool {
+        self.0 == MAX
+    }
+
     /// Asks whether to try. Each time the answer is no brings the next try nearer.
     pub(crate) fn try_it(&mut self) -> bool {
         let is_good = self.is_good();

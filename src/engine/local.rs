@@ -12,7 +12,6 @@ use crate::item::Item;
 use rustix::fs::Statx;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Instant;
 
 /// The open files of an engine, and what it knows about where they lie.
 pub(super) struct Local {
@@ -102,10 +101,12 @@ impl Local {
         if !self.residency.is_local(item.bytes(), &mut self.mounts) {
             return None;
         }
-        let start = Instant::now();
+        let start = self.residency.start_timing();
         let (directory, path) = self.residency.start_of(item);
         let result = direct::stat_link(directory, path);
-        self.residency.took(start.elapsed());
+        if let Some(start) = start {
+            self.residency.took(start.elapsed());
+        }
         let statx = match result {
             // It may lead to where a look-up blocks.
             Ok(statx) if direct::is_link(&statx) => direct::open_path_cached(item.bytes())?.1,

@@ -85,6 +85,18 @@ struct Occupant<S> {
     abandoned: bool,
 }
 
+/// What is to happen with an operation that has ended.
+enum Fate {
+    /// The job goes on.
+    Step,
+    /// It failed for a shortage, which may pass.
+    WaitOut(Errno),
+    /// It was interrupted by a signal.
+    TryAgain,
+    /// Its item was given up.
+    LetGo,
+}
+
 impl<J: Job, E: Engine> EventLoop<J, E> {
     /// A loop with nothing in flight.
     pub fn new(
@@ -252,39 +264,28 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
 
     fn advance(&mut self, completion: Completion, now: Duration) {
         let Completion { token, op, result } = completion;
-        if let Some(event) = self.settle(token, op, result, now) {
-            self.step(token, event, now);
+        match self.settle(token, &op, &result) {
+            Fate::Step => self.step(token, Event::Completed(op, result), now),
+            fate => self.divert(token, op, fate, now),
         }
     }
 
-    /// Keeps account of an operation that has ended. What it means for the job comes back as an
-    /// event, unless it means nothing: a shortage to be waited out, or an item given up.
-    #[inline]
-    fn settle(
-        &mut self,
-        slot: u32,
-        op: Op,
-        result: Result<Value, Errno>,
-        now: Duration,
-    ) -> Option<Event> {
+    /// Keeps account of an operation that has ended.
+    fn settle(&mut self, slot: u32, op: &Op, result: &Result<Value, Errno>) -> Fate {
         let occupant = self.slots[slot as usize].occupant.as_mut();
         let occupant = occupant.expect("a completion for an empty slot");
-        match (&op, &result) {
+        match (op, result) {
             (Op::Open { .. }, Ok(Value::File(file))) => {
                 let earlier = occupant.file.replace(*file);
                 assert!(earlier.is_none(), "an item opened a second file");
             }
             (Op::Close(_), _) => occupant.file = None,
             (_, Err(errno)) if !occupant.abandoned => {
-                let errno = *errno;
                 if errno.is_shortage() {
-                    let alive = self.in_flight() - self.abandoned;
-                    self.pressure.shortage((slot, op, errno), alive, now);
-                    return None;
+                    return Fate::WaitOut(*errno);
                 }
                 if errno.raw() == libc::EINTR {
-                    self.submit(slot, op);
-                    return None;
+                    return Fate::TryAgain;
                 }
             }
             _ => {}
@@ -292,11 +293,26 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
         self.pressure.progressed();
         occupant.outstanding -= 1;
         if occupant.abandoned {
-            self.reclaim(op);
-            self.let_go(slot);
-            return None;
+            Fate::LetGo
+        } else {
+            Fate::Step
         }
-        Some(Event::Completed(op, result))
+    }
+
+    /// Does with an ended operation what is not the job's business.
+    fn divert(&mut self, slot: u32, op: Op, fate: Fate, now: Duration) {
+        match fate {
+            Fate::Step => unreachable!("that is the job's business"),
+            Fate::WaitOut(errno) => {
+                let alive = self.in_flight() - self.abandoned;
+                self.pressure.shortage((slot, op, errno), alive, now);
+            }
+            Fate::TryAgain => self.submit(slot, op),
+            Fate::LetGo => {
+                self.reclaim(op);
+                self.let_go(slot);
+            }
+        }
     }
 
     /// Lets the job take a step, and further ones for as long as what it submits is done at once.
@@ -304,14 +320,31 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
         let mut event = event;
         for steps in 0.. {
             self.step_once(slot, event, now);
-            let Some((op, result)) = self.submit_all(slot, steps < STEPS_AT_ONCE) else {
-                return;
+            if self.ops.len() != 1 || steps == STEPS_AT_ONCE {
+                break;
+            }
+            let Some(mut op) = self.ops.pop() else { break };
+            self.count_submission(slot, &op);
+            let Some(result) = self.engine.try_now(&mut op) else {
+                return self.engine.submit(slot, op);
             };
-            match self.settle(slot, op, result, now) {
-                Some(next) => event = next,
-                None => return,
+            match self.settle(slot, &op, &result) {
+                Fate::Step => event = Event::Completed(op, result),
+                fate => return self.divert(slot, op, fate, now),
             }
         }
+        let mut ops = std::mem::take(&mut self.ops);
+        for op in ops.drain(..) {
+            self.count_submission(slot, &op);
+            self.submit(slot, op);
+        }
+        self.ops = ops;
+    }
+
+    fn count_submission(&mut self, slot: u32, op: &Op) {
+        let occupant = self.occupant(slot);
+        occupant.outstanding += 1;
+        occupant.last_operation = operation_of(op);
     }
 
     /// One step of the job. Takes its result, and leaves what it submits in `ops`.
@@ -341,29 +374,8 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
         }
     }
 
-    /// Submits what a step has left in `ops`. The first that is done at once comes back if the
-    /// item may go on; others wait for the next turn.
-    fn submit_all(&mut self, slot: u32, go_on: bool) -> Option<(Op, Result<Value, Errno>)> {
-        let mut at_once = None;
-        for mut op in self.ops.drain(..) {
-            let occupant = self.slots[slot as usize].occupant.as_mut();
-            let occupant = occupant.expect("the slot is in use");
-            occupant.outstanding += 1;
-            occupant.last_operation = operation_of(&op);
-            match self.engine.try_now(&mut op) {
-                None => self.engine.submit(slot, op),
-                Some(result) if go_on && at_once.is_none() => at_once = Some((op, result)),
-                Some(result) => self.deferred.push(Completion {
-                    token: slot,
-                    op,
-                    result,
-                }),
-            }
-        }
-        at_once
-    }
-
-    /// Submits an operation outside of a step.
+    /// Submits an operation that is not tried in the course of a step. If it is done at once, the
+    /// next turn goes on with it.
     fn submit(&mut self, slot: u32, mut op: Op) {
         match self.engine.try_now(&mut op) {
             None => self.engine.submit(slot, op),
