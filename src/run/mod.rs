@@ -23,7 +23,7 @@ const RESULTS_PER_TAKE: usize = 256;
 const TICK: Duration = Duration::from_millis(100);
 
 /// The memory for large buffers, all loops together.
-const LARGE_BUFFERS: usize = 128;
+const LARGE_BUFFERS: usize = 64;
 
 /// Which engine carries out the operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

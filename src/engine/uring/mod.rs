@@ -21,6 +21,10 @@ use std::time::{Duration, Instant};
 /// leave before too many more have come.
 const COMPLETIONS_PER_TURN: usize = 256;
 
+/// Bytes read after which a turn hands over no more. While those are hashed, the kernel fetches what
+/// the turn before made room for.
+const BYTES_PER_TURN: usize = 1024 * 1024;
+
 /// How long the end of a run waits for operations that cannot be cancelled.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -143,10 +147,17 @@ impl Engine for UringEngine {
                 .drain(..from_pool)
                 .map(|finished| local.complete(finished)),
         );
+        let mut bytes_read = 0;
         for _ in from_pool..COMPLETIONS_PER_TURN {
             let Some(ended) = self.ring.pop() else { break };
             let completion = self.complete(ended);
+            if let Ok(Value::Count(count)) = completion.result {
+                bytes_read += count;
+            }
             completions.push(completion);
+            if bytes_read >= BYTES_PER_TURN {
+                break;
+            }
         }
         Ok(())
     }
