@@ -12,9 +12,9 @@
 /// thread of the other.
 pub(super) fn separate() {
     // SAFETY: the call reads no memory. It is the calling thread's first act, when all it holds of
-    // descriptors is a share of its wake-up. That is in both tables under one number and is closed
-    // by neither while the loop runs: the loop's owner keeps a share of it until the thread has
-    // ended. What the loop opens later belongs to its engine, which stays on this thread and those
+    // descriptors is shares of the loops' wake-ups. Those are in all tables under the same numbers
+    // and are closed in none while a loop runs: the loops' owner made them before it started the
+    // first, and keeps a share of each until the last has ended. What the loop opens later belongs to its engine, which stays on this thread and those
     // it starts.
     let _shared_if_it_fails = unsafe { libc::unshare(libc::CLONE_FILES) };
 }

@@ -230,9 +230,10 @@ impl<V> Drop for LoopGuard<'_, V> {
 /// The threads of the event loops.
 struct Loops {
     threads: Vec<JoinHandle<()>>,
-    /// Kept until the loops have ended, so that none is closed by a thread that has a descriptor
-    /// table of its own: it would stay open in everybody else's.
-    wake_ups: Vec<Arc<WakeUp>>,
+    /// One for each loop that is to have a ring. All are made before the first loop starts, so that
+    /// each loop's descriptor table has them: a loop that fails wakes the others. They are kept until
+    /// the last has ended: closed by one of them, they would stay open in everybody else's table.
+    wake_ups: Vec<Result<Arc<WakeUp>, Refusal>>,
     told: Arc<Mutex<Told>>,
 }
 
@@ -250,9 +251,13 @@ impl Loops {
         job: &Arc<J>,
         mill: &Arc<Mill<J::Value>>,
     ) -> Result<Self, RunError> {
+        let rings = match plan.engine {
+            EngineKind::Uring => plan.loops,
+            EngineKind::Threads => 0,
+        };
         let mut loops = Self {
             threads: Vec::new(),
-            wake_ups: Vec::new(),
+            wake_ups: std::iter::repeat_with(WakeUp::new).take(rings).collect(),
             told: Arc::default(),
         };
         for index in 0..plan.loops {
@@ -274,11 +279,7 @@ impl Loops {
         mill: Arc<Mill<J::Value>>,
     ) -> io::Result<()> {
         let told = Arc::clone(&self.told);
-        let wake_up = match plan.engine {
-            EngineKind::Uring => Some(WakeUp::new()),
-            EngineKind::Threads => None,
-        };
-        self.wake_ups.extend(wake_up.iter().flatten().cloned());
+        let wake_up = self.wake_ups.get(index).cloned();
         let thread = std::thread::Builder::new().name(format!("ringmill-loop{index}"));
         let thread = thread.spawn(move || {
             let _guard = LoopGuard(&mill, index);
@@ -444,7 +445,7 @@ impl<V> Emitter<'_, V> {
 mod tests {
     use super::*;
     use crate::error::ItemError;
-    use crate::item::Item;
+    use crate::item::{Batch, Item};
     use crate::jobs::{Context, Event};
     use crate::source::Arguments;
 
@@ -504,6 +505,70 @@ mod tests {
             Arguments::new(names),
             &mut Ignore,
             &interrupt,
+        );
+    }
+
+    /// Panics in the first loop, and lets go of its end of a channel when no loop has it any more.
+    struct WatchedJob {
+        _sender: std::sync::mpsc::Sender<()>,
+    }
+
+    impl Job for WatchedJob {
+        type State = ();
+        type Value = ();
+
+        fn begin(&self) {}
+
+        fn step(
+            &self,
+            (): &mut (),
+            _: &Item,
+            _: Event,
+            _: &mut Context<'_>,
+        ) -> Option<Result<(), ItemError>> {
+            let thread = std::thread::current();
+            assert_ne!(thread.name(), Some("ringmill-loop0"), "a job with a bug");
+            Some(Ok(()))
+        }
+
+        fn discard(&self, (): (), _: &mut Context<'_>) {}
+    }
+
+    /// An item now and then, for ever.
+    struct Trickle;
+
+    impl Source for Trickle {
+        fn next_batch(&mut self) -> Result<Option<Batch>, InputError> {
+            std::thread::sleep(Duration::from_millis(5));
+            let mut batch = Batch::default();
+            batch.push(b"a");
+            Ok(Some(batch))
+        }
+    }
+
+    #[test]
+    fn a_panic_in_a_loop_ends_the_waits_of_all_others() {
+        let plan = Plan {
+            engine: EngineKind::Uring,
+            may_fall_back: true,
+            in_flight: 64,
+            window: 64,
+            loops: 16,
+            io_workers: 1,
+            order: Order::Input,
+            fail_fast: false,
+            timeout: None,
+            separate_descriptors: true,
+        };
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let job = WatchedJob { _sender: sender };
+        std::thread::spawn(move || {
+            let _ = run(&plan, job, Trickle, &mut Ignore, &AtomicBool::new(false));
+        });
+        let all_ended = receiver.recv_timeout(Duration::from_secs(10));
+        assert_eq!(
+            all_ended,
+            Err(std::sync::mpsc::RecvTimeoutError::Disconnected)
         );
     }
 }
