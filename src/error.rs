@@ -115,7 +115,7 @@ pub enum Cause {
     #[error("the name contains a NUL byte")]
     NulInName,
     /// A FIFO, socket or device, which is not read unless asked for.
-    #[error("is a {0}, not a regular file{remedy}", remedy = .0.remedy())]
+    #[error("is a {0}, not a regular file{remedy}", remedy = remedy(*.0))]
     Special(SpecialKind),
     /// Strict mode, and size, mtime or ctime differed between open and end.
     #[error("changed while it was read")]
@@ -126,6 +126,14 @@ pub enum Cause {
         /// The deadline, in milliseconds from the item's first submission.
         timeout_ms: u64,
     },
+}
+
+/// How a special file could be read after all. A socket could not: it cannot be opened.
+fn remedy(kind: SpecialKind) -> &'static str {
+    match kind {
+        SpecialKind::Socket | SpecialKind::Unknown => "",
+        _ => " (--special read reads it)",
+    }
 }
 
 impl ItemError {

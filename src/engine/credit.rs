@@ -17,11 +17,6 @@ impl Credit {
         Self(MAX)
     }
 
-    /// True if there is any.
-    pub(crate) fn is_good(self) -> bool {
-        self.0 > 0
-    }
-
     /// True if nothing has failed since the last success.
     pub(crate) fn is_full(self) -> bool {
         self.0 == MAX
@@ -29,7 +24,7 @@ impl Credit {
 
     /// Asks whether to try. Each time the answer is no brings the next try nearer.
     pub(crate) fn try_it(&mut self) -> bool {
-        let is_good = self.is_good();
+        let is_good = self.0 > 0;
         if !is_good {
             self.0 += 1;
         }

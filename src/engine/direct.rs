@@ -167,8 +167,7 @@ fn timestamp(time: &rustix::fs::StatxTimestamp) -> Timestamp {
 
 /// An item's bytes as a path, as the kernel wants it.
 pub(crate) fn path(item: &Item) -> &CStr {
-    let path = item.path();
-    path.expect("jobs check names before they submit them")
+    path_from(item, 0)
 }
 
 /// The part of an item's path from this byte on.

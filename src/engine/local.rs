@@ -15,8 +15,9 @@ use std::sync::Arc;
 
 /// The open files of an engine, and what it knows about where they lie.
 pub(super) struct Local {
-    /// The pool may be given any file, not only those that block.
-    shares_all: bool,
+    /// What cannot be done on the loop goes to a ring, if it does not block; otherwise any file may
+    /// be given to the pool.
+    has_ring: bool,
     pub(super) files: FileTable<Descriptor>,
     mounts: Mounts,
     residency: Residency,
@@ -26,9 +27,9 @@ pub(super) struct Local {
 }
 
 impl Local {
-    pub(super) fn new(shares_all: bool) -> Self {
+    pub(super) fn new(has_ring: bool) -> Self {
         Self {
-            shares_all,
+            has_ring,
             files: FileTable::new(),
             mounts: Mounts::default(),
             residency: Residency::new(),
@@ -70,13 +71,19 @@ impl Local {
                     FileSystem::Memory => {
                         Some(direct::read(descriptor, *offset, buffer).map(Value::Count))
                     }
-                    // Of a larger piece, parts may be missing: whoever waits for those may as well
-                    // fetch the whole.
-                    FileSystem::Nowait
-                        if buffer.class() == BufferClass::Small && self.read_credit.try_it() =>
-                    {
+                    FileSystem::Nowait if buffer.class() == BufferClass::Small => {
+                        if !self.read_credit.try_it() {
+                            return None;
+                        }
                         let count = direct::read_cached(descriptor, *offset, buffer);
                         self.read_credit.record(count.is_some());
+                        count.map(Value::Count).map(Ok)
+                    }
+                    // Of a larger piece, parts may be missing: whoever waits for those may as well
+                    // have the ring fetch the whole. But even a part is better than the way to the
+                    // pool and back.
+                    FileSystem::Nowait if !self.has_ring => {
+                        let count = direct::read_cached(descriptor, *offset, buffer);
                         count.map(Value::Count).map(Ok)
                     }
                     FileSystem::Nowait | FileSystem::Blocking => None,
@@ -95,10 +102,9 @@ impl Local {
 
     /// Looks a path up by a plain call if that is not going to block: see [`Residency`].
     fn look_up_cached(&mut self, item: &Item) -> Option<Result<Value, Errno>> {
-        if !self.residency.trusts_look_ups() {
-            return None;
-        }
-        if !self.residency.is_local(item.bytes(), &mut self.mounts) {
+        let may_look = self.residency.trusts_look_ups()
+            && self.residency.is_local(item.bytes(), &mut self.mounts);
+        if !may_look {
             return None;
         }
         let start = self.residency.start_timing();
@@ -125,7 +131,7 @@ impl Local {
 
     /// Keeps a file that has just been opened.
     pub(super) fn opened(&mut self, descriptor: OwnedFd, file_system: FileSystem) -> Value {
-        let is_shared = self.shares_all || file_system == FileSystem::Blocking;
+        let is_shared = !self.has_ring || file_system == FileSystem::Blocking;
         let descriptor = if is_shared {
             Descriptor::Shared(Arc::new(descriptor))
         } else {

@@ -110,16 +110,6 @@ pub enum SpecialKind {
     Unknown,
 }
 
-impl SpecialKind {
-    /// What its message says of a way to read it. A socket has none: it cannot be opened.
-    pub(crate) fn remedy(self) -> &'static str {
-        match self {
-            Self::Socket | Self::Unknown => "",
-            _ => " (--special read reads it)",
-        }
-    }
-}
-
 impl std::fmt::Display for SpecialKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

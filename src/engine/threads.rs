@@ -3,11 +3,10 @@
 
 use super::local::Local;
 use super::pool::{Finished, Pool};
-use super::{BufferClass, Completion, Engine, FileSystem, Op, Token, Value, Wait, Wake, direct};
+use super::{Completion, Engine, Op, Token, Value, Wait, Wake};
 use crate::error::Errno;
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,7 +28,7 @@ impl ThreadsEngine {
     pub fn new(workers_max: usize) -> Self {
         let bell = Arc::new(Bell::default());
         Self {
-            local: Local::new(true),
+            local: Local::new(false),
             pool: Pool::new(workers_max, Arc::clone(&bell) as Arc<dyn Wake>),
             bell,
             received: VecDeque::new(),
@@ -40,26 +39,7 @@ impl ThreadsEngine {
 
 impl Engine for ThreadsEngine {
     fn try_now(&mut self, op: &mut Op) -> Option<Result<Value, Errno>> {
-        if let Some(result) = self.local.try_now(op) {
-            return Some(result);
-        }
-        // Without a ring, even part of a large piece is better than the way to the pool and back.
-        let Op::Read {
-            file,
-            offset,
-            buffer,
-            ahead: false,
-        } = op
-        else {
-            return None;
-        };
-        let open = self.local.files.get(*file);
-        // A small one has just been tried, or was not worth a try.
-        if open.file_system != FileSystem::Nowait || buffer.class() == BufferClass::Small {
-            return None;
-        }
-        let count = direct::read_cached(open.handle.as_fd(), *offset, buffer)?;
-        Some(Ok(Value::Count(count)))
+        self.local.try_now(op)
     }
 
     fn submit(&mut self, token: Token, op: Op) {

@@ -22,12 +22,6 @@ impl Deadlines {
         }
     }
 
-    /// An item's time, if it is limited.
-    #[must_use]
-    pub fn timeout(&self) -> Option<Duration> {
-        self.timeout
-    }
-
     /// An item starts. `slots` is how many there are, and `is_in(slot, index)` tells whether the
     /// item is still in its slot: deadlines that were met are forgotten now and then, so that
     /// their list stays in proportion to the slots.

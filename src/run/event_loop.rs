@@ -320,10 +320,10 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
         let mut event = event;
         for steps in 0.. {
             self.step_once(slot, event, now);
-            if self.ops.len() != 1 || steps == STEPS_AT_ONCE {
+            if self.ops.len() > 1 || steps == STEPS_AT_ONCE {
                 break;
             }
-            let Some(mut op) = self.ops.pop() else { break };
+            let Some(mut op) = self.ops.pop() else { return };
             self.count_submission(slot, &op);
             let Some(result) = self.engine.try_now(&mut op) else {
                 return self.engine.submit(slot, op);

@@ -17,10 +17,18 @@ const IO_URING_CALLS: [i64; 3] = [425, 426, 427];
 
 /// Answers these calls with `action` and allows everything else.
 fn filter(calls: impl IntoIterator<Item = i64>, action: SeccompAction) -> BpfProgram {
+    filter_some(calls.into_iter().map(|call| (call, vec![])), action)
+}
+
+/// The same for those calls alone whose arguments match one of their rules.
+fn filter_some(
+    calls: impl IntoIterator<Item = (i64, Vec<SeccompRule>)>,
+    action: SeccompAction,
+) -> BpfProgram {
     let arch: TargetArch = std::env::consts::ARCH
         .try_into()
         .expect("a known architecture");
-    let rules = calls.into_iter().map(|call| (call, vec![])).collect();
+    let rules = calls.into_iter().collect();
     SeccompFilter::new(rules, SeccompAction::Allow, action, arch)
         .and_then(BpfProgram::try_from)
         .expect("a valid filter")
@@ -68,11 +76,8 @@ fn the_rings_of_the_loops_are_refused() {
         SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Gt, 8).expect("valid"),
     ]);
     let rules = [(425, vec![setup_of_more_than_8_entries.expect("valid")])];
-    let arch: TargetArch = std::env::consts::ARCH.try_into().expect("known");
     let action = SeccompAction::Errno(Errno::NOMEM.raw_os_error() as u32);
-    let filter = SeccompFilter::new(rules.into(), SeccompAction::Allow, action, arch)
-        .and_then(BpfProgram::try_from)
-        .expect("a valid filter");
+    let filter = filter_some(rules, action);
     let output = sha256(&corpus, Mill::auto()).seccomp(filter).run();
     falls_back(output, &corpus, &["not enough memory"]);
 }

@@ -58,7 +58,7 @@ impl UringEngine {
         let kernel_workers_max = u32::try_from(workers_max).unwrap_or(u32::MAX);
         let ring = Ring::new(outstanding_max, kernel_workers_max, wake_up)?;
         Ok(Self {
-            local: Local::new(false),
+            local: Local::new(true),
             pool: Pool::new(workers_max, ring.waker()),
             ring,
             received: VecDeque::new(),
