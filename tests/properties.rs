@@ -209,7 +209,8 @@ fn make_file(
     number: usize,
 ) -> (SimFile, Option<Quirk>, Expected) {
     let len = if random.percent(scenario.large_files) {
-        random.below(600_000)
+        // Enough pieces for some to be read ahead, and to come in any order.
+        random.below(5 * LARGE_READ)
     } else {
         random.below(40_000)
     };
@@ -269,7 +270,7 @@ fn make_file(
         // As in procfs, and in user-space file systems that do not know or do not tell.
         0 => lie_about_size(&mut file, 0),
         1 => lie_about_size(&mut file, random.below(len + 1)),
-        2 => lie_about_size(&mut file, len + random.below(300_000)),
+        2 => lie_about_size(&mut file, len + random.below(2 * LARGE_READ)),
         3 => {
             file.changes = true;
             hashed.changed = true;
@@ -969,6 +970,37 @@ mod waits {
         let waiting = emitter(&mill);
         finish(&mill, item, 0);
         mill.announce();
+        assert_eq!(waiting.end(), Ready::Results);
+    }
+
+    /// The input goes on, so nothing but the loop's own announcement tells of the result.
+    #[test]
+    fn a_loop_that_is_about_to_wait_ends_the_emitters_wait() {
+        let mill = new_mill(false);
+        let world = Arc::new(World::new(HashMap::new(), Faults::default(), 0));
+        let limits = LoopLimits {
+            in_flight: 2,
+            large_buffers: 1,
+            timeout: None,
+        };
+        let job = Arc::new(HashJob {
+            algorithm: ALGORITHM,
+            read_special: false,
+            strict: false,
+        });
+        let engine = SimEngine::new(world, 1);
+        let mut event_loop = EventLoop::new(0, Arc::clone(&mill), job, engine, limits);
+        add_items(&mill, &[b"missing"]);
+        let waiting = emitter(&mill);
+        loop {
+            let Turn::Wait(wait) = event_loop.turn() else {
+                panic!("the input has not ended")
+            };
+            if wait == Wait::Forever && event_loop.in_flight() == 0 {
+                break;
+            }
+            event_loop.wait(wait).unwrap();
+        }
         assert_eq!(waiting.end(), Ready::Results);
     }
 
