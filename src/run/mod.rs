@@ -1,5 +1,6 @@
 //! Runs a job: one thread for the source, one for each loop, and the caller's for the results.
 
+mod credentials;
 mod descriptors;
 mod event_loop;
 
@@ -283,6 +284,7 @@ impl Loops {
         let thread = std::thread::Builder::new().name(format!("ringmill-loop{index}"));
         let thread = thread.spawn(move || {
             let _guard = LoopGuard(&mill, index);
+            credentials::separate();
             if plan.separate_descriptors {
                 descriptors::separate();
             }
