@@ -4,6 +4,7 @@
 //! can be handed to the kernel where it lies. An item is a reference to its batch and a position.
 
 use std::ffi::CStr;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The longest path the kernel takes, in bytes, without its terminating NUL.
@@ -58,12 +59,50 @@ impl Batch {
     /// The item's bytes with the NUL that ends them.
     fn bytes_with_nul(&self, position: u32) -> &[u8] {
         let position = position as usize;
-        let start = if position == 0 {
-            0
-        } else {
-            self.ends[position - 1] as usize + 1
-        };
-        &self.bytes[start..=self.ends[position] as usize]
+        &self.bytes[self.start_of(position)..=self.ends[position] as usize]
+    }
+
+    fn start_of(&self, position: usize) -> usize {
+        match position {
+            0 => 0,
+            _ => self.ends[position - 1] as usize + 1,
+        }
+    }
+
+    /// A batch of some of the items.
+    fn copy(&self, range: &Range<u32>) -> Self {
+        let (first, end) = (range.start as usize, range.end as usize);
+        let start = self.start_of(first);
+        // What is below an end is below it, too: all ends fit u32.
+        #[allow(clippy::cast_possible_truncation)]
+        let ends = self.ends[first..end].iter().map(|end| end - start as u32);
+        Self {
+            first_index: self.first_index + u64::from(range.start),
+            bytes: self.bytes[start..self.start_of(end)].to_vec(),
+            ends: ends.collect(),
+        }
+    }
+}
+
+/// Some neighbouring items of a batch, for one loop.
+#[derive(Clone, Debug)]
+pub struct Portion {
+    batch: Arc<Batch>,
+    range: Range<u32>,
+}
+
+impl Portion {
+    pub(crate) fn new(batch: Arc<Batch>, range: Range<u32>) -> Self {
+        debug_assert!(range.end as usize <= batch.len());
+        Self { batch, range }
+    }
+
+    /// The items, in a batch of their own: if they shared one with other loops' items, its counter
+    /// would travel between the processors with every item.
+    pub fn items(&self) -> impl Iterator<Item = Item> + use<> {
+        let batch = Arc::new(self.batch.copy(&self.range));
+        let count = self.range.end - self.range.start;
+        (0..count).map(move |position| Item::new(Arc::clone(&batch), position))
     }
 }
 

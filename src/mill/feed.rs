@@ -1,6 +1,6 @@
 //! The queue between the source and the loops.
 
-use crate::item::{Batch, Item};
+use crate::item::{Batch, Portion};
 use crate::source::InputError;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -68,8 +68,8 @@ impl Feed {
         }
     }
 
-    /// Moves up to `max` items to the end of `into`; returns how many.
-    pub fn pull(&mut self, max: usize, into: &mut Vec<Item>) -> usize {
+    /// Adds up to `max` items to the end of `into`; returns how many.
+    pub fn pull(&mut self, max: usize, into: &mut Vec<Portion>) -> usize {
         let mut pulled = 0;
         while pulled < max {
             let Some(batch) = self.batches.front() else {
@@ -80,7 +80,7 @@ impl Feed {
             // A batch's length fits u32 because its offsets do.
             #[allow(clippy::cast_possible_truncation)]
             let end = self.position + count as u32;
-            into.extend((self.position..end).map(|at| Item::new(Arc::clone(batch), at)));
+            into.push(Portion::new(Arc::clone(batch), self.position..end));
             pulled += count;
             self.position = end;
             if count == left {
@@ -95,6 +95,7 @@ impl Feed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::item::Item;
 
     fn batch(names: &[&str]) -> Batch {
         let mut batch = Batch::default();
@@ -108,9 +109,10 @@ mod tests {
         feed.add(batch(&["a", "b", "c"]));
         feed.add(batch(&[]));
         feed.add(batch(&["d"]));
-        let mut items = Vec::new();
-        assert_eq!(feed.pull(2, &mut items), 2);
-        assert_eq!(feed.pull(5, &mut items), 2);
+        let mut portions = Vec::new();
+        assert_eq!(feed.pull(2, &mut portions), 2);
+        assert_eq!(feed.pull(5, &mut portions), 2);
+        let items: Vec<Item> = portions.iter().flat_map(Portion::items).collect();
         let seen: Vec<(u64, &[u8])> = items.iter().map(|i| (i.index(), i.bytes())).collect();
         assert_eq!(seen, [(0, &b"a"[..]), (1, b"b"), (2, b"c"), (3, b"d")]);
         assert!(!feed.is_exhausted());

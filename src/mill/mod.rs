@@ -14,7 +14,7 @@ pub use window::{Order, Window};
 
 use crate::engine::Wake;
 use crate::error::ItemError;
-use crate::item::{Batch, Item};
+use crate::item::{Batch, Item, Portion};
 use crate::source::InputError;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -167,7 +167,7 @@ impl<V> Mill<V> {
         finished: &mut Vec<Finished<V>>,
         max: usize,
         starved: usize,
-        pulled: &mut Vec<Item>,
+        pulled: &mut Vec<Portion>,
     ) -> Directive {
         let mut state = self.lock();
         for done in finished.drain(..) {

@@ -2,7 +2,7 @@
 
 use crate::engine::{BufferPool, Completion, Engine, FileId, Op, Value, Wait};
 use crate::error::{Cause, Errno, ItemError, Operation};
-use crate::item::Item;
+use crate::item::{Item, Portion};
 use crate::jobs::{Context, Event, Job};
 use crate::mill::{Deadlines, Directive, Finished, Mill, Pressure, Retry};
 use std::collections::VecDeque;
@@ -54,7 +54,7 @@ pub struct EventLoop<J: Job, E: Engine> {
     /// Done at once, to be advanced in the next turn.
     deferred: Vec<Completion>,
     finished: Vec<Finished<J::Value>>,
-    pulled: Vec<Item>,
+    pulled: Vec<Portion>,
     ops: Vec<Op>,
 }
 
@@ -169,7 +169,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             return Turn::Ended;
         }
         let mut pulled = std::mem::take(&mut self.pulled);
-        for item in pulled.drain(..) {
+        for item in pulled.drain(..).flat_map(|portion| portion.items()) {
             if is_stuck {
                 self.hand_over(item, now, Err(self.timed_out(Operation::Open)), now);
             } else {
