@@ -166,4 +166,24 @@ mod tests {
         assert_eq!(items[3].path().map(CStr::to_bytes), Some(&b"\xff\n"[..]));
         assert_eq!(items[3].index(), 43);
     }
+
+    #[test]
+    fn the_items_of_a_portion_are_those_of_the_batch() {
+        let mut batch = Batch::default();
+        for item in [&b"one"[..], b"", b"three", b"4"] {
+            batch.push(item);
+        }
+        batch.set_first_index(7);
+        let batch = Arc::new(batch);
+        for (start, end) in [(0, 4), (0, 1), (1, 3), (3, 4), (2, 2)] {
+            let portion = Portion::new(Arc::clone(&batch), start..end);
+            let whole = (start..end).map(|at| Item::new(Arc::clone(&batch), at));
+            let (copies, whole): (Vec<Item>, Vec<Item>) =
+                (portion.items().collect(), whole.collect());
+            assert_eq!(copies.len(), whole.len());
+            for (copy, item) in copies.iter().zip(&whole) {
+                assert_eq!((copy.index(), copy.path()), (item.index(), item.path()));
+            }
+        }
+    }
 }

@@ -13,7 +13,7 @@ use ringmill::engine::{
     Wait, Wake,
 };
 use ringmill::error::{Cause, Errno, ItemError, Operation};
-use ringmill::item::{Batch, Item, PATH_LEN_MAX};
+use ringmill::item::{Batch, Item, PATH_LEN_MAX, Portion};
 use ringmill::jobs::hash::{HashJob, Hashed};
 use ringmill::mill::{Directive, Finished, Mill, Order, Ready};
 use ringmill::run::{EventLoop, LoopLimits, Turn};
@@ -947,7 +947,7 @@ mod waits {
     fn pull(mill: &Mill<Hashed>, max: usize) -> Vec<Item> {
         let mut pulled = Vec::new();
         mill.exchange(0, &mut Vec::new(), max, 0, &mut pulled);
-        pulled
+        pulled.iter().flat_map(Portion::items).collect()
     }
 
     fn finish(mill: &Mill<Hashed>, item: Item, max: usize) -> (Directive, usize) {
@@ -959,7 +959,7 @@ mod waits {
         }];
         let mut pulled = Vec::new();
         let directive = mill.exchange(0, &mut finished, max, 0, &mut pulled);
-        (directive, pulled.len())
+        (directive, pulled.iter().flat_map(Portion::items).count())
     }
 
     #[test]

@@ -11,10 +11,10 @@
 /// From now on a descriptor made by a thread of one table means nothing, or another file, to a
 /// thread of the other.
 pub(super) fn separate() {
-    // SAFETY: the call reads no memory. It is the calling thread's first act, when all it holds of
-    // descriptors is shares of the loops' wake-ups. Those are in all tables under the same numbers
+    // SAFETY: the call reads no memory. It is among the calling thread's first acts, when all it holds
+    // of descriptors is shares of the loops' wake-ups. Those are in all tables under the same numbers
     // and are closed in none while a loop runs: the loops' owner made them before it started the
-    // first, and keeps a share of each until the last has ended. What the loop opens later belongs to its engine, which stays on this thread and those
-    // it starts.
+    // first, and keeps a share of each until the last has ended. What the loop opens later belongs to
+    // its engine, which stays on this thread and those it starts.
     let _shared_if_it_fails = unsafe { libc::unshare(libc::CLONE_FILES) };
 }
