@@ -774,7 +774,7 @@ impl Simulation {
     /// cancelled, or by items that themselves are starved nearly all the time.
     fn may_lack(&self) -> bool {
         let held_for_good = self.some_hang() && self.scenario.faults.stubborn;
-        self.descriptors_are_few() && (held_for_good || self.scenario.faults.shortage > 0)
+        self.descriptors_are_few() && held_for_good
     }
 
     fn is_under_pressure(&self) -> bool {

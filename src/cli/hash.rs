@@ -63,10 +63,10 @@ impl From<crate::engine::uring::Refusal> for SetupError {
     fn from(refusal: crate::engine::uring::Refusal) -> Self {
         Self {
             message: refusal.to_string(),
-            hint: Some(format!(
-                "--engine threads does without io_uring. {}",
-                refusal.hint
-            )),
+            hint: Some(match refusal.hint {
+                "" => "--engine threads does without io_uring".to_owned(),
+                hint => format!("--engine threads does without io_uring; {hint}"),
+            }),
         }
     }
 }
@@ -185,6 +185,12 @@ fn conclude(
     }
     if let Some(refusal) = &report.fell_back {
         messages::about_run(&format_args!("{refusal}; used threads"));
+    }
+    if let Some(error) = &report.alone {
+        let cause = crate::error::Errno::new(error.raw_os_error().unwrap_or(libc::EAGAIN));
+        messages::about_run(&format_args!(
+            "cannot start a thread: {cause}; used one for everything, which is slow"
+        ));
     }
     if sink.shows_summary {
         messages::about_run(&sink.summary);

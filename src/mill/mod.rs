@@ -66,6 +66,8 @@ struct LoopState {
     /// It had room for items and got none.
     hungry: bool,
     starved: usize,
+    /// Items finished in all loops when this one last asked what could free resources.
+    finished_seen: u64,
     running: bool,
 }
 
@@ -99,6 +101,7 @@ impl<V> Mill<V> {
             waker: None,
             hungry: false,
             starved: 0,
+            finished_seen: 0,
             running: true,
         };
         Self {
@@ -211,12 +214,15 @@ impl<V> Mill<V> {
         }
     }
 
-    /// True if any loop has something in flight that does not itself wait for resources.
+    /// True if any loop has something in flight that does not itself wait for resources, or if any
+    /// item has finished since this loop last asked.
     #[must_use]
-    pub fn can_free_resources(&self) -> bool {
-        let state = self.lock();
+    pub fn can_free_resources(&self, loop_index: usize) -> bool {
+        let mut state = self.lock();
         let starved: usize = state.loops.iter().map(|l| l.starved).sum();
-        state.window.in_flight() > starved as u64
+        let finished = state.window.finished();
+        let seen = std::mem::replace(&mut state.loops[loop_index].finished_seen, finished);
+        state.window.in_flight() > starved as u64 || finished != seen
     }
 
     /// True if this loop could pull an item now; for checking that no work is left lying.

@@ -15,7 +15,10 @@ const TRIES_MAX: u32 = 25;
 /// shortage leaves room for.
 #[derive(Debug)]
 pub struct Pressure<O> {
-    starved: VecDeque<O>,
+    /// Of items that have a file open: these are tried first, for their end frees what the others
+    /// lack.
+    holders: VecDeque<O>,
+    others: VecDeque<O>,
     in_flight_max: usize,
     limit: usize,
     /// Items finished since the limit last moved.
@@ -29,7 +32,7 @@ pub struct Pressure<O> {
     pub shortages: u64,
 }
 
-/// What is to be done with the operation that has waited longest.
+/// What is to be done with the operation whose turn it is.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Retry<O> {
     /// Submit it again.
@@ -43,7 +46,8 @@ impl<O> Pressure<O> {
     #[must_use]
     pub fn new(in_flight_max: usize) -> Self {
         Self {
-            starved: VecDeque::new(),
+            holders: VecDeque::new(),
+            others: VecDeque::new(),
             in_flight_max,
             limit: in_flight_max,
             calm: 0,
@@ -63,15 +67,20 @@ impl<O> Pressure<O> {
     /// Operations that wait to be tried again.
     #[must_use]
     pub fn starved(&self) -> usize {
-        self.starved.len()
+        self.holders.len() + self.others.len()
     }
 
-    /// An operation failed for a shortage while `in_flight` items were under way.
-    pub fn shortage(&mut self, op: O, in_flight: usize, now: Duration) {
+    /// An operation failed for a shortage while `in_flight` items were under way. `holds_file` says
+    /// whether its own item has a file open.
+    pub fn shortage(&mut self, op: O, holds_file: bool, in_flight: usize, now: Duration) {
         self.shortages += 1;
-        self.starved.push_back(op);
+        if holds_file {
+            self.holders.push_back(op);
+        } else {
+            self.others.push_back(op);
+        }
         self.limit = in_flight
-            .saturating_sub(self.starved.len())
+            .saturating_sub(self.starved())
             .clamp(1, self.in_flight_max);
         self.calm = 0;
         self.retry_at.get_or_insert(now + self.pause());
@@ -116,7 +125,7 @@ impl<O> Pressure<O> {
         self.tries = if can_free { 0 } else { self.tries + 1 };
         let give_up = self.tries > TRIES_MAX;
         let op = self.pop()?;
-        if !self.starved.is_empty() {
+        if self.starved() > 0 {
             // The one tried now may be under way for ever; the others do not wait for its end.
             self.retry_at = Some(now + self.pause());
         }
@@ -128,8 +137,9 @@ impl<O> Pressure<O> {
     }
 
     fn pop(&mut self) -> Option<O> {
-        let op = self.starved.pop_front();
-        if self.starved.is_empty() {
+        let op = self.holders.pop_front();
+        let op = op.or_else(|| self.others.pop_front());
+        if self.starved() == 0 {
             self.retry_at = None;
         }
         op
@@ -137,10 +147,14 @@ impl<O> Pressure<O> {
 
     /// Takes out the operations of an item that has been given up.
     pub fn remove(&mut self, is_of_item: impl Fn(&O) -> bool) -> Vec<O> {
-        let all = std::mem::take(&mut self.starved);
-        let (removed, kept) = all.into_iter().partition::<Vec<O>, _>(is_of_item);
-        self.starved = kept.into();
-        if self.starved.is_empty() {
+        let mut removed = Vec::new();
+        for ops in [&mut self.holders, &mut self.others] {
+            let all = std::mem::take(ops).into_iter();
+            let (of_item, kept): (Vec<O>, Vec<O>) = all.partition(&is_of_item);
+            removed.extend(of_item);
+            *ops = kept.into();
+        }
+        if self.starved() == 0 {
             self.retry_at = None;
         }
         removed
@@ -156,7 +170,7 @@ mod tests {
     #[test]
     fn a_shortage_shrinks_and_calm_grows_back() {
         let mut pressure = Pressure::new(10);
-        pressure.shortage('a', 8, MS);
+        pressure.shortage('a', false, 8, MS);
         assert_eq!(pressure.limit(), 7);
         assert_eq!(pressure.item_finished(), Some('a'));
         for _ in 0..100 {
@@ -168,8 +182,8 @@ mod tests {
     #[test]
     fn the_others_do_not_wait_for_the_one_tried_again() {
         let mut pressure = Pressure::new(4);
-        pressure.shortage('a', 2, MS);
-        pressure.shortage('b', 2, MS);
+        pressure.shortage('a', false, 2, MS);
+        pressure.shortage('b', false, 2, MS);
         assert_eq!(pressure.due(MS * 200, true), Some(Retry::Submit('a')));
         let at = pressure.retry_at().expect("b is still to be tried");
         assert_eq!(pressure.due(at, true), Some(Retry::Submit('b')));
@@ -177,11 +191,22 @@ mod tests {
     }
 
     #[test]
+    fn who_holds_a_file_is_tried_first() {
+        let mut pressure = Pressure::new(4);
+        pressure.shortage('a', false, 2, MS);
+        pressure.shortage('b', true, 2, MS);
+        assert_eq!(pressure.due(MS * 200, false), Some(Retry::Submit('b')));
+        pressure.shortage('b', true, 2, MS * 200);
+        assert_eq!(pressure.due(MS * 400, false), Some(Retry::Submit('b')));
+        assert_eq!(pressure.item_finished(), Some('a'));
+    }
+
+    #[test]
     fn shortages_that_pass_are_not_counted_together() {
         let mut pressure = Pressure::new(4);
         let mut now = MS;
         for _ in 0..10 * TRIES_MAX {
-            pressure.shortage('a', 1, now);
+            pressure.shortage('a', false, 1, now);
             now += PAUSE_LONGEST;
             assert_eq!(pressure.due(now, false), Some(Retry::Submit('a')));
             pressure.progressed();
@@ -192,17 +217,17 @@ mod tests {
     fn an_operation_is_given_up_only_when_nothing_could_free_anything() {
         let mut pressure = Pressure::new(4);
         let mut now = MS;
-        pressure.shortage('a', 1, now);
+        pressure.shortage('a', false, 1, now);
         for _ in 0..1000 {
             now += PAUSE_LONGEST;
             assert_eq!(pressure.due(now, true), Some(Retry::Submit('a')));
-            pressure.shortage('a', 1, now);
+            pressure.shortage('a', false, 1, now);
         }
         let mut tries = 0;
         loop {
             now += PAUSE_LONGEST;
             match pressure.due(now, false).unwrap() {
-                Retry::Submit(op) => pressure.shortage(op, 1, now),
+                Retry::Submit(op) => pressure.shortage(op, false, 1, now),
                 Retry::GiveUp(op) => break assert_eq!(op, 'a'),
             }
             tries += 1;

@@ -305,7 +305,9 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             Fate::Step => unreachable!("that is the job's business"),
             Fate::WaitOut(errno) => {
                 let alive = self.in_flight() - self.abandoned;
-                self.pressure.shortage((slot, op, errno), alive, now);
+                let holds_file = self.occupant(slot).file.is_some();
+                self.pressure
+                    .shortage((slot, op, errno), holds_file, alive, now);
             }
             Fate::TryAgain => self.submit(slot, op),
             Fate::LetGo => {
@@ -433,7 +435,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             return;
         }
         let own_can_free = self.in_flight() > self.pressure.starved();
-        let can_free = own_can_free || self.mill.can_free_resources();
+        let can_free = self.mill.can_free_resources(self.index) || own_can_free;
         match self.pressure.due(now, can_free) {
             Some(Retry::Submit((slot, op, _))) => self.submit(slot, op),
             Some(Retry::GiveUp((slot, op, errno))) => {

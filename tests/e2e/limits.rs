@@ -145,20 +145,22 @@ fn few_threads() {
     });
 }
 
-/// Without room for any thread it may give up, but it says so: no hang, no panic, no wrong line.
+/// Without room for any thread, one does everything, and says so. Only a ring that was asked for
+/// needs more.
 #[test]
 fn no_thread_at_all() {
-    let corpus = Corpus::new(100);
-    for_each_engine(|engine| {
-        let mill = Mill::new(engine).dir(corpus.dir()).args(["-a", "sha256"]);
+    let corpus = Corpus::new(2000);
+    let run = |mill: Mill| {
+        let mill = mill.dir(corpus.dir()).args(["-a", "sha256"]);
         let mill = mill.uid(58_006).limit(Resource::Nproc, 1, 1);
-        let output = mill.stdin(corpus.list()).run();
-        if output.status.code() == Some(2) {
-            output.prints("").mentions(&["ringmill: ", "thread"]);
-        } else {
-            output.exits(0).prints(corpus.expected());
-        }
-    });
+        mill.stdin(corpus.list()).run()
+    };
+    for mill in [Mill::auto(), Mill::new(Engine::Threads)] {
+        let output = run(mill).exits(0).prints(corpus.expected());
+        output.mentions(&["cannot start a thread", "used one for everything"]);
+    }
+    let output = run(Mill::new(Engine::Uring)).exits(2).prints("");
+    output.mentions(&["ringmill: ", "thread"]);
 }
 
 /// After 10,000 files the process holds no more descriptors than after ten.

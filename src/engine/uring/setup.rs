@@ -43,10 +43,7 @@ impl Refusal {
                 "not enough memory for the ring, or RLIMIT_MEMLOCK is too low".to_owned(),
                 "raise the limit with ulimit -l, or lower --in-flight",
             ),
-            _ => (
-                Errno::new(errno).to_string(),
-                "--engine threads does without io_uring",
-            ),
+            _ => (Errno::new(errno).to_string(), ""),
         };
         Self {
             errno: Some(Errno::new(errno)),

@@ -1,0 +1,61 @@
+//! A run on the calling thread alone. It is slow, but all is done.
+
+use super::emitter::Emitter;
+use super::{
+    End, EventLoop, LARGE_BUFFERS, LoopLimits, Plan, Report, Sink, Turn, feed, input_error,
+};
+use crate::engine::threads::ThreadsEngine;
+use crate::engine::{Engine, Wait};
+use crate::jobs::Job;
+use crate::mill::Mill;
+use crate::source::Source;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// The same as [`run`](super::run) where no thread could be started, for the reason given. Without
+/// threads, the engine makes all its calls at once.
+pub(super) fn run<J: Job, S: Source>(
+    plan: &Plan,
+    job: Arc<J>,
+    mut source: S,
+    sink: &mut dyn Sink<J::Value>,
+    interrupt: &AtomicBool,
+    reason: io::Error,
+) -> Report {
+    let mill = Arc::new(Mill::new(plan.order, plan.window, 1, plan.fail_fast));
+    let engine = ThreadsEngine::new(1);
+    let description = engine.describe();
+    let limits = LoopLimits {
+        in_flight: plan.in_flight,
+        large_buffers: LARGE_BUFFERS,
+        timeout: plan.timeout,
+    };
+    let mut event_loop = EventLoop::new(0, Arc::clone(&mill), job, engine, limits);
+    let mut has_more = true;
+    let mut work = || match event_loop.turn() {
+        Turn::Ended => mill.loop_ended(0),
+        // The source may block, so it is not asked before all it gave is done and written out.
+        Turn::Wait(wait) if wait != Wait::No && has_more && event_loop.in_flight() == 0 => {
+            has_more = feed(&mut source, &mill);
+        }
+        Turn::Wait(wait) => event_loop
+            .wait(wait)
+            .expect("plain calls always can be made"),
+    };
+    let mut emitter = Emitter::new(&mill, sink, plan.fail_fast, Some(&mut work));
+    let end = emitter.run(interrupt);
+    let failed = emitter.failed;
+    if !matches!(end, End::Complete) {
+        mill.stop();
+    }
+    Report {
+        counters: mill.counters(),
+        failed,
+        input_error: input_error(&mill, &end),
+        end,
+        engine: description,
+        fell_back: None,
+        alone: Some(reason),
+    }
+}

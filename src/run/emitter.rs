@@ -1,0 +1,122 @@
+//! The last stage: results leave in order, on the caller's thread.
+
+use super::{End, Sink};
+use crate::mill::{Finished, Mill, Ready};
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Results taken from the mill at once.
+const RESULTS_PER_TAKE: usize = 256;
+
+/// How often the emitter looks up from waiting: for a signal, and to show progress.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Takes results out of the mill and gives them to the sink.
+pub(super) struct Emitter<'a, V> {
+    mill: &'a Mill<V>,
+    sink: &'a mut dyn Sink<V>,
+    fail_fast: bool,
+    /// Where there is no other thread: a little of the work that makes results.
+    work: Option<&'a mut dyn FnMut()>,
+    /// Results so far that were failures.
+    pub(super) failed: u64,
+}
+
+impl<'a, V> Emitter<'a, V> {
+    pub(super) fn new(
+        mill: &'a Mill<V>,
+        sink: &'a mut dyn Sink<V>,
+        fail_fast: bool,
+        work: Option<&'a mut dyn FnMut()>,
+    ) -> Self {
+        Self {
+            mill,
+            sink,
+            fail_fast,
+            work,
+            failed: 0,
+        }
+    }
+
+    /// Emits until the end, which `interrupt` brings about early.
+    pub(super) fn run(&mut self, interrupt: &AtomicBool) -> End {
+        let end = self.emit_all(interrupt);
+        match end.and_then(|end| self.sink.flush().map(|()| end)) {
+            Ok(end) => end,
+            Err(error) => End::Output(error),
+        }
+    }
+
+    fn emit_all(&mut self, interrupt: &AtomicBool) -> io::Result<End> {
+        let mut results = Vec::with_capacity(RESULTS_PER_TAKE);
+        let mut timeout = Duration::ZERO;
+        loop {
+            if interrupt.load(Ordering::Relaxed) {
+                self.stop_and_drain(&mut results)?;
+                return Ok(End::Interrupted);
+            }
+            match self.take(Some(timeout), &mut results) {
+                Ready::Ended => return Ok(End::Complete),
+                // Flush before the wait, and only then: one write for all that was ready.
+                Ready::Nothing if timeout.is_zero() => {
+                    self.sink.flush()?;
+                    timeout = TICK;
+                }
+                Ready::Nothing => {}
+                Ready::Results => {
+                    timeout = Duration::ZERO;
+                    if self.emit(&mut results)? {
+                        return Ok(End::FailFast);
+                    }
+                }
+            }
+            self.sink.tick(self.mill.counters());
+        }
+    }
+
+    /// Takes what is ready, waiting for it no longer than `timeout`, or working for it.
+    fn take(&mut self, timeout: Option<Duration>, results: &mut Vec<Finished<V>>) -> Ready {
+        let Some(work) = &mut self.work else {
+            return self.mill.take_ready(RESULTS_PER_TAKE, timeout, results);
+        };
+        let mut may_work = timeout != Some(Duration::ZERO);
+        loop {
+            let ready = (self.mill).take_ready(RESULTS_PER_TAKE, Some(Duration::ZERO), results);
+            if ready != Ready::Nothing || !may_work {
+                return ready;
+            }
+            work();
+            may_work = timeout.is_none();
+        }
+    }
+
+    /// Writes the results out; true if the run is to end at one of them.
+    fn emit(&mut self, results: &mut Vec<Finished<V>>) -> io::Result<bool> {
+        let mut emitted = 0;
+        let mut ends = false;
+        for finished in results.drain(..) {
+            let is_failure = finished.result.is_err();
+            self.failed += u64::from(is_failure);
+            self.sink.result(finished)?;
+            emitted += 1;
+            if is_failure && self.fail_fast {
+                ends = true;
+                break;
+            }
+        }
+        self.mill.mark_emitted(emitted);
+        Ok(ends)
+    }
+
+    /// Stops the loops, and emits what is finished and next in order.
+    fn stop_and_drain(&mut self, results: &mut Vec<Finished<V>>) -> io::Result<()> {
+        self.mill.stop();
+        while self.take(None, results) == Ready::Results {
+            if self.emit(results)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
