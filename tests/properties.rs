@@ -15,7 +15,7 @@ use ringmill::engine::{
 use ringmill::error::{Cause, Errno, ItemError, Operation};
 use ringmill::item::{Batch, Item, PATH_LEN_MAX, Portion};
 use ringmill::jobs::hash::{HashJob, Hashed};
-use ringmill::mill::{Directive, Finished, Mill, Order, Ready};
+use ringmill::mill::{Directive, Finished, Mill, Order, Ready, Strain};
 use ringmill::run::{EventLoop, LoopLimits, Turn};
 use ringmill::source::InputError;
 use std::collections::HashMap;
@@ -770,8 +770,8 @@ impl Simulation {
     }
 
     /// True if an item may fail for a shortage, which is allowed only if nothing of ours could free
-    /// what it lacks. Here that takes descriptors held for long: by what was given up and cannot be
-    /// cancelled, or by items that themselves are starved nearly all the time.
+    /// what it lacks. Here that takes descriptors held for good by what was given up and cannot be
+    /// cancelled.
     fn may_lack(&self) -> bool {
         let held_for_good = self.some_hang() && self.scenario.faults.stubborn;
         self.descriptors_are_few() && held_for_good
@@ -946,7 +946,7 @@ mod waits {
 
     fn pull(mill: &Mill<Hashed>, max: usize) -> Vec<Item> {
         let mut pulled = Vec::new();
-        mill.exchange(0, &mut Vec::new(), max, 0, &mut pulled);
+        mill.exchange(0, &mut Vec::new(), max, Strain::default(), &mut pulled);
         pulled.iter().flat_map(Portion::items).collect()
     }
 
@@ -958,7 +958,7 @@ mod waits {
             result: Err(error),
         }];
         let mut pulled = Vec::new();
-        let directive = mill.exchange(0, &mut finished, max, 0, &mut pulled);
+        let directive = mill.exchange(0, &mut finished, max, Strain::default(), &mut pulled);
         (directive, pulled.iter().flat_map(Portion::items).count())
     }
 

@@ -18,7 +18,7 @@ impl BufferClass {
     pub const fn len_bytes(self) -> usize {
         match self {
             Self::Small => 16 * 1024,
-            Self::Large => 512 * 1024,
+            Self::Large => 1024 * 1024,
         }
     }
 }

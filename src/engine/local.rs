@@ -6,7 +6,7 @@ use super::files::{Descriptor, FileTable};
 use super::mounts::Mounts;
 use super::pool::{Answer, Finished, Task};
 use super::residency::Residency;
-use super::{BufferClass, Completion, FileId, FileKind, FileSystem, Op, Token, Value, direct};
+use super::{Completion, FileId, FileKind, FileSystem, Op, Token, Value, direct};
 use crate::error::Errno;
 use crate::item::Item;
 use rustix::fs::Statx;
@@ -63,7 +63,7 @@ impl Local {
                 file,
                 offset,
                 buffer,
-                ahead: false,
+                parallel: false,
             } => {
                 let open = self.files.get(*file);
                 let descriptor = open.handle.as_fd();
@@ -71,7 +71,9 @@ impl Local {
                     FileSystem::Memory => {
                         Some(direct::read(descriptor, *offset, buffer).map(Value::Count))
                     }
-                    FileSystem::Nowait if buffer.class() == BufferClass::Small => {
+                    // Only part of it may be cached, but a part is better than the way to a worker and
+                    // back.
+                    FileSystem::Nowait => {
                         if !self.read_credit.try_it() {
                             return None;
                         }
@@ -79,14 +81,7 @@ impl Local {
                         self.read_credit.record(count.is_some());
                         count.map(Value::Count).map(Ok)
                     }
-                    // Of a larger piece, parts may be missing: whoever waits for those may as well
-                    // have the ring fetch the whole. But even a part is better than the way to the
-                    // pool and back.
-                    FileSystem::Nowait if !self.has_ring => {
-                        let count = direct::read_cached(descriptor, *offset, buffer);
-                        count.map(Value::Count).map(Ok)
-                    }
-                    FileSystem::Nowait | FileSystem::Blocking => None,
+                    FileSystem::Blocking => None,
                 }
             }
             Op::Read { .. } => None,

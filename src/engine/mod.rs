@@ -49,9 +49,9 @@ pub enum Op {
         offset: Option<u64>,
         /// Where the bytes go.
         buffer: Buffer,
-        /// Earlier reads of the file are under way, and their content is not yet dealt with: this
-        /// one is best done elsewhere at the same time.
-        ahead: bool,
+        /// It is one of several reads of the file at once, so that it is best done elsewhere, while
+        /// what was read before is dealt with.
+        parallel: bool,
     },
     /// Close the file, whether or not the kernel reports an error for it.
     Close(FileId),

@@ -163,6 +163,8 @@ impl World {
 pub struct SimEngine {
     world: Arc<World>,
     random: Random,
+    /// Of the operations, so many need no waiting: all where everything is cached.
+    at_once_percent: u8,
     files: FileTable<SimFile>,
     /// When each operation completes; `None` for those that hang.
     pending: Vec<(Option<Duration>, Token, Op)>,
@@ -210,9 +212,12 @@ impl SimEngine {
         let mut engines = world.engines.lock().unwrap_or_else(PoisonError::into_inner);
         engines.push(Arc::clone(&handle));
         drop(engines);
+        let mut random = Random::new(seed);
+        let at_once_percent = if random.percent(30) { 100 } else { 20 };
         Self {
             world,
-            random: Random::new(seed),
+            random,
+            at_once_percent,
             files: FileTable::new(),
             pending: Vec::new(),
             handle,
@@ -338,7 +343,7 @@ fn stat_of(file: &SimFile, changed: bool) -> Stat {
 
 impl Engine for SimEngine {
     fn try_now(&mut self, op: &mut Op) -> Option<Result<Value, Errno>> {
-        let is_quick = self.random.percent(20) && !self.hangs(op);
+        let is_quick = self.random.percent(self.at_once_percent) && !self.hangs(op);
         is_quick.then(|| self.carry_out(op))
     }
 

@@ -188,7 +188,7 @@ mod tests {
                 file,
                 offset: Some(0),
                 buffer: buffer(),
-                ahead: false,
+                parallel: false,
             },
         );
         assert!(matches!(read.result, Ok(Value::Count(1..))));

@@ -11,8 +11,10 @@ use crate::engine::{Buffer, BufferClass, FileId, FileKind, FileSystem, Op, Stat,
 use crate::error::{Cause, Errno, ItemError, Operation};
 use crate::item::{Item, PATH_LEN_MAX};
 
-/// Reads of one large file under way at once, at most.
-const READS_MAX: u8 = 8;
+/// Reads of large files under way at once in a loop, divided among the items in flight. A file that
+/// is alone is read ahead while it is hashed; where there are many, the others give the device and
+/// the processors enough to do.
+const READS_MAX: usize = 8;
 
 /// Reads that may be short where none should be (part of them was cached, a signal came) before a
 /// file is read one piece at a time. Some user-space file systems always give less than asked.
@@ -58,7 +60,7 @@ pub struct State {
     submitted: u64,
     /// Read, but a piece before them is not there yet.
     pieces: Vec<Piece>,
-    reads_outstanding: u8,
+    reads_outstanding: usize,
     /// Reads that were short where none should be.
     short_reads: u8,
     /// What is still being read was submitted before such a read: it is read again, in order.
@@ -197,7 +199,11 @@ impl HashJob {
         } else {
             0
         };
-        while state.may_read(ahead_up_to) {
+        let reads_max = match class {
+            BufferClass::Small => 1,
+            BufferClass::Large => context.share_of(READS_MAX),
+        };
+        while state.may_read(ahead_up_to, reads_max) {
             let buffer = if state.reads_outstanding == 0 && state.pieces.is_empty() {
                 context.need_buffer(class)
             } else {
@@ -205,14 +211,15 @@ impl HashJob {
             };
             let Some(buffer) = buffer else { break };
             let offset = (before.kind == FileKind::Regular).then_some(state.submitted);
-            let ahead = state.reads_outstanding > 0;
             state.submitted += buffer.len() as u64;
+            let more_follow = reads_max > 1 && state.submitted < ahead_up_to;
+            let parallel = state.reads_outstanding > 0 || more_follow;
             state.reads_outstanding += 1;
             context.submit(Op::Read {
                 file,
                 offset,
                 buffer,
-                ahead,
+                parallel,
             });
         }
         None
@@ -288,8 +295,9 @@ impl HashJob {
         let ends_at_size = knows_its_size(&before) && state.hashed == before.size_bytes;
         state.ended = bytes.is_empty() || (is_short && ends_at_size);
         if is_short && !state.ended {
-            state.short_reads = state.short_reads.saturating_add(1);
             state.rewound = state.reads_outstanding > 0 || !state.pieces.is_empty();
+            let cost = u8::from(state.rewound);
+            state.short_reads = state.short_reads.saturating_add(cost);
             state.submitted = state.hashed;
         }
         let is_whole = state.ended && state.hasher.is_none();
@@ -392,13 +400,13 @@ impl State {
     }
 
     /// Reads ahead within the size the file is said to have, beyond it only one step at a time.
-    fn may_read(&self, size_bytes: u64) -> bool {
+    fn may_read(&self, size_bytes: u64, reads_max: usize) -> bool {
         let none_under_way = self.reads_outstanding == 0 && self.pieces.is_empty();
         let sequential = self.short_reads > SHORT_READS_MAX || self.submitted >= size_bytes;
         if sequential || self.rewound {
             return none_under_way;
         }
-        self.reads_outstanding < READS_MAX
+        self.reads_outstanding < reads_max
     }
 
     fn drop_pieces(&mut self, context: &mut Context<'_>) {

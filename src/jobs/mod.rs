@@ -48,6 +48,9 @@ pub struct Context<'a> {
     pub(crate) ops: &'a mut Vec<Op>,
     pub(crate) buffers: &'a mut BufferPool,
     pub(crate) others_wait: bool,
+    pub(crate) in_flight: usize,
+    /// Large pieces may still be begun in this turn.
+    pub(crate) has_time: bool,
     pub(crate) waits_for_buffer: bool,
 }
 
@@ -60,7 +63,8 @@ impl Context<'_> {
     /// A buffer without which the item cannot go on. If there is none, the item gets
     /// [`Event::BufferFree`] later.
     pub fn need_buffer(&mut self, class: BufferClass) -> Option<Buffer> {
-        let buffer = self.buffers.take(class);
+        let is_for_now = class == BufferClass::Small || self.has_time;
+        let buffer = is_for_now.then(|| self.buffers.take(class)).flatten();
         self.waits_for_buffer |= buffer.is_none();
         buffer
     }
@@ -72,6 +76,13 @@ impl Context<'_> {
         } else {
             self.buffers.take(class)
         }
+    }
+
+    /// One item's share of so many operations, if each in flight in this loop is to have the same;
+    /// at least 1.
+    #[must_use]
+    pub fn share_of(&self, operations: usize) -> usize {
+        (operations / self.in_flight.max(1)).max(1)
     }
 
     /// Returns a buffer.

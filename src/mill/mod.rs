@@ -9,7 +9,7 @@ mod window;
 
 pub use deadlines::Deadlines;
 pub use feed::Feed;
-pub use pressure::{Pressure, Retry};
+pub use pressure::{Pressure, Retry, Strain};
 pub use window::{Order, Window};
 
 use crate::engine::Wake;
@@ -65,9 +65,9 @@ struct LoopState {
     waker: Option<Arc<dyn Wake>>,
     /// It had room for items and got none.
     hungry: bool,
-    starved: usize,
-    /// Items finished in all loops when this one last asked what could free resources.
-    finished_seen: u64,
+    strain: Strain,
+    /// The progress of all loops when this one last asked what could free resources.
+    progress_seen: u64,
     running: bool,
 }
 
@@ -100,8 +100,8 @@ impl<V> Mill<V> {
         let new_loop = || LoopState {
             waker: None,
             hungry: false,
-            starved: 0,
-            finished_seen: 0,
+            strain: Strain::default(),
+            progress_seen: 0,
             running: true,
         };
         Self {
@@ -169,7 +169,7 @@ impl<V> Mill<V> {
         loop_index: usize,
         finished: &mut Vec<Finished<V>>,
         max: usize,
-        starved: usize,
+        strain: Strain,
         pulled: &mut Vec<Portion>,
     ) -> Directive {
         let mut state = self.lock();
@@ -180,7 +180,7 @@ impl<V> Mill<V> {
         if state.window.is_filling_up() && state.window.head_is_ready() {
             self.notify_emitter(&mut state);
         }
-        state.loops[loop_index].starved = starved;
+        state.loops[loop_index].strain = strain;
         state.loops[loop_index].hungry = false;
         if state.stopped {
             return Directive::Stop;
@@ -214,15 +214,15 @@ impl<V> Mill<V> {
         }
     }
 
-    /// True if any loop has something in flight that does not itself wait for resources, or if any
-    /// item has finished since this loop last asked.
+    /// True if any loop has something in flight that does not itself wait for resources, or has made
+    /// progress since this loop last asked.
     #[must_use]
     pub fn can_free_resources(&self, loop_index: usize) -> bool {
         let mut state = self.lock();
-        let starved: usize = state.loops.iter().map(|l| l.starved).sum();
-        let finished = state.window.finished();
-        let seen = std::mem::replace(&mut state.loops[loop_index].finished_seen, finished);
-        state.window.in_flight() > starved as u64 || finished != seen
+        let starved: usize = state.loops.iter().map(|l| l.strain.starved).sum();
+        let progress = state.loops.iter().map(|l| l.strain.progress).sum();
+        let seen = std::mem::replace(&mut state.loops[loop_index].progress_seen, progress);
+        state.window.in_flight() > starved as u64 || progress != seen
     }
 
     /// True if this loop could pull an item now; for checking that no work is left lying.

@@ -28,8 +28,19 @@ pub struct Pressure<O> {
     /// Tries while nothing was in flight that could have freed something.
     tries: u32,
     retry_at: Option<Duration>,
+    /// Operations that ended otherwise than for a shortage.
+    progress: u64,
     /// How often an operation failed for a shortage.
     pub shortages: u64,
+}
+
+/// How much a loop suffers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Strain {
+    /// Operations that wait to be tried again.
+    pub starved: usize,
+    /// Operations so far that ended otherwise than for a shortage.
+    pub progress: u64,
 }
 
 /// What is to be done with the operation whose turn it is.
@@ -54,6 +65,7 @@ impl<O> Pressure<O> {
             pauses: 0,
             tries: 0,
             retry_at: None,
+            progress: 0,
             shortages: 0,
         }
     }
@@ -68,6 +80,15 @@ impl<O> Pressure<O> {
     #[must_use]
     pub fn starved(&self) -> usize {
         self.holders.len() + self.others.len()
+    }
+
+    /// For the other loops to see.
+    #[must_use]
+    pub fn strain(&self) -> Strain {
+        Strain {
+            starved: self.starved(),
+            progress: self.progress,
+        }
     }
 
     /// An operation failed for a shortage while `in_flight` items were under way. `holds_file` says
@@ -105,6 +126,7 @@ impl<O> Pressure<O> {
 
     /// An operation ended otherwise than for a shortage, so what is lacking comes and goes.
     pub fn progressed(&mut self) {
+        self.progress += 1;
         self.tries = 0;
     }
 

@@ -122,12 +122,6 @@ impl<T> Window<T> {
         self.emitted
     }
 
-    /// Items finished so far.
-    #[must_use]
-    pub fn finished(&self) -> u64 {
-        self.finished
-    }
-
     /// Items pulled and not finished.
     #[must_use]
     pub fn in_flight(&self) -> u64 {

@@ -1,6 +1,6 @@
 //! One event loop: an engine, its slots and buffers, and the items in flight on them.
 
-use crate::engine::{BufferPool, Completion, Engine, FileId, Op, Value, Wait};
+use crate::engine::{BufferClass, BufferPool, Completion, Engine, FileId, Op, Value, Wait};
 use crate::error::{Cause, Errno, ItemError, Operation};
 use crate::item::{Item, Portion};
 use crate::jobs::{Context, Event, Job};
@@ -12,6 +12,10 @@ use std::time::Duration;
 
 /// Steps an item takes in a row when nothing it does needs waiting. Then others have their turn.
 const STEPS_AT_ONCE: usize = 8;
+
+/// Bytes of large pieces read at once after which a turn begins no more of them: results that are
+/// ready and new items do not wait while long files are hashed.
+const READ_AT_ONCE_MAX: usize = 2 * 1024 * 1024;
 
 /// What one loop may use.
 #[derive(Clone, Copy, Debug)]
@@ -50,9 +54,13 @@ pub struct EventLoop<J: Job, E: Engine> {
     abandoned: usize,
     /// Since when all slots have been held by such items.
     stuck_since: Option<Duration>,
+    /// When the turn began, or when the last item in it finished.
+    now: Duration,
     completions: Vec<Completion>,
     /// Done at once, to be advanced in the next turn.
     deferred: Vec<Completion>,
+    /// Bytes of large pieces read at once in this turn.
+    read_at_once: usize,
     finished: Vec<Finished<J::Value>>,
     pulled: Vec<Portion>,
     ops: Vec<Op>,
@@ -121,8 +129,10 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             deadlines: Deadlines::new(limits.timeout),
             abandoned: 0,
             stuck_since: None,
+            now: Duration::ZERO,
             completions: Vec::new(),
             deferred: Vec::new(),
+            read_at_once: 0,
             finished: Vec::new(),
             pulled: Vec::new(),
             ops: Vec::new(),
@@ -142,17 +152,18 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
 
     /// Advances what has completed, hands over what is finished, starts new items.
     pub fn turn(&mut self) -> Turn {
-        let now = self.engine.now();
+        self.now = self.engine.now();
         let mut completions = std::mem::take(&mut self.completions);
         completions.append(&mut self.deferred);
         for completion in completions.drain(..) {
-            self.advance(completion, now);
+            self.advance(completion);
         }
         self.completions = completions;
-        self.expire(now);
-        self.retry(now);
-        self.serve_buffer_waiters(now);
-        let is_stuck = self.is_stuck(now);
+        self.read_at_once = 0;
+        self.expire();
+        self.retry();
+        self.serve_buffer_waiters();
+        let is_stuck = self.is_stuck();
         let room = if is_stuck {
             self.limits.in_flight
         } else {
@@ -162,7 +173,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             self.index,
             &mut self.finished,
             room,
-            self.pressure.starved(),
+            self.pressure.strain(),
             &mut self.pulled,
         );
         if directive == Directive::Stop {
@@ -171,13 +182,14 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
         let mut pulled = std::mem::take(&mut self.pulled);
         for item in pulled.drain(..).flat_map(|portion| portion.items()) {
             if is_stuck {
-                self.hand_over(item, now, Err(self.timed_out(Operation::Open)), now);
+                self.hand_over(item, self.now, Err(self.timed_out(Operation::Open)));
             } else {
-                self.start(item, now);
+                self.start(item);
             }
         }
         self.pulled = pulled;
-        if !self.finished.is_empty() || !self.deferred.is_empty() {
+        let goes_on = !self.deferred.is_empty() || self.can_serve_buffer_waiters();
+        if goes_on || !self.finished.is_empty() {
             // Done at once. Another turn hands over results, fills places and goes on.
             return Turn::Wait(Wait::No);
         }
@@ -186,7 +198,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             // What was given up and still hangs is not waited for.
             return Turn::Ended;
         }
-        Turn::Wait(self.wait_for(now))
+        Turn::Wait(self.wait_for())
     }
 
     /// Submits and waits as the last turn said.
@@ -217,7 +229,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
         self.pressure.limit().saturating_sub(alive).min(free)
     }
 
-    fn wait_for(&self, now: Duration) -> Wait {
+    fn wait_for(&self) -> Wait {
         let deadline = self.deadlines.next();
         let unstuck = self
             .stuck_since
@@ -227,15 +239,17 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             .into_iter()
             .flatten()
             .min();
-        next.map_or(Wait::Forever, |at| Wait::AtMost(at.saturating_sub(now)))
+        next.map_or(Wait::Forever, |at| {
+            Wait::AtMost(at.saturating_sub(self.now))
+        })
     }
 
-    fn start(&mut self, item: Item, now: Duration) {
+    fn start(&mut self, item: Item) {
         let index = item.index();
         let occupant = Occupant {
             item,
             state: self.job.begin(),
-            started_at: now,
+            started_at: self.now,
             outstanding: 0,
             file: None,
             waits_for_buffer: false,
@@ -249,10 +263,10 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
         self.slots[slot as usize].occupant = Some(occupant);
         let slots = &self.slots;
         self.deadlines
-            .set(slot, index, now, slots.len(), |slot, index| {
+            .set(slot, index, self.now, slots.len(), |slot, index| {
                 slots[slot as usize].holds(index)
             });
-        self.step(slot, Event::Start, now);
+        self.step(slot, Event::Start);
     }
 
     fn occupant(&mut self, slot: u32) -> &mut Occupant<J::State> {
@@ -262,11 +276,11 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             .expect("the slot is in use")
     }
 
-    fn advance(&mut self, completion: Completion, now: Duration) {
+    fn advance(&mut self, completion: Completion) {
         let Completion { token, op, result } = completion;
         match self.settle(token, &op, &result) {
-            Fate::Step => self.step(token, Event::Completed(op, result), now),
-            fate => self.divert(token, op, fate, now),
+            Fate::Step => self.step(token, Event::Completed(op, result)),
+            fate => self.divert(token, op, fate),
         }
     }
 
@@ -300,14 +314,14 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
     }
 
     /// Does with an ended operation what is not the job's business.
-    fn divert(&mut self, slot: u32, op: Op, fate: Fate, now: Duration) {
+    fn divert(&mut self, slot: u32, op: Op, fate: Fate) {
         match fate {
             Fate::Step => unreachable!("that is the job's business"),
             Fate::WaitOut(errno) => {
                 let alive = self.in_flight() - self.abandoned;
                 let holds_file = self.occupant(slot).file.is_some();
                 self.pressure
-                    .shortage((slot, op, errno), holds_file, alive, now);
+                    .shortage((slot, op, errno), holds_file, alive, self.now);
             }
             Fate::TryAgain => self.submit(slot, op),
             Fate::LetGo => {
@@ -318,22 +332,19 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
     }
 
     /// Lets the job take a step, and further ones for as long as what it submits is done at once.
-    fn step(&mut self, slot: u32, event: Event, now: Duration) {
+    fn step(&mut self, slot: u32, event: Event) {
         let mut event = event;
         for steps in 0.. {
-            self.step_once(slot, event, now);
+            self.step_once(slot, event);
             if self.ops.len() > 1 || steps == STEPS_AT_ONCE {
                 break;
             }
-            let Some(mut op) = self.ops.pop() else { return };
+            let Some(op) = self.ops.pop() else { return };
             self.count_submission(slot, &op);
-            let Some(result) = self.engine.try_now(&mut op) else {
-                return self.engine.submit(slot, op);
+            let Some(next) = self.attempt(slot, op) else {
+                return;
             };
-            match self.settle(slot, &op, &result) {
-                Fate::Step => event = Event::Completed(op, result),
-                fate => return self.divert(slot, op, fate, now),
-            }
+            event = next;
         }
         let mut ops = std::mem::take(&mut self.ops);
         for op in ops.drain(..) {
@@ -343,6 +354,25 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
         self.ops = ops;
     }
 
+    /// Does the operation at once if that can be. Otherwise it goes its way.
+    fn attempt(&mut self, slot: u32, mut op: Op) -> Option<Event> {
+        let is_large = is_large_read(&op);
+        let Some(result) = self.engine.try_now(&mut op) else {
+            self.engine.submit(slot, op);
+            return None;
+        };
+        if let (true, Ok(Value::Count(count))) = (is_large, &result) {
+            self.read_at_once += count;
+        }
+        match self.settle(slot, &op, &result) {
+            Fate::Step => Some(Event::Completed(op, result)),
+            fate => {
+                self.divert(slot, op, fate);
+                None
+            }
+        }
+    }
+
     fn count_submission(&mut self, slot: u32, op: &Op) {
         let occupant = self.occupant(slot);
         occupant.outstanding += 1;
@@ -350,13 +380,16 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
     }
 
     /// One step of the job. Takes its result, and leaves what it submits in `ops`.
-    fn step_once(&mut self, slot: u32, event: Event, now: Duration) {
+    fn step_once(&mut self, slot: u32, event: Event) {
+        let in_flight = self.in_flight();
         let occupant = self.slots[slot as usize].occupant.as_mut();
         let occupant = occupant.expect("the slot is in use");
         let mut context = Context {
             ops: &mut self.ops,
             buffers: &mut self.buffers,
             others_wait: !self.buffer_waiters.is_empty(),
+            in_flight,
+            has_time: self.read_at_once < READ_AT_ONCE_MAX,
             waits_for_buffer: false,
         };
         let result = self
@@ -372,7 +405,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
                 "an item is done with operations outstanding"
             );
             assert!(occupant.file.is_none(), "an item is done with a file open");
-            self.finish(slot, result, now);
+            self.finish(slot, result);
         }
     }
 
@@ -389,33 +422,34 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
         }
     }
 
-    fn serve_buffer_waiters(&mut self, now: Duration) {
+    fn can_serve_buffer_waiters(&self) -> bool {
+        self.buffers.has_free() && !self.buffer_waiters.is_empty()
+    }
+
+    fn serve_buffer_waiters(&mut self) {
         while self.buffers.has_free()
+            && self.read_at_once < READ_AT_ONCE_MAX
             && let Some(slot) = self.buffer_waiters.pop_front()
         {
             self.occupant(slot).waits_for_buffer = false;
-            self.step(slot, Event::BufferFree, now);
+            self.step(slot, Event::BufferFree);
         }
     }
 
-    fn finish(&mut self, slot: u32, result: Result<J::Value, ItemError>, now: Duration) {
+    fn finish(&mut self, slot: u32, result: Result<J::Value, ItemError>) {
         let occupant = self.slots[slot as usize]
             .occupant
             .take()
             .expect("the slot is in use");
         self.free.push(slot);
-        self.hand_over(occupant.item, occupant.started_at, result, now);
+        self.hand_over(occupant.item, occupant.started_at, result);
         self.resubmit_after_finish();
     }
 
-    fn hand_over(
-        &mut self,
-        item: Item,
-        started_at: Duration,
-        result: Result<J::Value, ItemError>,
-        now: Duration,
-    ) {
-        let latency = now.saturating_sub(started_at).as_nanos();
+    fn hand_over(&mut self, item: Item, started_at: Duration, result: Result<J::Value, ItemError>) {
+        // Much may be done in one turn, so that its beginning would not do.
+        self.now = self.engine.now();
+        let latency = self.now.saturating_sub(started_at).as_nanos();
         let latency_ns = u64::try_from(latency).unwrap_or(u64::MAX);
         self.finished.push(Finished {
             item,
@@ -430,17 +464,17 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
         }
     }
 
-    fn retry(&mut self, now: Duration) {
-        if self.pressure.retry_at().is_none_or(|at| now < at) {
+    fn retry(&mut self) {
+        if self.pressure.retry_at().is_none_or(|at| self.now < at) {
             return;
         }
         let own_can_free = self.in_flight() > self.pressure.starved();
         let can_free = self.mill.can_free_resources(self.index) || own_can_free;
-        match self.pressure.due(now, can_free) {
+        match self.pressure.due(self.now, can_free) {
             Some(Retry::Submit((slot, op, _))) => self.submit(slot, op),
             Some(Retry::GiveUp((slot, op, errno))) => {
                 self.occupant(slot).outstanding -= 1;
-                self.step(slot, Event::Completed(op, Err(errno)), now);
+                self.step(slot, Event::Completed(op, Err(errno)));
             }
             None => {}
         }
@@ -448,10 +482,10 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
 
     /// Gives up the items whose deadline has come. Their results go out now; their slots stay taken
     /// until the kernel has let go of everything.
-    fn expire(&mut self, now: Duration) {
-        while let Some((slot, index)) = self.deadlines.pop_due(now) {
+    fn expire(&mut self) {
+        while let Some((slot, index)) = self.deadlines.pop_due(self.now) {
             if self.slots[slot as usize].holds(index) {
-                self.abandon(slot, now);
+                self.abandon(slot);
             }
         }
     }
@@ -459,7 +493,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
     /// True if items must fail without having been started: every slot has been held by an item
     /// that was given up and still hangs, for as long as an item may take. Otherwise a list with
     /// that many hanging files would never end.
-    fn is_stuck(&mut self, now: Duration) -> bool {
+    fn is_stuck(&mut self) -> bool {
         let Some(timeout) = self.limits.timeout else {
             return false;
         };
@@ -467,11 +501,11 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             self.stuck_since = None;
             return false;
         }
-        let since = *self.stuck_since.get_or_insert(now);
-        let is_stuck = now >= since + timeout;
+        let since = *self.stuck_since.get_or_insert(self.now);
+        let is_stuck = self.now >= since + timeout;
         if is_stuck {
             // As many again may wait as long again.
-            self.stuck_since = Some(now);
+            self.stuck_since = Some(self.now);
         }
         is_stuck
     }
@@ -485,7 +519,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
         }
     }
 
-    fn abandon(&mut self, slot: u32, now: Duration) {
+    fn abandon(&mut self, slot: u32) {
         let occupant = self.occupant(slot);
         occupant.abandoned = true;
         self.abandoned += 1;
@@ -494,15 +528,13 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
         let operation = occupant.last_operation;
         let error = self.timed_out(operation);
         self.buffer_waiters.retain(|&waiter| waiter != slot);
-        for (_, op, _) in self
-            .pressure
-            .remove(|(starved_slot, ..)| *starved_slot == slot)
-        {
+        let starved = self.pressure.remove(|(of, ..)| *of == slot);
+        for (_, op, _) in starved {
             self.occupant(slot).outstanding -= 1;
             self.reclaim(op);
         }
         self.engine.cancel(slot);
-        self.hand_over(item, started_at, Err(error), now);
+        self.hand_over(item, started_at, Err(error));
         self.let_go(slot);
     }
 
@@ -526,6 +558,8 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
                 ops: &mut self.ops,
                 buffers: &mut self.buffers,
                 others_wait: false,
+                in_flight: 0,
+                has_time: false,
                 waits_for_buffer: false,
             };
             self.job.discard(occupant.state, &mut context);
@@ -540,6 +574,10 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             self.buffers.give_back(buffer);
         }
     }
+}
+
+fn is_large_read(op: &Op) -> bool {
+    matches!(op, Op::Read { buffer, .. } if buffer.class() == BufferClass::Large)
 }
 
 fn operation_of(op: &Op) -> Operation {

@@ -22,7 +22,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 /// The memory for large buffers, all loops together.
-const LARGE_BUFFERS: usize = 64;
+const LARGE_BUFFERS: usize = 32;
 
 /// Which engine carries out the operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

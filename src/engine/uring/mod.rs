@@ -23,7 +23,7 @@ const COMPLETIONS_PER_TURN: usize = 256;
 
 /// Bytes read after which a turn hands over no more. While those are hashed, the kernel fetches what
 /// the turn before made room for.
-const BYTES_PER_TURN: usize = 1024 * 1024;
+const BYTES_PER_TURN: usize = 2 * 1024 * 1024;
 
 /// How long the end of a run waits for operations that cannot be cancelled.
 const GRACE: Duration = Duration::from_secs(2);

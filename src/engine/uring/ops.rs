@@ -64,7 +64,7 @@ pub(super) fn prepare(entry: &mut Entry, files: &FileTable<Descriptor>) -> squeu
             file,
             offset,
             buffer,
-            ahead,
+            parallel,
         } => {
             let descriptor = types::Fd(files.get(*file).handle.as_fd().as_raw_fd());
             let len = u32::try_from(buffer.len()).expect("buffers are shorter than 4 GiB");
@@ -74,7 +74,7 @@ pub(super) fn prepare(entry: &mut Entry, files: &FileTable<Descriptor>) -> squeu
                 .build();
             // Even cached content has to be copied. A kernel thread does that on another processor
             // while this one hashes.
-            if *ahead {
+            if *parallel {
                 sqe.flags(squeue::Flags::ASYNC)
             } else {
                 sqe
