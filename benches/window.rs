@@ -199,6 +199,8 @@ impl Engine for NextTurn {
         None
     }
 
+    fn forget_names(&mut self) {}
+
     fn submit(&mut self, token: Token, op: Op) {
         self.submitted.push((token, op));
     }

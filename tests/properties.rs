@@ -402,6 +402,8 @@ impl Engine for QuirkyEngine {
         Some(result)
     }
 
+    fn forget_names(&mut self) {}
+
     fn submit(&mut self, token: Token, op: Op) {
         self.inner.submit(token, op);
     }

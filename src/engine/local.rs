@@ -119,8 +119,9 @@ impl Local {
             .then_some(Ok(Value::Stat(stat)))
     }
 
-    /// To be called between the turns of the loop.
-    pub(super) fn next_turn(&mut self) {
+    /// See [`Engine::forget_names`](super::Engine::forget_names). A loop that waits must not keep a
+    /// directory in use either.
+    pub(super) fn forget_names(&mut self) {
         self.residency.leave();
     }
 

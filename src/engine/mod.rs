@@ -167,6 +167,10 @@ pub trait Engine {
     /// be submitted.
     fn try_now(&mut self, op: &mut Op) -> Option<Result<Value, Errno>>;
 
+    /// Forgets which directory a name stands for. Items that are looked up from now on may have been
+    /// named after a directory took another's place.
+    fn forget_names(&mut self);
+
     /// Takes an operation, which starts at the next [`Engine::turn`] and completes in that or a
     /// later one.
     fn submit(&mut self, token: Token, op: Op);

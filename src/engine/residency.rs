@@ -101,7 +101,7 @@ impl Residency {
         (current.path == directory?).then_some(current)
     }
 
-    /// Leaves the current directory. From one turn to the next its path may come to name another.
+    /// Leaves the current directory. Its path may come to name another.
     pub(crate) fn leave(&mut self) {
         self.current = None;
     }

@@ -347,6 +347,8 @@ impl Engine for SimEngine {
         is_quick.then(|| self.carry_out(op))
     }
 
+    fn forget_names(&mut self) {}
+
     fn submit(&mut self, token: Token, op: Op) {
         let latency_us = 1 + self.random.next_u64() % (1 << self.random.below(16));
         let due = self.world.now() + Duration::from_micros(latency_us);

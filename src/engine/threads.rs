@@ -42,13 +42,17 @@ impl Engine for ThreadsEngine {
         self.local.try_now(op)
     }
 
+    fn forget_names(&mut self) {
+        self.local.forget_names();
+    }
+
     fn submit(&mut self, token: Token, op: Op) {
         let task = self.local.task(token, op);
         self.pool.run(task);
     }
 
     fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
-        self.local.next_turn();
+        self.local.forget_names();
         self.pool.collect(&mut self.received);
         if self.received.is_empty() {
             self.bell.wait(wait);

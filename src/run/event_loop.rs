@@ -1,6 +1,7 @@
 //! One event loop: an engine, its slots and buffers, and the items in flight on them.
 
-use crate::engine::{BufferClass, BufferPool, Completion, Engine, FileId, Op, Value, Wait};
+use super::slots::{Occupant, Slots};
+use crate::engine::{BufferClass, BufferPool, Completion, Engine, Op, Value, Wait};
 use crate::error::{Cause, Errno, ItemError, Operation};
 use crate::item::{Item, Portion};
 use crate::jobs::{Context, Event, Job};
@@ -44,15 +45,12 @@ pub struct EventLoop<J: Job, E: Engine> {
     job: Arc<J>,
     engine: E,
     limits: LoopLimits,
-    slots: Vec<Slot<J::State>>,
-    free: Vec<u32>,
+    slots: Slots<J::State>,
     buffers: BufferPool,
     buffer_waiters: VecDeque<u32>,
     pressure: Pressure<(u32, Op, Errno)>,
     deadlines: Deadlines,
-    /// Items given up that the kernel has not let go of.
-    abandoned: usize,
-    /// Since when all slots have been held by such items.
+    /// Since when all slots have been held by items that were given up.
     stuck_since: Option<Duration>,
     /// When the turn began, or when the last item in it finished.
     now: Duration,
@@ -64,33 +62,6 @@ pub struct EventLoop<J: Job, E: Engine> {
     finished: Vec<Finished<J::Value>>,
     pulled: Vec<Portion>,
     ops: Vec<Op>,
-}
-
-/// A place for an item in flight.
-struct Slot<S> {
-    occupant: Option<Occupant<S>>,
-}
-
-impl<S> Slot<S> {
-    /// True if the item with this index is in it and has not been given up.
-    fn holds(&self, index: u64) -> bool {
-        let occupant = self.occupant.as_ref();
-        occupant.is_some_and(|occupant| occupant.item.index() == index && !occupant.abandoned)
-    }
-}
-
-struct Occupant<S> {
-    item: Item,
-    state: S,
-    started_at: Duration,
-    /// Operations submitted, or waiting under pressure.
-    outstanding: u16,
-    /// The file it has open. One is all any job needs, and all the budget allows it.
-    file: Option<FileId>,
-    waits_for_buffer: bool,
-    last_operation: Operation,
-    /// Its result is out. The slot only waits for the last completions.
-    abandoned: bool,
 }
 
 /// What is to happen with an operation that has ended.
@@ -121,13 +92,11 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             job,
             engine,
             limits,
-            slots: Vec::new(),
-            free: Vec::new(),
+            slots: Slots::new(),
             buffers: BufferPool::new(limits.in_flight, limits.large_buffers),
             buffer_waiters: VecDeque::new(),
             pressure: Pressure::new(limits.in_flight),
             deadlines: Deadlines::new(limits.timeout),
-            abandoned: 0,
             stuck_since: None,
             now: Duration::ZERO,
             completions: Vec::new(),
@@ -179,6 +148,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
         if directive == Directive::Stop {
             return Turn::Ended;
         }
+        self.engine.forget_names();
         let mut pulled = std::mem::take(&mut self.pulled);
         for item in pulled.drain(..).flat_map(|portion| portion.items()) {
             if is_stuck {
@@ -194,7 +164,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             return Turn::Wait(Wait::No);
         }
         self.mill.announce();
-        if directive == Directive::Finish && self.in_flight() == self.abandoned {
+        if directive == Directive::Finish && self.slots.alive() == 0 {
             // What was given up and still hangs is not waited for.
             return Turn::Ended;
         }
@@ -212,7 +182,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
     /// Items in flight in this loop, those given up but not yet let go by the kernel included.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.slots.len() - self.free.len()
+        self.slots.taken()
     }
 
     /// Buffers lent to items in flight; for checking that all come back.
@@ -224,9 +194,9 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
     /// How many items may start now. What was given up and hangs takes slots, but nothing that
     /// pressure is about: those that are alive must go on under it.
     fn room(&self) -> usize {
-        let alive = self.in_flight() - self.abandoned;
-        let free = self.limits.in_flight - self.in_flight();
-        self.pressure.limit().saturating_sub(alive).min(free)
+        let free = self.limits.in_flight - self.slots.taken();
+        let limit = self.pressure.limit();
+        limit.saturating_sub(self.slots.alive()).min(free)
     }
 
     fn wait_for(&self) -> Wait {
@@ -246,34 +216,14 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
 
     fn start(&mut self, item: Item) {
         let index = item.index();
-        let occupant = Occupant {
-            item,
-            state: self.job.begin(),
-            started_at: self.now,
-            outstanding: 0,
-            file: None,
-            waits_for_buffer: false,
-            last_operation: Operation::Open,
-            abandoned: false,
-        };
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { occupant: None });
-            u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 slots")
-        });
-        self.slots[slot as usize].occupant = Some(occupant);
+        let occupant = Occupant::new(item, self.job.begin(), self.now);
+        let slot = self.slots.insert(occupant);
         let slots = &self.slots;
         self.deadlines
             .set(slot, index, self.now, slots.len(), |slot, index| {
-                slots[slot as usize].holds(index)
+                slots.holds(slot, index)
             });
         self.step(slot, Event::Start);
-    }
-
-    fn occupant(&mut self, slot: u32) -> &mut Occupant<J::State> {
-        self.slots[slot as usize]
-            .occupant
-            .as_mut()
-            .expect("the slot is in use")
     }
 
     fn advance(&mut self, completion: Completion) {
@@ -286,15 +236,14 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
 
     /// Keeps account of an operation that has ended.
     fn settle(&mut self, slot: u32, op: &Op, result: &Result<Value, Errno>) -> Fate {
-        let occupant = self.slots[slot as usize].occupant.as_mut();
-        let occupant = occupant.expect("a completion for an empty slot");
+        let occupant = self.slots.get_mut(slot);
         match (op, result) {
             (Op::Open { .. }, Ok(Value::File(file))) => {
                 let earlier = occupant.file.replace(*file);
                 assert!(earlier.is_none(), "an item opened a second file");
             }
             (Op::Close(_), _) => occupant.file = None,
-            (_, Err(errno)) if !occupant.abandoned => {
+            (_, Err(errno)) if !occupant.is_abandoned() => {
                 if errno.is_shortage() {
                     return Fate::WaitOut(*errno);
                 }
@@ -306,7 +255,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
         }
         self.pressure.progressed();
         occupant.outstanding -= 1;
-        if occupant.abandoned {
+        if occupant.is_abandoned() {
             Fate::LetGo
         } else {
             Fate::Step
@@ -318,8 +267,8 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
         match fate {
             Fate::Step => unreachable!("that is the job's business"),
             Fate::WaitOut(errno) => {
-                let alive = self.in_flight() - self.abandoned;
-                let holds_file = self.occupant(slot).file.is_some();
+                let alive = self.slots.alive();
+                let holds_file = self.slots.get_mut(slot).file.is_some();
                 self.pressure
                     .shortage((slot, op, errno), holds_file, alive, self.now);
             }
@@ -374,16 +323,15 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
     }
 
     fn count_submission(&mut self, slot: u32, op: &Op) {
-        let occupant = self.occupant(slot);
+        let occupant = self.slots.get_mut(slot);
         occupant.outstanding += 1;
         occupant.last_operation = operation_of(op);
     }
 
     /// One step of the job. Takes its result, and leaves what it submits in `ops`.
     fn step_once(&mut self, slot: u32, event: Event) {
-        let in_flight = self.in_flight();
-        let occupant = self.slots[slot as usize].occupant.as_mut();
-        let occupant = occupant.expect("the slot is in use");
+        let in_flight = self.slots.alive();
+        let occupant = self.slots.get_mut(slot);
         let mut context = Context {
             ops: &mut self.ops,
             buffers: &mut self.buffers,
@@ -431,17 +379,13 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             && self.read_at_once < READ_AT_ONCE_MAX
             && let Some(slot) = self.buffer_waiters.pop_front()
         {
-            self.occupant(slot).waits_for_buffer = false;
+            self.slots.get_mut(slot).waits_for_buffer = false;
             self.step(slot, Event::BufferFree);
         }
     }
 
     fn finish(&mut self, slot: u32, result: Result<J::Value, ItemError>) {
-        let occupant = self.slots[slot as usize]
-            .occupant
-            .take()
-            .expect("the slot is in use");
-        self.free.push(slot);
+        let occupant = self.slots.remove(slot);
         self.hand_over(occupant.item, occupant.started_at, result);
         self.resubmit_after_finish();
     }
@@ -473,7 +417,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
         match self.pressure.due(self.now, can_free) {
             Some(Retry::Submit((slot, op, _))) => self.submit(slot, op),
             Some(Retry::GiveUp((slot, op, errno))) => {
-                self.occupant(slot).outstanding -= 1;
+                self.slots.get_mut(slot).outstanding -= 1;
                 self.step(slot, Event::Completed(op, Err(errno)));
             }
             None => {}
@@ -484,7 +428,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
     /// until the kernel has let go of everything.
     fn expire(&mut self) {
         while let Some((slot, index)) = self.deadlines.pop_due(self.now) {
-            if self.slots[slot as usize].holds(index) {
+            if self.slots.holds(slot, index) {
                 self.abandon(slot);
             }
         }
@@ -497,7 +441,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
         let Some(timeout) = self.limits.timeout else {
             return false;
         };
-        if self.abandoned < self.limits.in_flight {
+        if self.slots.abandoned() < self.limits.in_flight {
             self.stuck_since = None;
             return false;
         }
@@ -520,17 +464,14 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
     }
 
     fn abandon(&mut self, slot: u32) {
-        let occupant = self.occupant(slot);
-        occupant.abandoned = true;
-        self.abandoned += 1;
-        let occupant = self.occupant(slot);
+        let occupant = self.slots.abandon(slot);
         let (item, started_at) = (occupant.item.clone(), occupant.started_at);
         let operation = occupant.last_operation;
         let error = self.timed_out(operation);
         self.buffer_waiters.retain(|&waiter| waiter != slot);
         let starved = self.pressure.remove(|(of, ..)| *of == slot);
         for (_, op, _) in starved {
-            self.occupant(slot).outstanding -= 1;
+            self.slots.get_mut(slot).outstanding -= 1;
             self.reclaim(op);
         }
         self.engine.cancel(slot);
@@ -540,10 +481,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
 
     /// Frees the slot of an abandoned item once nothing is outstanding and its files are closed.
     fn let_go(&mut self, slot: u32) {
-        let occupant = self.slots[slot as usize]
-            .occupant
-            .as_mut()
-            .expect("the slot is in use");
+        let occupant = self.slots.get_mut(slot);
         if occupant.outstanding > 0 {
             return;
         }
@@ -552,19 +490,16 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             self.submit(slot, Op::Close(file));
             return;
         }
-        self.abandoned -= 1;
-        if let Some(occupant) = self.slots[slot as usize].occupant.take() {
-            let mut context = Context {
-                ops: &mut self.ops,
-                buffers: &mut self.buffers,
-                others_wait: false,
-                in_flight: 0,
-                has_time: false,
-                waits_for_buffer: false,
-            };
-            self.job.discard(occupant.state, &mut context);
-        }
-        self.free.push(slot);
+        let occupant = self.slots.remove(slot);
+        let mut context = Context {
+            ops: &mut self.ops,
+            buffers: &mut self.buffers,
+            others_wait: false,
+            in_flight: 0,
+            has_time: false,
+            waits_for_buffer: false,
+        };
+        self.job.discard(occupant.state, &mut context);
         self.resubmit_after_finish();
     }
 

@@ -115,6 +115,10 @@ impl Engine for UringEngine {
         self.local.try_now(op)
     }
 
+    fn forget_names(&mut self) {
+        self.local.forget_names();
+    }
+
     fn submit(&mut self, token: Token, op: Op) {
         if self.belongs_to_pool(&op) {
             let task = self.local.task(token, op);
@@ -127,7 +131,7 @@ impl Engine for UringEngine {
     }
 
     fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
-        self.local.next_turn();
+        self.local.forget_names();
         while self.ring.has_room()
             && let Some((token, op)) = self.backlog.pop_front()
         {
