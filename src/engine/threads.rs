@@ -200,6 +200,30 @@ mod tests {
         assert_eq!((engine.open_files(), engine.outstanding()), (0, 0));
     }
 
+    /// What is found under a name once it has been forgotten is what is there then.
+    #[test]
+    fn a_forgotten_directory_is_looked_up_anew() {
+        let root = std::env::temp_dir().join(format!("ringmill-names-{}", std::process::id()));
+        let directory = root.join("a");
+        let path = item(directory.join("x").to_str().unwrap());
+        let mut engine = ThreadsEngine::new(1);
+        let size = |engine: &mut ThreadsEngine| {
+            let Ok(Value::Stat(stat)) = one(engine, Op::StatPath(path.clone())).result else {
+                panic!("no metadata")
+            };
+            stat.size_bytes
+        };
+        std::fs::create_dir_all(&directory).unwrap();
+        std::fs::write(directory.join("x"), "1").unwrap();
+        assert_eq!([size(&mut engine), size(&mut engine)], [1, 1]);
+        std::fs::rename(&directory, root.join("b")).unwrap();
+        std::fs::create_dir(&directory).unwrap();
+        std::fs::write(directory.join("x"), "22").unwrap();
+        engine.forget_names();
+        assert_eq!(size(&mut engine), 2);
+        std::fs::remove_dir_all(root).unwrap();
+    }
+
     #[test]
     fn a_missing_path_gives_its_errno_and_its_op_back() {
         let mut engine = ThreadsEngine::new(1);

@@ -60,8 +60,8 @@ impl Context<'_> {
         self.ops.push(op);
     }
 
-    /// A buffer without which the item cannot go on. If there is none, the item gets
-    /// [`Event::BufferFree`] later.
+    /// A buffer without which the item cannot go on. If there is none, or this turn has no time for
+    /// another large piece, the item gets [`Event::BufferFree`] later.
     pub fn need_buffer(&mut self, class: BufferClass) -> Option<Buffer> {
         let is_for_now = class == BufferClass::Small || self.has_time;
         let buffer = is_for_now.then(|| self.buffers.take(class)).flatten();

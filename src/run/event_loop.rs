@@ -128,6 +128,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             self.advance(completion);
         }
         self.completions = completions;
+        // What waits for a buffer has its time in each turn, however much completions took.
         self.read_at_once = 0;
         self.expire();
         self.retry();

@@ -126,3 +126,67 @@ fn a_panic_in_a_loop_ends_the_waits_of_all_others() {
         Err(std::sync::mpsc::RecvTimeoutError::Disconnected)
     );
 }
+
+/// Takes its time in its only step.
+struct SlowJob;
+
+const SLOW: Duration = Duration::from_millis(2);
+
+impl Job for SlowJob {
+    type State = ();
+    type Value = ();
+
+    fn begin(&self) {}
+
+    fn step(
+        &self,
+        (): &mut (),
+        _: &Item,
+        _: Event,
+        _: &mut Context<'_>,
+    ) -> Option<Result<(), ItemError>> {
+        std::thread::sleep(SLOW);
+        Some(Ok(()))
+    }
+
+    fn discard(&self, (): (), _: &mut Context<'_>) {}
+}
+
+struct Latencies(Vec<u64>);
+
+impl Sink<()> for Latencies {
+    fn result(&mut self, finished: Finished<()>) -> io::Result<()> {
+        self.0.push(finished.latency_ns);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// All are started and done in the same turn.
+#[test]
+fn each_item_has_a_latency_of_its_own() {
+    let plan = Plan {
+        engine: EngineKind::Threads,
+        may_fall_back: false,
+        in_flight: 8,
+        window: 8,
+        loops: 1,
+        io_workers: 1,
+        order: Order::Input,
+        fail_fast: false,
+        timeout: None,
+        separate_descriptors: true,
+    };
+    let names = (0..8).map(|number| number.to_string().into()).collect();
+    let mut latencies = Latencies(Vec::new());
+    let source = Arguments::new(names);
+    let interrupt = AtomicBool::new(false);
+    run(&plan, SlowJob, source, &mut latencies, &interrupt).unwrap();
+    assert_eq!(latencies.0.len(), 8);
+    for latency_ns in latencies.0 {
+        assert!(u128::from(latency_ns) >= SLOW.as_nanos(), "{latency_ns} ns");
+    }
+}
