@@ -3,10 +3,12 @@ use crate::error::ItemError;
 use crate::item::{Batch, Item};
 use crate::jobs::{Context, Event};
 use crate::source::Arguments;
+use std::sync::atomic::Ordering;
 
-struct PanickingJob;
+/// Makes a call for each item, and is done.
+struct Call<F>(F);
 
-impl Job for PanickingJob {
+impl<F: Fn() + Send + Sync + 'static> Job for Call<F> {
     type State = ();
     type Value = ();
 
@@ -19,16 +21,20 @@ impl Job for PanickingJob {
         _: Event,
         _: &mut Context<'_>,
     ) -> Option<Result<(), ItemError>> {
-        panic!("a job with a bug")
+        (self.0)();
+        Some(Ok(()))
     }
 
     fn discard(&self, (): (), _: &mut Context<'_>) {}
 }
 
-struct Ignore;
+/// The latencies of the items.
+#[derive(Default)]
+struct Latencies(Vec<u64>);
 
-impl Sink<()> for Ignore {
-    fn result(&mut self, _: Finished<()>) -> io::Result<()> {
+impl Sink<()> for Latencies {
+    fn result(&mut self, finished: Finished<()>) -> io::Result<()> {
+        self.0.push(finished.latency_ns);
         Ok(())
     }
 
@@ -37,56 +43,32 @@ impl Sink<()> for Ignore {
     }
 }
 
-#[test]
-#[should_panic(expected = "a job with a bug")]
-fn a_panic_in_a_loop_ends_the_run() {
-    let plan = Plan {
-        engine: EngineKind::Threads,
-        may_fall_back: false,
-        in_flight: 4,
-        window: 8,
-        loops: 2,
+fn plan(engine: EngineKind, loops: usize) -> Plan {
+    Plan {
+        engine,
+        may_fall_back: true,
+        in_flight: 8 * loops,
+        window: 8 * loops,
+        loops,
         io_workers: 1,
         order: Order::Input,
         fail_fast: false,
         timeout: None,
         separate_descriptors: true,
-    };
-    let names = vec!["a".into(), "b".into()];
-    let interrupt = AtomicBool::new(false);
-    let _ = run(
-        &plan,
-        PanickingJob,
-        Arguments::new(names),
-        &mut Ignore,
-        &interrupt,
-    );
-}
-
-/// Panics in the first loop, and lets go of its end of a channel when no loop has it any more.
-struct WatchedJob {
-    _sender: std::sync::mpsc::Sender<()>,
-}
-
-impl Job for WatchedJob {
-    type State = ();
-    type Value = ();
-
-    fn begin(&self) {}
-
-    fn step(
-        &self,
-        (): &mut (),
-        _: &Item,
-        _: Event,
-        _: &mut Context<'_>,
-    ) -> Option<Result<(), ItemError>> {
-        let thread = std::thread::current();
-        assert_ne!(thread.name(), Some("ringmill-loop0"), "a job with a bug");
-        Some(Ok(()))
     }
+}
 
-    fn discard(&self, (): (), _: &mut Context<'_>) {}
+fn eight_items() -> Arguments {
+    Arguments::new((0..8).map(|number| number.to_string().into()).collect())
+}
+
+#[test]
+#[should_panic(expected = "a job with a bug")]
+fn a_panic_in_a_loop_ends_the_run() {
+    let plan = plan(EngineKind::Threads, 2);
+    let job = Call(|| panic!("a job with a bug"));
+    let (mut sink, interrupt) = (Latencies::default(), AtomicBool::new(false));
+    let _ = run(&plan, job, eight_items(), &mut sink, &interrupt);
 }
 
 /// An item now and then, for ever.
@@ -103,90 +85,60 @@ impl Source for Trickle {
 
 #[test]
 fn a_panic_in_a_loop_ends_the_waits_of_all_others() {
-    let plan = Plan {
-        engine: EngineKind::Uring,
-        may_fall_back: true,
-        in_flight: 64,
-        window: 64,
-        loops: 16,
-        io_workers: 1,
-        order: Order::Input,
-        fail_fast: false,
-        timeout: None,
-        separate_descriptors: true,
-    };
-    let (sender, receiver) = std::sync::mpsc::channel();
-    let job = WatchedJob { _sender: sender };
+    let plan = plan(EngineKind::Uring, 16);
+    // The sender is gone when no loop has the job any more.
+    let (sender, receiver) = mpsc::channel::<()>();
+    let job = Call(move || {
+        let _kept = &sender;
+        let thread = std::thread::current();
+        assert_ne!(thread.name(), Some("ringmill-loop0"), "a job with a bug");
+    });
     std::thread::spawn(move || {
-        let _ = run(&plan, job, Trickle, &mut Ignore, &AtomicBool::new(false));
+        let mut sink = Latencies::default();
+        let _ = run(&plan, job, Trickle, &mut sink, &AtomicBool::new(false));
     });
     let all_ended = receiver.recv_timeout(Duration::from_secs(10));
-    assert_eq!(
-        all_ended,
-        Err(std::sync::mpsc::RecvTimeoutError::Disconnected)
-    );
-}
-
-/// Takes its time in its only step.
-struct SlowJob;
-
-const SLOW: Duration = Duration::from_millis(2);
-
-impl Job for SlowJob {
-    type State = ();
-    type Value = ();
-
-    fn begin(&self) {}
-
-    fn step(
-        &self,
-        (): &mut (),
-        _: &Item,
-        _: Event,
-        _: &mut Context<'_>,
-    ) -> Option<Result<(), ItemError>> {
-        std::thread::sleep(SLOW);
-        Some(Ok(()))
-    }
-
-    fn discard(&self, (): (), _: &mut Context<'_>) {}
-}
-
-struct Latencies(Vec<u64>);
-
-impl Sink<()> for Latencies {
-    fn result(&mut self, finished: Finished<()>) -> io::Result<()> {
-        self.0.push(finished.latency_ns);
-        Ok(())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    assert_eq!(all_ended, Err(mpsc::RecvTimeoutError::Disconnected));
 }
 
 /// All are started and done in the same turn.
 #[test]
 fn each_item_has_a_latency_of_its_own() {
-    let plan = Plan {
-        engine: EngineKind::Threads,
-        may_fall_back: false,
-        in_flight: 8,
-        window: 8,
-        loops: 1,
-        io_workers: 1,
-        order: Order::Input,
-        fail_fast: false,
-        timeout: None,
-        separate_descriptors: true,
-    };
-    let names = (0..8).map(|number| number.to_string().into()).collect();
-    let mut latencies = Latencies(Vec::new());
-    let source = Arguments::new(names);
-    let interrupt = AtomicBool::new(false);
-    run(&plan, SlowJob, source, &mut latencies, &interrupt).unwrap();
-    assert_eq!(latencies.0.len(), 8);
-    for latency_ns in latencies.0 {
-        assert!(u128::from(latency_ns) >= SLOW.as_nanos(), "{latency_ns} ns");
+    let plan = plan(EngineKind::Threads, 1);
+    let pause = Duration::from_millis(2);
+    let job = Call(move || std::thread::sleep(pause));
+    let (mut sink, interrupt) = (Latencies::default(), AtomicBool::new(false));
+    run(&plan, job, eight_items(), &mut sink, &interrupt).unwrap();
+    assert_eq!(sink.0.len(), 8);
+    for latency_ns in sink.0 {
+        assert!(
+            u128::from(latency_ns) >= pause.as_nanos(),
+            "{latency_ns} ns"
+        );
     }
+}
+
+/// An item at a time, and an interrupt with the third.
+struct Interrupting(Arc<AtomicBool>, u32);
+
+impl Source for Interrupting {
+    fn next_batch(&mut self) -> Result<Option<Batch>, InputError> {
+        self.1 += 1;
+        self.0.store(self.1 == 3, Ordering::Relaxed);
+        let mut batch = Batch::default();
+        batch.push(b"a");
+        Ok(Some(batch))
+    }
+}
+
+#[test]
+fn a_run_alone_can_be_interrupted() {
+    let plan = plan(EngineKind::Threads, 1);
+    let interrupt = Arc::new(AtomicBool::new(false));
+    let source = Interrupting(Arc::clone(&interrupt), 0);
+    let mut sink = Latencies::default();
+    let (job, reason) = (Arc::new(Call(|| ())), io::Error::other("no threads"));
+    let report = alone::run(&plan, job, source, &mut sink, &interrupt, reason);
+    assert!(matches!(report.end, End::Interrupted), "{:?}", report.end);
+    assert_eq!((report.counters.emitted, sink.0.len()), (2, 2));
 }
