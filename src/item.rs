@@ -32,14 +32,6 @@ impl Batch {
         }
     }
 
-    /// Adds one item at the end.
-    pub fn push(&mut self, item: &[u8]) {
-        self.bytes.extend_from_slice(item);
-        self.ends
-            .push(u32::try_from(self.bytes.len()).expect("a batch holds less than 4 GiB"));
-        self.bytes.push(0);
-    }
-
     /// The number of items.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -81,6 +73,19 @@ impl Batch {
             bytes: self.bytes[start..self.start_of(end)].to_vec(),
             ends: ends.collect(),
         }
+    }
+}
+
+impl<T: AsRef<[u8]>> FromIterator<T> for Batch {
+    fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Self {
+        let mut batch = Self::default();
+        for item in items {
+            batch.bytes.extend_from_slice(item.as_ref());
+            let end = u32::try_from(batch.bytes.len()).expect("a batch holds less than 4 GiB");
+            batch.ends.push(end);
+            batch.bytes.push(0);
+        }
+        batch
     }
 }
 
@@ -151,10 +156,7 @@ mod tests {
 
     #[test]
     fn items_keep_their_bytes_and_indexes() {
-        let mut batch = Batch::default();
-        for name in [&b"a"[..], b"", b"x\0y", b"\xff\n"] {
-            batch.push(name);
-        }
+        let mut batch = Batch::from_iter([&b"a"[..], b"", b"x\0y", b"\xff\n"]);
         batch.set_first_index(40);
         let batch = Arc::new(batch);
         let items: Vec<Item> = (0..4).map(|at| Item::new(Arc::clone(&batch), at)).collect();
@@ -169,10 +171,7 @@ mod tests {
 
     #[test]
     fn the_items_of_a_portion_are_those_of_the_batch() {
-        let mut batch = Batch::default();
-        for item in [&b"one"[..], b"", b"three", b"4"] {
-            batch.push(item);
-        }
+        let mut batch = Batch::from_iter(["one", "", "three", "4"]);
         batch.set_first_index(7);
         let batch = Arc::new(batch);
         for (start, end) in [(0, 4), (0, 1), (1, 3), (3, 4), (2, 2)] {

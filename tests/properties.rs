@@ -599,11 +599,10 @@ impl Simulation {
             });
             return true;
         }
-        let mut batch = Batch::default();
         let count = 1 + self.random.below(left);
-        (self.added..self.added + count).for_each(|number| batch.push(&self.names[number]));
+        let names = &self.names[self.added..self.added + count];
+        self.mill.add(Batch::from_iter(names));
         self.added += count;
-        self.mill.add(batch);
         true
     }
 
@@ -885,9 +884,7 @@ fn a_permanent_shortage_becomes_the_result() {
 }
 
 fn add_items(mill: &Mill<Hashed>, names: &[&[u8]]) {
-    let mut batch = Batch::default();
-    names.iter().for_each(|name| batch.push(name));
-    mill.add(batch);
+    mill.add(Batch::from_iter(names));
 }
 
 /// The waits between threads, which the simulation on its one thread never takes. A wake-up that is
@@ -928,11 +925,7 @@ mod waits {
 
     fn source(mill: &Arc<Mill<Hashed>>) -> Waiting<bool> {
         let mill = Arc::clone(mill);
-        Waiting::start(move || {
-            let mut batch = Batch::default();
-            batch.push(b"one more");
-            mill.add(batch)
-        })
+        Waiting::start(move || mill.add(Batch::from_iter(["one more"])))
     }
 
     /// Adds batches of one item until there is no room; returns how many.

@@ -140,9 +140,7 @@ mod tests {
     use std::sync::Arc;
 
     fn item(path: &str) -> Item {
-        let mut batch = Batch::default();
-        batch.push(path.as_bytes());
-        Item::new(Arc::new(batch), 0)
+        Item::new(Arc::new(Batch::from_iter([path])), 0)
     }
 
     #[test]

@@ -144,9 +144,7 @@ mod tests {
     use crate::item::{Batch, Item};
 
     fn item(name: &str) -> Item {
-        let mut batch = Batch::default();
-        batch.push(name.as_bytes());
-        Item::new(Arc::new(batch), 0)
+        Item::new(Arc::new(Batch::from_iter([name])), 0)
     }
 
     fn one(engine: &mut ThreadsEngine, mut op: Op) -> Completion {

@@ -97,18 +97,12 @@ mod tests {
     use super::*;
     use crate::item::Item;
 
-    fn batch(names: &[&str]) -> Batch {
-        let mut batch = Batch::default();
-        names.iter().for_each(|name| batch.push(name.as_bytes()));
-        batch
-    }
-
     #[test]
     fn items_leave_in_order_across_batches() {
         let mut feed = Feed::default();
-        feed.add(batch(&["a", "b", "c"]));
-        feed.add(batch(&[]));
-        feed.add(batch(&["d"]));
+        feed.add(Batch::from_iter(["a", "b", "c"]));
+        feed.add(Batch::default());
+        feed.add(Batch::from_iter(["d"]));
         let mut portions = Vec::new();
         assert_eq!(feed.pull(2, &mut portions), 2);
         assert_eq!(feed.pull(5, &mut portions), 2);

@@ -77,9 +77,7 @@ struct Trickle;
 impl Source for Trickle {
     fn next_batch(&mut self) -> Result<Option<Batch>, InputError> {
         std::thread::sleep(Duration::from_millis(5));
-        let mut batch = Batch::default();
-        batch.push(b"a");
-        Ok(Some(batch))
+        Ok(Some(Batch::from_iter(["a"])))
     }
 }
 
@@ -125,9 +123,7 @@ impl Source for Interrupting {
     fn next_batch(&mut self) -> Result<Option<Batch>, InputError> {
         self.1 += 1;
         self.0.store(self.1 == 3, Ordering::Relaxed);
-        let mut batch = Batch::default();
-        batch.push(b"a");
-        Ok(Some(batch))
+        Ok(Some(Batch::from_iter(["a"])))
     }
 }
 

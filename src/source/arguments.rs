@@ -3,7 +3,7 @@
 use super::{InputError, Source};
 use crate::item::Batch;
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::OsStringExt;
 
 /// Items given as arguments, in order.
 pub struct Arguments(std::vec::IntoIter<OsString>);
@@ -21,10 +21,8 @@ impl Arguments {
 
 impl Source for Arguments {
     fn next_batch(&mut self) -> Result<Option<Batch>, InputError> {
-        let mut batch = Batch::default();
-        for name in self.0.by_ref().take(ITEMS_PER_BATCH) {
-            batch.push(name.as_bytes());
-        }
+        let names = self.0.by_ref().take(ITEMS_PER_BATCH);
+        let batch: Batch = names.map(OsString::into_vec).collect();
         Ok((!batch.is_empty()).then_some(batch))
     }
 }

@@ -68,9 +68,7 @@ impl Splitter {
         if self.carry.is_empty() {
             return None;
         }
-        let mut batch = Batch::default();
-        batch.push(&std::mem::take(&mut self.carry));
-        Some(batch)
+        Some(Batch::from_iter([std::mem::take(&mut self.carry)]))
     }
 }
 
