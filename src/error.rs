@@ -1,7 +1,7 @@
 //! What can go wrong with one item, and how it is said.
 
 use crate::engine::SpecialKind;
-use std::fmt;
+use std::{fmt, io};
 
 /// An operating system error number, with its symbolic name and its message.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -52,6 +52,13 @@ impl Errno {
 impl From<rustix::io::Errno> for Errno {
     fn from(errno: rustix::io::Errno) -> Self {
         Self(errno.raw_os_error())
+    }
+}
+
+impl From<&io::Error> for Errno {
+    /// EIO for an error that is not the system's.
+    fn from(error: &io::Error) -> Self {
+        Self(error.raw_os_error().unwrap_or(libc::EIO))
     }
 }
 

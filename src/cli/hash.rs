@@ -7,6 +7,7 @@ use super::interrupt::Interrupt;
 use super::limits::Descriptors;
 use super::plan::{self, Wishes};
 use crate::digest::Algorithm;
+use crate::error::Errno;
 use crate::jobs::hash::{HashJob, Hashed};
 use crate::mill::{Counters, Finished, Order};
 use crate::run::{End, Plan, Report, RunError, Sink, run};
@@ -149,7 +150,7 @@ fn lists_of(arguments: &HashArguments) -> Result<Option<Vec<PathBuf>>, SetupErro
     {
         // Only a look: opening a FIFO would take its first bytes away from the run.
         list.metadata().map_err(|error| {
-            let cause = crate::error::Errno::new(error.raw_os_error().unwrap_or(libc::EIO));
+            let cause = Errno::from(&error);
             SetupError::new(format!("{}: cannot open: {cause}", list.display()))
         })?;
     }
@@ -187,7 +188,7 @@ fn conclude(
         messages::about_run(&format_args!("{refusal}; used threads"));
     }
     if let Some(error) = &report.alone {
-        let cause = crate::error::Errno::new(error.raw_os_error().unwrap_or(libc::EAGAIN));
+        let cause = Errno::from(error);
         messages::about_run(&format_args!(
             "cannot start a thread: {cause}; used one for everything, which is slow"
         ));
@@ -205,7 +206,7 @@ fn conclude(
             Outcome::AllWell
         }
         End::Output(error) => {
-            let cause = crate::error::Errno::new(error.raw_os_error().unwrap_or(libc::EIO));
+            let cause = Errno::from(error);
             messages::about_run(&format_args!("{}: cannot write: {cause}", sink.output.name));
             Outcome::Unusable
         }
@@ -246,7 +247,7 @@ impl Output {
             }
         };
         let file = file.map_err(|error| {
-            let cause = crate::error::Errno::new(error.raw_os_error().unwrap_or(libc::EIO));
+            let cause = Errno::from(&error);
             SetupError::new(format!("{name}: cannot open for writing: {cause}"))
         })?;
         Ok(Self { name, file })

@@ -18,18 +18,15 @@ pub struct Refusal {
 
 impl Refusal {
     fn from_setup(error: &io::Error) -> Self {
-        let errno = error.raw_os_error().unwrap_or(libc::EIO);
-        let (cause, hint) = match errno {
+        let errno = Errno::from(error);
+        let (cause, hint) = match errno.raw() {
             libc::EPERM | libc::EACCES => match disabled_by_sysctl() {
                 Some(level) => (
                     format!("the sysctl kernel.io_uring_disabled is {level}"),
                     "sysctl kernel.io_uring_disabled=0 allows it",
                 ),
                 None => (
-                    format!(
-                        "{}; a seccomp filter or security module forbids it",
-                        Errno::new(errno)
-                    ),
+                    format!("{}; a seccomp filter or security module forbids it", errno),
                     "in a container, run with a seccomp profile that allows io_uring_setup, \
                      io_uring_enter and io_uring_register",
                 ),
@@ -43,10 +40,10 @@ impl Refusal {
                 "not enough memory for the ring, or RLIMIT_MEMLOCK is too low".to_owned(),
                 "raise the limit with ulimit -l, or lower --in-flight",
             ),
-            _ => (Errno::new(errno).to_string(), ""),
+            _ => (errno.to_string(), ""),
         };
         Self {
-            errno: Some(Errno::new(errno)),
+            errno: Some(errno),
             cause,
             hint,
         }
