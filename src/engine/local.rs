@@ -119,8 +119,7 @@ impl Local {
             .then_some(Ok(Value::Stat(stat)))
     }
 
-    /// See [`Engine::forget_names`](super::Engine::forget_names). A loop that waits must not keep a
-    /// directory in use either.
+    /// See [`Engine::forget_names`](super::Engine::forget_names).
     pub(super) fn forget_names(&mut self) {
         self.residency.leave();
     }

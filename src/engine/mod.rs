@@ -167,8 +167,9 @@ pub trait Engine {
     /// be submitted.
     fn try_now(&mut self, op: &mut Op) -> Option<Result<Value, Errno>>;
 
-    /// Forgets which directory a name stands for. Items that are looked up from now on may have been
-    /// named after a directory took another's place.
+    /// Forgets which directory a name stands for: to be called when items have been pulled, which may
+    /// have been named after a directory took another's place, and before a wait, during which no
+    /// directory is to be kept in use.
     fn forget_names(&mut self);
 
     /// Takes an operation, which starts at the next [`Engine::turn`] and completes in that or a

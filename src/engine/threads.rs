@@ -52,7 +52,6 @@ impl Engine for ThreadsEngine {
     }
 
     fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
-        self.local.forget_names();
         self.pool.collect(&mut self.received);
         if self.received.is_empty() {
             self.bell.wait(wait);

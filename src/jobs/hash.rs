@@ -16,8 +16,9 @@ use crate::item::{Item, PATH_LEN_MAX};
 /// the processors enough to do.
 const READS_MAX: usize = 8;
 
-/// Reads that may be short where none should be (part of them was cached, a signal came) before a
-/// file is read one piece at a time. Some user-space file systems always give less than asked.
+/// How often a short read where none should be (a signal came, part of it was cached) may make others
+/// useless before a file is read one piece at a time. Some user-space file systems always give less
+/// than asked.
 const SHORT_READS_MAX: u8 = 2;
 
 /// Times an item is begun again because its path came to name another file after its look-up.
@@ -61,7 +62,7 @@ pub struct State {
     /// Read, but a piece before them is not there yet.
     pieces: Vec<Piece>,
     reads_outstanding: usize,
-    /// Reads that were short where none should be.
+    /// Reads that were short where none should be, so that others were for nothing.
     short_reads: u8,
     /// What is still being read was submitted before such a read: it is read again, in order.
     rewound: bool,
@@ -296,8 +297,7 @@ impl HashJob {
         state.ended = bytes.is_empty() || (is_short && ends_at_size);
         if is_short && !state.ended {
             state.rewound = state.reads_outstanding > 0 || !state.pieces.is_empty();
-            let cost = u8::from(state.rewound);
-            state.short_reads = state.short_reads.saturating_add(cost);
+            state.short_reads = state.short_reads.saturating_add(u8::from(state.rewound));
             state.submitted = state.hashed;
         }
         let is_whole = state.ended && state.hasher.is_none();

@@ -30,8 +30,6 @@ pub struct Pressure<O> {
     retry_at: Option<Duration>,
     /// Operations that ended otherwise than for a shortage.
     progress: u64,
-    /// How often an operation failed for a shortage.
-    pub shortages: u64,
 }
 
 /// How much a loop suffers.
@@ -66,7 +64,6 @@ impl<O> Pressure<O> {
             tries: 0,
             retry_at: None,
             progress: 0,
-            shortages: 0,
         }
     }
 
@@ -94,7 +91,6 @@ impl<O> Pressure<O> {
     /// An operation failed for a shortage while `in_flight` items were under way. `holds_file` says
     /// whether its own item has a file open.
     pub fn shortage(&mut self, op: O, holds_file: bool, in_flight: usize, now: Duration) {
-        self.shortages += 1;
         if holds_file {
             self.holders.push_back(op);
         } else {

@@ -1,9 +1,7 @@
 //! A run on the calling thread alone. It is slow, but all is done.
 
 use super::emitter::Emitter;
-use super::{
-    End, EventLoop, LARGE_BUFFERS, LoopLimits, Plan, Report, Sink, Turn, feed, input_error,
-};
+use super::{EventLoop, LARGE_BUFFERS, LoopLimits, Plan, Report, Sink, Turn, feed};
 use crate::engine::threads::ThreadsEngine;
 use crate::engine::{Engine, Wait};
 use crate::jobs::Job;
@@ -46,16 +44,8 @@ pub(super) fn run<J: Job, S: Source>(
     let mut emitter = Emitter::new(&mill, sink, plan.fail_fast, Some(&mut work));
     let end = emitter.run(interrupt);
     let failed = emitter.failed;
-    if !matches!(end, End::Complete) {
-        mill.stop();
-    }
     Report {
-        counters: mill.counters(),
-        failed,
-        input_error: input_error(&mill, &end),
-        end,
-        engine: description,
-        fell_back: None,
         alone: Some(reason),
+        ..Report::new(&mill, end, failed, description)
     }
 }

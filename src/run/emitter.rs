@@ -39,13 +39,18 @@ impl<'a, V> Emitter<'a, V> {
         }
     }
 
-    /// Emits until the end, which `interrupt` brings about early.
+    /// Emits until the end, which `interrupt` brings about early. Then nothing is in flight any more,
+    /// or the loops are told to give it up.
     pub(super) fn run(&mut self, interrupt: &AtomicBool) -> End {
         let end = self.emit_all(interrupt);
-        match end.and_then(|end| self.sink.flush().map(|()| end)) {
+        let end = match end.and_then(|end| self.sink.flush().map(|()| end)) {
             Ok(end) => end,
             Err(error) => End::Output(error),
+        };
+        if !matches!(end, End::Complete) {
+            self.mill.stop();
         }
+        end
     }
 
     fn emit_all(&mut self, interrupt: &AtomicBool) -> io::Result<End> {

@@ -177,6 +177,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
     /// # Errors
     /// If the engine fails.
     pub fn wait(&mut self, wait: Wait) -> io::Result<()> {
+        self.engine.forget_names();
         self.engine.turn(wait, &mut self.completions)
     }
 
@@ -306,12 +307,14 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
 
     /// Does the operation at once if that can be. Otherwise it goes its way.
     fn attempt(&mut self, slot: u32, mut op: Op) -> Option<Event> {
-        let is_large = is_large_read(&op);
         let Some(result) = self.engine.try_now(&mut op) else {
             self.engine.submit(slot, op);
             return None;
         };
-        if let (true, Ok(Value::Count(count))) = (is_large, &result) {
+        if let Op::Read { buffer, .. } = &op
+            && buffer.class() == BufferClass::Large
+            && let Ok(Value::Count(count)) = result
+        {
             self.read_at_once += count;
         }
         match self.settle(slot, &op, &result) {
@@ -331,14 +334,14 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
 
     /// One step of the job. Takes its result, and leaves what it submits in `ops`.
     fn step_once(&mut self, slot: u32, event: Event) {
-        let in_flight = self.slots.alive();
+        let (in_flight, has_time) = (self.slots.alive(), self.has_time());
         let occupant = self.slots.get_mut(slot);
         let mut context = Context {
             ops: &mut self.ops,
             buffers: &mut self.buffers,
             others_wait: !self.buffer_waiters.is_empty(),
             in_flight,
-            has_time: self.read_at_once < READ_AT_ONCE_MAX,
+            has_time,
             waits_for_buffer: false,
         };
         let result = self
@@ -371,13 +374,18 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
         }
     }
 
+    /// True if this turn may begin another large piece.
+    fn has_time(&self) -> bool {
+        self.read_at_once < READ_AT_ONCE_MAX
+    }
+
     fn can_serve_buffer_waiters(&self) -> bool {
         self.buffers.has_free() && !self.buffer_waiters.is_empty()
     }
 
     fn serve_buffer_waiters(&mut self) {
         while self.buffers.has_free()
-            && self.read_at_once < READ_AT_ONCE_MAX
+            && self.has_time()
             && let Some(slot) = self.buffer_waiters.pop_front()
         {
             self.slots.get_mut(slot).waits_for_buffer = false;
@@ -510,10 +518,6 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             self.buffers.give_back(buffer);
         }
     }
-}
-
-fn is_large_read(op: &Op) -> bool {
-    matches!(op, Op::Read { buffer, .. } if buffer.class() == BufferClass::Large)
 }
 
 fn operation_of(op: &Op) -> Operation {

@@ -16,7 +16,7 @@ use crate::jobs::Job;
 use crate::mill::{Counters, Finished, Mill, Order};
 use crate::source::{InputError, Source};
 use emitter::Emitter;
-use loops::{Loops, Told};
+use loops::Loops;
 use std::io;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, mpsc};
@@ -163,28 +163,29 @@ pub fn run<J: Job, S: Source>(
     let mut emitter = Emitter::new(&mill, sink, plan.fail_fast, None);
     let end = emitter.run(interrupt);
     let failed = emitter.failed;
-    if !matches!(end, End::Complete) {
-        mill.stop();
-    }
-    let Told {
-        engine, fell_back, ..
-    } = loops.join()?;
+    let told = loops.join()?;
     Ok(Report {
-        counters: mill.counters(),
-        failed,
-        input_error: input_error(&mill, &end),
-        end,
-        engine,
-        fell_back,
-        alone: None,
+        fell_back: told.fell_back,
+        ..Report::new(&mill, end, failed, told.engine)
     })
 }
 
-/// The input's own error comes after all items, so only a complete run has come to it.
-fn input_error<V>(mill: &Mill<V>, end: &End) -> Option<InputError> {
-    match end {
-        End::Complete => mill.take_input_error(),
-        _ => None,
+impl Report {
+    /// What is to be said of every run that has ended.
+    fn new<V>(mill: &Mill<V>, end: End, failed: u64, engine: String) -> Self {
+        Self {
+            counters: mill.counters(),
+            failed,
+            // It comes after all items, so only a complete run has come to it.
+            input_error: match end {
+                End::Complete => mill.take_input_error(),
+                _ => None,
+            },
+            end,
+            engine,
+            fell_back: None,
+            alone: None,
+        }
     }
 }
 

@@ -131,7 +131,6 @@ impl Engine for UringEngine {
     }
 
     fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
-        self.local.forget_names();
         while self.ring.has_room()
             && let Some((token, op)) = self.backlog.pop_front()
         {
