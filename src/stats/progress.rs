@@ -3,7 +3,9 @@
 use crate::mill::Counters;
 use crate::sink::messages;
 use crate::stats::Summary;
-use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{
+    HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle,
+};
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -44,7 +46,7 @@ impl Progress {
             Total::Unknown => None,
         };
         let template = match length {
-            Some(_) => "{msg}  {percent:>3} %  {eta} left",
+            Some(_) => "{msg}",
             None => "{msg}  {elapsed}",
         };
         let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr());
@@ -79,17 +81,32 @@ impl Progress {
             HumanCount(summary.failed),
             counters.in_flight,
         );
-        if self.prints_lines {
-            messages::about_run(&message);
-        }
-        self.bar.set_message(message);
         match &self.total {
             Total::Items(_) => self.bar.set_position(summary.items),
             Total::ListBytes(_, read) => self.bar.set_position(read.load(Ordering::Relaxed)),
             Total::Unknown => self.bar.tick(),
         }
+        let message = message + &self.how_far();
+        if self.prints_lines {
+            messages::about_run(&message);
+        }
+        self.bar.set_message(message);
         (self.drawn_items, self.drawn_bytes) = (summary.items, summary.bytes);
         self.drawn_at = Instant::now();
+    }
+
+    /// The share that is done and the time left, if the size of the input is known. Nothing can be
+    /// said of the time before anything is done.
+    fn how_far(&self) -> String {
+        let Some(length) = self.bar.length() else {
+            return String::new();
+        };
+        let position = self.bar.position();
+        let percent = position * 100 / length.max(1);
+        if position == 0 {
+            return format!("  {percent:>3} %");
+        }
+        format!("  {percent:>3} %  {:#} left", HumanDuration(self.bar.eta()))
     }
 
     /// Writes something else to the terminal without mixing it with the line.

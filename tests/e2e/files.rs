@@ -295,7 +295,7 @@ fn a_file_beyond_4_gib() {
     output.prints(format!("{crc32c}  big\n"));
 }
 
-fn mkfifo(path: &Path) {
+pub(crate) fn mkfifo(path: &Path) {
     mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).expect("mkfifo");
 }
 

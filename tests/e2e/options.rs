@@ -1,8 +1,10 @@
 //! The command line: exit codes for its misuse, and the options that tell about the run.
 
+use std::fs;
 use std::time::Duration;
 
-use crate::support::tree::Corpus;
+use crate::files::mkfifo;
+use crate::support::tree::{Corpus, Scratch};
 use crate::support::{Mill, eventually, for_each_engine};
 
 #[test]
@@ -216,5 +218,27 @@ fn knobs_do_not_change_the_output() {
                 .succeeds()
                 .prints(corpus.expected());
         }
+    });
+}
+
+/// One of two is done, the other waits for a writer.
+#[test]
+fn progress_says_how_far_a_sized_input_is() {
+    for_each_engine(|engine| {
+        let scratch = Scratch::new();
+        let fifo = scratch.join("fifo");
+        mkfifo(&fifo);
+        fs::write(scratch.join("file"), "").unwrap();
+        let mill = Mill::new(engine).dir(scratch.path());
+        let mill = mill.args(["--progress", "always", "--special", "read", "file", "fifo"]);
+        let mill = mill.start();
+        let shows = |words: &str| String::from_utf8_lossy(&mill.stderr_so_far()).contains(words);
+        eventually(
+            "the share and the time left",
+            Duration::from_secs(5),
+            || shows("1 done") && shows(" 50 %  ") && shows(" left\n"),
+        );
+        fs::write(&fifo, "").unwrap();
+        mill.finish().exits(0);
     });
 }
