@@ -16,11 +16,12 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal};
 use seccompiler::BpfProgram;
 use tempfile::TempDir;
 
-use super::{Engine, require_root, show};
+use super::{Engine, eventually, require_root, show};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -350,9 +351,19 @@ impl Running {
         line
     }
 
-    /// Closes the reading end of standard output.
+    /// Closes the reading end of standard output, and waits until nobody holds it: what another test
+    /// has forked holds it, too, until it calls exec.
     pub fn close_stdout(&mut self) {
         self.stdout = None;
+        let stdout = format!("/proc/{}/fd/1", self.pid());
+        let Ok(stdout) = File::options().write(true).open(stdout) else {
+            return;
+        };
+        eventually("the pipe has no reader", Duration::from_secs(10), || {
+            let mut polled = [PollFd::new(&stdout, PollFlags::empty())];
+            poll(&mut polled, Some(&Timespec::default())).expect("poll");
+            polled[0].revents().contains(PollFlags::ERR)
+        });
     }
 
     /// Sends a signal, unless the process has ended.
