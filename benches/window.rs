@@ -3,14 +3,15 @@
 //! `window` is the ordered window alone. A schedule is made beforehand and replayed: what finishes
 //! in each turn of a loop, and how much is pulled before it. `mill` is everything a run has but the
 //! kernel: list bytes, splitter, feed, event loop, window, emitter, on one thread, with one
-//! operation per item that is done when the engine is asked next.
+//! operation per item that is done when the engine is asked next; once also with latencies recorded.
 
 use std::hint::black_box;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use ringmill::clock::{self, Clock};
 use ringmill::engine::sim::Random;
 use ringmill::engine::{Completion, Engine, Op, Token, Value, Wait, Wake};
 use ringmill::error::{Errno, ItemError};
@@ -20,6 +21,7 @@ use ringmill::jobs::{Context, Event, Job};
 use ringmill::mill::{Finished, Mill, Order, Ready, Window};
 use ringmill::run::{EventLoop, LoopLimits, Turn};
 use ringmill::source::{Separator, Splitter};
+use ringmill::stats::{Collector, Detail, Recorder};
 
 /// Items between pull and emission, and in flight: a usual run.
 const WINDOW: usize = 8192;
@@ -185,13 +187,18 @@ fn window(c: &mut Criterion) {
 /// An engine that has done everything by the next turn, and never does anything.
 struct NextTurn {
     submitted: Vec<(Token, Op)>,
-    started_at: Instant,
 }
 
 struct NobodyWaits;
 
 impl Wake for NobodyWaits {
     fn wake(&self) {}
+}
+
+impl Clock for NextTurn {
+    fn now_ns(&self) -> u64 {
+        clock::now_ns()
+    }
 }
 
 impl Engine for NextTurn {
@@ -215,7 +222,7 @@ impl Engine for NextTurn {
         Ok(())
     }
 
-    fn cancel(&mut self, _token: Token) {}
+    fn cancel(&mut self, _slot: u32) {}
 
     fn outstanding(&self) -> usize {
         self.submitted.len()
@@ -225,8 +232,8 @@ impl Engine for NextTurn {
         0
     }
 
-    fn now(&self) -> Duration {
-        self.started_at.elapsed()
+    fn enters(&self) -> u64 {
+        0
     }
 
     fn waker(&self) -> Arc<dyn Wake> {
@@ -297,11 +304,10 @@ struct Machine {
 }
 
 impl Machine {
-    fn new(in_flight: usize) -> Self {
+    fn new(in_flight: usize, latencies: Option<Arc<Collector>>) -> Self {
         let mill = Arc::new(Mill::new(Order::Input, WINDOW, 1, false));
         let engine = NextTurn {
             submitted: Vec::new(),
-            started_at: Instant::now(),
         };
         let limits = LoopLimits {
             in_flight,
@@ -309,7 +315,14 @@ impl Machine {
             timeout: None,
         };
         Self {
-            event_loop: EventLoop::new(0, Arc::clone(&mill), Arc::new(OneOp), engine, limits),
+            event_loop: EventLoop::new(
+                0,
+                Arc::clone(&mill),
+                Arc::new(OneOp),
+                engine,
+                limits,
+                Recorder::new(latencies),
+            ),
             mill,
             splitter: Splitter::new(Separator::Newline),
             results: Vec::with_capacity(RESULTS_PER_TAKE),
@@ -325,7 +338,7 @@ impl Machine {
             if self.mill.has_room()
                 && let Some(chunk) = chunks.next()
             {
-                self.mill.add(self.splitter.split(chunk));
+                self.mill.add(self.splitter.split(chunk), clock::now());
             }
             let Turn::Wait(wait) = self.event_loop.turn() else {
                 unreachable!("the input never ends");
@@ -358,11 +371,16 @@ fn mill(c: &mut Criterion) {
     let mut group = c.benchmark_group("mill");
     group.throughput(Throughput::Elements(ITEMS_PER_PASS as u64));
     for in_flight in [1, 32, IN_FLIGHT] {
-        let mut machine = Machine::new(in_flight);
+        let mut machine = Machine::new(in_flight, None);
         group.bench_function(BenchmarkId::new("in flight", in_flight), |b| {
             b.iter(|| machine.pass(&list));
         });
     }
+    clock::calibrate();
+    let mut machine = Machine::new(IN_FLIGHT, Some(Collector::new(Detail::Phases, None)));
+    group.bench_function("with latencies recorded", |b| {
+        b.iter(|| machine.pass(&list));
+    });
     group.finish();
 }
 

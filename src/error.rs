@@ -135,6 +135,20 @@ pub enum Cause {
     },
 }
 
+impl Cause {
+    /// The word under which failures of this cause are counted: the errno's name where there is one.
+    #[must_use]
+    pub fn key(&self) -> String {
+        match self {
+            Self::Errno(errno) => errno.name(),
+            Self::NulInName => "nul-in-name".to_owned(),
+            Self::Special(_) => "special-file".to_owned(),
+            Self::Changed => "changed".to_owned(),
+            Self::TimedOut { .. } => "timed-out".to_owned(),
+        }
+    }
+}
+
 /// How a special file could be read after all. A socket could not: it cannot be opened.
 fn remedy(kind: SpecialKind) -> &'static str {
     match kind {

@@ -36,6 +36,8 @@
 //!     order: Order::Input,
 //!     fail_fast: false,
 //!     timeout: None,
+//!     rate_per_s: None,
+//!     latencies: None,
 //!     separate_descriptors: true,
 //! };
 //! let job = HashJob { algorithm: Algorithm::Blake3, read_special: false, strict: false };
@@ -51,6 +53,7 @@
 )]
 
 pub mod cli;
+pub mod clock;
 pub mod digest;
 pub mod engine;
 pub mod error;

@@ -6,6 +6,7 @@
 //! the scenario with its seed.
 
 use proptest::prelude::*;
+use ringmill::clock::Clock;
 use ringmill::digest::Algorithm;
 use ringmill::engine::sim::{Faults, Random, SimEngine, SimFile, SimHandle, World};
 use ringmill::engine::{
@@ -15,9 +16,10 @@ use ringmill::engine::{
 use ringmill::error::{Cause, Errno, ItemError, Operation};
 use ringmill::item::{Batch, Item, PATH_LEN_MAX, Portion};
 use ringmill::jobs::hash::{HashJob, Hashed};
-use ringmill::mill::{Directive, Finished, Mill, Order, Ready, Strain};
+use ringmill::mill::{Directive, Finished, Mill, Order, Pace, Ready, Strain};
 use ringmill::run::{EventLoop, LoopLimits, Turn};
 use ringmill::source::InputError;
+use ringmill::stats::{Collector, Detail, Latencies, Phase, Recorder};
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
@@ -55,6 +57,7 @@ struct Scenario {
     has_deadline: bool,
     /// The source moves this rarely.
     source_slowness: usize,
+    rate_per_s: Option<f64>,
 }
 
 impl Scenario {
@@ -90,6 +93,8 @@ fn scenario() -> impl Strategy<Value = Scenario> {
         prop::bool::weighted(0.2),
         any::<bool>(),
         prop_oneof![Just(1_usize), 1_usize..100],
+        // Operations take up to 65 ms each.
+        proptest::option::weighted(0.3, 1.0_f64..100_000.0),
     );
     (sizes, kinds, faults, rest).prop_map(|(sizes, kinds, faults, rest)| Scenario {
         seed: rest.0,
@@ -120,6 +125,7 @@ fn scenario() -> impl Strategy<Value = Scenario> {
         strict: rest.6,
         has_deadline: rest.7,
         source_slowness: rest.8,
+        rate_per_s: rest.9,
     })
 }
 
@@ -388,6 +394,12 @@ impl QuirkyEngine {
     }
 }
 
+impl Clock for QuirkyEngine {
+    fn now_ns(&self) -> u64 {
+        self.inner.now_ns()
+    }
+}
+
 impl Engine for QuirkyEngine {
     fn try_now(&mut self, op: &mut Op) -> Option<Result<Value, Errno>> {
         if let Op::Read { file, offset, .. } = op
@@ -417,8 +429,8 @@ impl Engine for QuirkyEngine {
         Ok(())
     }
 
-    fn cancel(&mut self, token: Token) {
-        self.inner.cancel(token);
+    fn cancel(&mut self, slot: u32) {
+        self.inner.cancel(slot);
     }
 
     fn outstanding(&self) -> usize {
@@ -429,8 +441,8 @@ impl Engine for QuirkyEngine {
         self.inner.open_files()
     }
 
-    fn now(&self) -> Duration {
-        self.inner.now()
+    fn enters(&self) -> u64 {
+        self.inner.enters()
     }
 
     fn waker(&self) -> Arc<dyn Wake> {
@@ -465,6 +477,13 @@ struct Simulation {
     /// A file that hangs may keep a large buffer from others.
     large_files_hang: bool,
     added: usize,
+    first_added_at: Option<Duration>,
+    /// When each of the emitted items started.
+    started_at_ns: Vec<u64>,
+    /// Emitted items that were never started.
+    unstarted: u64,
+    collector: Arc<Collector>,
+    latencies: Latencies,
     input_ended: bool,
     emitted: Vec<u64>,
     /// Taken from the mill, not yet marked as emitted.
@@ -504,7 +523,9 @@ impl Simulation {
             ..
         } = scenario;
         let clock = SimEngine::new(Arc::clone(&world), 0);
-        let mill = Arc::new(Mill::new(order, window, loops, fail_fast));
+        let pace = scenario.rate_per_s.map(Pace::new);
+        let mill = Arc::new(Mill::new(order, window, loops, fail_fast).paced(pace));
+        let collector = Collector::new(Detail::Phases, Some(Duration::from_millis(50)));
         let loops = (0..loops)
             .map(|index| {
                 let engine = SimEngine::new(Arc::clone(&world), random.next_u64());
@@ -528,7 +549,9 @@ impl Simulation {
                     strict: scenario.strict,
                 };
                 let mill = Arc::clone(&mill);
-                let event_loop = EventLoop::new(index, mill, Arc::new(job), engine, limits);
+                let recorder = Recorder::new(Some(Arc::clone(&collector)));
+                let event_loop =
+                    EventLoop::new(index, mill, Arc::new(job), engine, limits, recorder);
                 SimLoop {
                     event_loop: Some(event_loop),
                     open_files,
@@ -548,6 +571,11 @@ impl Simulation {
             expected,
             large_files_hang,
             added: 0,
+            first_added_at: None,
+            started_at_ns: Vec::new(),
+            unstarted: 0,
+            collector,
+            latencies: Latencies::default(),
             input_ended: false,
             emitted: Vec::new(),
             unmarked: 0,
@@ -601,7 +629,9 @@ impl Simulation {
         }
         let count = 1 + self.random.below(left);
         let names = &self.names[self.added..self.added + count];
-        self.mill.add(Batch::from_iter(names));
+        let now = self.clock.now();
+        self.first_added_at.get_or_insert(now);
+        self.mill.add(Batch::from_iter(names), now);
         self.added += count;
         true
     }
@@ -652,7 +682,7 @@ impl Simulation {
                     let full = event_loop.in_flight() == in_flight_max;
                     let starving = self.scenario.descriptors_max < 1000;
                     assert!(
-                        full || starving || !self.mill.could_pull(),
+                        full || starving || !self.mill.could_pull(self.clock.now()),
                         "work was left lying"
                     );
                 }
@@ -710,6 +740,7 @@ impl Simulation {
         assert_eq!(finished.item.bytes(), self.names[number]);
         self.check_result(number, &finished.result);
         self.check_latency(finished);
+        self.started_at_ns.push(finished.started_at_ns);
         self.emitted.push(index);
         self.unmarked += 1;
         if self.scenario.fail_fast && finished.result.is_err() && !self.stopped {
@@ -738,13 +769,14 @@ impl Simulation {
     }
 
     /// A deadline is kept, and it is no earlier than it was said to be.
-    fn check_latency(&self, finished: &Finished<Hashed>) {
-        let latency = Duration::from_nanos(finished.latency_ns);
+    fn check_latency(&mut self, finished: &Finished<Hashed>) {
+        let latency = Duration::from_nanos(finished.latency_ns());
         let timed_out = finished.result.as_ref().is_err_and(is_time_out);
         if timed_out {
             // What fails only because all slots hang was never started.
             let unstarted = self.scenario.faults.stubborn && latency.is_zero();
             assert!(latency >= TIMEOUT || unstarted, "early: {latency:?}");
+            self.unstarted += u64::from(latency < TIMEOUT);
         }
         if self.scenario.timeout().is_some() {
             assert!(latency <= TIMEOUT, "late: {latency:?}");
@@ -824,6 +856,52 @@ impl Simulation {
             assert_eq!(sim_loop.handle.outstanding(), 0);
         }
         assert_eq!(self.world.descriptors(), 0);
+        self.check_rate();
+        self.check_recorded();
+    }
+
+    /// From the first input on, no more items start than the rate allows.
+    fn check_rate(&mut self) {
+        let Some(rate_per_s) = self.scenario.rate_per_s else {
+            return;
+        };
+        self.started_at_ns.sort_unstable();
+        for (started, at_ns) in self.started_at_ns.iter().enumerate() {
+            let first_added_at = self.first_added_at.expect("something was started");
+            let elapsed = Duration::from_nanos(*at_ns).saturating_sub(first_added_at);
+            let most = elapsed.as_secs_f64() * rate_per_s + 1.0;
+            assert!(
+                started as f64 <= most - 1.0 + 1e-6,
+                "{started} items in {elapsed:?}"
+            );
+        }
+    }
+
+    /// Each item is counted in each phase that it went through, whichever loop had it.
+    fn check_recorded(&mut self) {
+        self.collector.take(&mut self.latencies);
+        let count = |phase| self.latencies.get(phase).count();
+        if !self.stopped {
+            let emitted = self.emitted.len() as u64;
+            assert_eq!(count(Phase::Total), emitted);
+            assert_eq!(count(Phase::Queue), emitted - self.unstarted);
+            let scheduled = self.scenario.rate_per_s.map_or(0, |_| emitted);
+            assert_eq!(count(Phase::ScheduledTotal), scheduled);
+        }
+        // What failed for a shortage is tried again, and both are counted.
+        if self.scenario.faults.shortage == 0 && !self.descriptors_are_few() {
+            assert!(count(Phase::Close) <= count(Phase::Open));
+            assert!(count(Phase::Open) <= count(Phase::LookUp));
+        }
+        assert!(count(Phase::Hash) <= count(Phase::Read));
+        let sum = |phase| {
+            let histogram = self.latencies.get(phase).histogram();
+            histogram.map_or(0.0, |known| known.mean() * known.len() as f64)
+        };
+        if self.scenario.rate_per_s.is_some() && !self.stopped {
+            // Nothing starts before it is due. Three digits are kept of each.
+            assert!(sum(Phase::ScheduledTotal) * 1.002 + 100.0 >= sum(Phase::Total));
+        }
     }
 }
 
@@ -868,7 +946,14 @@ fn a_permanent_shortage_becomes_the_result() {
         read_special: false,
         strict: false,
     };
-    let mut event_loop = EventLoop::new(0, Arc::clone(&mill), Arc::new(job), engine, limits);
+    let mut event_loop = EventLoop::new(
+        0,
+        Arc::clone(&mill),
+        Arc::new(job),
+        engine,
+        limits,
+        Recorder::new(None),
+    );
     add_items(&mill, &[&name, &name]);
     mill.end_input(Ok(()));
     event_loop.run().unwrap();
@@ -876,15 +961,16 @@ fn a_permanent_shortage_becomes_the_result() {
     assert_eq!(mill.take_ready(9, None, &mut results), Ready::Results);
     assert_eq!(results.len(), 2);
     for finished in results {
+        let latency_ns = finished.latency_ns();
         let error = finished.result.expect_err("no descriptor is to be had");
         let lacking = ItemError::errno(Operation::Open, Errno::new(libc::EMFILE));
         assert_eq!(error, lacking);
-        assert!(finished.latency_ns < u64::try_from(TIMEOUT.as_nanos()).unwrap());
+        assert!(u128::from(latency_ns) < TIMEOUT.as_nanos());
     }
 }
 
 fn add_items(mill: &Mill<Hashed>, names: &[&[u8]]) {
-    mill.add(Batch::from_iter(names));
+    mill.add(Batch::from_iter(names), Duration::ZERO);
 }
 
 /// The waits between threads, which the simulation on its one thread never takes. A wake-up that is
@@ -925,7 +1011,7 @@ mod waits {
 
     fn source(mill: &Arc<Mill<Hashed>>) -> Waiting<bool> {
         let mill = Arc::clone(mill);
-        Waiting::start(move || mill.add(Batch::from_iter(["one more"])))
+        Waiting::start(move || mill.add(Batch::from_iter(["one more"]), Duration::ZERO))
     }
 
     /// Adds batches of one item until there is no room; returns how many.
@@ -941,19 +1027,31 @@ mod waits {
 
     fn pull(mill: &Mill<Hashed>, max: usize) -> Vec<Item> {
         let mut pulled = Vec::new();
-        mill.exchange(0, &mut Vec::new(), max, Strain::default(), &mut pulled);
+        exchange(mill, &mut Vec::new(), max, &mut pulled);
         pulled.iter().flat_map(Portion::items).collect()
+    }
+
+    fn exchange(
+        mill: &Mill<Hashed>,
+        finished: &mut Vec<Finished<Hashed>>,
+        max: usize,
+        pulled: &mut Vec<Portion>,
+    ) -> Directive {
+        let (strain, now) = (Strain::default(), Duration::ZERO);
+        mill.exchange(0, finished, max, strain, pulled, now)
+            .directive
     }
 
     fn finish(mill: &Mill<Hashed>, item: Item, max: usize) -> (Directive, usize) {
         let error = ItemError::errno(Operation::Open, Errno::new(libc::ENOENT));
         let mut finished = vec![Finished {
             item,
-            latency_ns: 0,
+            started_at_ns: 0,
+            finished_at_ns: 0,
             result: Err(error),
         }];
         let mut pulled = Vec::new();
-        let directive = mill.exchange(0, &mut finished, max, Strain::default(), &mut pulled);
+        let directive = exchange(mill, &mut finished, max, &mut pulled);
         (directive, pulled.iter().flat_map(Portion::items).count())
     }
 
@@ -984,7 +1082,14 @@ mod waits {
             strict: false,
         });
         let engine = SimEngine::new(world, 1);
-        let mut event_loop = EventLoop::new(0, Arc::clone(&mill), job, engine, limits);
+        let mut event_loop = EventLoop::new(
+            0,
+            Arc::clone(&mill),
+            job,
+            engine,
+            limits,
+            Recorder::new(None),
+        );
         add_items(&mill, &[b"missing"]);
         let waiting = emitter(&mill);
         loop {

@@ -1,5 +1,6 @@
 //! What can be said on the command line. Plain data; nothing here looks at the system.
 
+use super::forms::FormArguments;
 use crate::digest::Algorithm;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
@@ -19,6 +20,21 @@ Examples:
 
 A list is one name a line (or NUL-separated with -0), of any length, and may never end.
 Exit status: 0 all well; 1 some files failed; 2 usage, set-up or output failed; a signal is raised again.";
+
+const MERGE_AFTER_HELP: &str = "\
+Without any of the options, the table of --latency is printed. It goes to standard output.
+
+Example:
+  ringmill merge shard1.hlog shard2.hlog --hlog all.hlog --latency
+
+Exit status: 0 all well; 2 usage, reading or writing failed.";
+
+/// Shorter intervals would have a loop do little else than give away what it has recorded.
+const INTERVAL_MIN: Duration = Duration::from_millis(10);
+
+/// From an item in a quarter of an hour to one in a nanosecond.
+const RATE_MIN: f64 = 1e-3;
+const RATE_MAX: f64 = 1e9;
 
 /// Runs endless lists of work on `io_uring`: bounded, concurrent, results in input order.
 #[derive(Debug, Parser)]
@@ -55,6 +71,8 @@ impl Arguments {
 pub(super) enum Generate {
     Man,
     ManHash,
+    ManMerge,
+    StatsSchema,
     Bash,
     Zsh,
     Fish,
@@ -65,6 +83,20 @@ pub(super) enum Command {
     /// Hash files: many at once, one line each, in the order they were named.
     #[command(after_help = HASH_AFTER_HELP)]
     Hash(HashArguments),
+
+    /// Add the latencies of several runs, from the interval logs that --hlog wrote.
+    #[command(after_help = MERGE_AFTER_HELP)]
+    Merge(MergeArguments),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct MergeArguments {
+    /// Interval logs, of ringmill or of other programs that use HdrHistogram.
+    #[arg(value_name = "FILE", required = true)]
+    pub(super) logs: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub(super) forms: FormArguments,
 }
 
 #[derive(Debug, Args)]
@@ -140,19 +172,8 @@ pub(super) struct HashArguments {
     #[command(flatten)]
     pub(super) resources: ResourceArguments,
 
-    /// Show progress on standard error.
-    #[arg(
-        long,
-        value_enum,
-        default_value = "auto",
-        value_name = "WHEN",
-        help_heading = "Messages"
-    )]
-    pub(super) progress: When,
-
-    /// At the end, print counts, rates and the time per file on standard error.
-    #[arg(long, help_heading = "Messages")]
-    pub(super) summary: bool,
+    #[command(flatten)]
+    pub(super) measure: MeasureArguments,
 
     /// Print the plan on standard error: engine, files in flight, window, loops, limits.
     #[arg(short, long, help_heading = "Messages")]
@@ -180,6 +201,11 @@ pub(super) struct ResourceArguments {
     #[arg(long, value_name = "N", value_parser = positive(), help_heading = "Resources")]
     pub(super) io_workers: Option<usize>,
 
+    /// Items to start per second, at most. They start on a schedule; what was late is made up for, and
+    /// latencies are measured from the schedule, too [default: as many as can be].
+    #[arg(long, value_name = "R", value_parser = parse_rate, help_heading = "Resources")]
+    pub(super) rate: Option<f64>,
+
     /// What carries out the operations; `auto` takes threads where `io_uring` is not to be had.
     #[arg(
         long,
@@ -189,6 +215,37 @@ pub(super) struct ResourceArguments {
         help_heading = "Resources"
     )]
     pub(super) engine: EngineChoice,
+}
+
+/// What is to be told of a run besides its results; the same for every job.
+#[derive(Debug, Args)]
+pub(super) struct MeasureArguments {
+    #[command(flatten)]
+    pub(super) forms: FormArguments,
+
+    /// The length of the intervals of --hlog.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "1s",
+        value_parser = parse_interval,
+        help_heading = "Measurements"
+    )]
+    pub(super) interval: Duration,
+
+    /// Show progress on standard error.
+    #[arg(
+        long,
+        value_enum,
+        default_value = "auto",
+        value_name = "WHEN",
+        help_heading = "Messages"
+    )]
+    pub(super) progress: When,
+
+    /// At the end, print counts, rates and the time per file on standard error.
+    #[arg(long, help_heading = "Messages")]
+    pub(super) summary: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -236,6 +293,21 @@ fn parse_timeout(text: &str) -> Result<Duration, String> {
         return Err("a deadline of 0 gives up everything".to_owned());
     }
     Ok(timeout)
+}
+
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    let interval = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if interval < INTERVAL_MIN {
+        return Err("an interval is 10 ms or longer".to_owned());
+    }
+    Ok(interval)
+}
+
+fn parse_rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if (RATE_MIN..=RATE_MAX).contains(&rate) => Ok(rate),
+        _ => Err("a rate is a number of items per second, from 0.001 to 1000000000".to_owned()),
+    }
 }
 
 #[cfg(test)]

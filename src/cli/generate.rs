@@ -2,7 +2,8 @@
 
 use super::Outcome;
 use super::arguments::{Arguments, Generate};
-use clap::CommandFactory;
+use crate::stats::document;
+use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use std::io::{self, Write};
 
@@ -21,19 +22,21 @@ fn write(what: Generate, text: &mut Vec<u8>) -> io::Result<()> {
     let mut command = Arguments::command();
     let shell = match what {
         Generate::Man => return clap_mangen::Man::new(command).render(text),
-        Generate::ManHash => {
-            command.build();
-            let hash = command
-                .find_subcommand("hash")
-                .expect("it is defined")
-                .clone();
-            let version = concat!("ringmill ", env!("CARGO_PKG_VERSION"));
-            return clap_mangen::Man::new(hash).source(version).render(text);
-        }
+        Generate::ManHash => return write_man_of("hash", command, text),
+        Generate::ManMerge => return write_man_of("merge", command, text),
+        Generate::StatsSchema => return text.write_all(document::SCHEMA.as_bytes()),
         Generate::Bash => Shell::Bash,
         Generate::Zsh => Shell::Zsh,
         Generate::Fish => Shell::Fish,
     };
     clap_complete::generate(shell, &mut command, "ringmill", text);
     Ok(())
+}
+
+fn write_man_of(subcommand: &str, mut command: Command, text: &mut Vec<u8>) -> io::Result<()> {
+    command.build();
+    let found = command.find_subcommand(subcommand);
+    let found = found.expect("it is defined").clone();
+    let version = concat!("ringmill ", env!("CARGO_PKG_VERSION"));
+    clap_mangen::Man::new(found).source(version).render(text)
 }

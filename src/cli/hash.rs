@@ -1,23 +1,28 @@
 //! `ringmill hash`.
 
 use super::Outcome;
-use super::arguments::{Format, HashArguments, Special, When};
-use super::closed::stdout_was_closed;
+use super::arguments::{Format, HashArguments, Special};
 use super::interrupt::Interrupt;
 use super::limits::Descriptors;
+use super::observer::Observer;
+use super::output::Output;
 use super::plan::{self, Wishes};
+use super::setup_error::SetupError;
 use crate::digest::Algorithm;
 use crate::error::Errno;
 use crate::jobs::hash::{HashJob, Hashed};
 use crate::mill::{Counters, Finished, Order};
-use crate::run::{End, Plan, Report, RunError, Sink, run};
+use crate::run::{End, Plan, Report, Sink, run};
 use crate::sink::gnu::{self, Layout};
 use crate::sink::{jsonl, messages};
 use crate::source::{Arguments, Lists, Separator};
-use crate::stats::{Progress, Summary, Total};
+use crate::stats::Total;
+use serde_json::{Map, Value};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// Results gathered before they are written, even while more are ready.
@@ -27,47 +32,8 @@ pub(super) fn hash(arguments: HashArguments) -> Outcome {
     match try_hash(arguments) {
         Ok(outcome) => outcome,
         Err(error) => {
-            messages::about_run(&error.message);
-            if let Some(hint) = error.hint {
-                messages::hint(&hint);
-            }
+            error.tell();
             Outcome::Unusable
-        }
-    }
-}
-
-/// Why there can be no run, or why it ended as a whole.
-struct SetupError {
-    message: String,
-    hint: Option<String>,
-}
-
-impl SetupError {
-    fn new(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            hint: None,
-        }
-    }
-}
-
-impl From<RunError> for SetupError {
-    fn from(error: RunError) -> Self {
-        match error {
-            RunError::Refused(refusal) => refusal.into(),
-            other => Self::new(other.to_string()),
-        }
-    }
-}
-
-impl From<crate::engine::uring::Refusal> for SetupError {
-    fn from(refusal: crate::engine::uring::Refusal) -> Self {
-        Self {
-            message: refusal.to_string(),
-            hint: Some(match refusal.hint {
-                "" => "--engine threads does without io_uring".to_owned(),
-                hint => format!("--engine threads does without io_uring; {hint}"),
-            }),
         }
     }
 }
@@ -76,7 +42,8 @@ fn try_hash(arguments: HashArguments) -> Result<Outcome, SetupError> {
     let interrupt = Interrupt::watch()
         .map_err(|error| SetupError::new(format!("cannot watch for signals: {error}")))?;
     let lists = lists_of(&arguments)?;
-    let descriptors = Descriptors::raise();
+    let mut descriptors = Descriptors::raise();
+    descriptors.in_use += arguments.measure.forms.descriptors();
     let wishes = Wishes {
         order: if arguments.unordered {
             Order::Completion
@@ -86,18 +53,21 @@ fn try_hash(arguments: HashArguments) -> Result<Outcome, SetupError> {
         fail_fast: arguments.fail_fast,
         timeout: arguments.timeout,
     };
-    let plan = plan::plan(&arguments.resources, wishes, &descriptors)?;
+    let mut plan = plan::plan(&arguments.resources, wishes, &descriptors)?;
     if arguments.verbose {
         plan::describe(&plan, &descriptors);
     }
-    // Only now: it empties the file.
+    // Only now: it empties files.
     let output = Output::open(arguments.output.as_deref())?;
+    let observer = Observer::new(&arguments.measure)?;
+    plan.latencies = observer.collector();
+    let options = options(&arguments, &plan);
     let job = HashJob {
         algorithm: arguments.algorithm,
         read_special: arguments.special == Special::Read,
         strict: arguments.strict,
     };
-    let mut sink = HashSink::new(&arguments, output);
+    let mut sink = HashSink::new(&arguments, output, observer);
     let flag = &interrupt.flag;
     let report = if let Some(lists) = lists {
         let total = total_of_lists(&lists);
@@ -110,23 +80,37 @@ fn try_hash(arguments: HashArguments) -> Result<Outcome, SetupError> {
         let total = total.map_or(Total::Unknown, |len| {
             Total::ListBytes(len, source.bytes_read())
         });
-        sink.show_progress(arguments.progress, total);
+        sink.observer.expect(total);
         run(&plan, job, source, &mut sink, flag)?
     } else {
-        sink.show_progress(
-            arguments.progress,
-            Total::Items(arguments.paths.len() as u64),
-        );
+        sink.observer
+            .expect(Total::Items(arguments.paths.len() as u64));
         run(&plan, job, Arguments::new(arguments.paths), &mut sink, flag)?
     };
-    sink.finish();
-    Ok(conclude(
-        &report,
-        &plan,
-        arguments.verbose,
-        &interrupt,
-        &sink,
-    ))
+    if arguments.verbose {
+        messages::about_run(&format_args!("engine: {} × {}", plan.loops, report.engine));
+    }
+    let measured = sink
+        .observer
+        .finish("hash", options, &plan, &descriptors, &report);
+    let outcome = conclude(&report, &interrupt, &sink.output);
+    match measured {
+        Ok(()) => Ok(outcome),
+        Err(error) => {
+            error.tell();
+            Ok(outcome.worst(Outcome::Unusable))
+        }
+    }
+}
+
+/// What was asked for, for a document.
+fn options(arguments: &HashArguments, plan: &Plan) -> Map<String, Value> {
+    let mut options = plan::options(plan);
+    options.insert("algorithm".to_owned(), arguments.algorithm.name().into());
+    let reads_special = arguments.special == Special::Read;
+    options.insert("read_special".to_owned(), reads_special.into());
+    options.insert("strict".to_owned(), arguments.strict.into());
+    options
 }
 
 /// The lists to read; `None` if the items are the arguments themselves.
@@ -149,10 +133,8 @@ fn lists_of(arguments: &HashArguments) -> Result<Option<Vec<PathBuf>>, SetupErro
         .filter(|list| list.as_os_str() != "-")
     {
         // Only a look: opening a FIFO would take its first bytes away from the run.
-        list.metadata().map_err(|error| {
-            let cause = Errno::from(&error);
-            SetupError::new(format!("{}: cannot open: {cause}", list.display()))
-        })?;
+        list.metadata()
+            .map_err(|error| SetupError::io(&list.display().to_string(), "open", &error))?;
     }
     Ok(Some(arguments.files_from.clone()))
 }
@@ -174,16 +156,7 @@ fn total_of_lists(lists: &[PathBuf]) -> Option<u64> {
 }
 
 /// Says how it went, and decides the exit code.
-fn conclude(
-    report: &Report,
-    plan: &Plan,
-    verbose: bool,
-    interrupt: &Interrupt,
-    sink: &HashSink,
-) -> Outcome {
-    if verbose {
-        messages::about_run(&format_args!("engine: {} × {}", plan.loops, report.engine));
-    }
+fn conclude(report: &Report, interrupt: &Interrupt, output: &Output) -> Outcome {
     if let Some(refusal) = &report.fell_back {
         messages::about_run(&format_args!("{refusal}; used threads"));
     }
@@ -192,9 +165,6 @@ fn conclude(
         messages::about_run(&format_args!(
             "cannot start a thread: {cause}; used one for everything, which is slow"
         ));
-    }
-    if sink.shows_summary {
-        messages::about_run(&sink.summary);
     }
     if let Some(error) = &report.input_error {
         messages::about_run(error);
@@ -207,7 +177,7 @@ fn conclude(
         }
         End::Output(error) => {
             let cause = Errno::from(error);
-            messages::about_run(&format_args!("{}: cannot write: {cause}", sink.output.name));
+            messages::about_run(&format_args!("{}: cannot write: {cause}", output.name));
             Outcome::Unusable
         }
         End::Interrupted => {
@@ -226,48 +196,18 @@ fn conclude(
     }
 }
 
-/// Where results are written.
-struct Output {
-    name: String,
-    file: File,
-}
-
-impl Output {
-    fn open(path: Option<&Path>) -> Result<Self, SetupError> {
-        let (name, file) = match path {
-            Some(path) => (path.display().to_string(), File::create(path)),
-            None if stdout_was_closed() => {
-                let closed = io::Error::from_raw_os_error(libc::EBADF);
-                ("standard output".to_owned(), Err(closed))
-            }
-            // Not `io::stdout`, which would write line by line.
-            None => {
-                let stdout = io::stdout().as_fd().try_clone_to_owned();
-                ("standard output".to_owned(), stdout.map(File::from))
-            }
-        };
-        let file = file.map_err(|error| {
-            let cause = Errno::from(&error);
-            SetupError::new(format!("{name}: cannot open for writing: {cause}"))
-        })?;
-        Ok(Self { name, file })
-    }
-}
-
-/// Prints results, and keeps count of them.
+/// Prints results.
 struct HashSink {
     output: Output,
     buffer: Vec<u8>,
     format: Format,
     layout: Layout,
     algorithm: Algorithm,
-    summary: Summary,
-    shows_summary: bool,
-    progress: Option<Progress>,
+    observer: Observer,
 }
 
 impl HashSink {
-    fn new(arguments: &HashArguments, output: Output) -> Self {
+    fn new(arguments: &HashArguments, output: Output, observer: Observer) -> Self {
         Self {
             output,
             buffer: Vec::with_capacity(2 * OUTPUT_BUFFER_LEN),
@@ -277,51 +217,25 @@ impl HashSink {
                 zero: arguments.zero,
             },
             algorithm: arguments.algorithm,
-            summary: Summary::new(),
-            shows_summary: arguments.summary,
-            progress: None,
-        }
-    }
-
-    fn show_progress(&mut self, when: When, total: Total) {
-        let shown = match when {
-            When::Auto => io::stderr().is_terminal(),
-            When::Always => true,
-            When::Never => false,
-        };
-        self.progress = shown.then(|| Progress::new(total));
-    }
-
-    fn say(&self, name: &[u8], message: &dyn std::fmt::Display) {
-        match &self.progress {
-            Some(progress) => progress.suspend(|| messages::about_item(name, message)),
-            None => messages::about_item(name, message),
-        }
-    }
-
-    fn finish(&mut self) {
-        if let Some(progress) = self.progress.take() {
-            progress.clear();
+            observer,
         }
     }
 }
 
 impl Sink<Hashed> for HashSink {
     fn result(&mut self, finished: Finished<Hashed>) -> io::Result<()> {
-        let Finished {
-            item,
-            latency_ns,
-            result,
-        } = finished;
+        let Finished { item, result, .. } = finished;
         let name = item.bytes();
-        let bytes = result.as_ref().ok().map(|hashed| hashed.size_bytes);
-        self.summary.record(latency_ns, bytes);
+        let observer = &mut self.observer;
+        observer.count(result.as_ref().map(|hashed| hashed.size_bytes));
         match &result {
-            Err(error) => self.say(name, error),
-            Ok(hashed) if hashed.changed => {
-                self.say(name, &"warning: changed while it was read");
+            Err(error) => observer.say(name, error),
+            Ok(hashed) => {
+                observer.visited(Path::new(OsStr::from_bytes(name)));
+                if hashed.changed {
+                    observer.say(name, &"warning: changed while it was read");
+                }
             }
-            Ok(_) => {}
         }
         match (self.format, &result) {
             (Format::Gnu, Ok(hashed)) => {
@@ -344,14 +258,12 @@ impl Sink<Hashed> for HashSink {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        let written = self.output.file.write_all(&self.buffer);
+        let written = self.output.write_all(&self.buffer);
         self.buffer.clear();
         written
     }
 
     fn tick(&mut self, counters: Counters) {
-        if let Some(progress) = &mut self.progress {
-            progress.tick(&self.summary, counters);
-        }
+        self.observer.tick(counters);
     }
 }

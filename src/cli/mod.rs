@@ -2,11 +2,16 @@
 
 mod arguments;
 mod closed;
+mod forms;
 mod generate;
 mod hash;
 mod interrupt;
 mod limits;
+mod merge;
+mod observer;
+mod output;
 mod plan;
+mod setup_error;
 
 use arguments::{Arguments, Command};
 use std::process::ExitCode;
@@ -23,12 +28,25 @@ enum Outcome {
     Signal(i32),
 }
 
+impl Outcome {
+    /// The one of the two that whoever called should rather know of.
+    fn worst(self, other: Self) -> Self {
+        match (&self, &other) {
+            (Self::Signal(_), _) => self,
+            (_, Self::Signal(_)) => other,
+            (Self::Unusable, _) | (_, Self::AllWell) => self,
+            _ => other,
+        }
+    }
+}
+
 /// Runs the command with the process's arguments.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse_and_check();
     let outcome = match arguments.command {
         _ if arguments.generate.is_some() => generate::generate(arguments.generate),
         Some(Command::Hash(options)) => hash::hash(options),
+        Some(Command::Merge(options)) => merge::merge(&options),
         None => unreachable!("clap shows the help if there are no arguments"),
     };
     match outcome {

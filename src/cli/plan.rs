@@ -7,6 +7,7 @@ use crate::mill::Order;
 use crate::mill::budget::{self, Budget};
 use crate::run::{EngineKind, Plan};
 use crate::sink::messages;
+use serde_json::{Map, Value, json};
 use std::time::Duration;
 
 /// Enough to keep a fast disk busy, and few enough that their buffers stay in the caches.
@@ -58,6 +59,8 @@ pub(super) fn plan(
         order: wishes.order,
         fail_fast: wishes.fail_fast,
         timeout: wishes.timeout,
+        rate_per_s: arguments.rate,
+        latencies: None,
         separate_descriptors: true,
     })
 }
@@ -76,12 +79,39 @@ fn choose_engine(choice: EngineChoice) -> Result<EngineKind, Refusal> {
     }
 }
 
-/// Says what came of it.
-pub(super) fn describe(plan: &Plan, descriptors: &Descriptors) {
-    let engine = match plan.engine {
+/// The plan for a document.
+pub(super) fn options(plan: &Plan) -> Map<String, Value> {
+    let timeout_ns = plan.timeout.map(|timeout| timeout.as_nanos());
+    let options = json!({
+        "engine": engine_name(plan.engine),
+        "in_flight": plan.in_flight,
+        "window": plan.window,
+        "loops": plan.loops,
+        "io_workers": plan.io_workers,
+        "order": match plan.order {
+            Order::Input => "input",
+            Order::Completion => "completion",
+        },
+        "fail_fast": plan.fail_fast,
+        "timeout_ns": timeout_ns.and_then(|ns| u64::try_from(ns).ok()),
+        "rate_per_s": plan.rate_per_s,
+    });
+    let Value::Object(options) = options else {
+        unreachable!("it is an object")
+    };
+    options
+}
+
+fn engine_name(engine: EngineKind) -> &'static str {
+    match engine {
         EngineKind::Uring => "uring",
         EngineKind::Threads => "threads",
-    };
+    }
+}
+
+/// Says what came of it.
+pub(super) fn describe(plan: &Plan, descriptors: &Descriptors) {
+    let engine = engine_name(plan.engine);
     messages::about_run(&format_args!(
         "plan: engine {engine}, in flight {}, window {}, loops {}, io workers {}, \
          limit on open files {} (was {}), {} in use",

@@ -20,6 +20,7 @@ pub use buffer::{Buffer, BufferClass, BufferPool};
 pub use files::FileId;
 pub use mounts::FileSystem;
 
+use crate::clock::Clock;
 use crate::error::Errno;
 use crate::item::Item;
 use std::sync::Arc;
@@ -81,8 +82,14 @@ pub struct Completion {
     pub result: Result<Value, Errno>,
 }
 
-/// The submitter's own mark on an operation: the slot of the item it belongs to.
-pub type Token = u32;
+/// The submitter's own marks on an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// The slot of the item it belongs to.
+    pub slot: u32,
+    /// When it was submitted, by the engine's clock.
+    pub submitted_at_ns: u64,
+}
 
 /// What a path or file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,7 +169,7 @@ pub enum Wait {
 }
 
 /// Carries out operations for one loop. Operations end in any order.
-pub trait Engine {
+pub trait Engine: Clock {
     /// Does the operation now if it needs no waiting. `None` means it has had no effect and is to
     /// be submitted.
     fn try_now(&mut self, op: &mut Op) -> Option<Result<Value, Errno>>;
@@ -183,9 +190,9 @@ pub trait Engine {
     /// Only if the engine itself no longer works; what was submitted is then lost.
     fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> std::io::Result<()>;
 
-    /// Tries to end everything submitted under this token early. Whatever can be cancelled completes
-    /// with an error; the rest completes in its own time.
-    fn cancel(&mut self, token: Token);
+    /// Tries to end everything submitted for the item in this slot early. Whatever can be cancelled
+    /// completes with an error; the rest completes in its own time.
+    fn cancel(&mut self, slot: u32);
 
     /// Operations submitted whose completions have not been handed over.
     fn outstanding(&self) -> usize;
@@ -193,8 +200,8 @@ pub trait Engine {
     /// Files open in this engine.
     fn open_files(&self) -> usize;
 
-    /// Time since some fixed moment. Simulated engines have simulated time.
-    fn now(&self) -> Duration;
+    /// How often it has called `io_uring_enter`; 0 without a ring.
+    fn enters(&self) -> u64;
 
     /// Ends a wait of this engine from another thread.
     fn waker(&self) -> Arc<dyn Wake>;

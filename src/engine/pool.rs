@@ -155,11 +155,11 @@ impl Pool {
     }
 
     /// Takes back the tasks that no thread has begun.
-    pub(super) fn cancel(&self, token: Token) {
+    pub(super) fn cancel(&self, slot: u32) {
         let mut queue = lock(&self.shared.queue);
         let (cancelled, kept) = queue.tasks.drain(..).partition(|task| {
             // A close must happen.
-            !matches!(task.op, Op::Close(_)) && task.token == token
+            !matches!(task.op, Op::Close(_)) && task.token.slot == slot
         });
         queue.tasks = kept;
         drop(queue);

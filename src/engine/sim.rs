@@ -4,6 +4,7 @@
 use super::files::FileTable;
 use super::{Completion, Engine, FileId, FileKind, FileSystem, Op, Stat, Timestamp, Token, Value};
 use super::{Wait, Wake};
+use crate::clock::Clock;
 use crate::error::Errno;
 use std::collections::HashMap;
 use std::io;
@@ -341,6 +342,12 @@ fn stat_of(file: &SimFile, changed: bool) -> Stat {
     }
 }
 
+impl Clock for SimEngine {
+    fn now_ns(&self) -> u64 {
+        self.world.now_ns.load(Ordering::Relaxed)
+    }
+}
+
 impl Engine for SimEngine {
     fn try_now(&mut self, op: &mut Op) -> Option<Result<Value, Errno>> {
         let is_quick = self.random.percent(self.at_once_percent) && !self.hangs(op);
@@ -393,7 +400,7 @@ impl Engine for SimEngine {
         Ok(())
     }
 
-    fn cancel(&mut self, token: Token) {
+    fn cancel(&mut self, slot: u32) {
         // Those that hang become due; whether others still complete is left to chance, as it is
         // with a kernel.
         if self.world.faults.stubborn {
@@ -402,7 +409,7 @@ impl Engine for SimEngine {
         let now = self.world.now();
         for at in 0..self.pending.len() {
             let (due, owner, op) = &mut self.pending[at];
-            if *owner == token && due.is_none() && !matches!(op, Op::Close(_)) {
+            if owner.slot == slot && due.is_none() && !matches!(op, Op::Close(_)) {
                 *due = Some(now);
             }
         }
@@ -417,8 +424,8 @@ impl Engine for SimEngine {
         self.files.len()
     }
 
-    fn now(&self) -> Duration {
-        self.world.now()
+    fn enters(&self) -> u64 {
+        0
     }
 
     fn waker(&self) -> Arc<dyn Wake> {

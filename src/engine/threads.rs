@@ -4,11 +4,12 @@
 use super::local::Local;
 use super::pool::{Finished, Pool};
 use super::{Completion, Engine, Op, Token, Value, Wait, Wake};
+use crate::clock::{self, Clock};
 use crate::error::Errno;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Completions handed over in one turn, at most.
 const COMPLETIONS_PER_TURN: usize = 256;
@@ -19,7 +20,6 @@ pub struct ThreadsEngine {
     pool: Pool,
     bell: Arc<Bell>,
     received: VecDeque<Finished>,
-    origin: Instant,
 }
 
 impl ThreadsEngine {
@@ -32,8 +32,13 @@ impl ThreadsEngine {
             pool: Pool::new(workers_max, Arc::clone(&bell) as Arc<dyn Wake>),
             bell,
             received: VecDeque::new(),
-            origin: Instant::now(),
         }
+    }
+}
+
+impl Clock for ThreadsEngine {
+    fn now_ns(&self) -> u64 {
+        clock::now_ns()
     }
 }
 
@@ -68,8 +73,8 @@ impl Engine for ThreadsEngine {
     }
 
     /// A plain call cannot be cancelled; only what no thread has begun is.
-    fn cancel(&mut self, token: Token) {
-        self.pool.cancel(token);
+    fn cancel(&mut self, slot: u32) {
+        self.pool.cancel(slot);
     }
 
     fn outstanding(&self) -> usize {
@@ -80,8 +85,8 @@ impl Engine for ThreadsEngine {
         self.local.files.len()
     }
 
-    fn now(&self) -> Duration {
-        self.origin.elapsed()
+    fn enters(&self) -> u64 {
+        0
     }
 
     fn waker(&self) -> Arc<dyn Wake> {
@@ -147,19 +152,19 @@ mod tests {
     }
 
     fn one(engine: &mut ThreadsEngine, mut op: Op) -> Completion {
+        let token = Token {
+            slot: 7,
+            submitted_at_ns: engine.now_ns(),
+        };
         let mut completions = Vec::new();
         if let Some(result) = engine.try_now(&mut op) {
-            return Completion {
-                token: 7,
-                op,
-                result,
-            };
+            return Completion { token, op, result };
         }
-        engine.submit(7, op);
+        engine.submit(token, op);
         while completions.is_empty() {
             engine.turn(Wait::Forever, &mut completions).unwrap();
         }
-        assert_eq!(completions[0].token, 7);
+        assert_eq!(completions[0].token, token);
         completions.pop().unwrap()
     }
 

@@ -10,6 +10,7 @@ use crate::digest::{Algorithm, Digest, Hasher};
 use crate::engine::{Buffer, BufferClass, FileId, FileKind, FileSystem, Op, Stat, Value};
 use crate::error::{Cause, Errno, ItemError, Operation};
 use crate::item::{Item, PATH_LEN_MAX};
+use crate::stats::Phase;
 
 /// Reads of large files under way at once in a loop, divided among the items in flight. A file that
 /// is alone is read ahead while it is hashed; where there are many, the others give the device and
@@ -277,6 +278,7 @@ impl HashJob {
         let mut next = Some(piece);
         while let Some(piece) = next.take() {
             self.hash_piece(state, &piece.buffer[..piece.count], piece.buffer.len());
+            context.lap(Phase::Hash);
             context.give_back(piece.buffer);
             if state.ended || state.rewound {
                 state.drop_pieces(context);

@@ -3,9 +3,11 @@
 
 pub mod hash;
 
+use crate::clock::Clock;
 use crate::engine::{Buffer, BufferClass, BufferPool, Op, Value};
 use crate::error::{Errno, ItemError};
 use crate::item::Item;
+use crate::stats::{Phase, Stopwatch};
 
 /// What is done with each item.
 pub trait Job: Send + Sync + 'static {
@@ -52,6 +54,8 @@ pub struct Context<'a> {
     /// Large pieces may still be begun in this turn.
     pub(crate) has_time: bool,
     pub(crate) waits_for_buffer: bool,
+    pub(crate) stopwatch: &'a mut Stopwatch,
+    pub(crate) clock: &'a dyn Clock,
 }
 
 impl Context<'_> {
@@ -83,6 +87,11 @@ impl Context<'_> {
     #[must_use]
     pub fn share_of(&self, operations: usize) -> usize {
         (operations / self.in_flight.max(1)).max(1)
+    }
+
+    /// Says what the time since the step began, or since the last such call, was spent on.
+    pub fn lap(&mut self, phase: Phase) {
+        self.stopwatch.lap(phase, self.clock);
     }
 
     /// Returns a buffer.

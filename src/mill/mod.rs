@@ -4,11 +4,13 @@
 pub mod budget;
 mod deadlines;
 mod feed;
+mod pace;
 mod pressure;
 mod window;
 
 pub use deadlines::Deadlines;
 pub use feed::Feed;
+pub use pace::{Pace, Schedule};
 pub use pressure::{Pressure, Retry, Strain};
 pub use window::{Order, Window};
 
@@ -24,10 +26,45 @@ use std::time::Duration;
 pub struct Finished<V> {
     /// The item.
     pub item: Item,
-    /// From the item's first submission to its last completion, in nanoseconds.
-    pub latency_ns: u64,
+    /// When its first operation was submitted. Both times are exact only if latencies are recorded or
+    /// items have a deadline; otherwise they are those of the turns of the loop.
+    pub started_at_ns: u64,
+    /// When its last operation had completed.
+    pub finished_at_ns: u64,
     /// Its value, or why it has none.
     pub result: Result<V, ItemError>,
+}
+
+impl<V> Finished<V> {
+    /// From the item's first submission to its last completion.
+    #[must_use]
+    pub fn latency_ns(&self) -> u64 {
+        self.finished_at_ns.saturating_sub(self.started_at_ns)
+    }
+}
+
+/// What came of a loop's exchange with the mill.
+#[derive(Clone, Copy, Debug)]
+pub struct Exchange {
+    /// What it is to do next.
+    pub directive: Directive,
+    /// Why it did not get all it had room for.
+    pub held_back: Option<HeldBack>,
+    /// When the items it got were due, in their order, if the run has a rate.
+    pub schedule: Option<Schedule>,
+    /// When it may get more, if the rate is what held it back.
+    pub resume_at: Option<Duration>,
+}
+
+/// What keeps fewer items in flight than there could be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeldBack {
+    /// There is no input, now or any more.
+    Input,
+    /// Too many results wait for an earlier one, or for the consumer.
+    Window,
+    /// The rate has been reached.
+    Rate,
 }
 
 /// What a loop is to do next.
@@ -58,6 +95,7 @@ struct State<V> {
     /// No more is pulled, but what is in flight goes on.
     pulls_ended: bool,
     fail_fast: bool,
+    pace: Option<Pace>,
     emitter_waits: bool,
 }
 
@@ -112,6 +150,7 @@ impl<V> Mill<V> {
                 stopped: false,
                 pulls_ended: false,
                 fail_fast,
+                pace: None,
                 emitter_waits: false,
             }),
             head_ready: Condvar::new(),
@@ -119,10 +158,18 @@ impl<V> Mill<V> {
         }
     }
 
+    /// The same mill with a schedule for its items.
+    #[must_use]
+    pub fn paced(self, pace: Option<Pace>) -> Self {
+        self.lock().pace = pace;
+        self
+    }
+
     // For the source's thread.
 
-    /// Adds items once there is room for them; false if nobody wants them any more.
-    pub fn add(&self, batch: Batch) -> bool {
+    /// Adds items once there is room for them; false if nobody wants them any more. `now` is when they
+    /// were there.
+    pub fn add(&self, batch: Batch, now: Duration) -> bool {
         let mut state = self.lock();
         while !state.feed.has_room() && !state.stopped && !state.pulls_ended {
             state = self
@@ -134,6 +181,9 @@ impl<V> Mill<V> {
             return false;
         }
         state.feed.add(batch);
+        if let Some(pace) = &mut state.pace {
+            pace.feed(now);
+        }
         state.wake_hungry();
         true
     }
@@ -171,7 +221,8 @@ impl<V> Mill<V> {
         max: usize,
         strain: Strain,
         pulled: &mut Vec<Portion>,
-    ) -> Directive {
+        now: Duration,
+    ) -> Exchange {
         let mut state = self.lock();
         for done in finished.drain(..) {
             state.pulls_ended |= state.fail_fast && done.result.is_err();
@@ -183,26 +234,22 @@ impl<V> Mill<V> {
         state.loops[loop_index].strain = strain;
         state.loops[loop_index].hungry = false;
         if state.stopped {
-            return Directive::Stop;
+            return Exchange::nothing(Directive::Stop);
         }
         if state.pulls_ended {
             self.feed_has_room.notify_one();
-            return Directive::Finish;
+            return Exchange::nothing(Directive::Finish);
         }
-        let room = max.min(state.window.room());
-        let count = state.feed.pull(room, pulled);
-        state.window.pull(count);
-        if count > 0 {
+        let exchange = state.pull(max, pulled, now);
+        if !pulled.is_empty() {
             if state.feed.has_room() {
                 self.feed_has_room.notify_one();
             }
-            return Directive::Continue;
+        } else if exchange.directive == Directive::Continue {
+            // The rate needs nobody to wake the loop: it knows when it may go on.
+            state.loops[loop_index].hungry = max > 0 && exchange.resume_at.is_none();
         }
-        if state.feed.is_exhausted() {
-            return Directive::Finish;
-        }
-        state.loops[loop_index].hungry = max > 0;
-        Directive::Continue
+        exchange
     }
 
     /// Wakes the emitter if there is something for it. While the loops are busy they leave it asleep
@@ -225,11 +272,12 @@ impl<V> Mill<V> {
         state.window.in_flight() > starved as u64 || progress != seen
     }
 
-    /// True if this loop could pull an item now; for checking that no work is left lying.
+    /// True if a loop could pull an item now; for checking that no work is left lying.
     #[must_use]
-    pub fn could_pull(&self) -> bool {
+    pub fn could_pull(&self, now: Duration) -> bool {
         let state = self.lock();
-        !state.stopped && !state.pulls_ended && state.feed.has_items() && state.window.room() > 0
+        let goes_on = !state.stopped && !state.pulls_ended;
+        goes_on && state.feed.has_items() && state.window.room() > 0 && state.allowance(now, 1) > 0
     }
 
     /// Says that a loop has ended and will hand over nothing more.
@@ -329,7 +377,61 @@ impl<V> Mill<V> {
     }
 }
 
+impl Exchange {
+    fn nothing(directive: Directive) -> Self {
+        Self {
+            directive,
+            held_back: None,
+            schedule: None,
+            resume_at: None,
+        }
+    }
+}
+
 impl<V> State<V> {
+    /// Pulls up to `max` items.
+    fn pull(&mut self, max: usize, pulled: &mut Vec<Portion>, now: Duration) -> Exchange {
+        let room = max.min(self.window.room());
+        let allowed = self.allowance(now, room);
+        let count = self.feed.pull(allowed, pulled);
+        self.window.pull(count);
+        let schedule = self.pace.as_mut().map(|pace| pace.start(count));
+        let held_back = if count == max {
+            None
+        } else if count == room {
+            Some(HeldBack::Window)
+        } else if count < allowed || !self.feed.has_items() {
+            Some(HeldBack::Input)
+        } else {
+            Some(HeldBack::Rate)
+        };
+        let mut resume_at = None;
+        if let Some(pace) = &mut self.pace {
+            match held_back {
+                Some(HeldBack::Input) => pace.starve(now),
+                Some(HeldBack::Rate) => resume_at = Some(pace.next_due()),
+                _ => {}
+            }
+        }
+        let is_over = count == 0 && self.feed.is_exhausted();
+        Exchange {
+            directive: if is_over {
+                Directive::Finish
+            } else {
+                Directive::Continue
+            },
+            held_back,
+            schedule,
+            resume_at,
+        }
+    }
+
+    /// How many items the rate allows to be started now.
+    fn allowance(&self, now: Duration, max: usize) -> usize {
+        let pace = self.pace.as_ref();
+        pace.map_or(max, |pace| pace.allowance(now, max))
+    }
+
     fn wake_hungry(&mut self) {
         for l in &mut self.loops {
             if std::mem::take(&mut l.hungry)

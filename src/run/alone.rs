@@ -1,12 +1,12 @@
 //! A run on the calling thread alone. It is slow, but all is done.
 
 use super::emitter::Emitter;
-use super::{EventLoop, LARGE_BUFFERS, LoopLimits, Plan, Report, Sink, Turn, feed};
+use super::{EventLoop, LARGE_BUFFERS, LoopLimits, Plan, Report, Sink, Turn, feed, new_mill};
 use crate::engine::threads::ThreadsEngine;
 use crate::engine::{Engine, Wait};
 use crate::jobs::Job;
-use crate::mill::Mill;
 use crate::source::Source;
+use crate::stats::Recorder;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -21,7 +21,7 @@ pub(super) fn run<J: Job, S: Source>(
     interrupt: &AtomicBool,
     reason: io::Error,
 ) -> Report {
-    let mill = Arc::new(Mill::new(plan.order, plan.window, 1, plan.fail_fast));
+    let mill = Arc::new(new_mill(plan, 1));
     let engine = ThreadsEngine::new(1);
     let description = engine.describe();
     let limits = LoopLimits {
@@ -29,7 +29,8 @@ pub(super) fn run<J: Job, S: Source>(
         large_buffers: LARGE_BUFFERS,
         timeout: plan.timeout,
     };
-    let mut event_loop = EventLoop::new(0, Arc::clone(&mill), job, engine, limits);
+    let recorder = Recorder::new(plan.latencies.clone());
+    let mut event_loop = EventLoop::new(0, Arc::clone(&mill), job, engine, limits, recorder);
     let mut has_more = true;
     let mut work = || match event_loop.turn() {
         Turn::Ended => mill.loop_ended(0),
@@ -41,10 +42,12 @@ pub(super) fn run<J: Job, S: Source>(
             .wait(wait)
             .expect("plain calls always can be made"),
     };
-    let mut emitter = Emitter::new(&mill, sink, plan.fail_fast, Some(&mut work));
+    let mut emitter = Emitter::new(&mill, sink, plan, Some(&mut work));
     let end = emitter.run(interrupt);
     let failed = emitter.failed;
+    drop(emitter);
     Report {
+        activity: event_loop.activity(),
         alone: Some(reason),
         ..Report::new(&mill, end, failed, description)
     }

@@ -1,7 +1,9 @@
 //! The last stage: results leave in order, on the caller's thread.
 
-use super::{End, Sink};
+use super::{End, Plan, Sink};
+use crate::clock;
 use crate::mill::{Finished, Mill, Ready};
+use crate::stats::{Phase, Recorder};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -19,6 +21,7 @@ pub(super) struct Emitter<'a, V> {
     fail_fast: bool,
     /// Where there is no other thread: a little of the work that makes results.
     work: Option<&'a mut dyn FnMut()>,
+    recorder: Recorder,
     /// Results so far that were failures.
     pub(super) failed: u64,
 }
@@ -27,14 +30,15 @@ impl<'a, V> Emitter<'a, V> {
     pub(super) fn new(
         mill: &'a Mill<V>,
         sink: &'a mut dyn Sink<V>,
-        fail_fast: bool,
+        plan: &Plan,
         work: Option<&'a mut dyn FnMut()>,
     ) -> Self {
         Self {
             mill,
             sink,
-            fail_fast,
+            fail_fast: plan.fail_fast,
             work,
+            recorder: Recorder::new(plan.latencies.clone()),
             failed: 0,
         }
     }
@@ -76,6 +80,7 @@ impl<'a, V> Emitter<'a, V> {
                     }
                 }
             }
+            self.recorder.publish_if_due(clock::now_ns());
             self.sink.tick(self.mill.counters());
         }
     }
@@ -100,9 +105,12 @@ impl<'a, V> Emitter<'a, V> {
     fn emit(&mut self, results: &mut Vec<Finished<V>>) -> io::Result<bool> {
         let mut emitted = 0;
         let mut ends = false;
+        let now_ns = clock::now_ns();
         for finished in results.drain(..) {
             let is_failure = finished.result.is_err();
             self.failed += u64::from(is_failure);
+            let waited_ns = now_ns.saturating_sub(finished.finished_at_ns);
+            self.recorder.record(Phase::Reorder, waited_ns);
             self.sink.result(finished)?;
             emitted += 1;
             if is_failure && self.fail_fast {

@@ -1,11 +1,12 @@
 //! One event loop: an engine, its slots and buffers, and the items in flight on them.
 
 use super::slots::{Occupant, Slots};
-use crate::engine::{BufferClass, BufferPool, Completion, Engine, Op, Value, Wait};
+use crate::engine::{BufferClass, BufferPool, Completion, Engine, Op, Token, Value, Wait};
 use crate::error::{Cause, Errno, ItemError, Operation};
 use crate::item::{Item, Portion};
 use crate::jobs::{Context, Event, Job};
-use crate::mill::{Deadlines, Directive, Finished, Mill, Pressure, Retry};
+use crate::mill::{Deadlines, Directive, Exchange, Finished, HeldBack, Mill, Pressure, Retry};
+use crate::stats::{Activity, HeldBackTimes, Phase, Recorder, Stopwatch};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -52,8 +53,12 @@ pub struct EventLoop<J: Job, E: Engine> {
     deadlines: Deadlines,
     /// Since when all slots have been held by items that were given up.
     stuck_since: Option<Duration>,
-    /// When the turn began, or when the last item in it finished.
-    now: Duration,
+    stopwatch: Stopwatch,
+    activity: Activity,
+    /// Since when, and why, there has been less in flight than there might be.
+    held_back: Option<(Duration, Shortfall)>,
+    /// When the rate allows the next pull.
+    resume_at: Option<Duration>,
     completions: Vec<Completion>,
     /// Done at once, to be advanced in the next turn.
     deferred: Vec<Completion>,
@@ -62,6 +67,13 @@ pub struct EventLoop<J: Job, E: Engine> {
     finished: Vec<Finished<J::Value>>,
     pulled: Vec<Portion>,
     ops: Vec<Op>,
+}
+
+/// Why there is less in flight than there might be.
+#[derive(Clone, Copy)]
+enum Shortfall {
+    Mill(HeldBack),
+    Pressure,
 }
 
 /// What is to happen with an operation that has ended.
@@ -84,6 +96,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
         job: Arc<J>,
         engine: E,
         limits: LoopLimits,
+        recorder: Recorder,
     ) -> Self {
         mill.set_waker(index, engine.waker());
         Self {
@@ -98,7 +111,10 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             pressure: Pressure::new(limits.in_flight),
             deadlines: Deadlines::new(limits.timeout),
             stuck_since: None,
-            now: Duration::ZERO,
+            stopwatch: Stopwatch::new(recorder, limits.timeout.is_some()),
+            activity: Activity::default(),
+            held_back: None,
+            resume_at: None,
             completions: Vec::new(),
             deferred: Vec::new(),
             read_at_once: 0,
@@ -121,13 +137,8 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
 
     /// Advances what has completed, hands over what is finished, starts new items.
     pub fn turn(&mut self) -> Turn {
-        self.now = self.engine.now();
-        let mut completions = std::mem::take(&mut self.completions);
-        completions.append(&mut self.deferred);
-        for completion in completions.drain(..) {
-            self.advance(completion);
-        }
-        self.completions = completions;
+        self.stopwatch.begin_turn(&self.engine);
+        self.advance_all();
         // What waits for a buffer has its time in each turn, however much completions took.
         self.read_at_once = 0;
         self.expire();
@@ -139,23 +150,41 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
         } else {
             self.room()
         };
-        let directive = self.mill.exchange(
+        self.stopwatch.refresh(&self.engine);
+        let pulled_at_ns = self.stopwatch.now_ns();
+        let now = self.stopwatch.now();
+        let exchange = self.mill.exchange(
             self.index,
             &mut self.finished,
             room,
             self.pressure.strain(),
             &mut self.pulled,
+            now,
         );
+        let Exchange {
+            directive,
+            mut schedule,
+            resume_at,
+            ..
+        } = exchange;
+        self.count_held_back(&exchange, now);
+        self.resume_at = resume_at;
         if directive == Directive::Stop {
             return Turn::Ended;
         }
         self.engine.forget_names();
         let mut pulled = std::mem::take(&mut self.pulled);
         for item in pulled.drain(..).flat_map(|portion| portion.items()) {
+            let due_at_ns = schedule.as_mut().and_then(Iterator::next);
             if is_stuck {
-                self.hand_over(item, self.now, Err(self.timed_out(Operation::Open)));
+                self.hand_over(
+                    item,
+                    pulled_at_ns,
+                    due_at_ns,
+                    Err(self.timed_out(Operation::Open)),
+                );
             } else {
-                self.start(item);
+                self.start(item, pulled_at_ns, due_at_ns);
             }
         }
         self.pulled = pulled;
@@ -181,6 +210,15 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
         self.engine.turn(wait, &mut self.completions)
     }
 
+    /// What it has done so far.
+    #[must_use]
+    pub fn activity(&self) -> Activity {
+        Activity {
+            enters: self.engine.enters(),
+            ..self.activity
+        }
+    }
+
     /// Items in flight in this loop, those given up but not yet let go by the kernel included.
     #[must_use]
     pub fn in_flight(&self) -> usize {
@@ -202,37 +240,98 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
     }
 
     fn wait_for(&self) -> Wait {
+        let now = self.stopwatch.now();
         let deadline = self.deadlines.next();
         let unstuck = self
             .stuck_since
             .zip(self.limits.timeout)
             .map(|(since, timeout)| since + timeout);
-        let next = [deadline, unstuck, self.pressure.retry_at()]
-            .into_iter()
-            .flatten()
-            .min();
-        next.map_or(Wait::Forever, |at| {
-            Wait::AtMost(at.saturating_sub(self.now))
-        })
+        let next = [
+            deadline,
+            unstuck,
+            self.pressure.retry_at(),
+            self.resume_at,
+            self.stopwatch.publish_at(),
+        ];
+        let next = next.into_iter().flatten().min();
+        next.map_or(Wait::Forever, |at| Wait::AtMost(at.saturating_sub(now)))
     }
 
-    fn start(&mut self, item: Item) {
+    /// Adds the time since the last exchange to what held it back.
+    fn count_held_back(&mut self, exchange: &Exchange, now: Duration) {
+        if let Some((since, shortfall)) = self.held_back.take() {
+            let HeldBackTimes {
+                input,
+                window,
+                pressure,
+                rate,
+            } = &mut self.activity.held_back;
+            let time = match shortfall {
+                Shortfall::Mill(HeldBack::Input) => input,
+                Shortfall::Mill(HeldBack::Window) => window,
+                Shortfall::Mill(HeldBack::Rate) => rate,
+                Shortfall::Pressure => pressure,
+            };
+            *time += now.saturating_sub(since);
+        }
+        let shortfall = match exchange.held_back {
+            Some(held_back) => Some(Shortfall::Mill(held_back)),
+            None if self.pressure.limit() < self.limits.in_flight => Some(Shortfall::Pressure),
+            None => None,
+        };
+        self.held_back = shortfall.map(|shortfall| (now, shortfall));
+    }
+
+    fn start(&mut self, item: Item, pulled_at_ns: u64, due_at_ns: Option<u64>) {
+        self.stopwatch.refresh(&self.engine);
+        let now_ns = self.stopwatch.now_ns();
+        self.stopwatch.record(Phase::Queue, pulled_at_ns, now_ns);
+        if let Some(due_at_ns) = due_at_ns {
+            self.stopwatch
+                .record(Phase::ScheduledQueue, due_at_ns, now_ns);
+        }
         let index = item.index();
-        let occupant = Occupant::new(item, self.job.begin(), self.now);
+        let occupant = Occupant::new(item, self.job.begin(), now_ns, due_at_ns);
         let slot = self.slots.insert(occupant);
         let slots = &self.slots;
+        let now = Duration::from_nanos(now_ns);
         self.deadlines
-            .set(slot, index, self.now, slots.len(), |slot, index| {
+            .set(slot, index, now, slots.len(), |slot, index| {
                 slots.holds(slot, index)
             });
         self.step(slot, Event::Start);
     }
 
+    /// Advances what has completed.
+    fn advance_all(&mut self) {
+        let arrived_at_ns = self.stopwatch.now_ns();
+        // What this turn defers is for the next.
+        let mut deferred = std::mem::take(&mut self.deferred);
+        let mut completions = std::mem::take(&mut self.completions);
+        for completion in completions.drain(..) {
+            self.activity.completions += 1;
+            let submitted_at_ns = completion.token.submitted_at_ns;
+            self.stopwatch
+                .record(phase_of(&completion.op), submitted_at_ns, arrived_at_ns);
+            self.advance(completion);
+        }
+        self.completions = completions;
+        for completion in deferred.drain(..) {
+            self.advance(completion);
+        }
+        if self.deferred.is_empty() {
+            self.deferred = deferred;
+        }
+    }
+
     fn advance(&mut self, completion: Completion) {
         let Completion { token, op, result } = completion;
-        match self.settle(token, &op, &result) {
-            Fate::Step => self.step(token, Event::Completed(op, result)),
-            fate => self.divert(token, op, fate),
+        let slot = token.slot;
+        // Others were advanced since the time was read.
+        self.stopwatch.expire();
+        match self.settle(slot, &op, &result) {
+            Fate::Step => self.step(slot, Event::Completed(op, result)),
+            fate => self.divert(slot, op, fate),
         }
     }
 
@@ -271,8 +370,9 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             Fate::WaitOut(errno) => {
                 let alive = self.slots.alive();
                 let holds_file = self.slots.get_mut(slot).file.is_some();
+                let now = self.stopwatch.now();
                 self.pressure
-                    .shortage((slot, op, errno), holds_file, alive, self.now);
+                    .shortage((slot, op, errno), holds_file, alive, now);
             }
             Fate::TryAgain => self.submit(slot, op),
             Fate::LetGo => {
@@ -284,6 +384,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
 
     /// Lets the job take a step, and further ones for as long as what it submits is done at once.
     fn step(&mut self, slot: u32, event: Event) {
+        self.stopwatch.refresh(&self.engine);
         let mut event = event;
         for steps in 0.. {
             self.step_once(slot, event);
@@ -308,9 +409,11 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
     /// Does the operation at once if that can be. Otherwise it goes its way.
     fn attempt(&mut self, slot: u32, mut op: Op) -> Option<Event> {
         let Some(result) = self.engine.try_now(&mut op) else {
-            self.engine.submit(slot, op);
+            self.give_to_engine(slot, op);
             return None;
         };
+        self.activity.at_once += 1;
+        self.stopwatch.lap(phase_of(&op), &self.engine);
         if let Op::Read { buffer, .. } = &op
             && buffer.class() == BufferClass::Large
             && let Ok(Value::Count(count)) = result
@@ -343,6 +446,8 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             in_flight,
             has_time,
             waits_for_buffer: false,
+            stopwatch: &mut self.stopwatch,
+            clock: &self.engine,
         };
         let result = self
             .job
@@ -364,13 +469,27 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
     /// Submits an operation that is not tried in the course of a step. If it is done at once, the
     /// next turn goes on with it.
     fn submit(&mut self, slot: u32, mut op: Op) {
-        match self.engine.try_now(&mut op) {
-            None => self.engine.submit(slot, op),
-            Some(result) => self.deferred.push(Completion {
-                token: slot,
-                op,
-                result,
-            }),
+        let Some(result) = self.engine.try_now(&mut op) else {
+            self.give_to_engine(slot, op);
+            return;
+        };
+        self.activity.at_once += 1;
+        self.stopwatch.lap(phase_of(&op), &self.engine);
+        let token = self.token(slot);
+        self.deferred.push(Completion { token, op, result });
+    }
+
+    fn give_to_engine(&mut self, slot: u32, op: Op) {
+        self.activity.submissions += 1;
+        let token = self.token(slot);
+        self.engine.submit(token, op);
+        self.stopwatch.expire();
+    }
+
+    fn token(&self, slot: u32) -> Token {
+        Token {
+            slot,
+            submitted_at_ns: self.stopwatch.now_ns(),
         }
     }
 
@@ -394,37 +513,58 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
     }
 
     fn finish(&mut self, slot: u32, result: Result<J::Value, ItemError>) {
-        let occupant = self.slots.remove(slot);
-        self.hand_over(occupant.item, occupant.started_at, result);
+        let Occupant {
+            item,
+            started_at_ns,
+            due_at_ns,
+            ..
+        } = self.slots.remove(slot);
+        self.hand_over(item, started_at_ns, due_at_ns, result);
         self.resubmit_after_finish();
     }
 
-    fn hand_over(&mut self, item: Item, started_at: Duration, result: Result<J::Value, ItemError>) {
-        // Much may be done in one turn, so that its beginning would not do.
-        self.now = self.engine.now();
-        let latency = self.now.saturating_sub(started_at).as_nanos();
-        let latency_ns = u64::try_from(latency).unwrap_or(u64::MAX);
+    fn hand_over(
+        &mut self,
+        item: Item,
+        started_at_ns: u64,
+        due_at_ns: Option<u64>,
+        result: Result<J::Value, ItemError>,
+    ) {
+        self.stopwatch.refresh(&self.engine);
+        let finished_at_ns = self.stopwatch.now_ns();
+        self.stopwatch
+            .record(Phase::Total, started_at_ns, finished_at_ns);
+        if let Some(due_at_ns) = due_at_ns {
+            self.stopwatch
+                .record(Phase::ScheduledTotal, due_at_ns, finished_at_ns);
+        }
         self.finished.push(Finished {
             item,
-            latency_ns,
+            started_at_ns,
+            finished_at_ns,
             result,
         });
     }
 
     fn resubmit_after_finish(&mut self) {
         if let Some((slot, op, _)) = self.pressure.item_finished() {
+            self.activity.retries += 1;
             self.submit(slot, op);
         }
     }
 
     fn retry(&mut self) {
-        if self.pressure.retry_at().is_none_or(|at| self.now < at) {
+        let now = self.stopwatch.now();
+        if self.pressure.retry_at().is_none_or(|at| now < at) {
             return;
         }
         let own_can_free = self.in_flight() > self.pressure.starved();
         let can_free = self.mill.can_free_resources(self.index) || own_can_free;
-        match self.pressure.due(self.now, can_free) {
-            Some(Retry::Submit((slot, op, _))) => self.submit(slot, op),
+        match self.pressure.due(now, can_free) {
+            Some(Retry::Submit((slot, op, _))) => {
+                self.activity.retries += 1;
+                self.submit(slot, op);
+            }
             Some(Retry::GiveUp((slot, op, errno))) => {
                 self.slots.get_mut(slot).outstanding -= 1;
                 self.step(slot, Event::Completed(op, Err(errno)));
@@ -436,7 +576,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
     /// Gives up the items whose deadline has come. Their results go out now; their slots stay taken
     /// until the kernel has let go of everything.
     fn expire(&mut self) {
-        while let Some((slot, index)) = self.deadlines.pop_due(self.now) {
+        while let Some((slot, index)) = self.deadlines.pop_due(self.stopwatch.now()) {
             if self.slots.holds(slot, index) {
                 self.abandon(slot);
             }
@@ -454,11 +594,12 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             self.stuck_since = None;
             return false;
         }
-        let since = *self.stuck_since.get_or_insert(self.now);
-        let is_stuck = self.now >= since + timeout;
+        let now = self.stopwatch.now();
+        let since = *self.stuck_since.get_or_insert(now);
+        let is_stuck = now >= since + timeout;
         if is_stuck {
             // As many again may wait as long again.
-            self.stuck_since = Some(self.now);
+            self.stuck_since = Some(now);
         }
         is_stuck
     }
@@ -474,7 +615,8 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
 
     fn abandon(&mut self, slot: u32) {
         let occupant = self.slots.abandon(slot);
-        let (item, started_at) = (occupant.item.clone(), occupant.started_at);
+        let (started_at_ns, due_at_ns) = (occupant.started_at_ns, occupant.due_at_ns);
+        let item = occupant.item.clone();
         let operation = occupant.last_operation;
         let error = self.timed_out(operation);
         self.buffer_waiters.retain(|&waiter| waiter != slot);
@@ -484,7 +626,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             self.reclaim(op);
         }
         self.engine.cancel(slot);
-        self.hand_over(item, started_at, Err(error));
+        self.hand_over(item, started_at_ns, due_at_ns, Err(error));
         self.let_go(slot);
     }
 
@@ -507,6 +649,8 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             in_flight: 0,
             has_time: false,
             waits_for_buffer: false,
+            stopwatch: &mut self.stopwatch,
+            clock: &self.engine,
         };
         self.job.discard(occupant.state, &mut context);
         self.resubmit_after_finish();
@@ -526,5 +670,15 @@ fn operation_of(op: &Op) -> Operation {
         Op::StatFile(_) => Operation::Stat,
         Op::Read { .. } => Operation::Read,
         Op::Close(_) => Operation::Close,
+    }
+}
+
+fn phase_of(op: &Op) -> Phase {
+    match op {
+        Op::StatPath(_) => Phase::LookUp,
+        Op::Open { .. } => Phase::Open,
+        Op::StatFile(_) => Phase::Stat,
+        Op::Read { .. } => Phase::Read,
+        Op::Close(_) => Phase::Close,
     }
 }

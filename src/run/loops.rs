@@ -8,6 +8,7 @@ use crate::engine::threads::ThreadsEngine;
 use crate::engine::uring::{Refusal, UringEngine, WakeUp};
 use crate::jobs::Job;
 use crate::mill::Mill;
+use crate::stats::{Activity, Recorder};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -39,6 +40,7 @@ pub(super) struct Loops {
 pub(super) struct Told {
     pub(super) engine: String,
     pub(super) fell_back: Option<Refusal>,
+    pub(super) activity: Activity,
     failure: Option<RunError>,
 }
 
@@ -136,6 +138,7 @@ fn run_loop<J: Job>(
         }
     };
     let mill = Arc::clone(mill);
+    let recorder = Recorder::new(plan.latencies.clone());
     // Each item has one operation outstanding, or some reads, which the buffers limit.
     let outstanding_max = limits.in_flight + limits.large_buffers;
     let uring = wake_up.map(|wake_up| UringEngine::new(outstanding_max, workers, wake_up?));
@@ -148,13 +151,20 @@ fn run_loop<J: Job>(
     };
     if let Some(engine) = uring {
         describe(engine.describe());
-        return EventLoop::new(index, mill, job, engine, limits)
-            .run()
-            .map_err(RunError::Engine);
+        let event_loop = EventLoop::new(index, mill, job, engine, limits, recorder);
+        return run_to_end(event_loop, told);
     }
     let engine = ThreadsEngine::new(workers);
     describe(engine.describe());
-    EventLoop::new(index, mill, job, engine, limits)
-        .run()
-        .map_err(RunError::Engine)
+    let event_loop = EventLoop::new(index, mill, job, engine, limits, recorder);
+    run_to_end(event_loop, told)
+}
+
+fn run_to_end<J: Job, E: Engine>(
+    mut event_loop: EventLoop<J, E>,
+    told: &Mutex<Told>,
+) -> Result<(), RunError> {
+    let end = event_loop.run();
+    lock(told).activity += event_loop.activity();
+    end.map_err(RunError::Engine)
 }

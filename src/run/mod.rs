@@ -11,10 +11,12 @@ mod slots;
 
 pub use event_loop::{EventLoop, LoopLimits, Turn};
 
+use crate::clock;
 use crate::engine::uring::Refusal;
 use crate::jobs::Job;
-use crate::mill::{Counters, Finished, Mill, Order};
+use crate::mill::{Counters, Finished, Mill, Order, Pace};
 use crate::source::{InputError, Source};
+use crate::stats::{Activity, Collector};
 use emitter::Emitter;
 use loops::Loops;
 use std::io;
@@ -55,6 +57,10 @@ pub struct Plan {
     pub fail_fast: bool,
     /// Each item's deadline after its first submission.
     pub timeout: Option<Duration>,
+    /// Items to start per second, at most: a positive number. Without it, as many as can be.
+    pub rate_per_s: Option<f64>,
+    /// Who gets the latencies, if anybody wants them.
+    pub latencies: Option<Arc<Collector>>,
     /// Give each loop a table of open files of its own, so that the loops do not contend for one.
     /// The job must then not use descriptors itself, and a descriptor that the program closes
     /// during the run is let go of only at its end.
@@ -86,6 +92,8 @@ pub struct Report {
     pub counters: Counters,
     /// Results that were failures.
     pub failed: u64,
+    /// What the loops did.
+    pub activity: Activity,
     /// Why it ended.
     pub end: End,
     /// The input's own error, after all earlier items.
@@ -140,12 +148,7 @@ pub fn run<J: Job, S: Source>(
     interrupt: &AtomicBool,
 ) -> Result<Report, RunError> {
     let job = Arc::new(job);
-    let mill = Arc::new(Mill::new(
-        plan.order,
-        plan.window,
-        plan.loops,
-        plan.fail_fast,
-    ));
+    let mill = Arc::new(new_mill(plan, plan.loops));
     // The source's thread comes first and without the source: what is given to a thread that cannot
     // be started is lost.
     let started = start_source_thread(&mill)
@@ -160,14 +163,20 @@ pub fn run<J: Job, S: Source>(
     source_thread
         .send(source)
         .unwrap_or_else(|_| unreachable!("the thread waits for its source"));
-    let mut emitter = Emitter::new(&mill, sink, plan.fail_fast, None);
+    let mut emitter = Emitter::new(&mill, sink, plan, None);
     let end = emitter.run(interrupt);
     let failed = emitter.failed;
+    drop(emitter);
     let told = loops.join()?;
     Ok(Report {
         fell_back: told.fell_back,
+        activity: told.activity,
         ..Report::new(&mill, end, failed, told.engine)
     })
+}
+
+fn new_mill<V>(plan: &Plan, loops: usize) -> Mill<V> {
+    Mill::new(plan.order, plan.window, loops, plan.fail_fast).paced(plan.rate_per_s.map(Pace::new))
 }
 
 impl Report {
@@ -176,6 +185,7 @@ impl Report {
         Self {
             counters: mill.counters(),
             failed,
+            activity: Activity::default(),
             // It comes after all items, so only a complete run has come to it.
             input_error: match end {
                 End::Complete => mill.take_input_error(),
@@ -210,7 +220,7 @@ fn start_source_thread<S: Source, V: Send + 'static>(
 /// Adds the source's next items to the mill. False if there will be no more, or nobody wants them.
 fn feed<V>(source: &mut impl Source, mill: &Mill<V>) -> bool {
     match source.next_batch() {
-        Ok(Some(batch)) => return mill.add(batch),
+        Ok(Some(batch)) => return mill.add(batch, clock::now()),
         Ok(None) => mill.end_input(Ok(())),
         Err(error) => mill.end_input(Err(error)),
     }

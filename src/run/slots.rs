@@ -3,13 +3,14 @@
 use crate::engine::FileId;
 use crate::error::Operation;
 use crate::item::Item;
-use std::time::Duration;
 
 /// An item in flight.
 pub(super) struct Occupant<S> {
     pub(super) item: Item,
     pub(super) state: S,
-    pub(super) started_at: Duration,
+    pub(super) started_at_ns: u64,
+    /// When the schedule meant it to start, if the run has a rate.
+    pub(super) due_at_ns: Option<u64>,
     /// Operations submitted, or waiting under pressure.
     pub(super) outstanding: u16,
     /// The file it has open. One is all any job needs, and all the budget allows it.
@@ -21,11 +22,12 @@ pub(super) struct Occupant<S> {
 }
 
 impl<S> Occupant<S> {
-    pub(super) fn new(item: Item, state: S, started_at: Duration) -> Self {
+    pub(super) fn new(item: Item, state: S, started_at_ns: u64, due_at_ns: Option<u64>) -> Self {
         Self {
             item,
             state,
-            started_at,
+            started_at_ns,
+            due_at_ns,
             outstanding: 0,
             file: None,
             waits_for_buffer: false,

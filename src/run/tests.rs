@@ -3,9 +3,10 @@ use crate::error::ItemError;
 use crate::item::{Batch, Item};
 use crate::jobs::{Context, Event};
 use crate::source::Arguments;
+use crate::stats::{Detail, Phase};
 use std::sync::atomic::Ordering;
 
-/// Makes a call for each item, and is done.
+/// Makes a call for each item, for hashing, as it were, and is done.
 struct Call<F>(F);
 
 impl<F: Fn() + Send + Sync + 'static> Job for Call<F> {
@@ -19,9 +20,10 @@ impl<F: Fn() + Send + Sync + 'static> Job for Call<F> {
         (): &mut (),
         _: &Item,
         _: Event,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Option<Result<(), ItemError>> {
         (self.0)();
+        context.lap(Phase::Hash);
         Some(Ok(()))
     }
 
@@ -34,7 +36,7 @@ struct Latencies(Vec<u64>);
 
 impl Sink<()> for Latencies {
     fn result(&mut self, finished: Finished<()>) -> io::Result<()> {
-        self.0.push(finished.latency_ns);
+        self.0.push(finished.latency_ns());
         Ok(())
     }
 
@@ -54,6 +56,8 @@ fn plan(engine: EngineKind, loops: usize) -> Plan {
         order: Order::Input,
         fail_fast: false,
         timeout: None,
+        rate_per_s: None,
+        latencies: None,
         separate_descriptors: true,
     }
 }
@@ -102,17 +106,20 @@ fn a_panic_in_a_loop_ends_the_waits_of_all_others() {
 /// All are started and done in the same turn.
 #[test]
 fn each_item_has_a_latency_of_its_own() {
-    let plan = plan(EngineKind::Threads, 1);
-    let pause = Duration::from_millis(2);
-    let job = Call(move || std::thread::sleep(pause));
-    let (mut sink, interrupt) = (Latencies::default(), AtomicBool::new(false));
-    run(&plan, job, eight_items(), &mut sink, &interrupt).unwrap();
-    assert_eq!(sink.0.len(), 8);
-    for latency_ns in sink.0 {
-        assert!(
-            u128::from(latency_ns) >= pause.as_nanos(),
-            "{latency_ns} ns"
-        );
+    for detail in [Detail::Totals, Detail::Phases] {
+        let plan = Plan {
+            latencies: Some(Collector::new(detail, None)),
+            ..plan(EngineKind::Threads, 1)
+        };
+        let pause = Duration::from_millis(2);
+        let job = Call(move || std::thread::sleep(pause));
+        let (mut sink, interrupt) = (Latencies::default(), AtomicBool::new(false));
+        run(&plan, job, eight_items(), &mut sink, &interrupt).unwrap();
+        assert_eq!(sink.0.len(), 8);
+        for latency_ns in sink.0 {
+            let latency = Duration::from_nanos(latency_ns);
+            assert!(latency >= pause, "{latency:?}");
+        }
     }
 }
 

@@ -17,6 +17,11 @@ pub fn about_run(message: &dyn fmt::Display) {
     print(format!("ringmill: {message}\n").as_bytes());
 }
 
+/// Prints lines as they are: a table.
+pub fn text(lines: &str) {
+    print(lines.as_bytes());
+}
+
 /// Gives a hint, apart from the message it belongs to.
 pub fn hint(hint: &dyn fmt::Display) {
     print(format!("hint: {hint}\n").as_bytes());

@@ -2,7 +2,8 @@
 
 use crate::mill::Counters;
 use crate::sink::messages;
-use crate::stats::Summary;
+use crate::stats::{HumanTime, Latencies, Phase, Summary, new_histogram};
+use hdrhistogram::Histogram;
 use indicatif::{
     HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle,
 };
@@ -14,6 +15,9 @@ use std::time::{Duration, Instant};
 /// How often the line is drawn anew on a terminal, and printed elsewhere.
 const DRAW_INTERVAL: Duration = Duration::from_millis(200);
 const PRINT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long the latencies are gathered of which percentiles are shown.
+const LATENCY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How much input there is, where that can be known.
 #[derive(Clone, Debug)]
@@ -35,6 +39,16 @@ pub struct Progress {
     drawn_at: Instant,
     drawn_items: u64,
     drawn_bytes: u64,
+    recent: Recent,
+}
+
+/// The latencies of the last second.
+struct Recent {
+    /// Those of the second that has begun.
+    latency_ns: Histogram<u64>,
+    began_at: Instant,
+    /// Of the second before.
+    percentiles: String,
 }
 
 impl Progress {
@@ -58,7 +72,31 @@ impl Progress {
             drawn_at: Instant::now(),
             drawn_items: 0,
             drawn_bytes: 0,
+            recent: Recent {
+                latency_ns: new_histogram(),
+                began_at: Instant::now(),
+                percentiles: String::new(),
+            },
         }
+    }
+
+    /// Takes latencies that have just become known.
+    pub fn add_latencies(&mut self, latencies: &Latencies) {
+        let recent = &mut self.recent;
+        if let Some(total) = latencies.get(Phase::Total).histogram() {
+            let added = recent.latency_ns.add(total);
+            added.expect("they have the same bounds");
+        }
+        if recent.began_at.elapsed() < LATENCY_INTERVAL {
+            return;
+        }
+        recent.percentiles.clear();
+        if !recent.latency_ns.is_empty() {
+            let percentile = |percent| HumanTime(recent.latency_ns.value_at_percentile(percent));
+            recent.percentiles = format!("  p50 {}  p99 {}", percentile(50.0), percentile(99.0));
+            recent.latency_ns.reset();
+        }
+        recent.began_at = Instant::now();
     }
 
     /// Draws the line if it is time to.
@@ -74,10 +112,11 @@ impl Progress {
             return;
         }
         let message = format!(
-            "{} done  {}/s  {}/s  {} failed  {} in flight",
+            "{} done  {}/s  {}/s{}  {} failed  {} in flight",
             HumanCount(summary.items),
             HumanCount(per_second(summary.items - self.drawn_items, elapsed)),
             HumanBytes(per_second(summary.bytes - self.drawn_bytes, elapsed)),
+            self.recent.percentiles,
             HumanCount(summary.failed),
             counters.in_flight,
         );

@@ -1,45 +1,49 @@
-//! Counts, and a histogram of the time per item.
+//! Counts of what is emitted.
 
-use hdrhistogram::Histogram;
+use super::document::FailedByCause;
+use super::units::HumanTime;
+use super::{Latencies, Phase};
+use crate::error::ItemError;
 use indicatif::{HumanBytes, HumanCount};
-use std::fmt;
 use std::time::{Duration, Instant};
 
-/// The longest latency the histogram tells apart, in nanoseconds; longer ones count as this.
-const LATENCY_NS_MAX: u64 = 3_600_000_000_000;
-
 /// Counts what is emitted.
+#[derive(Debug)]
 pub struct Summary {
     started_at: Instant,
     /// Results, failures included.
     pub items: u64,
     /// Failures.
     pub failed: u64,
+    /// Failures by errno name or, where there is none, by a word for the cause.
+    pub failed_by_cause: FailedByCause,
     /// Bytes hashed.
     pub bytes: u64,
-    latency_ns: Histogram<u64>,
 }
 
 impl Summary {
     /// A summary of nothing, as of now.
     #[must_use]
     pub fn new() -> Self {
-        let latency_ns = Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3);
         Self {
             started_at: Instant::now(),
             items: 0,
             failed: 0,
+            failed_by_cause: FailedByCause::new(),
             bytes: 0,
-            latency_ns: latency_ns.expect("the bounds are valid"),
         }
     }
 
-    /// Counts a result. `bytes` is `None` for a failure.
-    pub fn record(&mut self, latency_ns: u64, bytes: Option<u64>) {
+    /// Counts a result: bytes or a failure.
+    pub fn count(&mut self, result: Result<u64, &ItemError>) {
         self.items += 1;
-        self.failed += u64::from(bytes.is_none());
-        self.bytes += bytes.unwrap_or(0);
-        self.latency_ns.saturating_record(latency_ns.max(1));
+        match result {
+            Ok(bytes) => self.bytes += bytes,
+            Err(error) => {
+                self.failed += 1;
+                *self.failed_by_cause.entry(error.cause.key()).or_default() += 1;
+            }
+        }
     }
 
     /// Time since the start.
@@ -48,19 +52,9 @@ impl Summary {
         self.started_at.elapsed()
     }
 
-    fn quantile(&self, quantile: f64) -> HumanLatency {
-        HumanLatency(self.latency_ns.value_at_quantile(quantile))
-    }
-}
-
-impl Default for Summary {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl fmt::Display for Summary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// One line for people.
+    #[must_use]
+    pub fn line(&self, latencies: &Latencies) -> String {
         let seconds = self.elapsed().as_secs_f64().max(1e-9);
         #[allow(
             clippy::cast_possible_truncation,
@@ -71,57 +65,53 @@ impl fmt::Display for Summary {
             (self.items as f64 / seconds) as u64,
             (self.bytes as f64 / seconds) as u64,
         );
-        write!(
-            f,
-            "{} items, {} failed, {} in {seconds:.2} s ({} items/s, {}/s); \
-             per item p50 {}, p99 {}, max {}",
+        let counts = format!(
+            "{} items, {} failed, {} in {seconds:.2} s ({} items/s, {}/s)",
             HumanCount(self.items),
             HumanCount(self.failed),
             HumanBytes(self.bytes),
             HumanCount(items_per_s),
             HumanBytes(bytes_per_s),
-            self.quantile(0.5),
-            self.quantile(0.99),
-            HumanLatency(self.latency_ns.max()),
+        );
+        let Some(total) = latencies.get(Phase::Total).histogram() else {
+            return counts;
+        };
+        format!(
+            "{counts}; per item p50 {}, p99 {}, max {}",
+            HumanTime(total.value_at_quantile(0.5)),
+            HumanTime(total.value_at_quantile(0.99)),
+            HumanTime(total.max()),
         )
     }
 }
 
-/// A latency in the unit that suits it.
-struct HumanLatency(u64);
-
-impl fmt::Display for HumanLatency {
-    #[allow(clippy::cast_precision_loss)]
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ns = self.0 as f64;
-        match self.0 {
-            0..1_000 => write!(f, "{ns} ns"),
-            1_000..1_000_000 => write!(f, "{:.1} µs", ns / 1e3),
-            1_000_000..1_000_000_000 => write!(f, "{:.1} ms", ns / 1e6),
-            _ => write!(f, "{:.2} s", ns / 1e9),
-        }
+impl Default for Summary {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::{Errno, Operation};
 
     #[test]
     fn the_line_names_counts_and_percentiles() {
         let mut summary = Summary::new();
+        let mut latencies = Latencies::default();
         for latency_us in 1..=100 {
-            summary.record(latency_us * 1000, Some(10));
+            summary.count(Ok(10));
+            latencies.record(Phase::Total, latency_us * 1000, 1);
         }
-        summary.record(5_000_000, None);
-        let line = summary.to_string();
-        assert!(
-            line.starts_with("101 items, 1 failed, 1000 B in "),
-            "{line}"
-        );
-        assert!(
-            line.contains("p50 51.0 µs") && line.ends_with("max 5.0 ms"),
-            "{line}"
-        );
+        let error = ItemError::errno(Operation::Open, Errno::new(libc::ENOENT));
+        summary.count(Err(&error));
+        latencies.record(Phase::Total, 5_000_000, 1);
+        let line = summary.line(&latencies);
+        let begin = "101 items, 1 failed, 1000 B in ";
+        assert!(line.starts_with(begin), "{line}");
+        let end = "per item p50 51.0 µs, p99 100 µs, max 5.00 ms";
+        assert!(line.ends_with(end), "{line}");
+        assert_eq!(summary.failed_by_cause["ENOENT"], 1);
     }
 }

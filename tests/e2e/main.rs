@@ -10,6 +10,7 @@ mod forbidden;
 mod formats;
 mod input;
 mod limits;
+mod measurements;
 mod options;
 mod order;
 mod signals;

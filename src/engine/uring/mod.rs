@@ -5,11 +5,12 @@ mod ring;
 mod setup;
 
 pub use ring::WakeUp;
-pub use setup::{Refusal, probe};
+pub use setup::{Refusal, features, probe};
 
 use super::local::Local;
 use super::pool::{Finished, Pool};
 use super::{Completion, Engine, FileSystem, Op, Token, Value, Wait, Wake};
+use crate::clock::{self, Clock};
 use crate::error::Errno;
 use ring::{Ended, Ring};
 use std::collections::VecDeque;
@@ -41,7 +42,6 @@ pub struct UringEngine {
     received: VecDeque<Finished>,
     /// Waiting for room in the ring.
     backlog: VecDeque<(Token, Op)>,
-    origin: Instant,
 }
 
 impl UringEngine {
@@ -63,7 +63,6 @@ impl UringEngine {
             ring,
             received: VecDeque::new(),
             backlog: VecDeque::new(),
-            origin: Instant::now(),
         })
     }
 
@@ -107,6 +106,12 @@ impl UringEngine {
             Op::StatFile(_) | Op::Close(_) => unreachable!("not done by the ring"),
         });
         Completion { token, op, result }
+    }
+}
+
+impl Clock for UringEngine {
+    fn now_ns(&self) -> u64 {
+        clock::now_ns()
     }
 }
 
@@ -165,9 +170,9 @@ impl Engine for UringEngine {
         Ok(())
     }
 
-    fn cancel(&mut self, token: Token) {
-        self.ring.cancel(token);
-        self.pool.cancel(token);
+    fn cancel(&mut self, slot: u32) {
+        self.ring.cancel(slot);
+        self.pool.cancel(slot);
     }
 
     fn outstanding(&self) -> usize {
@@ -178,8 +183,8 @@ impl Engine for UringEngine {
         self.local.files.len()
     }
 
-    fn now(&self) -> Duration {
-        self.origin.elapsed()
+    fn enters(&self) -> u64 {
+        self.ring.enters()
     }
 
     fn waker(&self) -> Arc<dyn Wake> {

@@ -41,6 +41,7 @@ pub(super) struct Ring {
     wake_count: Box<[u8; 8]>,
     wake_is_armed: bool,
     cancels_outstanding: usize,
+    enters: u64,
     failure: Option<io::Error>,
 }
 
@@ -89,6 +90,7 @@ impl Ring {
             wake_count: Box::new([0; 8]),
             wake_is_armed: false,
             cancels_outstanding: 0,
+            enters: 0,
             failure: None,
         };
         ring.arm_wake().map_err(|error| Refusal {
@@ -152,6 +154,7 @@ impl Ring {
 
     fn submit(&mut self, wait: Wait) -> io::Result<()> {
         loop {
+            self.enters += 1;
             let submitter = self.ring.submitter();
             let result = match wait {
                 Wait::No => submitter.submit(),
@@ -246,6 +249,11 @@ impl Ring {
         self.push_sqe(&sqe)
     }
 
+    /// How often the kernel has been asked to take entries or to wait.
+    pub(super) fn enters(&self) -> u64 {
+        self.enters
+    }
+
     pub(super) fn waker(&self) -> Arc<dyn Wake> {
         Arc::clone(&self.wake) as Arc<dyn Wake>
     }
@@ -255,8 +263,8 @@ impl Ring {
         self.failure.get_or_insert(error);
     }
 
-    pub(super) fn cancel(&mut self, token: Token) {
-        self.cancel_where(|entry| entry.token == token);
+    pub(super) fn cancel(&mut self, slot: u32) {
+        self.cancel_where(|entry| entry.token.slot == slot);
     }
 
     pub(super) fn cancel_all(&mut self) {

@@ -70,6 +70,37 @@ pub fn probe() -> Result<(), Refusal> {
         .map_err(|error| Refusal::from_setup(&error))
 }
 
+/// The names of the features that the kernel says its rings have; none where there can be no ring.
+#[must_use]
+pub fn features() -> Vec<&'static str> {
+    let Ok((ring, _)) = build(8, 8) else {
+        return Vec::new();
+    };
+    let params = ring.params();
+    let features = [
+        ("single_mmap", params.is_feature_single_mmap()),
+        ("nodrop", params.is_feature_nodrop()),
+        ("submit_stable", params.is_feature_submit_stable()),
+        ("rw_cur_pos", params.is_feature_rw_cur_pos()),
+        ("cur_personality", params.is_feature_cur_personality()),
+        ("fast_poll", params.is_feature_fast_poll()),
+        ("poll_32bits", params.is_feature_poll_32bits()),
+        ("sqpoll_nonfixed", params.is_feature_sqpoll_nonfixed()),
+        ("ext_arg", params.is_feature_ext_arg()),
+        ("native_workers", params.is_feature_native_workers()),
+        ("resource_tagging", params.is_feature_resource_tagging()),
+        (
+            "skip_cqe_on_success",
+            params.is_feature_skip_cqe_on_success(),
+        ),
+        ("linked_file", params.is_feature_linked_file()),
+        ("recvsend_bundle", params.is_feature_recvsend_bundle()),
+        ("min_timeout", params.is_feature_min_timeout()),
+    ];
+    let has = |&(name, has): &(&'static str, bool)| has.then_some(name);
+    features.iter().filter_map(has).collect()
+}
+
 /// A set of flags, by name.
 type Profile = (&'static str, fn(&mut io_uring::Builder));
 

@@ -2,6 +2,7 @@
 
 pub mod crc32c;
 pub mod fusefs;
+pub mod judge;
 pub mod mill;
 pub mod peers;
 pub mod rows;

@@ -1,0 +1,312 @@
+//! What people see of a run besides its results: messages, progress, latencies.
+
+use super::arguments::{MeasureArguments, When};
+use super::forms::{FormArguments, Forms};
+use super::limits::Descriptors;
+use super::output::Output;
+use super::setup_error::SetupError;
+use crate::clock;
+use crate::engine::uring;
+use crate::error::ItemError;
+use crate::mill::Counters;
+use crate::run::{End, EngineKind, Plan, Report};
+use crate::sink::messages;
+use crate::stats::document::{self, Facts};
+use crate::stats::hlog::IntervalLog;
+use crate::stats::{
+    Collector, Detail, FileSystemFacts, Latencies, Machine, Progress, Series, Summary, Total,
+};
+use serde_json::{Map, Value};
+use std::io::{self, IsTerminal};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// How much of the time progress shows percentiles of.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A loop publishes what it has recorded at the next turn after a moment on which all agree. So long
+/// after it, they have done so.
+const GRACE: Duration = Duration::from_millis(50);
+
+/// Watches a run, and tells of it.
+pub(super) struct Observer {
+    summary: Summary,
+    started_at: SystemTime,
+    forms: Forms,
+    shows_table: bool,
+    shows_summary: bool,
+    progress: Option<Progress>,
+    latencies: Option<Gathered>,
+    wants_file_system: bool,
+    /// Of the first item that was good.
+    file_system: Option<FileSystemFacts>,
+}
+
+/// Latencies as they come in.
+struct Gathered {
+    collector: Arc<Collector>,
+    /// Those of the whole run.
+    total: Latencies,
+    /// Those taken last.
+    taken: Latencies,
+    interval: Option<Duration>,
+    take_at: Duration,
+    log: Option<Log>,
+}
+
+/// An interval log that is being written.
+struct Log {
+    name: String,
+    log: IntervalLog<Output>,
+    /// When it began.
+    origin: Duration,
+    interval: Duration,
+    /// Those that are not in it yet.
+    pending: Latencies,
+    failure: Option<io::Error>,
+}
+
+impl Observer {
+    pub(super) fn new(arguments: &MeasureArguments) -> Result<Self, SetupError> {
+        let shows_progress = match arguments.progress {
+            When::Auto => io::stderr().is_terminal(),
+            When::Always => true,
+            When::Never => false,
+        };
+        let detail = if arguments.forms.need_phases() {
+            Some(Detail::Phases)
+        } else if shows_progress || arguments.summary {
+            Some(Detail::Totals)
+        } else {
+            None
+        };
+        if detail == Some(Detail::Phases) {
+            clock::calibrate();
+        }
+        let forms = &arguments.forms;
+        let log_interval = forms.hlog.as_ref().map(|_| arguments.interval);
+        let progress_interval = shows_progress.then_some(PROGRESS_INTERVAL);
+        let interval = [log_interval, progress_interval]
+            .into_iter()
+            .flatten()
+            .min();
+        let latencies = match detail {
+            None => None,
+            Some(detail) => Some(Gathered {
+                collector: Collector::new(detail, interval),
+                total: Latencies::default(),
+                taken: Latencies::default(),
+                interval,
+                take_at: Duration::ZERO,
+                log: Log::open(forms, arguments.interval)?,
+            }),
+        };
+        Ok(Self {
+            summary: Summary::new(),
+            started_at: SystemTime::now(),
+            forms: Forms::open(forms)?,
+            shows_table: forms.latency,
+            shows_summary: arguments.summary,
+            progress: shows_progress.then(|| Progress::new(Total::Unknown)),
+            latencies,
+            wants_file_system: forms.stats.is_some(),
+            file_system: None,
+        })
+    }
+
+    /// What the run is to record its latencies with.
+    pub(super) fn collector(&self) -> Option<Arc<Collector>> {
+        let latencies = self.latencies.as_ref();
+        latencies.map(|latencies| Arc::clone(&latencies.collector))
+    }
+
+    /// Says how much input there is, where that is known.
+    pub(super) fn expect(&mut self, total: Total) {
+        if let Some(progress) = &mut self.progress {
+            *progress = Progress::new(total);
+        }
+    }
+
+    /// Counts a result: its bytes, or why it failed.
+    pub(super) fn count(&mut self, result: Result<u64, &ItemError>) {
+        self.summary.count(result);
+    }
+
+    /// Notes where a good item lies, if nothing is known of that yet.
+    pub(super) fn visited(&mut self, path: &Path) {
+        if self.wants_file_system {
+            self.wants_file_system = false;
+            self.file_system = FileSystemFacts::of(path);
+        }
+    }
+
+    /// A message about an item, which must not mix with the progress.
+    pub(super) fn say(&self, name: &[u8], message: &dyn std::fmt::Display) {
+        match &self.progress {
+            Some(progress) => progress.suspend(|| messages::about_item(name, message)),
+            None => messages::about_item(name, message),
+        }
+    }
+
+    /// Called often.
+    pub(super) fn tick(&mut self, counters: Counters) {
+        let Self {
+            latencies,
+            progress,
+            summary,
+            ..
+        } = self;
+        if let Some(latencies) = latencies
+            && latencies.tick(clock::now())
+            && let Some(progress) = progress
+        {
+            progress.add_latencies(&latencies.taken);
+        }
+        if let Some(progress) = progress {
+            progress.tick(summary, counters);
+        }
+    }
+
+    /// The run has ended: gives everything that was asked for.
+    pub(super) fn finish(
+        &mut self,
+        command: &'static str,
+        options: Map<String, Value>,
+        plan: &Plan,
+        descriptors: &Descriptors,
+        report: &Report,
+    ) -> Result<(), SetupError> {
+        if let Some(progress) = self.progress.take() {
+            progress.clear();
+        }
+        let Some(mut latencies) = self.latencies.take() else {
+            return Ok(());
+        };
+        latencies.take();
+        if self.shows_summary {
+            messages::about_run(&self.summary.line(&latencies.total));
+        }
+        let series = Series::of(latencies.total);
+        if self.shows_table {
+            messages::text(&self.forms.table(&series));
+        }
+        let file_system = self.file_system.take();
+        let summary = &self.summary;
+        let started_at = self.started_at;
+        let facts = || Facts {
+            command,
+            started_at,
+            options,
+            machine: Machine::here(file_system),
+            open_files_max: descriptors.limit,
+            engine: &report.engine,
+            ring_features: match plan.engine {
+                EngineKind::Uring => uring::features(),
+                EngineKind::Threads => Vec::new(),
+            },
+            end: match report.end {
+                End::Complete if report.input_error.is_some() => "input-failed",
+                End::Complete => "complete",
+                End::FailFast => "fail-fast",
+                End::Interrupted => "interrupted",
+                End::Output(_) => "output-failed",
+            },
+            summary,
+            counters: report.counters,
+            activity: report.activity,
+        };
+        // One that cannot be written does not keep the others from being.
+        let log = latencies.log.map_or(Ok(()), Log::finish);
+        let stats = self
+            .forms
+            .write_stats(|form| document::of_run(&facts(), &series, form));
+        let hgrm = self.forms.write_hgrm(&series);
+        log.and(stats).and(hgrm)
+    }
+}
+
+impl Gathered {
+    /// Takes what has been published, if it is time to.
+    fn tick(&mut self, now: Duration) -> bool {
+        let Some(interval) = self.interval else {
+            return false;
+        };
+        if now < self.take_at {
+            return false;
+        }
+        self.take();
+        if let Some(log) = &mut self.log {
+            log.write_if_due(now);
+        }
+        self.take_at = last_multiple(interval, now) + interval + GRACE;
+        true
+    }
+
+    fn take(&mut self) {
+        if self.interval.is_none() {
+            // Nobody wants to know what is new.
+            self.collector.take(&mut self.total);
+            return;
+        }
+        self.taken.clear();
+        self.collector.take(&mut self.taken);
+        self.total.add(&self.taken);
+        if let Some(log) = &mut self.log {
+            log.pending.add(&self.taken);
+        }
+    }
+}
+
+impl Log {
+    fn open(arguments: &FormArguments, interval: Duration) -> Result<Option<Self>, SetupError> {
+        let Some(path) = &arguments.hlog else {
+            return Ok(None);
+        };
+        let output = Output::open(Some(path))?;
+        let name = output.name.clone();
+        let origin = clock::now();
+        let log = IntervalLog::begin(output, SystemTime::now())
+            .map_err(|error| SetupError::io(&name, "write", &error))?;
+        Ok(Some(Self {
+            name,
+            log,
+            origin,
+            interval,
+            pending: Latencies::default(),
+            failure: None,
+        }))
+    }
+
+    /// Writes the intervals that are over.
+    fn write_if_due(&mut self, now: Duration) {
+        let end = last_multiple(self.interval, now).saturating_sub(self.origin);
+        if end > self.log.position() {
+            self.write(end);
+        }
+    }
+
+    /// A failure is remembered until the end: the results are worth more than the log.
+    fn write(&mut self, end: Duration) {
+        if self.failure.is_none() {
+            let series = Series::of(std::mem::take(&mut self.pending));
+            self.failure = self.log.interval(&series, end).err();
+        }
+    }
+
+    fn finish(mut self) -> Result<(), SetupError> {
+        let end = clock::now().saturating_sub(self.origin);
+        self.write(end);
+        match self.failure {
+            None => Ok(()),
+            Some(error) => Err(SetupError::io(&self.name, "write", &error)),
+        }
+    }
+}
+
+/// The last multiple of the interval up to `now`: loops publish at these moments.
+fn last_multiple(interval: Duration, now: Duration) -> Duration {
+    let interval_ns = interval.as_nanos().max(1);
+    let last_ns = now.as_nanos() / interval_ns * interval_ns;
+    Duration::from_nanos(u64::try_from(last_ns).unwrap_or(u64::MAX))
+}

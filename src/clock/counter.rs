@@ -1,0 +1,79 @@
+//! The time stamp counter of x86-64 processors: read in 10 ns where `clock_gettime` takes 22 ns.
+//!
+//! (The crates for this were tried: they calibrate for up to 200 ms, or before `main` in every run.)
+
+/// How long the counter is compared with the system's clock. Each is read to within some 20 ns, so
+/// the rate is known to better than 1 in 10,000: more than the digits that latencies are kept to.
+const CALIBRATION_NS: u64 = 1_000_000;
+
+/// Binary digits of the fraction in [`Counter::ns_per_tick`].
+const SHIFT: u32 = 32;
+
+/// A counter with a known rate.
+pub(super) struct Counter {
+    origin_ticks: u64,
+    origin_ns: u64,
+    /// A fixed-point number.
+    ns_per_tick: u64,
+}
+
+impl Counter {
+    /// Compares the counter with the clock. `None` unless the kernel itself keeps time by it, which it
+    /// does only if it counts at a constant rate and alike on all processors.
+    pub(super) fn calibrate(clock_ns: impl Fn() -> u64) -> Option<Self> {
+        let source = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
+        if std::fs::read_to_string(source).ok()?.trim() != "tsc" {
+            return None;
+        }
+        let (origin_ticks, origin_ns) = read_both(&clock_ns)?;
+        while clock_ns() < origin_ns + CALIBRATION_NS {
+            std::hint::spin_loop();
+        }
+        let (ticks, ns) = read_both(&clock_ns)?;
+        let (ticks, ns) = (ticks.checked_sub(origin_ticks)?, ns - origin_ns);
+        let ns_per_tick = (u128::from(ns) << SHIFT).checked_div(u128::from(ticks))?;
+        Some(Self {
+            origin_ticks,
+            origin_ns,
+            ns_per_tick: u64::try_from(ns_per_tick).ok()?,
+        })
+    }
+
+    #[inline]
+    pub(super) fn now_ns(&self) -> u64 {
+        let ticks = read().unwrap_or(self.origin_ticks);
+        let ticks = ticks.saturating_sub(self.origin_ticks);
+        let elapsed_ns = (u128::from(ticks) * u128::from(self.ns_per_tick)) >> SHIFT;
+        // 2^64 ns are 584 years.
+        #[allow(clippy::cast_possible_truncation)]
+        let elapsed_ns = elapsed_ns as u64;
+        self.origin_ns + elapsed_ns
+    }
+}
+
+/// The counter and the clock at the same moment: the closest of a few pairs, so that an interrupt
+/// between the two does no harm.
+fn read_both(clock_ns: impl Fn() -> u64) -> Option<(u64, u64)> {
+    let mut closest: Option<(u64, u64, u64)> = None;
+    for _ in 0..8 {
+        let (before, ns, after) = (read()?, clock_ns(), read()?);
+        let apart = after.saturating_sub(before);
+        if closest.is_none_or(|(least, ..)| apart < least) {
+            closest = Some((apart, before + apart / 2, ns));
+        }
+    }
+    closest.map(|(_, ticks, ns)| (ticks, ns))
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn read() -> Option<u64> {
+    // SAFETY: the instruction reads a register, and every x86-64 processor has it. A process for which
+    // the kernel has disabled it (PR_SET_TSC) could not read the system's clock either.
+    Some(unsafe { core::arch::x86_64::_rdtsc() })
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn read() -> Option<u64> {
+    None
+}

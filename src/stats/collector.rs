@@ -1,0 +1,228 @@
+//! From the threads that record latencies to whoever wants them while the run goes on.
+
+use super::tally::Tally;
+use super::{Latencies, Phase};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Published parts that may wait to be taken, for each recorder. Beyond that, recorders keep what
+/// they have: nothing is lost, and memory does not grow while nobody takes anything.
+const PARTS_PER_RECORDER: usize = 2;
+
+/// What is recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Detail {
+    /// Whole items.
+    Totals,
+    /// Whole items and all phases.
+    Phases,
+}
+
+/// Gathers latencies from all threads of a run.
+#[derive(Debug)]
+pub struct Collector {
+    detail: Detail,
+    /// How often recorders publish; never but at the end if `None`.
+    interval: Option<Duration>,
+    shared: Mutex<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    published: Vec<Tally>,
+    /// Empty, for recorders to go on with.
+    spare: Vec<Tally>,
+    recorders: usize,
+}
+
+impl Collector {
+    /// One that gets what is recorded every `interval`, or at the end.
+    #[must_use]
+    pub fn new(detail: Detail, interval: Option<Duration>) -> Arc<Self> {
+        Arc::new(Self {
+            detail,
+            interval,
+            shared: Mutex::default(),
+        })
+    }
+
+    /// Adds everything that has been published and not been taken yet.
+    pub fn take(&self, into: &mut Latencies) {
+        let mut published = std::mem::take(&mut self.lock().published);
+        for part in &mut published {
+            part.empty_into(into);
+        }
+        self.lock().spare.append(&mut published);
+    }
+
+    /// Takes what a recorder has, and leaves it empty, unless it has to keep it for now.
+    fn publish(&self, tally: &mut Tally, must_take: bool) {
+        let mut shared = self.lock();
+        if shared.published.len() >= PARTS_PER_RECORDER * shared.recorders && !must_take {
+            return;
+        }
+        let empty = shared.spare.pop().unwrap_or_default();
+        shared.published.push(std::mem::replace(tally, empty));
+    }
+
+    /// Between any two calls the lists are complete, so a panic elsewhere does not spoil them.
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What one thread records its latencies with. It publishes the last of them when it is dropped.
+#[derive(Debug)]
+pub struct Recorder {
+    collector: Option<Arc<Collector>>,
+    detail: Option<Detail>,
+    tally: Tally,
+    publish_at_ns: u64,
+}
+
+impl Recorder {
+    /// A recorder for a collector; without one it records nothing.
+    #[must_use]
+    pub fn new(collector: Option<Arc<Collector>>) -> Self {
+        if let Some(collector) = &collector {
+            collector.lock().recorders += 1;
+        }
+        Self {
+            detail: collector.as_ref().map(|known| known.detail),
+            collector,
+            tally: Tally::default(),
+            publish_at_ns: 0,
+        }
+    }
+
+    /// True if it records this much.
+    #[inline]
+    #[must_use]
+    pub fn records(&self, detail: Detail) -> bool {
+        self.detail >= Some(detail)
+    }
+
+    /// Counts a latency, if it is one of those that are recorded.
+    #[inline]
+    pub fn record(&mut self, phase: Phase, latency_ns: u64) {
+        let detail = match phase {
+            Phase::Total => Detail::Totals,
+            _ => Detail::Phases,
+        };
+        if self.records(detail) {
+            self.tally.record(phase, latency_ns);
+        }
+    }
+
+    /// When [`Recorder::publish_if_due`] is next to be called; `None` if there is nothing to publish.
+    #[must_use]
+    pub fn publish_at_ns(&self) -> Option<u64> {
+        let interval = self.collector.as_ref()?.interval;
+        (interval.is_some() && !self.tally.is_empty()).then_some(self.publish_at_ns)
+    }
+
+    /// Publishes what it has once an interval has passed.
+    #[inline]
+    pub fn publish_if_due(&mut self, now_ns: u64) {
+        if self.publish_at_ns().is_some_and(|at_ns| at_ns <= now_ns) {
+            self.publish(now_ns);
+        }
+    }
+
+    #[cold]
+    fn publish(&mut self, now_ns: u64) {
+        let Some(collector) = self.collector.clone() else {
+            return;
+        };
+        let is_first = self.publish_at_ns == 0;
+        if let Some(interval) = collector.interval {
+            self.publish_at_ns = next_multiple(interval, now_ns);
+        }
+        if !is_first {
+            collector.publish(&mut self.tally, false);
+        }
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        if let Some(collector) = &self.collector
+            && !self.tally.is_empty()
+        {
+            collector.publish(&mut self.tally, true);
+        }
+    }
+}
+
+/// The first multiple of the interval after `now`: all recorders publish at the same moments.
+fn next_multiple(interval: Duration, now_ns: u64) -> u64 {
+    let interval_ns = u64::try_from(interval.as_nanos())
+        .unwrap_or(u64::MAX)
+        .max(1);
+    (now_ns / interval_ns + 1).saturating_mul(interval_ns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const SECOND_NS: u64 = 1_000_000_000;
+
+    fn count(latencies: &Latencies) -> u64 {
+        latencies.iter().map(|(_, phase)| phase.count()).sum()
+    }
+
+    #[test]
+    fn nothing_is_recorded_that_was_not_asked_for() {
+        let mut off = Recorder::new(None);
+        off.record(Phase::Total, SECOND_NS);
+        assert!(off.tally.is_empty());
+        let collector = Collector::new(Detail::Totals, None);
+        let mut totals = Recorder::new(Some(Arc::clone(&collector)));
+        totals.record(Phase::Read, SECOND_NS);
+        totals.record(Phase::Total, SECOND_NS);
+        assert_eq!(totals.publish_at_ns(), None);
+        drop(totals);
+        let mut taken = Latencies::default();
+        collector.take(&mut taken);
+        assert_eq!(count(&taken), 1);
+    }
+
+    #[test]
+    fn all_is_published_once_and_at_the_end() {
+        let collector = Collector::new(Detail::Phases, Some(SECOND));
+        let mut recorder = Recorder::new(Some(Arc::clone(&collector)));
+        let mut taken = Latencies::default();
+        let mut recorded = 0;
+        for step in 0..100 {
+            let now_ns = SECOND_NS * 7 + SECOND_NS / 10 * step;
+            recorder.record(Phase::Read, SECOND_NS);
+            recorded += 1;
+            recorder.publish_if_due(now_ns);
+            if step == 25 {
+                collector.take(&mut taken);
+                // What was recorded up to second 9.0.
+                assert_eq!(count(&taken), 21);
+            }
+        }
+        drop(recorder);
+        collector.take(&mut taken);
+        assert_eq!(count(&taken), recorded);
+    }
+
+    #[test]
+    fn what_nobody_takes_is_kept_in_bounded_memory() {
+        let collector = Collector::new(Detail::Phases, Some(SECOND));
+        let mut recorder = Recorder::new(Some(Arc::clone(&collector)));
+        for second in 0..100 {
+            recorder.record(Phase::Read, SECOND_NS);
+            recorder.publish_if_due(SECOND_NS * second);
+        }
+        drop(recorder);
+        assert!(collector.lock().published.len() <= PARTS_PER_RECORDER + 1);
+        let mut taken = Latencies::default();
+        collector.take(&mut taken);
+        assert_eq!(count(&taken), 100);
+    }
+}

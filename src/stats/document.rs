@@ -1,0 +1,196 @@
+//! The statistics of a run, or of several, as one JSON document. `schema.json` describes it.
+
+use super::table::mean_ns;
+use super::{Activity, Machine, Series, Summary};
+use crate::mill::Counters;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+/// The JSON Schema (draft 2020-12) of the document.
+pub const SCHEMA: &str = include_str!("schema.json");
+
+/// Raised when a reader of the document would have to be changed.
+const SCHEMA_VERSION: u32 = 1;
+
+/// What is measured from the schedule of `--rate` has this before its name.
+const SCHEDULED: &str = "scheduled-";
+
+/// Everything that is known about a run at its end.
+#[derive(Debug)]
+pub struct Facts<'a> {
+    /// The subcommand.
+    pub command: &'static str,
+    /// When it began.
+    pub started_at: SystemTime,
+    /// What was asked for and what came of it, by name; times with their unit.
+    pub options: Map<String, Value>,
+    /// The machine.
+    pub machine: Machine,
+    /// The most files that may be open.
+    pub open_files_max: u64,
+    /// What the engine of the first loop is made of.
+    pub engine: &'a str,
+    /// What the kernel's `io_uring` can do, if there was a ring.
+    pub ring_features: Vec<&'static str>,
+    /// How it ended.
+    pub end: &'static str,
+    /// What was counted.
+    pub summary: &'a Summary,
+    /// Items.
+    pub counters: Counters,
+    /// What the loops did.
+    pub activity: Activity,
+}
+
+/// How series are put into the document.
+#[derive(Clone, Debug)]
+pub struct Form {
+    /// The percentiles to tell, from 0 to 100.
+    pub percentiles: Vec<f64>,
+    /// Tell the buckets of the histograms, too.
+    pub bins: bool,
+}
+
+/// The document of a run.
+#[must_use]
+pub fn of_run(facts: &Facts<'_>, series: &[Series], form: &Form) -> Value {
+    let Activity {
+        at_once,
+        submissions,
+        completions,
+        enters,
+        retries,
+        held_back,
+    } = facts.activity;
+    let summary = facts.summary;
+    let mut document = head("run");
+    let run = json!({
+        "command": facts.command,
+        "started_at": humantime::format_rfc3339_millis(facts.started_at).to_string(),
+        "elapsed_ns": ns(summary.elapsed()),
+        "end": facts.end,
+        "options": facts.options,
+        "machine": facts.machine,
+        "open_files_max": facts.open_files_max,
+        "engine": facts.engine,
+        "ring_features": facts.ring_features,
+        "counters": {
+            "pulled": facts.counters.pulled,
+            "emitted": facts.counters.emitted,
+            "failed": summary.failed,
+            "failed_by_cause": summary.failed_by_cause,
+            "bytes": summary.bytes,
+            "operations_at_once": at_once,
+            "submissions": submissions,
+            "completions": completions,
+            "enters": enters,
+            "retries": retries,
+            "held_back_ns": {
+                "input": ns(held_back.input),
+                "window": ns(held_back.window),
+                "pressure": ns(held_back.pressure),
+                "rate": ns(held_back.rate),
+            },
+        },
+    });
+    let Value::Object(run) = run else {
+        unreachable!("it is an object")
+    };
+    document.extend(run);
+    document.extend(of_series(series, form));
+    Value::Object(document)
+}
+
+/// The document of several runs together, read from these files.
+#[must_use]
+pub fn of_merge(sources: &[String], series: &[Series], form: &Form) -> Value {
+    let mut document = head("merge");
+    document.insert("sources".to_owned(), sources.into());
+    document.extend(of_series(series, form));
+    Value::Object(document)
+}
+
+fn head(kind: &str) -> Map<String, Value> {
+    let head = [
+        ("schema_version", SCHEMA_VERSION.into()),
+        ("ringmill_version", env!("CARGO_PKG_VERSION").into()),
+        ("kind", kind.into()),
+    ];
+    let head = head.into_iter();
+    head.map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+fn of_series(series: &[Series], form: &Form) -> Map<String, Value> {
+    let (scheduled, phases): (Vec<&Series>, _) = series
+        .iter()
+        .partition(|one| one.name.starts_with(SCHEDULED));
+    let mut document = Map::new();
+    document.insert("phases".to_owned(), phases_of(&phases, form));
+    if !scheduled.is_empty() {
+        document.insert("scheduled_phases".to_owned(), phases_of(&scheduled, form));
+    }
+    document
+}
+
+fn phases_of(series: &[&Series], form: &Form) -> Value {
+    let name = |one: &Series| {
+        one.name
+            .strip_prefix(SCHEDULED)
+            .unwrap_or(&one.name)
+            .to_owned()
+    };
+    let phases = series.iter().map(|one| (name(one), phase(one, form)));
+    Value::Object(phases.collect())
+}
+
+/// One phase. Its keys tell the unit.
+#[derive(Serialize)]
+struct PhaseFacts {
+    count: u64,
+    out_of_range: u64,
+    min_ns: u64,
+    mean_ns: u64,
+    stdev_ns: u64,
+    max_ns: u64,
+    percentiles_ns: Map<String, Value>,
+    /// From, to (both included) and the count, for each bucket that is not empty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    buckets_ns: Option<Vec<[u64; 3]>>,
+}
+
+fn phase(series: &Series, form: &Form) -> Value {
+    let histogram = &series.histogram;
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let stdev_ns = histogram.stdev().round() as u64;
+    let percentiles = form.percentiles.iter().map(|&percentile| {
+        let value_ns = histogram.value_at_percentile(percentile);
+        (percentile.to_string(), value_ns.into())
+    });
+    let buckets = || {
+        let buckets = histogram.iter_recorded().map(|bucket| {
+            let to = bucket.value_iterated_to();
+            [histogram.lowest_equivalent(to), to, bucket.count_at_value()]
+        });
+        buckets.collect()
+    };
+    let facts = PhaseFacts {
+        count: series.count(),
+        out_of_range: series.out_of_range,
+        min_ns: histogram.min(),
+        mean_ns: mean_ns(histogram),
+        stdev_ns,
+        max_ns: histogram.max(),
+        percentiles_ns: percentiles.collect(),
+        buckets_ns: form.bins.then(buckets),
+    };
+    serde_json::to_value(facts).expect("plain data")
+}
+
+/// Failures by errno name or, where there is none, by a word for the cause.
+pub type FailedByCause = BTreeMap<String, u64>;
+
+fn ns(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,218 @@
+//! Interval logs: histograms of one stretch of time after the other, compressed (format 1.3, V2 with
+//! deflate, of HdrHistogram's `HistogramLogWriter`), each with its phase as a tag.
+
+use super::Series;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
+use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
+use std::io::{self, Write};
+use std::time::{Duration, SystemTime};
+
+/// The unit of the maximum that stands beside each histogram, as other writers have it.
+const NS_PER_MS: f64 = 1e6;
+
+/// The name of what has no tag.
+const UNTAGGED: &str = "untagged";
+
+/// Writes an interval log.
+pub struct IntervalLog<W> {
+    out: W,
+    serializer: V2DeflateSerializer,
+    /// Where the next interval starts, since the start of the log.
+    position: Duration,
+}
+
+impl<W: Write> IntervalLog<W> {
+    /// Begins a log at this time.
+    ///
+    /// # Errors
+    /// If its head cannot be written.
+    pub fn begin(mut out: W, start: SystemTime) -> io::Result<Self> {
+        let since_epoch = start
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let seconds = since_epoch.as_secs_f64();
+        let date = humantime::format_rfc3339_millis(start);
+        writeln!(
+            out,
+            "#[Logged with ringmill {}, latencies in ns]",
+            env!("CARGO_PKG_VERSION")
+        )?;
+        writeln!(out, "#[Histogram log format version 1.3]")?;
+        writeln!(
+            out,
+            "#[StartTime: {seconds:.3} (seconds since epoch), {date}]"
+        )?;
+        writeln!(out, "#[BaseTime: {seconds:.3} (seconds since epoch)]")?;
+        writeln!(
+            out,
+            "\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\"Interval_Compressed_Histogram\""
+        )?;
+        Ok(Self {
+            out,
+            serializer: V2DeflateSerializer::new(),
+            position: Duration::ZERO,
+        })
+    }
+
+    /// Where the next interval starts, since the start of the log.
+    pub fn position(&self) -> Duration {
+        self.position
+    }
+
+    /// Writes what has been recorded since the end of the last interval, up to `end` after the start
+    /// of the log.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn interval(&mut self, series: &[Series], end: Duration) -> io::Result<()> {
+        let length = end.saturating_sub(self.position).as_secs_f64();
+        for one in series.iter().filter(|one| !one.histogram.is_empty()) {
+            let mut bytes = Vec::new();
+            self.serializer
+                .serialize(&one.histogram, &mut bytes)
+                .map_err(io::Error::other)?;
+            #[allow(clippy::cast_precision_loss)]
+            let max = one.histogram.max() as f64 / NS_PER_MS;
+            writeln!(
+                self.out,
+                "Tag={},{:.3},{length:.3},{max:.3},{}",
+                one.name,
+                self.position.as_secs_f64(),
+                STANDARD.encode(bytes)
+            )?;
+        }
+        for one in series.iter().filter(|one| one.out_of_range > 0) {
+            writeln!(
+                self.out,
+                "#[{} of {} out of range]",
+                one.out_of_range, one.name
+            )?;
+        }
+        self.position = end;
+        self.out.flush()
+    }
+}
+
+/// Why something is no interval log.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// A line has not the form of one.
+    #[error("line {0} is not one of an interval log")]
+    Line(usize),
+    /// What stands in a line is no histogram.
+    #[error("the histogram of line {line} cannot be read: {cause}")]
+    Histogram {
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong.
+        cause: String,
+    },
+    /// It holds no histogram at all.
+    #[error("there is no histogram in it")]
+    Empty,
+}
+
+/// What an interval log holds.
+#[derive(Debug)]
+pub struct Content {
+    /// All intervals added, by tag, in the order of their first appearance.
+    pub series: Vec<Series>,
+    /// From the start of the first interval to the end of the last.
+    pub span: Duration,
+}
+
+/// Reads a whole interval log, of ringmill or of any other program.
+///
+/// # Errors
+/// If it is none.
+pub fn read(bytes: &[u8]) -> Result<Content, ReadError> {
+    let mut series: Vec<Series> = Vec::new();
+    let (mut first, mut last) = (Duration::MAX, Duration::ZERO);
+    let mut deserializer = Deserializer::new();
+    // One line after the other, so that a message can name it.
+    for (at, text) in bytes.split(|&byte| byte == b'\n').enumerate() {
+        let line = at + 1;
+        let text = text.strip_suffix(b"\r").unwrap_or(text);
+        if text.is_empty() || text.starts_with(b"#") || text.starts_with(b"\"") {
+            continue;
+        }
+        let text = [text, b"\n"].concat();
+        let Some(Ok(LogEntry::Interval(interval))) = IntervalLogIterator::new(&text).next() else {
+            return Err(ReadError::Line(line));
+        };
+        let unreadable = |cause: String| ReadError::Histogram { line, cause };
+        let encoded = STANDARD.decode(interval.encoded_histogram());
+        let encoded = encoded.map_err(|error| unreadable(error.to_string()))?;
+        let histogram: Histogram<u64> = deserializer
+            .deserialize(&mut &encoded[..])
+            .map_err(|error| unreadable(error.to_string()))?;
+        let name = interval.tag().map_or(UNTAGGED, |tag| tag.as_str());
+        let known = series.iter().position(|one| one.name == name);
+        let place = known.unwrap_or_else(|| {
+            series.push(Series::new(name));
+            series.len() - 1
+        });
+        series[place].add(&histogram);
+        first = first.min(interval.start_timestamp());
+        last = last.max(interval.start_timestamp() + interval.duration());
+    }
+    if series.is_empty() {
+        return Err(ReadError::Empty);
+    }
+    Ok(Content {
+        series,
+        span: last.saturating_sub(first),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn series(name: &str, values: &[u64]) -> Series {
+        let mut series = Series::new(name);
+        values
+            .iter()
+            .for_each(|&ns| series.histogram.record(ns).unwrap());
+        series
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let mut log = IntervalLog::begin(Vec::new(), SystemTime::now()).unwrap();
+        let second = Duration::from_secs(1);
+        log.interval(
+            &[series("open", &[1, 2000]), series("read", &[700])],
+            second,
+        )
+        .unwrap();
+        log.interval(&[series("open", &[5_000_000_000])], 3 * second)
+            .unwrap();
+        let content = read(&log.out).unwrap();
+        assert_eq!(content.span, 3 * second);
+        let names: Vec<(&str, u64, u64)> = content
+            .series
+            .iter()
+            .map(|one| (&*one.name, one.histogram.len(), one.histogram.min()))
+            .collect();
+        assert_eq!(names, [("open", 3, 1), ("read", 1, 700)]);
+        let expected = series("open", &[1, 2000, 5_000_000_000]).histogram;
+        assert_eq!(content.series[0].histogram, expected);
+    }
+
+    #[test]
+    fn what_is_no_log_is_refused_with_its_line() {
+        let error = |text: &str| read(text.as_bytes()).unwrap_err().to_string();
+        assert_eq!(error(""), "there is no histogram in it");
+        assert_eq!(
+            error("#[x]\nhello\n"),
+            "line 2 is not one of an interval log"
+        );
+        assert_eq!(error("0.1,1.0,2.0"), "line 1 is not one of an interval log");
+        assert!(error("Tag=a,0.1,1.0,2.0,!!!\n").starts_with("the histogram of line 1 "));
+        assert!(error("Tag=a,0.1,1.0,2.0,AAAA\n").starts_with("the histogram of line 1 "));
+    }
+}

@@ -1,0 +1,176 @@
+//! A histogram for each phase.
+
+use super::Phase;
+use hdrhistogram::Histogram;
+
+/// The longest latency that is told apart: one hour, in nanoseconds.
+pub const LATENCY_NS_MAX: u64 = 3_600_000_000_000;
+
+/// Decimal digits to which latencies are told apart.
+const SIGNIFICANT_DIGITS: u8 = 3;
+
+/// How long things took, by phase: HDR histograms (Gil Tene, <http://hdrhistogram.org>) of
+/// nanoseconds from 1 ns to 1 h with 3 significant digits.
+#[derive(Clone, Debug, Default)]
+pub struct Latencies {
+    phases: [PhaseLatencies; Phase::ALL.len()],
+}
+
+/// The latencies of one phase.
+#[derive(Clone, Debug, Default)]
+pub struct PhaseLatencies {
+    /// Made when it is first needed: it takes 264 KiB.
+    histogram: Option<Histogram<u64>>,
+    /// Latencies beyond the histogram's range.
+    out_of_range: u64,
+}
+
+/// An empty histogram of the shape that all have.
+#[must_use]
+pub fn new_histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LATENCY_NS_MAX, SIGNIFICANT_DIGITS).expect("the bounds are valid")
+}
+
+impl Latencies {
+    /// Counts a latency so many times.
+    pub fn record(&mut self, phase: Phase, latency_ns: u64, count: u64) {
+        self.phases[phase as usize].record(latency_ns, count);
+    }
+
+    /// Adds what another has counted.
+    pub fn add(&mut self, other: &Self) {
+        for (own, other) in self.phases.iter_mut().zip(&other.phases) {
+            own.add(other);
+        }
+    }
+
+    /// All phases of which anything has been counted, with their histograms.
+    pub fn into_phases(self) -> impl Iterator<Item = (Phase, PhaseLatencies)> {
+        let all = Phase::ALL.into_iter().zip(self.phases);
+        all.filter(|(_, latencies)| latencies.count() > 0)
+    }
+
+    /// Forgets everything, but keeps the memory.
+    pub fn clear(&mut self) {
+        for phase in &mut self.phases {
+            if let Some(histogram) = &mut phase.histogram
+                && !histogram.is_empty()
+            {
+                histogram.reset();
+            }
+            phase.out_of_range = 0;
+        }
+    }
+
+    /// True if nothing has been counted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+
+    /// The phases of which anything has been counted.
+    pub fn iter(&self) -> impl Iterator<Item = (Phase, &PhaseLatencies)> {
+        let all = Phase::ALL.into_iter().zip(&self.phases);
+        all.filter(|(_, latencies)| latencies.count() > 0)
+    }
+
+    /// What has been counted of a phase.
+    #[must_use]
+    pub fn get(&self, phase: Phase) -> &PhaseLatencies {
+        &self.phases[phase as usize]
+    }
+}
+
+impl PhaseLatencies {
+    fn record(&mut self, latency_ns: u64, count: u64) {
+        if latency_ns > LATENCY_NS_MAX {
+            self.out_of_range += count;
+        } else {
+            // A clock may tell the same time twice.
+            let recorded = self.histogram_mut().record_n(latency_ns.max(1), count);
+            recorded.expect("it is within the bounds");
+        }
+    }
+
+    fn histogram_mut(&mut self) -> &mut Histogram<u64> {
+        self.histogram.get_or_insert_with(new_histogram)
+    }
+
+    fn add(&mut self, other: &Self) {
+        if let Some(histogram) = other.histogram() {
+            let added = self.histogram_mut().add(histogram);
+            added.expect("they have the same bounds");
+        }
+        self.out_of_range += other.out_of_range;
+    }
+
+    /// The latencies within the range, if there are any.
+    #[must_use]
+    pub fn histogram(&self) -> Option<&Histogram<u64>> {
+        self.histogram.as_ref().filter(|known| !known.is_empty())
+    }
+
+    /// The histogram itself, which may be empty.
+    #[must_use]
+    pub fn into_histogram(self) -> Histogram<u64> {
+        self.histogram.unwrap_or_else(new_histogram)
+    }
+
+    /// Latencies longer than [`LATENCY_NS_MAX`], which are in no histogram.
+    #[must_use]
+    pub fn out_of_range(&self) -> u64 {
+        self.out_of_range
+    }
+
+    /// All latencies, whether or not within the range.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.out_of_range + self.histogram.as_ref().map_or(0, Histogram::len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_is_out_of_range_is_counted_apart() {
+        let mut latencies = Latencies::default();
+        latencies.record(Phase::Read, 0, 1);
+        latencies.record(Phase::Read, LATENCY_NS_MAX, 1);
+        latencies.record(Phase::Read, LATENCY_NS_MAX + 1, 1);
+        latencies.record(Phase::Read, u64::MAX, 1);
+        let (phase, read) = latencies.iter().next().unwrap();
+        assert_eq!(
+            (phase, read.count(), read.out_of_range()),
+            (Phase::Read, 4, 2)
+        );
+        let histogram = read.histogram().unwrap();
+        assert_eq!((histogram.len(), histogram.min()), (2, 1));
+        latencies.clear();
+        assert!(latencies.is_empty());
+    }
+
+    proptest! {
+        /// Adding parts gives what counting everything at once does.
+        #[test]
+        fn parts_add_up(
+            values in proptest::collection::vec((0_usize..11, 0_u64..2 * LATENCY_NS_MAX, any::<bool>()), 0..200)
+        ) {
+            let (mut whole, mut parts) = (Latencies::default(), [Latencies::default(), Latencies::default()]);
+            for (phase, ns, half) in values {
+                let phase = Phase::ALL[phase];
+                whole.record(phase, ns, 1);
+                parts[usize::from(half)].record(phase, ns, 1);
+            }
+            let mut sum = Latencies::default();
+            parts.iter().for_each(|part| sum.add(part));
+            for phase in Phase::ALL {
+                let (sum, whole) = (&sum.phases[phase as usize], &whole.phases[phase as usize]);
+                prop_assert_eq!(sum.out_of_range(), whole.out_of_range());
+                prop_assert_eq!(sum.histogram(), whole.histogram());
+            }
+        }
+    }
+}

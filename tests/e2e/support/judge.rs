@@ -1,0 +1,43 @@
+//! Other people's implementations of what `ringmill` writes: see `judge.py`.
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The Python that `scripts/test` gave the libraries.
+fn python() -> PathBuf {
+    let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-python/bin/python");
+    assert!(installed.exists(), "run scripts/test --setup first");
+    installed
+}
+
+#[track_caller]
+fn judge(arguments: &[&Path]) -> Vec<u8> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/support/judge.py");
+    let output = Command::new(python()).arg(script).args(arguments).output();
+    let output = output.expect("Python starts");
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {complaint}");
+    output.stdout
+}
+
+/// Fails if the document is not one by the schema.
+#[track_caller]
+pub fn validate(schema: &Path, document: &Path) {
+    judge(&[Path::new("schema"), schema, document]);
+}
+
+/// What is in an interval log, by tag: `count`, `max_ns`, `intervals_ms`, and in `buckets_ns` the last
+/// value and the count of each bucket.
+#[track_caller]
+pub fn read_hlog(log: &Path) -> Value {
+    let stdout = judge(&[Path::new("hlog"), log]);
+    serde_json::from_slice(&stdout).expect("JSON")
+}
+
+/// Writes a log with an interval tagged `B` and one without a tag, each of the values 1, 10, 100
+/// and 1000, from second 1 to 2.
+#[track_caller]
+pub fn write_hlog(log: &Path) {
+    judge(&[Path::new("write"), log]);
+}
