@@ -60,6 +60,7 @@ pub mod error;
 pub mod item;
 pub mod jobs;
 pub mod mill;
+pub mod plot;
 pub mod run;
 pub mod sink;
 pub mod source;

@@ -1,0 +1,105 @@
+//! Draws latencies: for each phase a percentile spectrum and a histogram, with several runs laid
+//! over each other. [`svg()`] draws a picture, [`text()`] draws for a terminal.
+//!
+//! A spectrum shows the latency over the percentiles, which lie on an inverted logarithmic axis:
+//! 0 %, 90 %, 99 %, 99.9 % and so on are equally far apart, so that the tail has as much room as
+//! the bulk.
+
+mod labels;
+mod latency_axis;
+mod phases;
+mod shares;
+mod spectrum;
+mod style;
+mod svg;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use hdrhistogram::Histogram;
+use indicatif::HumanCount;
+
+pub use svg::svg;
+pub use text::text;
+
+/// One run's latencies.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// The name that stands in the legend.
+    pub label: String,
+    /// The phases by name (`open`, `read`, `total` and so on), in the order they are drawn in.
+    pub phases: Vec<(String, Latencies)>,
+}
+
+/// What is known of the latencies of a phase, in nanoseconds.
+#[derive(Clone, Debug)]
+pub enum Latencies {
+    /// All of them, in buckets.
+    Buckets(Histogram<u64>),
+    /// Some percentiles, as statistics give them that were written without their buckets. There is
+    /// a spectrum of these, but no histogram.
+    Percentiles(Percentiles),
+}
+
+/// Some percentiles of a phase.
+#[derive(Clone, Debug)]
+pub struct Percentiles {
+    /// How many values there were.
+    pub count: u64,
+    /// The shortest.
+    pub min_ns: u64,
+    /// The longest.
+    pub max_ns: u64,
+    /// Percentiles from 0 to 100, each with its latency in nanoseconds, in any order.
+    pub points: Vec<(f64, u64)>,
+}
+
+impl Run {
+    /// How many values are behind the run, for its legend. The phases' counts differ where items
+    /// fail on their way.
+    fn count_label(&self) -> String {
+        let count = self
+            .phases
+            .iter()
+            .map(|phase| phase.1.count())
+            .max()
+            .unwrap_or(0);
+        format!("(n = {})", HumanCount(count))
+    }
+}
+
+impl Latencies {
+    fn count(&self) -> u64 {
+        match self {
+            Self::Buckets(histogram) => histogram.len(),
+            Self::Percentiles(known) => known.count,
+        }
+    }
+
+    fn min_ns(&self) -> u64 {
+        match self {
+            Self::Buckets(histogram) => histogram.min(),
+            Self::Percentiles(known) => known.min_ns,
+        }
+    }
+
+    fn max_ns(&self) -> u64 {
+        match self {
+            Self::Buckets(histogram) => histogram.max(),
+            Self::Percentiles(known) => known.max_ns,
+        }
+    }
+
+    /// The latency at a percentile, unless it is not among those that are known.
+    fn at_percentile_ns(&self, percentile: f64) -> Option<u64> {
+        match self {
+            Self::Buckets(histogram) => Some(histogram.value_at_percentile(percentile)),
+            Self::Percentiles(known) => {
+                let mut points = known.points.iter();
+                points
+                    .find(|point| (point.0 - percentile).abs() < 1e-9)
+                    .map(|point| point.1)
+            }
+        }
+    }
+}
