@@ -24,7 +24,7 @@ const USAGE: &str = "\
 usage: plain_pool --threads N --algorithm NAME|none < LIST
 
 Hashes the files of a newline-separated list with N threads of plain calls. With `none` they are
-only read. A baseline for scripts/bench-hash; without arguments it prints this and ends.
+only read. A baseline for scripts/bench; without arguments it prints this and ends.
 ";
 
 /// Files a thread takes at once: few enough that no thread is left with a long tail.

@@ -1,0 +1,1 @@
+"""The machine a benchmark runs on."""

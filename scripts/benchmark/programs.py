@@ -1,0 +1,179 @@
+"""The programs that are measured: those of the repository are built, peers are used if they are
+installed, and left out with a note if not."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from benchmark.host.machine import git_describe, version_line
+from benchmark.host.tools import REPOSITORY, BenchError, installed, say
+
+# How each program says its version; None: it has none of its own.
+VERSION_FLAGS = {"ringmill": "--version", "plain_pool": None, "tokio-uring-buffered": None,
+                 "xargs": "--version", "sha256sum": "--version", "sha512sum": "--version",
+                 "sha1sum": "--version", "md5sum": "--version", "b3sum": "--version",
+                 "xxhsum": "--version", "openssl": "version", "parallel": "--version",
+                 "hashdeep": "-V", "rhash": "--version", "fclones": "--version"}
+
+TOKIO_URING = REPOSITORY / "benches" / "tokio_uring"
+
+# Of the repository: what cargo builds, and the option that names another.
+BUILT = {"ringmill": ["--bin", "ringmill"],
+         "plain_pool": ["--bench", "plain_pool"],
+         "tokio-uring-buffered": ["--locked", "--manifest-path", str(TOKIO_URING / "Cargo.toml"),
+                                  "--target-dir", os.environ.get("CARGO_TARGET_DIR")
+                                  or str(REPOSITORY / "target")]}
+
+# What `ringmill hash` can write about itself, where it has the options.
+TRACES = {"--stats": "json", "--hlog": "hlog"}
+
+DEBIAN_PACKAGES = {"xargs": "findutils", "sha256sum": "coreutils", "b3sum": "b3sum",
+                   "xxhsum": "xxhash", "openssl": "openssl", "parallel": "parallel",
+                   "hashdeep": "hashdeep", "rhash": "rhash", "mkfs.ext4": "e2fsprogs",
+                   "losetup": "mount"}
+CRATES = ["fclones"]
+
+
+def programs_in(command):
+    words = command.split()
+    return tuple(name for name in VERSION_FLAGS if name in words)
+
+
+class Programs:
+    """Found or built, and first in the PATH of the contenders."""
+
+    def __init__(self, given, directory, traces):
+        self.env = {**os.environ, "LC_ALL": "C", "PATH": f"{directory}:{os.environ['PATH']}"}
+        self._given = given  # {name: path or None}
+        self._directory = directory
+        self._traces = traces
+        self._failed = {}
+        self._help = None
+
+    def build(self, cases):
+        """Builds what these cases measure, so that commands read as a user types them."""
+        wanted = {name for case in cases for one in case.contenders for name in one.programs}
+        for name in BUILT:
+            link = self._directory / name
+            if name in wanted and name not in self._failed and not link.is_symlink():
+                try:
+                    link.symlink_to(self._executable(name))
+                except BenchError as error:
+                    # It needs crates of its own, which are not everywhere to be had.
+                    if name != "tokio-uring-buffered" or self._given[name]:
+                        raise
+                    self._failed[name] = str(error)
+
+    def _executable(self, name):
+        path = self._given.get(name) or cargo_executables(*BUILT[name])[name]
+        path = Path(path).resolve()
+        if not os.access(path, os.X_OK):
+            raise BenchError(f"{name}: {path} is not an executable")
+        return path
+
+    def available(self, contenders, no_peers):
+        """Those that can run, and {label: why not} of the others."""
+        reasons = {one.label: self._reason_against(one, no_peers) for one in contenders}
+        return ([one for one in contenders if not reasons[one.label]],
+                {label: reason for label, reason in reasons.items() if reason})
+
+    def _reason_against(self, contender, no_peers):
+        if contender.peer and no_peers:
+            return "left out on request"
+        for name in contender.programs:
+            if name in self._failed:
+                return f"`{name}` could not be built"
+            if not installed(name, self.env["PATH"]):
+                return f"`{name}` is not installed"
+        if contender.needs and not self._ringmill_has(contender.needs):
+            return f"this ringmill has no `{contender.needs}`"
+        return None
+
+    def _ringmill_has(self, option):
+        if self._help is None:
+            done = subprocess.run(["ringmill", "hash", "--help"], env=self.env, text=True,
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+            self._help = done.stdout
+        return re.search(rf"^\s*(-\w, )?{re.escape(option)}\b", self._help, re.M) is not None
+
+    def trace_flags(self, stem):
+        """Options that make ringmill write down what it did, as far as it has them."""
+        return [f"{option} {self._traces / stem}.{suffix}" for option, suffix in TRACES.items()
+                if self._ringmill_has(option)]
+
+    @staticmethod
+    def with_flags(contender, flags):
+        return dataclasses.replace(contender, command=" ".join([contender.command, *flags]))
+
+    def facts(self, contenders):
+        """Versions of all that ran."""
+        ran = {name for contender in contenders for name in contender.programs}
+        facts = {"Repository": git_describe()}
+        if "ringmill" in ran:
+            binary = (self._directory / "ringmill").read_bytes()
+            facts["ringmill's binary"] = f"SHA-256 {hashlib.sha256(binary).hexdigest()[:12]}…"
+        if "tokio-uring-buffered" in ran:
+            facts["`tokio-uring-buffered`"] = locked_versions("tokio-uring", "io-uring")
+        for name, flag in VERSION_FLAGS.items():
+            if name in ran and flag:
+                path = shutil.which(name, path=self.env["PATH"])
+                facts[f"`{name}`"] = version_line([path, flag], self.env)
+        return facts
+
+
+def locked_versions(*crates):
+    lock = (TOKIO_URING / "Cargo.lock").read_text()
+    found = dict(re.findall(r'^name = "(.*)"\nversion = "(.*)"$', lock, re.M))
+    return ", ".join(f"{crate} {found.get(crate, '?')}" for crate in crates)
+
+
+def cargo_executables(*selection):
+    """`cargo build --release SELECTION`; returns {target name: path of the executable}."""
+    command = ["cargo", "build", "--release", *selection,
+               "--message-format=json-render-diagnostics"]
+    try:
+        done = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+    except FileNotFoundError:
+        raise BenchError("cargo: not installed") from None
+    if done.returncode != 0:
+        raise BenchError(f"cargo build --release {' '.join(selection)} failed")
+    messages = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    return {message["target"]["name"]: Path(message["executable"]) for message in messages
+            if message.get("reason") == "compiler-artifact" and message.get("executable")}
+
+
+def install_peers():
+    """What `scripts/bench setup` does: Debian packages as root or through sudo, crates by cargo."""
+    packages = sorted({package for program, package in DEBIAN_PACKAGES.items()
+                       if not installed(program, f"{os.environ['PATH']}:/usr/sbin:/sbin")})
+    if packages:
+        as_root = [] if os.geteuid() == 0 else ["sudo"]
+        apt = [*as_root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq",
+               "-o", "DPkg::Lock::Timeout=300"]
+        say(f"installing: {' '.join(packages)}")
+        run_visibly([*apt, "update"])
+        run_visibly([*apt, "install", "--no-install-recommends", "-y", *packages])
+    for crate in CRATES:
+        if not installed(crate):
+            run_visibly(["cargo", "install", "--locked", crate])
+    missing = [name for name in [*DEBIAN_PACKAGES, *CRATES]
+               if not installed(name, f"{os.environ['PATH']}:/usr/sbin:/sbin")]
+    if missing:
+        raise BenchError(f"installed, but not in PATH: {' '.join(missing)}")
+    say("everything is there")
+
+
+def run_visibly(command):
+    try:
+        code = subprocess.run(command).returncode
+    except FileNotFoundError:
+        raise BenchError(f"{command[0]}: not installed") from None
+    if code != 0:
+        raise BenchError(f"{' '.join(command)} failed")
