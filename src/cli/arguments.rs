@@ -4,7 +4,7 @@ use super::forms::FormArguments;
 use crate::digest::Algorithm;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,6 +27,14 @@ Without any of the options, the table of --latency is printed. It goes to standa
 Example:
   ringmill merge shard1.hlog shard2.hlog --hlog all.hlog --latency
 
+Exit status: 0 all well; 2 usage, reading or writing failed.";
+
+const PLOT_AFTER_HELP: &str = "\
+Examples:
+  ringmill plot uring.hlog threads.hlog -o both.svg
+  ringmill plot run.json --text | less
+
+JSON documents that were written without --bins have percentiles, but no histograms.
 Exit status: 0 all well; 2 usage, reading or writing failed.";
 
 /// Shorter intervals would have a loop do little else than give away what it has recorded.
@@ -72,6 +80,7 @@ pub(super) enum Generate {
     Man,
     ManHash,
     ManMerge,
+    ManPlot,
     StatsSchema,
     Bash,
     Zsh,
@@ -87,6 +96,26 @@ pub(super) enum Command {
     /// Add the latencies of several runs, from the interval logs that --hlog wrote.
     #[command(after_help = MERGE_AFTER_HELP)]
     Merge(MergeArguments),
+
+    /// Draw the latencies of runs: a percentile spectrum and a histogram for each phase.
+    #[command(after_help = PLOT_AFTER_HELP)]
+    Plot(PlotArguments),
+}
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("picture").args(["output", "text"]).required(true).multiple(true))]
+pub(super) struct PlotArguments {
+    /// What --hlog or --stats wrote, one file for each run. Its name stands in the legend.
+    #[arg(value_name = "FILE", required = true)]
+    pub(super) files: Vec<PathBuf>,
+
+    /// Where to write the picture, in SVG unless --text is given.
+    #[arg(short, long, value_name = "OUT")]
+    pub(super) output: Option<PathBuf>,
+
+    /// Draw for a terminal, on standard output if there is no --output.
+    #[arg(long)]
+    pub(super) text: bool,
 }
 
 #[derive(Debug, Args)]

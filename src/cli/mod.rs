@@ -11,6 +11,7 @@ mod merge;
 mod observer;
 mod output;
 mod plan;
+mod plot;
 mod setup_error;
 
 use arguments::{Arguments, Command};
@@ -46,6 +47,7 @@ pub fn main() -> ExitCode {
     let outcome = match arguments.command {
         _ if arguments.generate.is_some() => generate::generate(arguments.generate),
         Some(Command::Hash(options)) => hash::hash(options),
+        Some(Command::Plot(options)) => plot::plot(&options),
         Some(Command::Merge(options)) => merge::merge(&options),
         None => unreachable!("clap shows the help if there are no arguments"),
     };

@@ -109,20 +109,6 @@ fn unit(ns: f64) -> (f64, &'static str) {
     }
 }
 
-/// A latency with three digits.
-pub(super) fn latency_label(ns: u64) -> String {
-    // What rounds to 1000 of a unit is 1 of the next.
-    let (unit_ns, unit) = unit(ns as f64 + unit(ns as f64).0 / 2.0);
-    let number = ns as f64 / unit_ns;
-    let decimals = match number {
-        _ if unit_ns == 1.0 => 0,
-        number if number < 9.995 => 2,
-        number if number < 99.95 => 1,
-        _ => 0,
-    };
-    format!("{number:.decimals$} {unit}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,23 +140,6 @@ mod tests {
         assert_eq!(labels(&[800_000, 1_200_000])[..2], ["0.8 ms", "0.9 ms"]);
         let close = labels(&[1_000_000_000, 1_000_000_004]);
         assert_eq!(close, ["0.99 s", "0.995 s", "1 s", "1.005 s", "1.01 s"]);
-    }
-
-    #[test]
-    fn a_latency_has_three_digits() {
-        let cases = [
-            (0, "0 ns"),
-            (999, "999 ns"),
-            (1_234, "1.23 µs"),
-            (99_949, "99.9 µs"),
-            (99_950, "100 µs"),
-            (999_499, "999 µs"),
-            (999_500, "1.00 ms"),
-            (3_600_000_000_000, "3600 s"),
-        ];
-        for (ns, label) in cases {
-            assert_eq!(latency_label(ns), label);
-        }
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! The statistics of a run, or of several, as one JSON document. `schema.json` describes it.
 
 use super::table::mean_ns;
-use super::{Activity, Machine, Series, Summary};
+use super::{Activity, Machine, Series, Summary, new_histogram};
 use crate::mill::Counters;
-use serde::Serialize;
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -146,7 +147,7 @@ fn phases_of(series: &[&Series], form: &Form) -> Value {
 }
 
 /// One phase. Its keys tell the unit.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct PhaseFacts {
     count: u64,
     out_of_range: u64,
@@ -188,9 +189,165 @@ fn phase(series: &Series, form: &Form) -> Value {
     serde_json::to_value(facts).expect("plain data")
 }
 
+/// What a document tells of a phase.
+#[derive(Clone, Debug)]
+pub struct Content {
+    /// The phase, with `scheduled-` before its name if it was measured from a schedule.
+    pub name: String,
+    /// Latencies.
+    pub count: u64,
+    /// The shortest of them.
+    pub min_ns: u64,
+    /// The longest.
+    pub max_ns: u64,
+    /// Percentiles, from 0 to 100, and their latencies.
+    pub percentiles_ns: Vec<(f64, u64)>,
+    /// The histogram, if the document has its buckets.
+    pub histogram: Option<Histogram<u64>>,
+}
+
+/// Why a document cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// It is no document of this kind.
+    #[error("{0}")]
+    Form(#[from] serde_json::Error),
+    /// It was written by a later version.
+    #[error("it has schema version {0}, and only 1 is known here")]
+    Version(u64),
+    /// A number in it makes no sense.
+    #[error("{0} of phase {1} makes no sense")]
+    Value(&'static str, String),
+}
+
+/// What is read of a document.
+#[derive(Deserialize)]
+struct Document {
+    schema_version: u64,
+    phases: IndexedPhases,
+    #[serde(default)]
+    scheduled_phases: IndexedPhases,
+}
+
+/// In the order in which they stand there.
+type IndexedPhases = Map<String, Value>;
+
+/// Reads the latencies out of a document.
+///
+/// # Errors
+/// If it is none, or of a version that is not known.
+pub fn read(bytes: &[u8]) -> Result<Vec<Content>, ReadError> {
+    let document: Document = serde_json::from_slice(bytes)?;
+    if document.schema_version != u64::from(SCHEMA_VERSION) {
+        return Err(ReadError::Version(document.schema_version));
+    }
+    let scheduled = document.scheduled_phases.into_iter();
+    let scheduled = scheduled.map(|(name, facts)| (format!("{SCHEDULED}{name}"), facts));
+    let phases = document.phases.into_iter().chain(scheduled);
+    phases
+        .map(|(name, facts)| read_phase(name, facts))
+        .collect()
+}
+
+fn read_phase(name: String, facts: Value) -> Result<Content, ReadError> {
+    let facts: PhaseFacts = serde_json::from_value(facts)?;
+    let mut percentiles_ns = Vec::new();
+    for (percentile, value) in facts.percentiles_ns {
+        let percentile = percentile.parse().ok();
+        let percentile = percentile.filter(|known| (0.0..=100.0).contains(known));
+        match percentile.zip(value.as_u64()) {
+            Some(point) => percentiles_ns.push(point),
+            None => return Err(ReadError::Value("a percentile", name)),
+        }
+    }
+    let mut histogram = facts.buckets_ns.as_ref().map(|_| new_histogram());
+    for [_, to_ns, count] in facts.buckets_ns.into_iter().flatten() {
+        let counted = histogram.as_mut().map(|known| known.record_n(to_ns, count));
+        if counted.is_some_and(|counted| counted.is_err()) {
+            return Err(ReadError::Value("a bucket", name));
+        }
+    }
+    Ok(Content {
+        name,
+        count: facts.count,
+        min_ns: facts.min_ns,
+        max_ns: facts.max_ns,
+        percentiles_ns,
+        histogram,
+    })
+}
+
 /// Failures by errno name or, where there is none, by a word for the cause.
 pub type FailedByCause = BTreeMap<String, u64>;
 
 fn ns(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn series(name: &str) -> Series {
+        let mut series = Series::new(name);
+        for ns in [1, 1_000, 2_000_000, 3_000_000_000] {
+            series.histogram.record_n(ns, 5).unwrap();
+        }
+        series
+    }
+
+    fn written(bins: bool) -> Vec<u8> {
+        let form = Form {
+            percentiles: vec![0.0, 50.0, 99.99],
+            bins,
+        };
+        let series = [series("open"), series("scheduled-total"), series("close")];
+        let document = of_merge(&["a.hlog".to_owned()], &series, &form);
+        serde_json::to_vec(&document).unwrap()
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let content = read(&written(true)).unwrap();
+        let names: Vec<&str> = content.iter().map(|phase| &*phase.name).collect();
+        assert_eq!(names, ["open", "close", "scheduled-total"]);
+        for phase in content {
+            assert_eq!(phase.histogram, Some(series("any").histogram));
+            assert_eq!((phase.count, phase.min_ns), (20, 1));
+            assert_eq!(phase.percentiles_ns[1], (50.0, 1_000));
+        }
+        let content = read(&written(false)).unwrap();
+        assert!(content.iter().all(|phase| phase.histogram.is_none()));
+    }
+
+    #[test]
+    fn what_is_no_document_is_refused() {
+        let error = |text: &str| read(text.as_bytes()).unwrap_err().to_string();
+        assert!(error("{}").starts_with("missing field `schema_version`"));
+        let later = r#"{"schema_version": 2, "phases": {}}"#;
+        assert_eq!(
+            error(later),
+            "it has schema version 2, and only 1 is known here"
+        );
+        let phase = r#"{"count":1,"out_of_range":0,"min_ns":1,"mean_ns":1,"stdev_ns":0,"max_ns":1,
+            "percentiles_ns":{"P":1},"buckets_ns":[[1,B,1]]}"#;
+        let with = |percentile: &str, bucket: &str| {
+            let phase = phase.replace('P', percentile).replace('B', bucket);
+            format!(r#"{{"schema_version": 1, "phases": {{"open": {phase}}}}}"#)
+        };
+        assert_eq!(
+            error(&with("x", "1")),
+            "a percentile of phase open makes no sense"
+        );
+        assert_eq!(
+            error(&with("101", "1")),
+            "a percentile of phase open makes no sense"
+        );
+        let far = u64::MAX.to_string();
+        assert_eq!(
+            error(&with("50", &far)),
+            "a bucket of phase open makes no sense"
+        );
+        assert!(read(with("50", "7").as_bytes()).is_ok());
+    }
 }

@@ -285,6 +285,40 @@ fn logs_of_other_programs_are_read() {
     assert_eq!(line("untagged"), line("B"));
 }
 
+/// Two runs, one of which is known by its percentiles alone.
+#[test]
+fn runs_are_drawn() {
+    let corpus = Corpus::new(100);
+    let scratch = Scratch::new();
+    let (log, stats) = (scratch.join("one.hlog"), scratch.join("two.json"));
+    let mill = Mill::auto().dir(corpus.dir()).stdin(corpus.list());
+    let mill = mill.args(["--hlog", argument(&log), "--stats", argument(&stats)]);
+    mill.run().succeeds();
+    let plot = || Mill::bare().args(["plot", argument(&log), argument(&stats)]);
+    let picture = scratch.join("both.svg");
+    plot()
+        .args(["-o", argument(&picture)])
+        .run()
+        .succeeds()
+        .prints("");
+    let svg = fs::read_to_string(&picture).unwrap();
+    assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
+    for words in PHASES.iter().chain(&["one", "two", "90 %", "no buckets"]) {
+        assert!(svg.contains(words), "no {words:?} in the picture");
+    }
+    let text = plot().arg("--text").run().succeeds().stdout;
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.contains("a  one") && text.contains("b  two"), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 100));
+    plot().run().exits(2);
+    scratch.file("none", b"{}");
+    let none = scratch.join("none");
+    let refused = Mill::bare().args(["plot", "--text", argument(&none)]).run();
+    refused
+        .exits(2)
+        .mentions(&["none: cannot read: missing field `schema_version`"]);
+}
+
 #[test]
 fn what_is_no_log_is_refused() {
     let scratch = Scratch::new();

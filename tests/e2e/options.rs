@@ -9,7 +9,7 @@ use crate::support::{Mill, eventually, for_each_engine};
 
 #[test]
 fn misuse_exits_with_2() {
-    let cases: [&[&str]; 15] = [
+    let cases: [&[&str]; 23] = [
         &["--no-such-option"],
         &["-a", "sha257"],
         &["--format", "xml"],
@@ -25,6 +25,14 @@ fn misuse_exits_with_2() {
         &["--files-from"],
         &["--format", "jsonl", "--tag"],
         &["--format", "jsonl", "-z"],
+        &["--rate", "0"],
+        &["--rate", "fast"],
+        &["--percentiles", "50"],
+        &["--latency", "--percentiles", "101"],
+        &["--latency", "--percentiles", "NaN"],
+        &["--bins"],
+        &["--hgrm-phase", "read"],
+        &["--interval", "1ms"],
     ];
     for case in cases {
         let output = Mill::auto().args(case).stdin("").run().exits(2).prints("");
@@ -76,11 +84,23 @@ fn help_and_version() {
         "--progress",
         "--summary",
         "--verbose",
+        "--rate",
+        "--latency",
+        "--percentiles",
+        "--stats",
+        "--bins",
+        "--hlog",
+        "--interval",
+        "--hgrm",
+        "--hgrm-phase",
     ];
     for option in options {
         assert!(text.contains(option), "--help lacks {option}");
     }
-    assert!(!text.contains("--generate"), "--generate is for packagers");
+    assert!(
+        !text.contains("  --generate"),
+        "--generate is for packagers"
+    );
     let version = Mill::bare().arg("--version").run().succeeds();
     version.prints(concat!("ringmill ", env!("CARGO_PKG_VERSION"), "\n"));
 }

@@ -1,9 +1,9 @@
 //! Percentiles in numbers.
 
 use crate::plot::Latencies;
-use crate::plot::latency_axis::latency_label;
 use crate::plot::phases::Phase;
 use crate::plot::style::mark;
+use crate::stats::HumanTime;
 use unicode_width::UnicodeWidthStr;
 
 /// Of a run's latencies, one in nanoseconds, where it is known.
@@ -24,7 +24,7 @@ const COLUMNS: [(&str, usize, Pick); 7] = [
 pub(super) fn percentiles(phase: &Phase, width: usize) -> Vec<String> {
     let columns = COLUMNS.map(|(heading, _, pick)| {
         let values = phase.series.iter().map(|series| pick(series.latencies));
-        let values = values.map(|ns| ns.map_or("-".to_owned(), latency_label));
+        let values = values.map(|ns| ns.map_or("-".to_owned(), |ns| HumanTime(ns).to_string()));
         [heading.to_owned()]
             .into_iter()
             .chain(values)
