@@ -1,12 +1,13 @@
 //! One event loop: an engine, its slots and buffers, and the items in flight on them.
 
+use super::shortfall::Shortfall;
 use super::slots::{Occupant, Slots};
 use crate::engine::{BufferClass, BufferPool, Completion, Engine, Op, Token, Value, Wait};
 use crate::error::{Cause, Errno, ItemError, Operation};
 use crate::item::{Item, Portion};
 use crate::jobs::{Context, Event, Job};
-use crate::mill::{Deadlines, Directive, Exchange, Finished, HeldBack, Mill, Pressure, Retry};
-use crate::stats::{Activity, HeldBackTimes, Phase, Recorder, Stopwatch};
+use crate::mill::{Deadlines, Directive, Exchange, Finished, Mill, Pressure, Retry};
+use crate::stats::{Activity, Phase, Recorder, Stopwatch};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -55,8 +56,7 @@ pub struct EventLoop<J: Job, E: Engine> {
     stuck_since: Option<Duration>,
     stopwatch: Stopwatch,
     activity: Activity,
-    /// Since when, and why, there has been less in flight than there might be.
-    held_back: Option<(Duration, Shortfall)>,
+    shortfall: Shortfall,
     /// When the rate allows the next pull.
     resume_at: Option<Duration>,
     completions: Vec<Completion>,
@@ -67,13 +67,6 @@ pub struct EventLoop<J: Job, E: Engine> {
     finished: Vec<Finished<J::Value>>,
     pulled: Vec<Portion>,
     ops: Vec<Op>,
-}
-
-/// Why there is less in flight than there might be.
-#[derive(Clone, Copy)]
-enum Shortfall {
-    Mill(HeldBack),
-    Pressure,
 }
 
 /// What is to happen with an operation that has ended.
@@ -113,7 +106,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             stuck_since: None,
             stopwatch: Stopwatch::new(recorder, limits.timeout.is_some()),
             activity: Activity::default(),
-            held_back: None,
+            shortfall: Shortfall::default(),
             resume_at: None,
             completions: Vec::new(),
             deferred: Vec::new(),
@@ -167,7 +160,8 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             resume_at,
             ..
         } = exchange;
-        self.count_held_back(&exchange, now);
+        let under_pressure = self.pressure.limit() < self.limits.in_flight;
+        self.shortfall.note(exchange.held_back, under_pressure, now);
         self.resume_at = resume_at;
         if directive == Directive::Stop {
             return Turn::Ended;
@@ -215,6 +209,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
     pub fn activity(&self) -> Activity {
         Activity {
             enters: self.engine.enters(),
+            held_back: self.shortfall.times(),
             ..self.activity
         }
     }
@@ -255,31 +250,6 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
         ];
         let next = next.into_iter().flatten().min();
         next.map_or(Wait::Forever, |at| Wait::AtMost(at.saturating_sub(now)))
-    }
-
-    /// Adds the time since the last exchange to what held it back.
-    fn count_held_back(&mut self, exchange: &Exchange, now: Duration) {
-        if let Some((since, shortfall)) = self.held_back.take() {
-            let HeldBackTimes {
-                input,
-                window,
-                pressure,
-                rate,
-            } = &mut self.activity.held_back;
-            let time = match shortfall {
-                Shortfall::Mill(HeldBack::Input) => input,
-                Shortfall::Mill(HeldBack::Window) => window,
-                Shortfall::Mill(HeldBack::Rate) => rate,
-                Shortfall::Pressure => pressure,
-            };
-            *time += now.saturating_sub(since);
-        }
-        let shortfall = match exchange.held_back {
-            Some(held_back) => Some(Shortfall::Mill(held_back)),
-            None if self.pressure.limit() < self.limits.in_flight => Some(Shortfall::Pressure),
-            None => None,
-        };
-        self.held_back = shortfall.map(|shortfall| (now, shortfall));
     }
 
     fn start(&mut self, item: Item, pulled_at_ns: u64, due_at_ns: Option<u64>) {

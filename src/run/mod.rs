@@ -7,6 +7,7 @@ mod descriptors;
 mod emitter;
 mod event_loop;
 mod loops;
+mod shortfall;
 mod slots;
 
 pub use event_loop::{EventLoop, LoopLimits, Turn};

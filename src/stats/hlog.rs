@@ -4,14 +4,24 @@
 use super::Series;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use flate2::read::ZlibDecoder;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::time::{Duration, SystemTime};
 
 /// The unit of the maximum that stands beside each histogram, as other writers have it.
 const NS_PER_MS: f64 = 1e6;
+
+/// What compressed histograms begin with, before the length of the rest.
+const COMPRESSED_COOKIE: [u8; 4] = [0x1c, 0x84, 0x93, 0x14];
+
+/// Before the counts of an encoded histogram stand a cookie, their length and the shape.
+const HEADER_LEN: usize = 40;
+
+/// The longest encoded histogram that is read, in bytes. Ours take 300 KiB at the very most.
+const ENCODED_LEN_MAX: u64 = 64 << 20;
 
 /// The name of what has no tag.
 const UNTAGGED: &str = "untagged";
@@ -144,11 +154,8 @@ pub fn read(bytes: &[u8]) -> Result<Content, ReadError> {
             return Err(ReadError::Line(line));
         };
         let unreadable = |cause: String| ReadError::Histogram { line, cause };
-        let encoded = STANDARD.decode(interval.encoded_histogram());
-        let encoded = encoded.map_err(|error| unreadable(error.to_string()))?;
-        let histogram: Histogram<u64> = deserializer
-            .deserialize(&mut &encoded[..])
-            .map_err(|error| unreadable(error.to_string()))?;
+        let histogram = decode(interval.encoded_histogram(), &mut deserializer);
+        let histogram = histogram.map_err(unreadable)?;
         let name = interval.tag().map_or(UNTAGGED, |tag| tag.as_str());
         let known = series.iter().position(|one| one.name == name);
         let place = known.unwrap_or_else(|| {
@@ -166,6 +173,30 @@ pub fn read(bytes: &[u8]) -> Result<Content, ReadError> {
         series,
         span: last.saturating_sub(first),
     })
+}
+
+/// Decodes a histogram. The library would believe any length that a file says; here it is held
+/// against what there is.
+fn decode(text: &str, deserializer: &mut Deserializer) -> Result<Histogram<u64>, String> {
+    let cut_off = || "it is cut off".to_owned();
+    let mut encoded = STANDARD.decode(text).map_err(|error| error.to_string())?;
+    if encoded.starts_with(&COMPRESSED_COOKIE) {
+        let compressed = encoded.get(8..).ok_or_else(cut_off)?;
+        let mut inflated = Vec::new();
+        ZlibDecoder::new(compressed)
+            .take(ENCODED_LEN_MAX)
+            .read_to_end(&mut inflated)
+            .map_err(|error| error.to_string())?;
+        encoded = inflated;
+    }
+    let payload = encoded.get(HEADER_LEN..).ok_or_else(cut_off)?;
+    let said_len = u32::from_be_bytes([encoded[4], encoded[5], encoded[6], encoded[7]]);
+    if usize::try_from(said_len).is_ok_and(|said_len| said_len > payload.len()) {
+        return Err(cut_off());
+    }
+    deserializer
+        .deserialize(&mut &encoded[..])
+        .map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -214,5 +245,19 @@ mod tests {
         assert_eq!(error("0.1,1.0,2.0"), "line 1 is not one of an interval log");
         assert!(error("Tag=a,0.1,1.0,2.0,!!!\n").starts_with("the histogram of line 1 "));
         assert!(error("Tag=a,0.1,1.0,2.0,AAAA\n").starts_with("the histogram of line 1 "));
+    }
+
+    /// 40 bytes that say that 4 GiB follow.
+    #[test]
+    fn a_length_that_is_not_there_is_not_believed() {
+        let mut encoded = vec![0x1c, 0x84, 0x93, 0x13];
+        encoded.extend([0xff; 4]);
+        encoded.resize(HEADER_LEN, 0);
+        let line = format!("0.1,1.0,2.0,{}\n", STANDARD.encode(encoded));
+        let error = read(line.as_bytes()).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "the histogram of line 1 cannot be read: it is cut off"
+        );
     }
 }
