@@ -54,7 +54,7 @@ fn read_all(logs: &[impl AsRef<Path>]) -> Result<(Vec<Series>, Duration), SetupE
             match merged.iter_mut().find(|one| one.name == series.name) {
                 Some(known) => {
                     known.add(&series.histogram);
-                    known.out_of_range += series.out_of_range;
+                    known.add_out_of_range(series.out_of_range);
                 }
                 None => merged.push(series),
             }

@@ -195,6 +195,12 @@ impl<V> Mill<V> {
         state.feed.has_room() || state.stopped || state.pulls_ended
     }
 
+    /// True if anything that was added has not been pulled.
+    #[must_use]
+    pub fn has_input(&self) -> bool {
+        self.lock().feed.has_items()
+    }
+
     /// Says that the input has ended, and whether that is because it failed.
     pub fn end_input(&self, end: Result<(), InputError>) {
         let mut state = self.lock();

@@ -34,8 +34,11 @@ pub(super) fn run<J: Job, S: Source>(
     let mut has_more = true;
     let mut work = || match event_loop.turn() {
         Turn::Ended => mill.loop_ended(0),
-        // The source may block, so it is not asked before all it gave is done and written out.
-        Turn::Wait(wait) if wait != Wait::No && has_more && event_loop.in_flight() == 0 => {
+        // The source may block, so it is not asked before all it gave is done and written out. (A rate
+        // may keep some of that waiting.)
+        Turn::Wait(wait)
+            if wait != Wait::No && has_more && event_loop.in_flight() == 0 && !mill.has_input() =>
+        {
             has_more = feed(&mut source, &mill);
         }
         Turn::Wait(wait) => event_loop

@@ -145,3 +145,29 @@ fn a_run_alone_can_be_interrupted() {
     assert!(matches!(report.end, End::Interrupted), "{:?}", report.end);
     assert_eq!((report.counters.emitted, sink.0.len()), (2, 2));
 }
+
+/// So many items, one at a time.
+struct OneByOne(u32);
+
+impl Source for OneByOne {
+    fn next_batch(&mut self) -> Result<Option<Batch>, InputError> {
+        self.0 = self.0.saturating_sub(1);
+        Ok((self.0 > 0).then(|| Batch::from_iter(["a"])))
+    }
+}
+
+/// The rate makes items wait where there is nobody to wait for them.
+#[test]
+fn a_run_alone_keeps_the_rate() {
+    let plan = Plan {
+        rate_per_s: Some(1000.0),
+        ..plan(EngineKind::Threads, 1)
+    };
+    let (mut sink, interrupt) = (Latencies::default(), AtomicBool::new(false));
+    let (job, reason) = (Arc::new(Call(|| ())), io::Error::other("no threads"));
+    let began = std::time::Instant::now();
+    let report = alone::run(&plan, job, OneByOne(21), &mut sink, &interrupt, reason);
+    assert!(matches!(report.end, End::Complete), "{:?}", report.end);
+    assert_eq!(sink.0.len(), 20);
+    assert!(began.elapsed() >= Duration::from_millis(19));
+}

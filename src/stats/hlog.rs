@@ -23,6 +23,10 @@ const HEADER_LEN: usize = 40;
 /// The longest encoded histogram that is read, in bytes. Ours take 300 KiB at the very most.
 const ENCODED_LEN_MAX: u64 = 64 << 20;
 
+/// Before the name of a series and how many latencies in this interval were out of range. To other
+/// readers it is a comment.
+const OUT_OF_RANGE: &str = "#[OutOfRange: ";
+
 /// The name of what has no tag.
 const UNTAGGED: &str = "untagged";
 
@@ -97,8 +101,8 @@ impl<W: Write> IntervalLog<W> {
         for one in series.iter().filter(|one| one.out_of_range > 0) {
             writeln!(
                 self.out,
-                "#[{} of {} out of range]",
-                one.out_of_range, one.name
+                "{OUT_OF_RANGE}{}, {}]",
+                one.name, one.out_of_range
             )?;
         }
         self.position = end;
@@ -146,6 +150,10 @@ pub fn read(bytes: &[u8]) -> Result<Content, ReadError> {
     for (at, text) in bytes.split(|&byte| byte == b'\n').enumerate() {
         let line = at + 1;
         let text = text.strip_suffix(b"\r").unwrap_or(text);
+        if let Some((name, count)) = out_of_range(text) {
+            series_of(&mut series, name).add_out_of_range(count);
+            continue;
+        }
         if text.is_empty() || text.starts_with(b"#") || text.starts_with(b"\"") {
             continue;
         }
@@ -157,12 +165,7 @@ pub fn read(bytes: &[u8]) -> Result<Content, ReadError> {
         let histogram = decode(interval.encoded_histogram(), &mut deserializer);
         let histogram = histogram.map_err(unreadable)?;
         let name = interval.tag().map_or(UNTAGGED, |tag| tag.as_str());
-        let known = series.iter().position(|one| one.name == name);
-        let place = known.unwrap_or_else(|| {
-            series.push(Series::new(name));
-            series.len() - 1
-        });
-        series[place].add(&histogram);
+        series_of(&mut series, name).add(&histogram);
         first = first.min(interval.start_timestamp());
         last = last.max(interval.start_timestamp() + interval.duration());
     }
@@ -173,6 +176,26 @@ pub fn read(bytes: &[u8]) -> Result<Content, ReadError> {
         series,
         span: last.saturating_sub(first),
     })
+}
+
+/// The series of this name, which is added if there is none.
+fn series_of<'a>(series: &'a mut Vec<Series>, name: &str) -> &'a mut Series {
+    let known = series.iter().position(|one| one.name == name);
+    let place = known.unwrap_or_else(|| {
+        series.push(Series::new(name));
+        series.len() - 1
+    });
+    &mut series[place]
+}
+
+/// What a line of ours says of latencies out of range.
+fn out_of_range(line: &[u8]) -> Option<(&str, u64)> {
+    let line = std::str::from_utf8(line).ok()?;
+    let (name, count) = line
+        .strip_prefix(OUT_OF_RANGE)?
+        .strip_suffix("]")?
+        .rsplit_once(", ")?;
+    Some((name, count.parse().ok()?))
 }
 
 /// Decodes a histogram. The library would believe any length that a file says; here it is held
@@ -220,8 +243,9 @@ mod tests {
             second,
         )
         .unwrap();
-        log.interval(&[series("open", &[5_000_000_000])], 3 * second)
-            .unwrap();
+        let mut late = series("open", &[5_000_000_000]);
+        late.out_of_range = 7;
+        log.interval(&[late], 3 * second).unwrap();
         let content = read(&log.out).unwrap();
         assert_eq!(content.span, 3 * second);
         let names: Vec<(&str, u64, u64)> = content
@@ -232,6 +256,7 @@ mod tests {
         assert_eq!(names, [("open", 3, 1), ("read", 1, 700)]);
         let expected = series("open", &[1, 2000, 5_000_000_000]).histogram;
         assert_eq!(content.series[0].histogram, expected);
+        assert_eq!(content.series[0].out_of_range, 7);
     }
 
     #[test]

@@ -46,16 +46,21 @@ impl Series {
                     .record_n(value.value_iterated_to(), count)
                     .is_err()
                 {
-                    self.out_of_range += count;
+                    self.add_out_of_range(count);
                 }
             }
         }
     }
 
+    /// Counts latencies beyond the range. (Files may say anything, hence the saturation.)
+    pub fn add_out_of_range(&mut self, count: u64) {
+        self.out_of_range = self.out_of_range.saturating_add(count);
+    }
+
     /// All latencies, whether or not within the range.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.histogram.len() + self.out_of_range
+        self.histogram.len().saturating_add(self.out_of_range)
     }
 }
 

@@ -56,8 +56,7 @@ impl Stopwatch {
     /// Makes sure that an item that starts or ends now gets its own time.
     #[inline]
     pub fn refresh(&mut self, clock: &dyn Clock) {
-        let may_be_stale = self.is_stale || !self.recorder.records(Detail::Phases);
-        if self.times_items && may_be_stale {
+        if self.times_items && self.is_stale {
             self.now_ns = clock.now_ns();
             self.is_stale = false;
         }
@@ -72,6 +71,8 @@ impl Stopwatch {
             self.recorder.record(phase, lap_ns);
             self.now_ns = now_ns;
             self.is_stale = false;
+        } else {
+            self.is_stale = true;
         }
     }
 

@@ -3,8 +3,8 @@
 use super::{LATENCY_NS_MAX, Latencies, Phase};
 use std::ops::Range;
 
-/// Latencies noted before they are counted.
-const NOTES_MAX: usize = 32_768;
+/// Latencies noted before they are counted: 8 KiB of them, which stay in the nearest cache.
+const NOTES_MAX: usize = 2048;
 
 /// Latencies counted before they are moved to histograms, so that no count overflows.
 const COUNTED_MAX: u32 = u32::MAX / 2;
@@ -47,31 +47,38 @@ impl Tally {
         if self.notes.len() == NOTES_MAX {
             self.count_notes();
         }
-        self.notes.push(Note::new(phase, latency_ns));
+        match Note::new(phase, latency_ns) {
+            Some(note) => self.notes.push(note),
+            None => self.count(phase, latency_ns),
+        }
     }
 
     #[cold]
     fn count_notes(&mut self) {
+        let mut notes = std::mem::take(&mut self.notes);
+        for note in notes.drain(..) {
+            self.count(note.phase(), note.latency_ns());
+        }
+        self.notes = notes;
+    }
+
+    fn count(&mut self, phase: Phase, latency_ns: u64) {
+        if latency_ns > LATENCY_NS_MAX {
+            return self.rest.record(phase, latency_ns, 1);
+        }
         if self.counts.is_empty() {
             self.counts = vec![0; Phase::ALL.len() * BUCKETS];
         }
-        for note in self.notes.drain(..) {
-            let (phase, latency_ns) = (note.phase(), note.latency_ns());
-            if latency_ns > LATENCY_NS_MAX {
-                self.rest.record(phase, latency_ns, 1);
-                continue;
-            }
-            let bucket = bucket_of(latency_ns);
-            self.counts[phase as usize * BUCKETS + bucket] += 1;
-            self.counted += 1;
-            let used = &mut self.used[phase as usize];
-            if !used.contains(&bucket) {
-                *used = match used.start == used.end {
-                    true => bucket..bucket + 1,
-                    false => used.start.min(bucket)..used.end.max(bucket + 1),
-                };
-            }
+        let bucket = bucket_of(latency_ns);
+        self.counts[phase as usize * BUCKETS + bucket] += 1;
+        let used = &mut self.used[phase as usize];
+        if !used.contains(&bucket) {
+            *used = match used.start == used.end {
+                true => bucket..bucket + 1,
+                false => used.start.min(bucket)..used.end.max(bucket + 1),
+            };
         }
+        self.counted += 1;
         if self.counted > COUNTED_MAX {
             let mut rest = std::mem::take(&mut self.rest);
             self.move_counts(&mut rest);
@@ -88,6 +95,9 @@ impl Tally {
     }
 
     fn move_counts(&mut self, latencies: &mut Latencies) {
+        if self.counted == 0 {
+            return;
+        }
         self.counted = 0;
         for phase in Phase::ALL {
             let used = std::mem::take(&mut self.used[phase as usize]);
@@ -114,18 +124,22 @@ fn start_of(bucket: usize) -> u64 {
     ((bucket - shift * HALF) as u64) << shift
 }
 
-/// A latency and its phase in one number.
+/// A latency and its phase in one number, a small one: notes must not fill the caches either.
 #[derive(Clone, Copy, Debug)]
-struct Note(u64);
+struct Note(u32);
 
 impl Note {
-    /// The binary digits of the latency: 2^60 ns are 36 years.
-    const LATENCY_BITS: u32 = 60;
-    const LATENCY_MASK: u64 = (1 << Self::LATENCY_BITS) - 1;
+    /// The binary digits of the latency: 2^28 ns are 268 ms. What takes longer is rare, or so slow that
+    /// it does not matter how it is counted.
+    const LATENCY_BITS: u32 = 28;
+    const LATENCY_MASK: u32 = (1 << Self::LATENCY_BITS) - 1;
 
     #[inline]
-    fn new(phase: Phase, latency_ns: u64) -> Self {
-        Self((phase as u64) << Self::LATENCY_BITS | latency_ns.min(Self::LATENCY_MASK))
+    fn new(phase: Phase, latency_ns: u64) -> Option<Self> {
+        let latency_ns = u32::try_from(latency_ns).ok()?;
+        // There are fewer than 2^4 phases.
+        let phase = (phase as u32) << Self::LATENCY_BITS;
+        (latency_ns <= Self::LATENCY_MASK).then_some(Self(phase | latency_ns))
     }
 
     fn phase(self) -> Phase {
@@ -133,7 +147,7 @@ impl Note {
     }
 
     fn latency_ns(self) -> u64 {
-        self.0 & Self::LATENCY_MASK
+        u64::from(self.0 & Self::LATENCY_MASK)
     }
 }
 
