@@ -19,10 +19,11 @@ use tempfile::TempDir;
 
 pub use fuser::Errno;
 
-/// What happens to a file once its first read has been answered.
+/// What happens to a file once the read of its beginning has been answered. Pieces of one long read
+/// may be asked for in any order.
 #[derive(Clone, Debug)]
 pub enum Change {
-    /// It ends where the first read ended.
+    /// It ends where that read ended.
     EndsThere,
     /// These bytes are appended.
     Grows(Vec<u8>),
@@ -368,7 +369,7 @@ impl Scripted {
             state.served.resize(end, 0);
         }
         state.served[start..end].copy_from_slice(&piece);
-        match state.change.take() {
+        match state.change.take_if(|_| offset == 0) {
             None => {}
             Some(Change::EndsThere) => state.content.truncate(end),
             Some(Change::Grows(more)) => state.content.extend_from_slice(&more),
