@@ -4,7 +4,7 @@ use super::Outcome;
 use super::arguments::PlotArguments;
 use super::output::Output;
 use super::setup_error::SetupError;
-use crate::plot::{self, Latencies, Percentiles, Run};
+use crate::plot::{self, Distribution, Percentiles, Run};
 use crate::stats::document::Content;
 use crate::stats::{document, hlog};
 use rustix::termios::tcgetwinsize;
@@ -72,16 +72,16 @@ fn read(path: &Path, label: String) -> Result<Run, SetupError> {
         let content = hlog::read(&bytes).map_err(|error| unreadable(error.to_string()))?;
         let series = content.series.into_iter();
         series
-            .map(|one| (one.name, Latencies::Buckets(one.histogram)))
+            .map(|one| (one.name, Distribution::Buckets(one.histogram)))
             .collect()
     };
     Ok(Run { label, phases })
 }
 
-fn of_document(phase: Content) -> (String, Latencies) {
+fn of_document(phase: Content) -> (String, Distribution) {
     let latencies = match phase.histogram {
-        Some(histogram) => Latencies::Buckets(histogram),
-        None => Latencies::Percentiles(Percentiles {
+        Some(histogram) => Distribution::Buckets(histogram),
+        None => Distribution::Percentiles(Percentiles {
             count: phase.count,
             min_ns: phase.min_ns,
             max_ns: phase.max_ns,

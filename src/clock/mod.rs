@@ -23,8 +23,8 @@ pub trait Clock {
 }
 
 /// Makes [`now_ns`] take half the time, where the processor has a counter that can be relied on. This
-/// takes a third of a millisecond, in which the counter is compared with the system's clock. To be called before
-/// anything is measured.
+/// takes a third of a millisecond, in which the counter is compared with the system's clock. To be
+/// called before anything is measured.
 pub fn calibrate() {
     COUNTER.get_or_init(|| Counter::calibrate(system_now_ns));
 }

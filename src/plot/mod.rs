@@ -28,12 +28,12 @@ pub struct Run {
     /// The name that stands in the legend.
     pub label: String,
     /// The phases by name (`open`, `read`, `total` and so on), in the order they are drawn in.
-    pub phases: Vec<(String, Latencies)>,
+    pub phases: Vec<(String, Distribution)>,
 }
 
-/// What is known of the latencies of a phase, in nanoseconds.
+/// What is known of how the latencies of a phase are distributed, in nanoseconds.
 #[derive(Clone, Debug)]
-pub enum Latencies {
+pub enum Distribution {
     /// All of them, in buckets.
     Buckets(Histogram<u64>),
     /// Some percentiles, as statistics give them that were written without their buckets. There is
@@ -68,7 +68,7 @@ impl Run {
     }
 }
 
-impl Latencies {
+impl Distribution {
     fn count(&self) -> u64 {
         match self {
             Self::Buckets(histogram) => histogram.len(),

@@ -2,7 +2,7 @@
 
 use super::latency_axis::LatencyAxis;
 use super::spectrum::{self, Point};
-use super::{Latencies, Run};
+use super::{Distribution, Run};
 
 /// A phase of those runs that recorded something in it.
 pub(super) struct Phase<'a> {
@@ -18,7 +18,7 @@ pub(super) struct Phase<'a> {
 pub(super) struct Series<'a> {
     /// The run's place among the runs, which decides its colour and mark.
     pub run: usize,
-    pub latencies: &'a Latencies,
+    pub latencies: &'a Distribution,
     pub spectrum: Vec<Point>,
 }
 

@@ -4,7 +4,7 @@
 //! that lie beyond. 0 % is at 0, 90 % at 1, 99 % at 2, 99.9 % at 3. It is computed from counts,
 //! because a quantile close to 1 has too few digits left.
 
-use super::{Latencies, Percentiles};
+use super::{Distribution, Percentiles};
 use hdrhistogram::Histogram;
 
 /// Values closer together than this are drawn as one. It is a pixel or two.
@@ -18,10 +18,10 @@ pub(super) struct Point {
 }
 
 /// The curve of a phase; empty if it has no values.
-pub(super) fn of(latencies: &Latencies) -> Vec<Point> {
+pub(super) fn of(latencies: &Distribution) -> Vec<Point> {
     match latencies {
-        Latencies::Buckets(histogram) => of_buckets(histogram),
-        Latencies::Percentiles(known) => of_percentiles(known),
+        Distribution::Buckets(histogram) => of_buckets(histogram),
+        Distribution::Percentiles(known) => of_percentiles(known),
     }
 }
 

@@ -7,17 +7,17 @@ use unicode_width::UnicodeWidthStr;
 
 const HOUR_NS: u64 = 3_600_000_000_000;
 
-fn buckets(counts: &[(u64, u64)]) -> Latencies {
+fn buckets(counts: &[(u64, u64)]) -> Distribution {
     let mut histogram = Histogram::new(2).unwrap();
     for &(ns, count) in counts {
         histogram.record_n(ns, count).unwrap();
     }
-    Latencies::Buckets(histogram)
+    Distribution::Buckets(histogram)
 }
 
-fn percentiles(count: u64, points: &[(f64, u64)]) -> Latencies {
+fn percentiles(count: u64, points: &[(f64, u64)]) -> Distribution {
     let points = points.to_vec();
-    Latencies::Percentiles(Percentiles {
+    Distribution::Percentiles(Percentiles {
         count,
         min_ns: 10,
         max_ns: 10_000_000,
@@ -25,7 +25,7 @@ fn percentiles(count: u64, points: &[(f64, u64)]) -> Latencies {
     })
 }
 
-fn run(label: &str, phases: Vec<(&str, Latencies)>) -> Run {
+fn run(label: &str, phases: Vec<(&str, Distribution)>) -> Run {
     let phases = phases
         .into_iter()
         .map(|(name, latencies)| (name.to_owned(), latencies));
@@ -258,7 +258,7 @@ a        │ █ █  █                                         ▁
     assert_eq!(text, expected, "\n{text}");
 }
 
-fn any_latencies() -> impl Strategy<Value = Latencies> {
+fn any_latencies() -> impl Strategy<Value = Distribution> {
     let ns = || prop_oneof![Just(0), 0..100u64, 0..HOUR_NS, any::<u64>()];
     let counts = proptest::collection::vec((ns(), 1..1_000_000u64), 0..20);
     let points = proptest::collection::vec((any::<f64>(), ns()), 0..8);
@@ -266,7 +266,7 @@ fn any_latencies() -> impl Strategy<Value = Latencies> {
     prop_oneof![
         counts.prop_map(|counts| buckets(&counts)),
         known.prop_map(|(count, min_ns, max_ns, points)| {
-            Latencies::Percentiles(Percentiles {
+            Distribution::Percentiles(Percentiles {
                 count,
                 min_ns,
                 max_ns,

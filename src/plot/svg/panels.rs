@@ -5,7 +5,7 @@ use super::label;
 use crate::plot::phases::Phase;
 use crate::plot::shares::shares;
 use crate::plot::spectrum::percentile_label;
-use crate::plot::{Latencies, Run};
+use crate::plot::{Distribution, Run};
 use kuva::render::render::Scene;
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ pub(super) fn spectrum(phase: &Phase) -> Scene {
         let points = points.map(|point| (point.nines, axis.drawable(point.ns as f64)));
         let points: Vec<(f64, f64)> = points.collect();
         frame.line(series.run, &points);
-        if matches!(series.latencies, Latencies::Percentiles(_)) {
+        if matches!(series.latencies, Distribution::Percentiles(_)) {
             // Only these are known, not what lies between them.
             frame.dots(series.run, &points);
         }
@@ -48,12 +48,12 @@ pub(super) fn histogram(phase: &Phase, runs: &[Run]) -> Scene {
     let mut without_buckets = Vec::new();
     for series in &phase.series {
         match series.latencies {
-            Latencies::Buckets(histogram) => {
+            Distribution::Buckets(histogram) => {
                 let outline = outline(&shares(histogram, &axis, BINS)).into_iter();
                 let outline = outline.map(|(position, share)| (axis.at_ns(position), share));
                 outlines.push((series.run, outline.collect::<Vec<_>>()));
             }
-            Latencies::Percentiles(_) => without_buckets.push(runs[series.run].label.as_str()),
+            Distribution::Percentiles(_) => without_buckets.push(runs[series.run].label.as_str()),
         }
     }
     let title = title(phase, "histogram");

@@ -1,6 +1,6 @@
 //! The two diagrams of a phase.
 
-use crate::plot::Latencies;
+use crate::plot::Distribution;
 use crate::plot::phases::{Phase, Series};
 use crate::plot::shares::shares;
 use crate::plot::spectrum::{Point, percentile_label};
@@ -113,7 +113,7 @@ pub(super) fn histograms(phase: &Phase, width: usize) -> Vec<String> {
     let mut any_drawn = false;
     for series in &phase.series {
         let mark = mark(series.run);
-        if let Latencies::Buckets(histogram) = series.latencies {
+        if let Distribution::Buckets(histogram) = series.latencies {
             let shares = shares(histogram, &phase.axis, columns);
             lines.extend(bars(mark, &shares, height));
             any_drawn = true;

@@ -1,13 +1,13 @@
 //! Percentiles in numbers.
 
-use crate::plot::Latencies;
+use crate::plot::Distribution;
 use crate::plot::phases::Phase;
 use crate::plot::style::mark;
 use crate::stats::HumanTime;
 use unicode_width::UnicodeWidthStr;
 
 /// Of a run's latencies, one in nanoseconds, where it is known.
-type Pick = fn(&Latencies) -> Option<u64>;
+type Pick = fn(&Distribution) -> Option<u64>;
 
 /// A column: its heading, how soon it is given up where there is no room, and what is in it.
 const COLUMNS: [(&str, usize, Pick); 7] = [
