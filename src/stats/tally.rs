@@ -1,13 +1,12 @@
 //! The quick way to count latencies.
 
 use super::{LATENCY_NS_MAX, Latencies, Phase};
-use std::ops::Range;
 
 /// Latencies noted before they are counted: 8 KiB of them, which stay in the nearest cache.
 const NOTES_MAX: usize = 2048;
 
 /// Latencies counted before they are moved to histograms, so that no count overflows.
-const COUNTED_MAX: u32 = u32::MAX / 2;
+const COUNTED_MAX: usize = u32::MAX as usize / 2;
 
 /// Binary digits to which latencies are told apart: what 3 decimal digits take.
 const PRECISION_BITS: u32 = 11;
@@ -15,6 +14,9 @@ const HALF: usize = 1 << (PRECISION_BITS - 1);
 
 /// Buckets of a phase.
 const BUCKETS: usize = bucket_of(LATENCY_NS_MAX) + 1;
+
+// The blocks of a phase have a bit each.
+const _: () = assert!(BUCKETS <= 64 * HALF);
 
 /// Counts latencies until they are wanted as histograms.
 ///
@@ -29,9 +31,9 @@ pub(super) struct Tally {
     /// For each phase, in the order of the buckets. Pages into which no latency falls are never
     /// touched.
     counts: Vec<u32>,
-    /// The buckets of each phase that are not empty are among these.
-    used: [Range<usize>; Phase::ALL.len()],
-    counted: u32,
+    /// For each phase, which of its blocks of [`HALF`] buckets have one that is not empty.
+    used: [u64; Phase::ALL.len()],
+    counted: usize,
     /// What is out of range, and what would have overflowed.
     rest: Latencies,
 }
@@ -49,41 +51,48 @@ impl Tally {
         }
         match Note::new(phase, latency_ns) {
             Some(note) => self.notes.push(note),
-            None => self.count(phase, latency_ns),
+            None => self.count_long(phase, latency_ns),
         }
     }
 
     #[cold]
     fn count_notes(&mut self) {
         let mut notes = std::mem::take(&mut self.notes);
+        self.make_room(notes.len());
         for note in notes.drain(..) {
             self.count(note.phase(), note.latency_ns());
         }
         self.notes = notes;
     }
 
-    fn count(&mut self, phase: Phase, latency_ns: u64) {
+    /// What is too long, or too long for a note.
+    #[cold]
+    fn count_long(&mut self, phase: Phase, latency_ns: u64) {
         if latency_ns > LATENCY_NS_MAX {
             return self.rest.record(phase, latency_ns, 1);
         }
+        self.make_room(1);
+        self.count(phase as usize, latency_ns);
+    }
+
+    /// Makes sure that so many more latencies can be counted.
+    fn make_room(&mut self, latencies: usize) {
         if self.counts.is_empty() {
             self.counts = vec![0; Phase::ALL.len() * BUCKETS];
         }
-        let bucket = bucket_of(latency_ns);
-        self.counts[phase as usize * BUCKETS + bucket] += 1;
-        let used = &mut self.used[phase as usize];
-        if !used.contains(&bucket) {
-            *used = match used.start == used.end {
-                true => bucket..bucket + 1,
-                false => used.start.min(bucket)..used.end.max(bucket + 1),
-            };
-        }
-        self.counted += 1;
-        if self.counted > COUNTED_MAX {
+        if self.counted + latencies > COUNTED_MAX {
             let mut rest = std::mem::take(&mut self.rest);
             self.move_counts(&mut rest);
             self.rest = rest;
         }
+        self.counted += latencies;
+    }
+
+    #[inline]
+    fn count(&mut self, phase: usize, latency_ns: u64) {
+        let bucket = bucket_of(latency_ns);
+        self.counts[phase * BUCKETS + bucket] += 1;
+        self.used[phase] |= 1 << (bucket / HALF);
     }
 
     /// Moves everything to histograms.
@@ -101,10 +110,13 @@ impl Tally {
         self.counted = 0;
         for phase in Phase::ALL {
             let used = std::mem::take(&mut self.used[phase as usize]);
-            let counts = &mut self.counts[phase as usize * BUCKETS..][used.clone()];
-            for (bucket, count) in used.zip(counts).filter(|(_, count)| **count > 0) {
-                latencies.record(phase, start_of(bucket), u64::from(*count));
-                *count = 0;
+            let counts = &mut self.counts[phase as usize * BUCKETS..][..BUCKETS];
+            let blocks = counts.chunks_mut(HALF).zip(0..);
+            for (counts, block) in blocks.filter(|(_, block)| used & (1 << block) != 0) {
+                for (count, at) in counts.iter_mut().zip(0..).filter(|(count, _)| **count > 0) {
+                    latencies.record(phase, start_of(block * HALF + at), u64::from(*count));
+                    *count = 0;
+                }
             }
         }
     }
@@ -142,8 +154,9 @@ impl Note {
         (latency_ns <= Self::LATENCY_MASK).then_some(Self(phase | latency_ns))
     }
 
-    fn phase(self) -> Phase {
-        Phase::ALL[(self.0 >> Self::LATENCY_BITS) as usize]
+    /// The place of the phase among all.
+    fn phase(self) -> usize {
+        (self.0 >> Self::LATENCY_BITS) as usize
     }
 
     fn latency_ns(self) -> u64 {
