@@ -2,8 +2,9 @@
 
 use super::{LATENCY_NS_MAX, Latencies, Phase};
 
-/// Latencies noted before they are counted: 8 KiB of them, which stay in the nearest cache.
-const NOTES_MAX: usize = 2048;
+/// Latencies noted before they are counted: 64 KiB of them. The more there are, the more are counted
+/// for each time that the counts have to be fetched into the caches.
+const NOTES_MAX: usize = 16384;
 
 /// Latencies counted before they are moved to histograms, so that no count overflows.
 const COUNTED_MAX: usize = u32::MAX as usize / 2;
