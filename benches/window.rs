@@ -251,6 +251,9 @@ struct OneOp;
 impl Job for OneOp {
     type State = ();
     type Value = usize;
+    type Service = ();
+
+    fn serve(&self) {}
 
     fn begin(&self) {}
 
@@ -268,6 +271,7 @@ impl Job for OneOp {
             }
             Event::Completed(..) => Some(Ok(item.bytes().len())),
             Event::BufferFree => unreachable!("it needs no buffer"),
+            Event::Told(nothing) => match nothing {},
         }
     }
 

@@ -87,6 +87,8 @@ pub enum Operation {
     Read,
     /// Closing the descriptor.
     Close,
+    /// Sending to a server or receiving from it.
+    Exchange,
 }
 
 impl Operation {
@@ -98,6 +100,7 @@ impl Operation {
             Self::Stat => "stat",
             Self::Read => "read",
             Self::Close => "close",
+            Self::Exchange => "exchange",
         }
     }
 }

@@ -2,10 +2,13 @@
 
 use super::forms::FormArguments;
 use crate::digest::Algorithm;
+use crate::jobs::dns;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use domain::base::Rtype;
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -36,6 +39,18 @@ Examples:
 
 JSON documents that were written without --bins have percentiles, but no histograms.
 Exit status: 0 all well; 2 usage, reading or writing failed.";
+
+const DNS_AFTER_HELP: &str = "\
+Examples:
+  ringmill dns --files-from names.txt -o answers.txt
+  ringmill dns -r 192.0.2.53 -r '[2001:db8::53]:5353' -t AAAA --format jsonl < names.txt
+
+Lines of a list are NAME or NAME TYPE. Text lines are name, type, status and the records' data; aliases
+on the way have their type before their data.
+Exit status: 0 all names were answered for; 1 some were not; 2 usage, set-up or output failed; a signal is raised again.";
+
+/// The port of DNS servers.
+const DNS_PORT: u16 = 53;
 
 /// Shorter intervals would have a loop do little else than give away what it has recorded.
 const INTERVAL_MIN: Duration = Duration::from_millis(10);
@@ -79,6 +94,7 @@ impl Arguments {
 pub(super) enum Generate {
     Man,
     ManHash,
+    ManDns,
     ManMerge,
     ManPlot,
     StatsSchema,
@@ -92,6 +108,10 @@ pub(super) enum Command {
     /// Hash files: many at once, one line each, in the order they were named.
     #[command(after_help = HASH_AFTER_HELP)]
     Hash(HashArguments),
+
+    /// Look names up: many at once, one line each, in the order they were named.
+    #[command(after_help = DNS_AFTER_HELP)]
+    Dns(DnsArguments),
 
     /// Add the latencies of several runs, from the interval logs that --hlog wrote.
     #[command(after_help = MERGE_AFTER_HELP)]
@@ -134,14 +154,6 @@ pub(super) struct HashArguments {
     #[arg(value_name = "PATH", conflicts_with = "files_from")]
     pub(super) paths: Vec<OsString>,
 
-    /// Read names from FILE, `-` for standard input. May be given several times.
-    #[arg(long, value_name = "FILE", help_heading = "Input")]
-    pub(super) files_from: Vec<PathBuf>,
-
-    /// Names in lists end with NUL, not with a newline.
-    #[arg(short = '0', long, help_heading = "Input")]
-    pub(super) null: bool,
-
     /// What to do with FIFOs, sockets and devices: `error` reports them unopened, `read` reads
     /// them, which may take for ever and takes their data away from other readers.
     #[arg(
@@ -177,14 +189,6 @@ pub(super) struct HashArguments {
     #[arg(short, long, help_heading = "Output")]
     pub(super) zero: bool,
 
-    /// Write to FILE instead of standard output.
-    #[arg(short, long, value_name = "FILE", help_heading = "Output")]
-    pub(super) output: Option<PathBuf>,
-
-    /// Print results as they come, not in the order of the input.
-    #[arg(long, help_heading = "Output")]
-    pub(super) unordered: bool,
-
     /// End at the first failure: what is printed is the results of all files before it.
     #[arg(long, help_heading = "Failures")]
     pub(super) fail_fast: bool,
@@ -199,12 +203,80 @@ pub(super) struct HashArguments {
     pub(super) timeout: Option<Duration>,
 
     #[command(flatten)]
+    pub(super) stream: StreamArguments,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DnsArguments {
+    /// Names to look up, each with its type if there is one: `'example.com MX'`. With neither NAME nor
+    /// --files-from, a list is read from standard input.
+    #[arg(value_name = "NAME", conflicts_with = "files_from")]
+    pub(super) names: Vec<OsString>,
+
+    /// The type of records to ask for where a line names none. An IP address asks for its name (PTR).
+    #[arg(short = 't', long = "type", value_name = "TYPE", default_value = "A", value_parser = parse_record_type)]
+    pub(super) record_type: Rtype,
+
+    /// Ask this server, not those of /etc/resolv.conf. May be given several times.
+    #[arg(short, long = "resolver", value_name = "ADDR[:PORT]", value_parser = parse_resolver, help_heading = "Resolvers")]
+    pub(super) resolvers: Vec<SocketAddr>,
+
+    /// Read the servers to ask from FILE, one a line.
+    #[arg(long = "resolvers", value_name = "FILE", help_heading = "Resolvers")]
+    pub(super) resolvers_from: Option<PathBuf>,
+
+    /// Sockets for each server, all loops together, from which it is asked.
+    #[arg(long, value_name = "K", default_value = "8", value_parser = positive(), help_heading = "Resolvers")]
+    pub(super) sockets: usize,
+
+    /// Attempts after the first, with other servers if there are any.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "3",
+        help_heading = "Resolvers"
+    )]
+    pub(super) retries: u32,
+
+    /// The time for a name, all attempts together.
+    #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = parse_timeout, help_heading = "Resolvers")]
+    pub(super) timeout: Duration,
+
+    /// `text` prints name, type, status and data, separated by tabs; `jsonl` prints one JSON object
+    /// for every name.
+    #[arg(long, value_enum, default_value = "text", help_heading = "Output")]
+    pub(super) format: DnsFormat,
+
+    #[command(flatten)]
+    pub(super) stream: StreamArguments,
+}
+
+/// Items in, results out; the same for every job.
+#[derive(Debug, Args)]
+pub(super) struct StreamArguments {
+    /// Read names from FILE, `-` for standard input. May be given several times.
+    #[arg(long, value_name = "FILE", help_heading = "Input")]
+    pub(super) files_from: Vec<PathBuf>,
+
+    /// Names in lists end with NUL, not with a newline.
+    #[arg(short = '0', long, help_heading = "Input")]
+    pub(super) null: bool,
+
+    /// Write to FILE instead of standard output.
+    #[arg(short, long, value_name = "FILE", help_heading = "Output")]
+    pub(super) output: Option<PathBuf>,
+
+    /// Print results as they come, not in the order of the input.
+    #[arg(long, help_heading = "Output")]
+    pub(super) unordered: bool,
+
+    #[command(flatten)]
     pub(super) resources: ResourceArguments,
 
     #[command(flatten)]
     pub(super) measure: MeasureArguments,
 
-    /// Print the plan on standard error: engine, files in flight, window, loops, limits.
+    /// Print the plan on standard error: engine, items in flight, window, loops, limits.
     #[arg(short, long, help_heading = "Messages")]
     pub(super) verbose: bool,
 }
@@ -291,6 +363,12 @@ pub(super) enum Format {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum DnsFormat {
+    Text,
+    Jsonl,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Special {
     Error,
     Read,
@@ -322,6 +400,20 @@ fn parse_timeout(text: &str) -> Result<Duration, String> {
         return Err("a deadline of 0 gives up everything".to_owned());
     }
     Ok(timeout)
+}
+
+fn parse_record_type(text: &str) -> Result<Rtype, String> {
+    dns::parse_type(text.as_bytes()).map_err(|error| error.to_string())
+}
+
+/// An address with or without a port, an IPv6 address with a port in brackets.
+pub(super) fn parse_resolver(text: &str) -> Result<SocketAddr, String> {
+    let without_port = text
+        .parse()
+        .map(|address| SocketAddr::new(address, DNS_PORT));
+    without_port
+        .or_else(|_| text.parse())
+        .map_err(|_| "not an IP address, or an IP address and a port".to_owned())
 }
 
 fn parse_interval(text: &str) -> Result<Duration, String> {

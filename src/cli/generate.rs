@@ -23,6 +23,7 @@ fn write(what: Generate, text: &mut Vec<u8>) -> io::Result<()> {
     let shell = match what {
         Generate::Man => return clap_mangen::Man::new(command).render(text),
         Generate::ManHash => return write_man_of("hash", command, text),
+        Generate::ManDns => return write_man_of("dns", command, text),
         Generate::ManMerge => return write_man_of("merge", command, text),
         Generate::ManPlot => return write_man_of("plot", command, text),
         Generate::StatsSchema => return text.write_all(document::SCHEMA.as_bytes()),

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod closed;
+mod dns;
 mod forms;
 mod generate;
 mod hash;
@@ -13,6 +14,7 @@ mod output;
 mod plan;
 mod plot;
 mod setup_error;
+mod stream;
 
 use arguments::{Arguments, Command};
 use std::process::ExitCode;
@@ -47,6 +49,7 @@ pub fn main() -> ExitCode {
     let outcome = match arguments.command {
         _ if arguments.generate.is_some() => generate::generate(arguments.generate),
         Some(Command::Hash(options)) => hash::hash(options),
+        Some(Command::Dns(options)) => dns::dns(options),
         Some(Command::Plot(options)) => plot::plot(&options),
         Some(Command::Merge(options)) => merge::merge(&options),
         None => unreachable!("clap shows the help if there are no arguments"),

@@ -133,6 +133,16 @@ impl Observer {
         self.summary.count(result);
     }
 
+    /// Counts a result that is a failure, and a word for its cause.
+    pub(super) fn count_failure(&mut self, cause: String) {
+        self.summary.count_failure(cause);
+    }
+
+    /// Results that were failures.
+    pub(super) fn failed(&self) -> u64 {
+        self.summary.failed
+    }
+
     /// Notes where a good item lies, if nothing is known of that yet.
     pub(super) fn visited(&mut self, path: &Path) {
         if self.wants_file_system {

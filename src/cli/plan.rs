@@ -21,6 +21,8 @@ pub(super) struct Wishes {
     pub(super) order: Order,
     pub(super) fail_fast: bool,
     pub(super) timeout: Option<Duration>,
+    /// Each item has a file open, so that their number is limited.
+    pub(super) items_hold_files: bool,
 }
 
 /// Fits what was asked for into what there is.
@@ -35,7 +37,10 @@ pub(super) fn plan(
         loops: arguments.loops.unwrap_or(processors),
     };
     let limit = usize::try_from(descriptors.limit).unwrap_or(usize::MAX);
-    let fitted = budget::fit(wanted, limit, descriptors.in_use);
+    let mut fitted = budget::fit(wanted, limit, descriptors.in_use);
+    if !wishes.items_hold_files {
+        fitted.in_flight = wanted.in_flight;
+    }
     if arguments
         .in_flight
         .is_some_and(|asked| asked > fitted.in_flight)
@@ -61,7 +66,7 @@ pub(super) fn plan(
         timeout: wishes.timeout,
         rate_per_s: arguments.rate,
         latencies: None,
-        separate_descriptors: true,
+        separate_descriptors: wishes.items_hold_files,
     })
 }
 

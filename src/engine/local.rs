@@ -6,6 +6,7 @@ use super::files::{Descriptor, FileTable};
 use super::mounts::Mounts;
 use super::pool::{Answer, Finished, Task};
 use super::residency::Residency;
+use super::sockets::{self, SocketOp, Transport};
 use super::{Completion, FileId, FileKind, FileSystem, Op, Token, Value, direct};
 use crate::error::Errno;
 use crate::item::Item;
@@ -92,6 +93,38 @@ impl Local {
                 drop(self.files.remove(*file));
                 Some(Ok(Value::Done))
             }
+            Op::Socket(op) => self.try_socket_now(op),
+        }
+    }
+
+    /// The same for sockets. What a ring does it does many at a time, which is better than a call for
+    /// each; but what has come already is best taken at once.
+    fn try_socket_now(&mut self, op: &mut SocketOp) -> Option<Result<Value, Errno>> {
+        match op {
+            SocketOp::Make { address, transport } => {
+                let socket = sockets::make(*address, *transport, self.has_ring);
+                // Nothing about a socket blocks the loop.
+                Some(socket.map(|socket| self.opened(socket, FileSystem::Nowait)))
+            }
+            SocketOp::Connect {
+                transport: Transport::Stream,
+                ..
+            } if self.has_ring => None,
+            SocketOp::Connect {
+                socket, address, ..
+            } => {
+                let socket = self.files.get(*socket).handle.as_fd();
+                sockets::connect_now(socket, *address).map(|done| done.map(|()| Value::Done))
+            }
+            SocketOp::Send { .. } if self.has_ring => None,
+            SocketOp::Send { socket, bytes } => {
+                let socket = self.files.get(*socket).handle.as_fd();
+                sockets::send_now(socket, bytes).map(|count| count.map(Value::Count))
+            }
+            SocketOp::Receive { socket, bytes } => {
+                let socket = self.files.get(*socket).handle.as_fd();
+                sockets::receive_now(socket, bytes).map(|count| count.map(Value::Count))
+            }
         }
     }
 
@@ -147,6 +180,7 @@ impl Local {
             // Whoever holds the last share closes it.
             Op::Close(file) => self.files.remove(*file).handle.share(),
             Op::StatPath(_) | Op::Open { .. } => None,
+            Op::Socket(_) => unreachable!("sockets are not for the pool"),
         };
         Task { token, op, file }
     }

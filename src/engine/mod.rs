@@ -15,10 +15,12 @@ mod local;
 mod mounts;
 mod pool;
 mod residency;
+mod sockets;
 
 pub use buffer::{Buffer, BufferClass, BufferPool};
 pub use files::FileId;
 pub use mounts::FileSystem;
+pub use sockets::{SocketOp, Transport};
 
 use crate::clock::Clock;
 use crate::error::Errno;
@@ -54,8 +56,10 @@ pub enum Op {
         /// what was read before is dealt with.
         parallel: bool,
     },
-    /// Close the file, whether or not the kernel reports an error for it.
+    /// Close the file or socket, whether or not the kernel reports an error for it.
     Close(FileId),
+    /// What is done with a socket.
+    Socket(SocketOp),
 }
 
 /// What a successful operation gives.
@@ -63,9 +67,9 @@ pub enum Op {
 pub enum Value {
     /// Metadata.
     Stat(Stat),
-    /// An open file.
+    /// An open file, or a socket.
     File(FileId),
-    /// Bytes read; 0 is the end of the file.
+    /// Bytes read, sent or received; for a file, 0 is its end.
     Count(usize),
     /// Nothing (closed).
     Done,

@@ -57,6 +57,7 @@ impl Task {
                 drop(file);
                 Ok(Answer::Done)
             }
+            Op::Socket(_) => unreachable!("sockets are not for the pool"),
         };
         Finished { token, op, result }
     }

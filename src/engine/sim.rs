@@ -269,6 +269,8 @@ impl SimEngine {
                 self.world.close();
                 Ok(Value::Done)
             }
+            // This world has no network.
+            Op::Socket(_) => Err(Errno::new(libc::ENETDOWN)),
         }
     }
 

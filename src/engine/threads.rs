@@ -3,12 +3,14 @@
 
 use super::local::Local;
 use super::pool::{Finished, Pool};
-use super::{Completion, Engine, Op, Token, Value, Wait, Wake};
+use super::{Completion, Engine, Op, SocketOp, Token, Value, Wait, Wake};
 use crate::clock::{self, Clock};
 use crate::error::Errno;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 /// Completions handed over in one turn, at most.
@@ -20,6 +22,10 @@ pub struct ThreadsEngine {
     pool: Pool,
     bell: Arc<Bell>,
     received: VecDeque<Finished>,
+    /// Sockets that something is waited for at.
+    sockets: Vec<(Token, Op)>,
+    /// No longer waited for.
+    cancelled: Vec<Completion>,
 }
 
 impl ThreadsEngine {
@@ -32,6 +38,51 @@ impl ThreadsEngine {
             pool: Pool::new(workers_max, Arc::clone(&bell) as Arc<dyn Wake>),
             bell,
             received: VecDeque::new(),
+            sockets: Vec::new(),
+            cancelled: Vec::new(),
+        }
+    }
+
+    /// Waits until one of the sockets is ready, or the bell is rung.
+    fn wait_for_sockets(&self, wait: Wait) -> io::Result<()> {
+        let bell = self.bell.descriptor()?;
+        let wait = if self.bell.was_rung() { Wait::No } else { wait };
+        let timeout = match wait {
+            Wait::No => Some(Timespec::default()),
+            Wait::Forever => None,
+            // A time too long for the kernel's type is for ever.
+            Wait::AtMost(duration) => Timespec::try_from(duration).ok(),
+        };
+        let mut descriptors = vec![PollFd::new(bell, PollFlags::IN)];
+        descriptors.extend(self.sockets.iter().map(|(_, op)| {
+            let Op::Socket(op) = op else {
+                unreachable!("only sockets are waited for")
+            };
+            let (socket, flags) = match op {
+                SocketOp::Make { .. } => unreachable!("done at once"),
+                SocketOp::Connect { socket, .. } | SocketOp::Send { socket, .. } => {
+                    (socket, PollFlags::OUT)
+                }
+                SocketOp::Receive { socket, .. } => (socket, PollFlags::IN),
+            };
+            let handle = &self.local.files.get(*socket).handle;
+            PollFd::from_borrowed_fd(handle.as_fd(), flags)
+        }));
+        match poll(&mut descriptors, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        self.bell.forget();
+        Ok(())
+    }
+
+    /// Does what can be done at sockets now.
+    fn serve_sockets(&mut self, completions: &mut Vec<Completion>) {
+        for (token, mut op) in std::mem::take(&mut self.sockets) {
+            match self.local.try_now(&mut op) {
+                Some(result) => completions.push(Completion { token, op, result }),
+                None => self.sockets.push((token, op)),
+            }
         }
     }
 }
@@ -52,16 +103,25 @@ impl Engine for ThreadsEngine {
     }
 
     fn submit(&mut self, token: Token, op: Op) {
-        let task = self.local.task(token, op);
-        self.pool.run(task);
+        if let Op::Socket(_) = op {
+            self.sockets.push((token, op));
+        } else {
+            let task = self.local.task(token, op);
+            self.pool.run(task);
+        }
     }
 
     fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
         self.pool.collect(&mut self.received);
-        if self.received.is_empty() {
+        completions.append(&mut self.cancelled);
+        if !self.sockets.is_empty() {
+            let is_idle = self.received.is_empty() && completions.is_empty();
+            self.wait_for_sockets(if is_idle { wait } else { Wait::No })?;
+            self.serve_sockets(completions);
+        } else if self.received.is_empty() && completions.is_empty() {
             self.bell.wait(wait);
-            self.pool.collect(&mut self.received);
         }
+        self.pool.collect(&mut self.received);
         let count = self.received.len().min(COMPLETIONS_PER_TURN);
         let local = &mut self.local;
         completions.extend(
@@ -75,10 +135,16 @@ impl Engine for ThreadsEngine {
     /// A plain call cannot be cancelled; only what no thread has begun is.
     fn cancel(&mut self, slot: u32) {
         self.pool.cancel(slot);
+        let ended = self.sockets.extract_if(.., |(token, _)| token.slot == slot);
+        self.cancelled.extend(ended.map(|(token, op)| Completion {
+            token,
+            op,
+            result: Err(Errno::new(libc::ECANCELED)),
+        }));
     }
 
     fn outstanding(&self) -> usize {
-        self.pool.running() + self.received.len()
+        self.pool.running() + self.received.len() + self.sockets.len() + self.cancelled.len()
     }
 
     fn open_files(&self) -> usize {
@@ -103,6 +169,8 @@ impl Engine for ThreadsEngine {
 struct Bell {
     rung: Mutex<bool>,
     ring: Condvar,
+    /// An eventfd, once the loop waits for sockets as well.
+    descriptor: OnceLock<OwnedFd>,
 }
 
 impl Bell {
@@ -129,6 +197,31 @@ impl Bell {
         *rung = false;
     }
 
+    /// A descriptor that becomes readable when it is rung from now on.
+    fn descriptor(&self) -> io::Result<&OwnedFd> {
+        if self.descriptor.get().is_none() {
+            let made = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+            // Only the loop's own thread comes here.
+            let _ = self.descriptor.set(made);
+        }
+        Ok(self.descriptor.get().expect("just made"))
+    }
+
+    /// True if it has been rung since it was last forgotten.
+    fn was_rung(&self) -> bool {
+        *self.lock()
+    }
+
+    /// Forgets that it has been rung.
+    fn forget(&self) {
+        let mut rung = self.lock();
+        if let Some(descriptor) = self.descriptor.get() {
+            // It fails if there is nothing to take away.
+            let _ = rustix::io::read(descriptor, &mut [0; 8]);
+        }
+        *rung = false;
+    }
+
     fn lock(&self) -> MutexGuard<'_, bool> {
         self.rung.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -136,8 +229,13 @@ impl Bell {
 
 impl Wake for Bell {
     fn wake(&self) {
-        *self.lock() = true;
+        let mut rung = self.lock();
+        *rung = true;
         self.ring.notify_one();
+        if let Some(descriptor) = self.descriptor.get() {
+            // It can only fail when the counter is full, and then the loop is awake.
+            let _ = rustix::io::write(descriptor, &1_u64.to_ne_bytes());
+        }
     }
 }
 

@@ -85,6 +85,9 @@ type Outcome = Option<Result<Hashed, ItemError>>;
 impl Job for HashJob {
     type State = State;
     type Value = Hashed;
+    type Service = ();
+
+    fn serve(&self) {}
 
     fn begin(&self) -> State {
         State::new(0)
@@ -100,6 +103,7 @@ impl Job for HashJob {
         match event {
             Event::Start => Self::start(item, context),
             Event::BufferFree => self.read_on(state, context),
+            Event::Told(nothing) => match nothing {},
             Event::Completed(op, result) => match (op, result) {
                 (Op::StatPath(path), result) => self.looked_up(state, path, result, context),
                 (Op::Open { .. }, result) => self.opened(state, result, context),
@@ -108,6 +112,7 @@ impl Job for HashJob {
                 }
                 (Op::StatFile(_), result) => self.looked_again(state, result, context),
                 (Op::Close(_), result) => Self::closed(state, item, result, context),
+                (Op::Socket(_), _) => unreachable!("it has no sockets"),
             },
         }
     }

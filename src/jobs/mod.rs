@@ -1,6 +1,7 @@
 //! Jobs: what is done with an item. Each is a state machine over the engines' operations and does
 //! no input or output itself, so it runs unchanged on every engine.
 
+pub mod dns;
 pub mod hash;
 
 use crate::clock::Clock;
@@ -8,6 +9,8 @@ use crate::engine::{Buffer, BufferClass, BufferPool, Op, Value};
 use crate::error::{Errno, ItemError};
 use crate::item::Item;
 use crate::stats::{Phase, Stopwatch};
+use std::convert::Infallible;
+use std::time::Duration;
 
 /// What is done with each item.
 pub trait Job: Send + Sync + 'static {
@@ -15,6 +18,11 @@ pub trait Job: Send + Sync + 'static {
     type State;
     /// What a successful item gives.
     type Value: Send + 'static;
+    /// What the items of one loop share; `()` if nothing.
+    type Service: Service;
+
+    /// What the items of a loop are to share.
+    fn serve(&self) -> Self::Service;
 
     /// The state of an item about to start.
     fn begin(&self) -> Self::State;
@@ -25,28 +33,73 @@ pub trait Job: Send + Sync + 'static {
         &self,
         state: &mut Self::State,
         item: &Item,
-        event: Event,
-        context: &mut Context<'_>,
+        event: Event<<Self::Service as Service>::Message>,
+        context: &mut Context<'_, Self::Service>,
     ) -> Option<Result<Self::Value, ItemError>>;
 
     /// Gives back what the state of an item that was given up still holds. Nothing of it is
     /// outstanding any more.
-    fn discard(&self, state: Self::State, context: &mut Context<'_>);
+    fn discard(&self, state: Self::State, context: &mut Context<'_, Self::Service>);
+}
+
+/// What the service of a job tells its items.
+pub type Told<J> = <<J as Job>::Service as Service>::Message;
+
+/// What the items of one loop share: the sockets to a server, say. It has operations of its own.
+pub trait Service: 'static {
+    /// What it tells an item.
+    type Message;
+
+    /// An operation of its own has ended, however.
+    fn completed(&mut self, tag: u32, op: Op, result: Result<Value, Errno>, now: Duration);
+
+    /// Does what is to be done, now that something has happened or time has passed.
+    fn advance(&mut self, now: Duration, ops: &mut Submissions);
+
+    /// When it is next to be called if nothing happens.
+    fn wake_at(&mut self) -> Option<Duration>;
+
+    /// The next message for an item, and the slot of that item.
+    fn tell(&mut self) -> Option<(u32, Self::Message)>;
+}
+
+/// Operations of a service, each with a tag that comes back with it; below 2^31.
+pub type Submissions = Vec<(u32, Op)>;
+
+/// For jobs whose items have nothing to do with each other.
+impl Service for () {
+    type Message = Infallible;
+
+    fn completed(&mut self, _: u32, _: Op, _: Result<Value, Errno>, _: Duration) {}
+
+    fn advance(&mut self, _: Duration, _: &mut Submissions) {}
+
+    fn wake_at(&mut self) -> Option<Duration> {
+        None
+    }
+
+    fn tell(&mut self) -> Option<(u32, Infallible)> {
+        None
+    }
 }
 
 /// Why a job is called.
 #[derive(Debug)]
-pub enum Event {
+pub enum Event<M = Infallible> {
     /// The item starts.
     Start,
     /// An operation has ended. It never failed for a shortage that could still be waited out.
     Completed(Op, Result<Value, Errno>),
     /// The item said it lacked a buffer, and one may be free now.
     BufferFree,
+    /// The service has this to say.
+    Told(M),
 }
 
 /// What a job may do during a step.
-pub struct Context<'a> {
+pub struct Context<'a, S = ()> {
+    pub(crate) slot: u32,
+    pub(crate) service: &'a mut S,
     pub(crate) ops: &'a mut Vec<Op>,
     pub(crate) buffers: &'a mut BufferPool,
     pub(crate) others_wait: bool,
@@ -58,7 +111,24 @@ pub struct Context<'a> {
     pub(crate) clock: &'a dyn Clock,
 }
 
-impl Context<'_> {
+impl<S> Context<'_, S> {
+    /// What the items of this loop share.
+    pub fn service(&mut self) -> &mut S {
+        self.service
+    }
+
+    /// The item's slot, by which the service knows it.
+    #[must_use]
+    pub fn slot(&self) -> u32 {
+        self.slot
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.clock.now()
+    }
+
     /// Submits an operation; its completion comes back as an event.
     pub fn submit(&mut self, op: Op) {
         self.ops.push(op);

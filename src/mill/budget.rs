@@ -34,6 +34,12 @@ pub fn fit(wanted: Budget, descriptors_max: usize, descriptors_in_use: usize) ->
     }
 }
 
+/// Descriptors left for something else than items when there are so many loops.
+#[must_use]
+pub fn left(descriptors_max: usize, descriptors_in_use: usize, loops: usize) -> usize {
+    descriptors_max.saturating_sub(descriptors_in_use + RESERVE + loops * PER_LOOP)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

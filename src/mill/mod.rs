@@ -6,12 +6,14 @@ mod deadlines;
 mod feed;
 mod pace;
 mod pressure;
+mod timers;
 mod window;
 
 pub use deadlines::Deadlines;
 pub use feed::Feed;
 pub use pace::{Pace, Schedule};
 pub use pressure::{Pressure, Retry, Strain};
+pub use timers::Timers;
 pub use window::{Order, Window};
 
 use crate::engine::Wake;

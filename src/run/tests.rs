@@ -12,6 +12,9 @@ struct Call<F>(F);
 impl<F: Fn() + Send + Sync + 'static> Job for Call<F> {
     type State = ();
     type Value = ();
+    type Service = ();
+
+    fn serve(&self) {}
 
     fn begin(&self) {}
 

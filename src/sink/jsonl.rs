@@ -25,7 +25,7 @@ struct HashRow<'a> {
 /// A name: text where it is UTF-8, else its bytes in base64.
 #[derive(Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Name<'a> {
+pub(super) enum Name<'a> {
     Text(&'a str),
     Bytes(String),
 }
@@ -38,7 +38,7 @@ struct ErrorFields {
 }
 
 impl<'a> Name<'a> {
-    fn new(name: &'a [u8]) -> Self {
+    pub(super) fn new(name: &'a [u8]) -> Self {
         match std::str::from_utf8(name) {
             Ok(text) => Self::Text(text),
             Err(_) => Self::Bytes(base64::engine::general_purpose::STANDARD.encode(name)),

@@ -39,11 +39,19 @@ impl Summary {
         self.items += 1;
         match result {
             Ok(bytes) => self.bytes += bytes,
-            Err(error) => {
-                self.failed += 1;
-                *self.failed_by_cause.entry(error.cause.key()).or_default() += 1;
-            }
+            Err(error) => self.fail(error.cause.key()),
         }
+    }
+
+    /// Counts a result that is a failure, and a word for its cause.
+    pub fn count_failure(&mut self, cause: String) {
+        self.items += 1;
+        self.fail(cause);
+    }
+
+    fn fail(&mut self, cause: String) {
+        self.failed += 1;
+        *self.failed_by_cause.entry(cause).or_default() += 1;
     }
 
     /// Time since the start.

@@ -4,6 +4,7 @@
 //! for the parts that change the user id or mount a file system. `scripts/test` installs the tools
 //! and becomes root. A missing tool is a failure, never a skip.
 
+mod dns;
 mod faults;
 mod files;
 mod forbidden;

@@ -9,7 +9,7 @@ pub use setup::{Refusal, features, probe};
 
 use super::local::Local;
 use super::pool::{Finished, Pool};
-use super::{Completion, Engine, FileSystem, Op, Token, Value, Wait, Wake};
+use super::{Completion, Engine, FileSystem, Op, SocketOp, Token, Value, Wait, Wake};
 use crate::clock::{self, Clock};
 use crate::error::Errno;
 use ring::{Ended, Ring};
@@ -71,7 +71,7 @@ impl UringEngine {
     /// for the writer of a FIFO.
     fn belongs_to_pool(&self, op: &Op) -> bool {
         let file_system = match op {
-            Op::StatPath(_) => return false,
+            Op::StatPath(_) | Op::Socket(_) => return false,
             Op::Open { file_system, .. } => *file_system,
             Op::StatFile(file) | Op::Read { file, .. } | Op::Close(file) => {
                 self.local.files.get(*file).file_system
@@ -103,7 +103,18 @@ impl UringEngine {
                 );
                 Value::Count(count)
             }
-            Op::StatFile(_) | Op::Close(_) => unreachable!("not done by the ring"),
+            Op::Socket(SocketOp::Send { bytes, .. } | SocketOp::Receive { bytes, .. }) => {
+                let count = usize::try_from(count).expect("a count is not negative");
+                assert!(
+                    count <= bytes.len(),
+                    "more was received than there was room for"
+                );
+                Value::Count(count)
+            }
+            Op::Socket(SocketOp::Connect { .. }) => Value::Done,
+            Op::StatFile(_) | Op::Close(_) | Op::Socket(SocketOp::Make { .. }) => {
+                unreachable!("not done by the ring")
+            }
         });
         Completion { token, op, result }
     }

@@ -1,9 +1,10 @@
 //! Operations as submission queue entries.
 
 use crate::engine::files::{Descriptor, FileTable};
-use crate::engine::{Op, Token, direct};
+use crate::engine::{Op, SocketOp, Token, direct};
 use io_uring::{opcode, squeue, types};
 use rustix::fs::Statx;
+use rustix::net::SocketAddrAny;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -12,15 +13,21 @@ pub(super) struct Entry {
     pub(super) token: Token,
     pub(super) op: Op,
     statx: Option<Box<MaybeUninit<Statx>>>,
+    address: Option<Box<SocketAddrAny>>,
 }
 
 impl Entry {
     pub(super) fn new(token: Token, op: Op) -> Self {
         let needs_statx = matches!(op, Op::StatPath(_));
+        let address = match &op {
+            Op::Socket(SocketOp::Connect { address, .. }) => Some(Box::new((*address).into())),
+            _ => None,
+        };
         Self {
             token,
             op,
             statx: needs_statx.then(|| Box::new(MaybeUninit::zeroed())),
+            address,
         }
     }
 
@@ -80,6 +87,26 @@ pub(super) fn prepare(entry: &mut Entry, files: &FileTable<Descriptor>) -> squeu
                 sqe
             }
         }
-        Op::StatFile(_) | Op::Close(_) => unreachable!("not done by the ring"),
+        Op::Socket(SocketOp::Send { socket, bytes }) => {
+            let descriptor = types::Fd(files.get(*socket).handle.as_fd().as_raw_fd());
+            let len = u32::try_from(bytes.len()).expect("messages are shorter than 4 GiB");
+            opcode::Send::new(descriptor, bytes.as_ptr(), len)
+                .flags(libc::MSG_NOSIGNAL)
+                .build()
+        }
+        Op::Socket(SocketOp::Receive { socket, bytes }) => {
+            let descriptor = types::Fd(files.get(*socket).handle.as_fd().as_raw_fd());
+            let len = u32::try_from(bytes.len()).expect("messages are shorter than 4 GiB");
+            opcode::Recv::new(descriptor, bytes.as_mut_ptr(), len).build()
+        }
+        Op::Socket(SocketOp::Connect { socket, .. }) => {
+            let descriptor = types::Fd(files.get(*socket).handle.as_fd().as_raw_fd());
+            let address = entry.address.as_ref().expect("made with the entry");
+            let (pointer, len) = (address.as_ptr(), address.addr_len());
+            opcode::Connect::new(descriptor, pointer.cast::<libc::sockaddr>(), len).build()
+        }
+        Op::StatFile(_) | Op::Close(_) | Op::Socket(SocketOp::Make { .. }) => {
+            unreachable!("not done by the ring")
+        }
     }
 }

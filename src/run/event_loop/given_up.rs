@@ -77,6 +77,8 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
         }
         let occupant = self.slots.remove(slot);
         let mut context = Context {
+            slot,
+            service: &mut self.service,
             ops: &mut self.ops,
             buffers: &mut self.buffers,
             others_wait: false,

@@ -6,7 +6,7 @@ mod steps;
 use crate::engine::{BufferPool, Completion, Engine, Op, Wait};
 use crate::error::{Errno, Operation};
 use crate::item::{Item, Portion};
-use crate::jobs::{Event, Job};
+use crate::jobs::{Event, Job, Service, Submissions};
 use crate::mill::{Deadlines, Directive, Exchange, Finished, Mill, Pressure, Retry};
 use crate::run::shortfall::Shortfall;
 use crate::run::slots::{Occupant, Slots};
@@ -45,6 +45,7 @@ pub struct EventLoop<J: Job, E: Engine> {
     index: usize,
     mill: Arc<Mill<J::Value>>,
     job: Arc<J>,
+    service: J::Service,
     engine: E,
     limits: LoopLimits,
     slots: Slots<J::State>,
@@ -67,6 +68,7 @@ pub struct EventLoop<J: Job, E: Engine> {
     finished: Vec<Finished<J::Value>>,
     pulled: Vec<Portion>,
     ops: Vec<Op>,
+    service_ops: Submissions,
 }
 
 impl<J: Job, E: Engine> EventLoop<J, E> {
@@ -82,6 +84,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
         mill.set_waker(index, engine.waker());
         Self {
             index,
+            service: job.serve(),
             mill,
             job,
             engine,
@@ -102,6 +105,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             finished: Vec::new(),
             pulled: Vec::new(),
             ops: Vec::new(),
+            service_ops: Submissions::new(),
         }
     }
 
@@ -120,6 +124,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
     pub fn turn(&mut self) -> Turn {
         self.stopwatch.begin_turn(&self.engine);
         self.advance_all();
+        self.attend();
         // What waits for a buffer has its time in each turn, however much completions took.
         self.read_at_once = 0;
         self.expire();
@@ -170,6 +175,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             }
         }
         self.pulled = pulled;
+        self.attend();
         let goes_on = !self.deferred.is_empty() || self.can_serve_buffer_waiters();
         if goes_on || !self.finished.is_empty() {
             // Done at once. Another turn hands over results, fills places and goes on.
@@ -222,7 +228,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
         limit.saturating_sub(self.slots.alive()).min(free)
     }
 
-    fn wait_for(&self) -> Wait {
+    fn wait_for(&mut self) -> Wait {
         let now = self.stopwatch.now();
         let deadline = self.deadlines.next();
         let unstuck = self
@@ -235,6 +241,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             self.pressure.retry_at(),
             self.resume_at,
             self.stopwatch.publish_at(),
+            self.service.wake_at(),
         ];
         let next = next.into_iter().flatten().min();
         next.map_or(Wait::Forever, |at| Wait::AtMost(at.saturating_sub(now)))

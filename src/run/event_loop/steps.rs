@@ -4,13 +4,16 @@ use super::EventLoop;
 use crate::engine::{BufferClass, Completion, Engine, Op, Token, Value};
 use crate::error::{Errno, ItemError, Operation};
 use crate::item::Item;
-use crate::jobs::{Context, Event, Job};
+use crate::jobs::{Context, Event, Job, Service, Told};
 use crate::mill::Finished;
 use crate::run::slots::Occupant;
 use crate::stats::Phase;
 
 /// Steps an item takes in a row when nothing it does needs waiting. Then others have their turn.
 const STEPS_AT_ONCE: usize = 8;
+
+/// Operations of the service have this and their tag for a slot. There are never so many slots.
+const SERVICE: u32 = 1 << 31;
 
 /// What is to happen with an operation that has ended.
 enum Fate {
@@ -34,8 +37,9 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
         for completion in completions.drain(..) {
             self.activity.completions += 1;
             let submitted_at_ns = completion.token.submitted_at_ns;
-            self.stopwatch
-                .record(phase_of(&completion.op), submitted_at_ns, arrived_at_ns);
+            if let Some(phase) = phase_of(&completion.op) {
+                self.stopwatch.record(phase, submitted_at_ns, arrived_at_ns);
+            }
             self.advance(completion);
         }
         self.completions = completions;
@@ -50,6 +54,11 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
     fn advance(&mut self, completion: Completion) {
         let Completion { token, op, result } = completion;
         let slot = token.slot;
+        if slot >= SERVICE {
+            let now = self.stopwatch.now();
+            self.service.completed(slot - SERVICE, op, result, now);
+            return;
+        }
         // Others were advanced since the time was read.
         self.stopwatch.expire();
         match self.settle(slot, &op, &result) {
@@ -106,7 +115,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
     }
 
     /// Lets the job take a step, and further ones for as long as what it submits is done at once.
-    pub(super) fn step(&mut self, slot: u32, event: Event) {
+    pub(super) fn step(&mut self, slot: u32, event: Event<Told<J>>) {
         self.stopwatch.refresh(&self.engine);
         let mut event = event;
         for steps in 0.. {
@@ -130,13 +139,15 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
     }
 
     /// Does the operation at once if that can be. Otherwise it goes its way.
-    fn attempt(&mut self, slot: u32, mut op: Op) -> Option<Event> {
+    fn attempt(&mut self, slot: u32, mut op: Op) -> Option<Event<Told<J>>> {
         let Some(result) = self.engine.try_now(&mut op) else {
             self.give_to_engine(slot, op);
             return None;
         };
         self.activity.at_once += 1;
-        self.stopwatch.lap(phase_of(&op), &self.engine);
+        if let Some(phase) = phase_of(&op) {
+            self.stopwatch.lap(phase, &self.engine);
+        }
         if let Op::Read { buffer, .. } = &op
             && buffer.class() == BufferClass::Large
             && let Ok(Value::Count(count)) = result
@@ -159,10 +170,12 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
     }
 
     /// One step of the job. Takes its result, and leaves what it submits in `ops`.
-    fn step_once(&mut self, slot: u32, event: Event) {
+    fn step_once(&mut self, slot: u32, event: Event<Told<J>>) {
         let (in_flight, has_time) = (self.slots.alive(), self.has_time());
         let occupant = self.slots.get_mut(slot);
         let mut context = Context {
+            slot,
+            service: &mut self.service,
             ops: &mut self.ops,
             buffers: &mut self.buffers,
             others_wait: !self.buffer_waiters.is_empty(),
@@ -197,7 +210,9 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             return;
         };
         self.activity.at_once += 1;
-        self.stopwatch.lap(phase_of(&op), &self.engine);
+        if let Some(phase) = phase_of(&op) {
+            self.stopwatch.lap(phase, &self.engine);
+        }
         let token = self.token(slot);
         self.deferred.push(Completion { token, op, result });
     }
@@ -207,6 +222,26 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
         let token = self.token(slot);
         self.engine.submit(token, op);
         self.stopwatch.expire();
+    }
+
+    /// Lets the service do what is to be done, and items take steps for what it tells them.
+    pub(super) fn attend(&mut self) {
+        loop {
+            let now = self.stopwatch.now();
+            self.service.advance(now, &mut self.service_ops);
+            let mut ops = std::mem::take(&mut self.service_ops);
+            for (tag, op) in ops.drain(..) {
+                self.submit(SERVICE + tag, op);
+            }
+            self.service_ops = ops;
+            let Some((slot, message)) = self.service.tell() else {
+                return;
+            };
+            self.step(slot, Event::Told(message));
+            while let Some((slot, message)) = self.service.tell() {
+                self.step(slot, Event::Told(message));
+            }
+        }
     }
 
     fn token(&self, slot: u32) -> Token {
@@ -264,15 +299,18 @@ fn operation_of(op: &Op) -> Operation {
         Op::StatFile(_) => Operation::Stat,
         Op::Read { .. } => Operation::Read,
         Op::Close(_) => Operation::Close,
+        Op::Socket(_) => Operation::Exchange,
     }
 }
 
-fn phase_of(op: &Op) -> Phase {
-    match op {
+/// `None` for what is waited for without knowing whether it comes.
+fn phase_of(op: &Op) -> Option<Phase> {
+    Some(match op {
         Op::StatPath(_) => Phase::LookUp,
         Op::Open { .. } => Phase::Open,
         Op::StatFile(_) => Phase::Stat,
         Op::Read { .. } => Phase::Read,
         Op::Close(_) => Phase::Close,
-    }
+        Op::Socket(_) => return None,
+    })
 }

@@ -6,6 +6,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -77,6 +78,12 @@ impl Mill {
             uid: None,
             deadline: DEADLINE,
         }
+    }
+
+    /// `ringmill dns --engine ENGINE`, with this server.
+    pub fn dns(engine: Engine, server: SocketAddr) -> Self {
+        let args = ["dns", "--engine", engine.name(), "-r"];
+        Mill::bare().args(args).arg(server.to_string())
     }
 
     /// `ringmill` without a subcommand.

@@ -4,7 +4,9 @@ pub mod crc32c;
 pub mod fusefs;
 pub mod judge;
 pub mod mill;
+pub mod nsd;
 pub mod peers;
+pub mod relay;
 pub mod rows;
 pub mod tree;
 

@@ -1,0 +1,260 @@
+//! From a stream of items to a stream of rows: what every job does the same way.
+
+use super::Outcome;
+use super::arguments::StreamArguments;
+use super::interrupt::Interrupt;
+use super::limits::Descriptors;
+use super::observer::Observer;
+use super::output::Output;
+use super::plan::{self, Wishes};
+use super::setup_error::SetupError;
+use crate::error::{Errno, ItemError};
+use crate::item::Item;
+use crate::jobs::Job;
+use crate::mill::{Counters, Finished, Order};
+use crate::run::{End, Plan, Report, Sink, run};
+use crate::sink::messages;
+use crate::source::{Arguments, Lists, Separator};
+use crate::stats::Total;
+use serde_json::{Map, Value};
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Results gathered before they are written, even while more are ready.
+const OUTPUT_BUFFER_LEN: usize = 64 * 1024;
+
+/// A job as a subcommand.
+pub(super) struct Task<'a> {
+    /// The subcommand.
+    pub(super) command: &'static str,
+    /// How it is used, for whoever gives it nothing to do.
+    pub(super) usage: &'static str,
+    /// The items, unless they are in lists.
+    pub(super) items: Vec<OsString>,
+    pub(super) arguments: &'a StreamArguments,
+    pub(super) fail_fast: bool,
+    /// The deadline of each item, if it is for the loops to keep.
+    pub(super) timeout: Option<Duration>,
+    pub(super) items_hold_files: bool,
+    /// Options that only this job has, for a document.
+    pub(super) options: Map<String, Value>,
+}
+
+/// Turns results into bytes.
+pub(super) trait Rows<V> {
+    /// Appends what is to be printed for an item, and tells the observer what came of it.
+    fn write(
+        &mut self,
+        out: &mut Vec<u8>,
+        item: &Item,
+        result: &Result<V, ItemError>,
+        observer: &mut Observer,
+    );
+}
+
+impl Task<'_> {
+    /// Runs the job that `job` makes once there is a plan.
+    pub(super) fn perform<J: Job>(
+        self,
+        job: impl FnOnce(&Plan, &Descriptors) -> Result<J, SetupError>,
+        rows: impl Rows<J::Value>,
+    ) -> Outcome {
+        self.try_perform(job, rows).unwrap_or_else(|error| {
+            error.tell();
+            Outcome::Unusable
+        })
+    }
+
+    fn try_perform<J: Job>(
+        self,
+        job: impl FnOnce(&Plan, &Descriptors) -> Result<J, SetupError>,
+        rows: impl Rows<J::Value>,
+    ) -> Result<Outcome, SetupError> {
+        let interrupt = Interrupt::watch()
+            .map_err(|error| SetupError::new(format!("cannot watch for signals: {error}")))?;
+        let arguments = self.arguments;
+        let lists = self.lists()?;
+        let mut descriptors = Descriptors::raise();
+        descriptors.in_use += arguments.measure.forms.descriptors();
+        let wishes = Wishes {
+            order: if arguments.unordered {
+                Order::Completion
+            } else {
+                Order::Input
+            },
+            fail_fast: self.fail_fast,
+            timeout: self.timeout,
+            items_hold_files: self.items_hold_files,
+        };
+        let mut plan = plan::plan(&arguments.resources, wishes, &descriptors)?;
+        if arguments.verbose {
+            plan::describe(&plan, &descriptors);
+        }
+        let job = job(&plan, &descriptors)?;
+        // Only now: it empties files.
+        let output = Output::open(arguments.output.as_deref())?;
+        let observer = Observer::new(&arguments.measure)?;
+        plan.latencies = observer.collector();
+        let mut options = plan::options(&plan);
+        options.extend(self.options);
+        let mut sink = RowSink {
+            output,
+            buffer: Vec::with_capacity(2 * OUTPUT_BUFFER_LEN),
+            rows,
+            observer,
+        };
+        let flag = &interrupt.flag;
+        let report = if let Some(lists) = lists {
+            let total = total_of_lists(&lists);
+            let separator = if arguments.null {
+                Separator::Nul
+            } else {
+                Separator::Newline
+            };
+            let source = Lists::new(lists, separator);
+            let total = total.map_or(Total::Unknown, |len| {
+                Total::ListBytes(len, source.bytes_read())
+            });
+            sink.observer.expect(total);
+            run(&plan, job, source, &mut sink, flag)?
+        } else {
+            sink.observer.expect(Total::Items(self.items.len() as u64));
+            run(&plan, job, Arguments::new(self.items), &mut sink, flag)?
+        };
+        if arguments.verbose {
+            messages::about_run(&format_args!("engine: {} × {}", plan.loops, report.engine));
+        }
+        let measured = sink
+            .observer
+            .finish(self.command, options, &plan, &descriptors, &report);
+        let failed = sink.observer.failed();
+        let outcome = conclude(&report, failed, &interrupt, &sink.output);
+        match measured {
+            Ok(()) => Ok(outcome),
+            Err(error) => {
+                error.tell();
+                Ok(outcome.worst(Outcome::Unusable))
+            }
+        }
+    }
+
+    /// The lists to read; `None` if the items are the arguments themselves.
+    fn lists(&self) -> Result<Option<Vec<PathBuf>>, SetupError> {
+        let lists = &self.arguments.files_from;
+        if !self.items.is_empty() {
+            return Ok(None);
+        }
+        if lists.is_empty() {
+            if io::stdin().is_terminal() {
+                return Err(SetupError {
+                    message: format!("nothing to {}", self.command),
+                    hint: Some(self.usage.to_owned()),
+                });
+            }
+            return Ok(Some(vec!["-".into()]));
+        }
+        for list in lists.iter().filter(|list| list.as_os_str() != "-") {
+            // Only a look: opening a FIFO would take its first bytes away from the run.
+            list.metadata()
+                .map_err(|error| SetupError::io(&list.display().to_string(), "open", &error))?;
+        }
+        Ok(Some(lists.clone()))
+    }
+}
+
+/// The bytes in all lists, if all are regular files.
+fn total_of_lists(lists: &[PathBuf]) -> Option<u64> {
+    lists
+        .iter()
+        .map(|list| {
+            let metadata = if list.as_os_str() == "-" {
+                let stdin = io::stdin().as_fd().try_clone_to_owned().ok()?;
+                File::from(stdin).metadata().ok()?
+            } else {
+                list.metadata().ok()?
+            };
+            metadata.is_file().then_some(metadata.len())
+        })
+        .sum()
+}
+
+/// Says how it went, and decides the exit code.
+fn conclude(report: &Report, failed: u64, interrupt: &Interrupt, output: &Output) -> Outcome {
+    if let Some(refusal) = &report.fell_back {
+        messages::about_run(&format_args!("{refusal}; used threads"));
+    }
+    if let Some(error) = &report.alone {
+        let cause = Errno::from(error);
+        messages::about_run(&format_args!(
+            "cannot start a thread: {cause}; used one for everything, which is slow"
+        ));
+    }
+    if let Some(error) = &report.input_error {
+        messages::about_run(error);
+        return Outcome::Unusable;
+    }
+    match &report.end {
+        End::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+            // Whoever read the results has seen enough. That is how `| head` works.
+            Outcome::AllWell
+        }
+        End::Output(error) => {
+            let cause = Errno::from(error);
+            messages::about_run(&format_args!("{}: cannot write: {cause}", output.name));
+            Outcome::Unusable
+        }
+        End::Interrupted => {
+            let Counters {
+                pulled, emitted, ..
+            } = report.counters;
+            messages::about_run(&format_args!(
+                "interrupted: {pulled} items pulled, {emitted} emitted"
+            ));
+            interrupt
+                .signal()
+                .map_or(Outcome::Unusable, Outcome::Signal)
+        }
+        End::Complete | End::FailFast if failed > 0 => Outcome::SomeFailed,
+        End::Complete | End::FailFast => Outcome::AllWell,
+    }
+}
+
+/// Prints rows.
+struct RowSink<R> {
+    output: Output,
+    buffer: Vec<u8>,
+    rows: R,
+    observer: Observer,
+}
+
+impl<V, R: Rows<V>> Sink<V> for RowSink<R> {
+    fn result(&mut self, finished: Finished<V>) -> io::Result<()> {
+        let Finished { item, result, .. } = finished;
+        let Self {
+            buffer,
+            rows,
+            observer,
+            ..
+        } = self;
+        rows.write(buffer, &item, &result, observer);
+        if self.buffer.len() >= OUTPUT_BUFFER_LEN {
+            self.flush()
+        } else {
+            Ok(())
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let written = self.output.write_all(&self.buffer);
+        self.buffer.clear();
+        written
+    }
+
+    fn tick(&mut self, counters: Counters) {
+        self.observer.tick(counters);
+    }
+}

@@ -1,0 +1,155 @@
+//! What came of a question.
+
+use super::question::Question;
+use crate::engine::Transport;
+use domain::base::iana::OptRcode;
+use domain::base::message::Message;
+use domain::base::name::ParsedName;
+use domain::base::zonefile_fmt::{DisplayKind, ZonefileFmt};
+use domain::base::{Rtype, Ttl};
+use domain::rdata::AllRecordData;
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// How a question ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// There are records.
+    NoError,
+    /// The name exists, but has no records of that type.
+    NoData,
+    /// There is no such name.
+    NxDomain,
+    /// No server would answer; the last one said this.
+    Rcode(OptRcode),
+    /// No server answered in time.
+    Timeout,
+    /// Nobody listens where servers should.
+    Unreachable,
+    /// The answer did not fit, not even into a stream.
+    Truncated,
+}
+
+impl Status {
+    /// True if the question has been answered, be it with a no.
+    #[must_use]
+    pub fn is_definite(self) -> bool {
+        matches!(self, Self::NoError | Self::NoData | Self::NxDomain)
+    }
+
+    /// What a reply says that has been found whole and free of errors.
+    pub(super) fn of_reply(message: &[u8]) -> Self {
+        let Ok(message) = Message::from_slice(message) else {
+            return Self::Rcode(OptRcode::FORMERR);
+        };
+        if message.opt_rcode() == OptRcode::NXDOMAIN {
+            return Self::NxDomain;
+        }
+        let wanted = message.first_question().map(|question| question.qtype());
+        let mut types = message
+            .answer()
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|record| record.rtype());
+        let has_some = types.any(|rtype| Some(rtype) == wanted || wanted == Some(Rtype::ANY));
+        if has_some {
+            Self::NoError
+        } else {
+            Self::NoData
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoError => "NOERROR",
+            Self::NoData => "NODATA",
+            Self::NxDomain => "NXDOMAIN",
+            Self::Rcode(rcode) => return rcode.fmt(f),
+            Self::Timeout => "TIMEOUT",
+            Self::Unreachable => "UNREACHABLE",
+            Self::Truncated => "TRUNCATED",
+        })
+    }
+}
+
+/// What came of a question.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// How it ended.
+    pub status: Status,
+    /// What was asked.
+    pub question: Question,
+    /// The reply as it came, if a definite one did.
+    pub message: Option<Box<[u8]>>,
+    /// Who sent it.
+    pub server: Option<SocketAddr>,
+    /// How it came.
+    pub transport: Option<Transport>,
+    /// Queries sent for it.
+    pub attempts: u32,
+    /// From the question to the end, waiting and all attempts included.
+    pub time: Duration,
+}
+
+/// A record of an answer, for people and programs to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Whose it is.
+    pub name: String,
+    /// Its type.
+    pub rtype: Rtype,
+    /// How long it may be kept.
+    pub ttl: Ttl,
+    /// Its content, as zone files have it.
+    pub data: String,
+}
+
+impl Answer {
+    /// The flags of the reply, by the names that RFC 1035 and RFC 4035 give them.
+    #[must_use]
+    pub fn flags(&self) -> Vec<&'static str> {
+        let message = self.message.as_deref().map(Message::from_slice);
+        let Some(Ok(message)) = message else {
+            return Vec::new();
+        };
+        let header = message.header();
+        let flags = [
+            ("aa", header.aa()),
+            ("rd", header.rd()),
+            ("ra", header.ra()),
+            ("ad", header.ad()),
+            ("cd", header.cd()),
+        ];
+        let set = flags.into_iter().filter(|&(_, is_set)| is_set);
+        set.map(|(name, _)| name).collect()
+    }
+
+    /// The records of the answer, aliases on the way to it included.
+    pub fn records(&self) -> Vec<Record> {
+        let message = self.message.as_deref().map(Message::from_slice);
+        let Some(Ok(message)) = message else {
+            return Vec::new();
+        };
+        let section = message.answer().into_iter().flatten().flatten();
+        section
+            .filter_map(|record| {
+                let record = record
+                    .to_any_record::<AllRecordData<_, ParsedName<_>>>()
+                    .ok()?;
+                Some(Record {
+                    name: record.owner().to_string(),
+                    rtype: record.rtype(),
+                    ttl: record.ttl(),
+                    data: record
+                        .data()
+                        .display_zonefile(DisplayKind::Simple)
+                        .to_string(),
+                })
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,142 @@
+//! The ids of the queries on one socket.
+
+use super::random::Random;
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+/// Ids of a socket that may be taken or at rest at one time: half of all. The other half keeps the
+/// search for a free one short, and a guess as unlikely to hit as it can be.
+pub(super) const IDS_MAX: usize = 1 << 15;
+
+/// Which query each id of a socket stands for.
+///
+/// An id whose query was given up rests before it is used again: its reply may still come, and must
+/// not be taken for that of another query.
+#[derive(Debug, Default)]
+pub(super) struct Ids {
+    taken: HashMap<u16, Holder>,
+    /// Until when which ids rest. All rest equally long.
+    resting: VecDeque<(Duration, u16)>,
+}
+
+/// What an id stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Holder {
+    /// This query.
+    Query(u32),
+    /// One that was given up a while ago.
+    Resting,
+}
+
+impl Ids {
+    /// A free id for this query, at random; `None` while too many are taken.
+    pub(super) fn take(&mut self, query: u32, random: &mut Random, now: Duration) -> Option<u16> {
+        while let Some(&(until, id)) = self.resting.front()
+            && until <= now
+        {
+            self.resting.pop_front();
+            self.taken.remove(&id);
+        }
+        if self.taken.len() >= IDS_MAX {
+            return None;
+        }
+        loop {
+            let id = random.next_u16();
+            if let std::collections::hash_map::Entry::Vacant(vacant) = self.taken.entry(id) {
+                vacant.insert(Holder::Query(query));
+                return Some(id);
+            }
+        }
+    }
+
+    /// What this id stands for; `None` if for nothing.
+    pub(super) fn holder(&self, id: u16) -> Option<Holder> {
+        self.taken.get(&id).copied()
+    }
+
+    /// The queries that are under way.
+    pub(super) fn queries(&self) -> impl Iterator<Item = u32> {
+        self.taken.values().filter_map(|holder| match holder {
+            Holder::Query(query) => Some(*query),
+            Holder::Resting => None,
+        })
+    }
+
+    /// Frees the id of a query that has been answered.
+    pub(super) fn free(&mut self, id: u16) {
+        let held = self.taken.remove(&id);
+        debug_assert!(matches!(held, Some(Holder::Query(_))));
+    }
+
+    /// Lets the id of a query that was given up rest. `until` never goes back from call to call.
+    pub(super) fn rest(&mut self, id: u16, until: Duration) {
+        let held = self.taken.insert(id, Holder::Resting);
+        debug_assert!(matches!(held, Some(Holder::Query(_))));
+        self.resting.push_back((until, id));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const REST: Duration = Duration::from_secs(5);
+
+    proptest! {
+        /// No id stands for two queries, and none that was given up is used again before its time.
+        #[test]
+        fn ids_are_never_shared(
+            seed in any::<u64>(),
+            steps in proptest::collection::vec((0_u8..4, any::<prop::sample::Index>()), 0..400),
+        ) {
+            let mut ids = Ids::default();
+            let mut random = Random::seeded(seed);
+            let mut now = Duration::ZERO;
+            let mut held: Vec<(u16, u32)> = Vec::new();
+            let mut resting: Vec<(u16, Duration)> = Vec::new();
+            for (query, (choice, which)) in (0_u32..).zip(steps) {
+                now += Duration::from_millis(100);
+                resting.retain(|&(_, until)| until > now);
+                match choice {
+                    0 if !held.is_empty() => {
+                        let (id, _) = held.swap_remove(which.index(held.len()));
+                        ids.free(id);
+                    }
+                    1 if !held.is_empty() => {
+                        let (id, _) = held.swap_remove(which.index(held.len()));
+                        ids.rest(id, now + REST);
+                        resting.push((id, now + REST));
+                    }
+                    _ => {
+                        let id = ids.take(query, &mut random, now).unwrap();
+                        prop_assert!(held.iter().all(|&(other, _)| other != id));
+                        prop_assert!(resting.iter().all(|&(other, _)| other != id));
+                        held.push((id, query));
+                    }
+                }
+                for &(id, query) in &held {
+                    prop_assert_eq!(ids.holder(id), Some(Holder::Query(query)));
+                }
+                for &(id, _) in &resting {
+                    prop_assert_eq!(ids.holder(id), Some(Holder::Resting));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn at_most_half_of_the_ids_are_taken() {
+        let (mut ids, mut random) = (Ids::default(), Random::seeded(1));
+        let mut take = |ids: &mut Ids, now| ids.take(7, &mut random, now);
+        let all: Vec<u16> = (0..IDS_MAX)
+            .map(|_| take(&mut ids, Duration::ZERO).unwrap())
+            .collect();
+        assert_eq!(take(&mut ids, Duration::ZERO), None);
+        ids.rest(all[0], REST);
+        assert_eq!(take(&mut ids, Duration::ZERO), None);
+        assert!(take(&mut ids, REST).is_some());
+        ids.free(all[1]);
+        assert!(take(&mut ids, REST).is_some());
+    }
+}

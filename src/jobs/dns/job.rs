@@ -1,0 +1,62 @@
+//! The job: an item is a question.
+
+use super::answer::Answer;
+use super::question::{Invalid, Question};
+use super::resolver::{Resolver, Settings};
+use super::service::DnsService;
+use crate::error::ItemError;
+use crate::item::Item;
+use crate::jobs::{Context, Event, Job};
+use domain::base::Rtype;
+
+/// Looks names up.
+#[derive(Clone, Debug)]
+pub struct DnsJob {
+    /// How questions are asked; by each loop for itself.
+    pub settings: Settings,
+    /// What is asked of a name without a type.
+    pub default_type: Rtype,
+}
+
+/// What came of an item: an answer, or why there was no question.
+pub type Found = Result<Answer, Invalid>;
+
+impl Job for DnsJob {
+    type State = ();
+    type Value = Found;
+    type Service = DnsService;
+
+    fn serve(&self) -> DnsService {
+        DnsService::new(Resolver::new(self.settings.clone()))
+    }
+
+    fn begin(&self) {}
+
+    fn step(
+        &self,
+        (): &mut (),
+        item: &Item,
+        event: Event<Answer>,
+        context: &mut Context<'_, DnsService>,
+    ) -> Option<Result<Found, ItemError>> {
+        match event {
+            Event::Start => match Question::parse(item.bytes(), self.default_type) {
+                Ok(question) => {
+                    let (slot, now) = (context.slot(), context.now());
+                    context.service().resolver().ask(slot, question, now);
+                    None
+                }
+                Err(invalid) => Some(Ok(Err(invalid))),
+            },
+            Event::Told(answer) => Some(Ok(Ok(answer))),
+            Event::Completed(..) | Event::BufferFree => {
+                unreachable!("an item has no operations of its own")
+            }
+        }
+    }
+
+    fn discard(&self, (): (), context: &mut Context<'_, DnsService>) {
+        let (slot, now) = (context.slot(), context.now());
+        context.service().resolver().forget(slot, now);
+    }
+}

@@ -1,0 +1,113 @@
+//! Queries and replies on the wire (RFC 1035, EDNS by RFC 6891).
+
+use super::question::Question;
+use domain::base::iana::{Opcode, OptRcode, Rcode};
+use domain::base::message::Message;
+use domain::base::message_builder::MessageBuilder;
+use domain::base::name::{Name, ParsedName};
+use domain::base::wire::ParseError;
+use domain::rdata::AllRecordData;
+
+/// The longest reply over UDP that is asked for: what the least networks carry in one piece (DNS flag
+/// day 2020).
+pub(super) const UDP_REPLY_LEN_MAX: u16 = 1232;
+
+const HEADER_LEN: usize = 12;
+
+/// A query. `edns` adds the OPT record, by which replies of more than 512 bytes are asked for.
+pub(super) fn query(id: u16, question: &Question, edns: bool) -> Vec<u8> {
+    let mut builder = MessageBuilder::new_vec();
+    builder.header_mut().set_id(id);
+    builder.header_mut().set_opcode(Opcode::QUERY);
+    builder.header_mut().set_rd(true);
+    let mut builder = builder.question();
+    let name = Name::from_slice(question.name()).expect("a question has a name");
+    builder
+        .push((name, question.qtype()))
+        .expect("there is room for one question");
+    let mut builder = builder.additional();
+    if edns {
+        builder
+            .opt(|opt| {
+                opt.set_udp_payload_size(UDP_REPLY_LEN_MAX);
+                Ok(())
+            })
+            .expect("there is room for the option");
+    }
+    builder.finish()
+}
+
+/// What a message with the right id, on the right socket, turns out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reply {
+    /// No reply to this question. Somebody else may have sent it.
+    Foreign,
+    /// A reply that does not keep to the format.
+    Malformed,
+    /// It did not fit; TCP gives all of it.
+    Truncated,
+    /// A whole reply.
+    Whole(OptRcode),
+}
+
+/// The id of a message.
+pub(super) fn id(message: &[u8]) -> Option<u16> {
+    let bytes = message.get(..2)?;
+    Some(u16::from_be_bytes([bytes[0], bytes[1]]))
+}
+
+/// Judges a message that came with the id of this question.
+pub(super) fn judge(message: &[u8], question: &Question) -> Reply {
+    let Ok(parsed) = Message::from_slice(message) else {
+        return Reply::Foreign;
+    };
+    let header = parsed.header();
+    if !header.qr() || header.opcode() != Opcode::QUERY {
+        return Reply::Foreign;
+    }
+    if parsed.header_counts().qdcount() == 0 && header.rcode() != Rcode::NOERROR {
+        // Servers that do not understand a query may not repeat it either.
+        return Reply::Whole(OptRcode::from(header.rcode()));
+    }
+    if !asks(message, question) {
+        return Reply::Foreign;
+    }
+    if header.tc() {
+        return Reply::Truncated;
+    }
+    match check(parsed) {
+        Ok(rcode) => Reply::Whole(rcode),
+        Err(_) => Reply::Malformed,
+    }
+}
+
+/// True if the message repeats this question and no other, whatever the case of its letters.
+fn asks(message: &[u8], question: &Question) -> bool {
+    let name = question.name();
+    let Some(rest) = message.get(HEADER_LEN..) else {
+        return false;
+    };
+    let Some((asked, rest)) = rest.split_at_checked(name.len()) else {
+        return false;
+    };
+    let [high, low] = question.qtype().to_int().to_be_bytes();
+    message[4..6] == [0, 1]
+        && asked.eq_ignore_ascii_case(name)
+        && rest.starts_with(&[high, low, 0, 1])
+}
+
+/// Reads all of a message, so that whoever prints it meets with nothing unexpected.
+fn check(message: &Message<[u8]>) -> Result<OptRcode, ParseError> {
+    let answer = message.answer()?;
+    for record in answer {
+        let record = record?;
+        record.to_any_record::<AllRecordData<_, ParsedName<_>>>()?;
+    }
+    for record in message.authority()? {
+        record?;
+    }
+    for record in message.additional()? {
+        record?;
+    }
+    Ok(message.opt_rcode())
+}

@@ -1,0 +1,24 @@
+//! Lookups in the Domain Name System.
+//!
+//! An item is a question. The items of a loop share a [`Resolver`], which asks servers until each
+//! question has its answer, and which [`DnsService`] runs on a few connected sockets: questions are
+//! told apart by socket and id.
+
+mod answer;
+mod frames;
+mod ids;
+mod job;
+mod message;
+mod question;
+mod random;
+mod resolver;
+mod server;
+mod service;
+#[cfg(test)]
+mod tests;
+
+pub use answer::{Answer, Record, Status};
+pub use job::{DnsJob, Found};
+pub use question::{Invalid, Question, parse_type};
+pub use resolver::{Resolver, Settings, SocketId, Traffic, Transmit};
+pub use service::DnsService;

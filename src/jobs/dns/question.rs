@@ -1,0 +1,160 @@
+//! What is asked: a name and a type, as they stand in a line.
+
+use domain::base::Rtype;
+use domain::base::name::Name;
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+/// A name and a type of records to ask for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Question {
+    /// The name in wire format, in lower case.
+    name: Box<[u8]>,
+    qtype: Rtype,
+}
+
+/// A line that is no question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Invalid {
+    /// The line has no name.
+    #[error("no name")]
+    Empty,
+    /// The line has more than a name and a type.
+    #[error("more than a name and a type")]
+    TooMuch,
+    /// The bytes are not UTF-8.
+    #[error("not UTF-8")]
+    Encoding,
+    /// The name cannot be, by the rules of DNS or of IDNA.
+    #[error("not a domain name")]
+    Name,
+    /// The type has no such name.
+    #[error("unknown type of record")]
+    Type,
+}
+
+impl Question {
+    /// Reads `NAME [TYPE]`. A bare IP address asks for the name it has (PTR); for another name
+    /// without a type, the type is `default`. Names that are not ASCII are taken through IDNA
+    /// (UTS #46); in others, `\.` and `\DDD` stand for the byte itself (RFC 1035, 5.1).
+    ///
+    /// # Errors
+    /// If the line is not a question.
+    pub fn parse(line: &[u8], default: Rtype) -> Result<Self, Invalid> {
+        let mut words = line
+            .split(u8::is_ascii_whitespace)
+            .filter(|word| !word.is_empty());
+        let name = words.next().ok_or(Invalid::Empty)?;
+        let name = std::str::from_utf8(name).map_err(|_| Invalid::Encoding)?;
+        let qtype = words.next().map(parse_type).transpose()?;
+        if words.next().is_some() {
+            return Err(Invalid::TooMuch);
+        }
+        if let Ok(address) = IpAddr::from_str(name) {
+            let reverse = Name::<Vec<u8>>::reverse_from_addr(address).map_err(|_| Invalid::Name)?;
+            return Ok(Self::new(reverse.as_slice(), qtype.unwrap_or(Rtype::PTR)));
+        }
+        let name = if name.is_ascii() {
+            Cow::Borrowed(name)
+        } else {
+            let bytes = name.as_bytes();
+            idna::domain_to_ascii_cow(bytes, idna::AsciiDenyList::EMPTY)
+                .map_err(|_| Invalid::Name)?
+        };
+        let name = Name::<Vec<u8>>::from_str(&name).map_err(|_| Invalid::Name)?;
+        Ok(Self::new(name.as_slice(), qtype.unwrap_or(default)))
+    }
+
+    fn new(name: &[u8], qtype: Rtype) -> Self {
+        // Lengths are below 64 and no letters, so that this changes labels alone.
+        let name = name.to_ascii_lowercase().into_boxed_slice();
+        Self { name, qtype }
+    }
+
+    /// The name in wire format, in lower case.
+    #[must_use]
+    pub fn name(&self) -> &[u8] {
+        &self.name
+    }
+
+    /// The type.
+    #[must_use]
+    pub fn qtype(&self) -> Rtype {
+        self.qtype
+    }
+}
+
+/// A type by its name or as `TYPE65`, in either case.
+///
+/// # Errors
+/// If there is no such type.
+pub fn parse_type(word: &[u8]) -> Result<Rtype, Invalid> {
+    let word = std::str::from_utf8(word).map_err(|_| Invalid::Type)?;
+    Rtype::from_str(word).map_err(|_| Invalid::Type)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<(String, String), Invalid> {
+        let question = Question::parse(line.as_bytes(), Rtype::A)?;
+        let name = Name::from_slice(question.name()).unwrap();
+        Ok((name.to_string(), question.qtype().to_string()))
+    }
+
+    fn is(line: &str, name: &str, qtype: &str) {
+        let expected = Ok((name.to_owned(), qtype.to_owned()));
+        assert_eq!(parse(line), expected, "{line:?}");
+    }
+
+    #[test]
+    fn a_line_is_a_name_and_perhaps_a_type() {
+        is("example.com", "example.com", "A");
+        is("  Example.COM.\taaaa ", "example.com", "AAAA");
+        is("example.com TYPE65", "example.com", "HTTPS");
+        is("example.com type65000", "example.com", "TYPE65000");
+        is("_sip._tcp.example.com SRV", "_sip._tcp.example.com", "SRV");
+        is(". NS", ".", "NS");
+        is("*.example.com", "*.example.com", "A");
+        is(r"a\.b.example", r"a\.b.example", "A");
+    }
+
+    #[test]
+    fn an_address_asks_for_its_name() {
+        is("192.0.2.1", "1.2.0.192.in-addr.arpa", "PTR");
+        let v6 = "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa";
+        is("2001:db8::1", v6, "PTR");
+        is("192.0.2.1 SOA", "1.2.0.192.in-addr.arpa", "SOA");
+    }
+
+    #[test]
+    fn names_of_all_scripts_are_taken_through_idna() {
+        is("bücher.example", "xn--bcher-kva.example", "A");
+        is("BÜCHER.example", "xn--bcher-kva.example", "A");
+        is("例え。テスト", "xn--r8jz45g.xn--zckzah", "A");
+    }
+
+    #[test]
+    fn what_is_no_question_is_told() {
+        let long = "a".repeat(64);
+        let longer = "a.".repeat(128);
+        for (line, invalid) in [
+            ("", Invalid::Empty),
+            (" \t", Invalid::Empty),
+            ("a A A", Invalid::TooMuch),
+            ("a NOSUCHTYPE", Invalid::Type),
+            ("a TYPE65536", Invalid::Type),
+            ("a..b", Invalid::Name),
+            (".a", Invalid::Name),
+            (&long, Invalid::Name),
+            (&longer, Invalid::Name),
+            ("\u{301}.example", Invalid::Name),
+        ] {
+            assert_eq!(parse(line), Err(invalid), "{line:?}");
+        }
+        let bytes = Question::parse(b"\xff.example", Rtype::A);
+        assert_eq!(bytes, Err(Invalid::Encoding));
+    }
+}

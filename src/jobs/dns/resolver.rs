@@ -1,0 +1,530 @@
+//! Asks servers until each question has its answer. It does no input or output and has no clock:
+//! whoever runs it sends what it wants sent, hands it what came, and calls it when time has passed.
+
+use super::answer::{Answer, Status};
+use super::ids::{Holder, Ids};
+use super::message::{self, Reply};
+use super::question::Question;
+use super::random::Random;
+use super::server::{Ending, Server};
+use crate::engine::Transport;
+use crate::mill::Timers;
+use domain::base::iana::OptRcode;
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// How long the id of a query that was given up is not used again: by then its reply has come, or
+/// never will.
+const ID_REST: Duration = Duration::from_secs(10);
+
+/// How long a reply in a stream is waited for; the connection may have to be made first.
+const STREAM_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Servers looked at for one question, at most.
+const CANDIDATES_MAX: usize = 8;
+
+/// How questions are asked.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Whom to ask.
+    pub servers: Vec<SocketAddr>,
+    /// Sockets for each server, at least 1. All servers are asked from the same number of them.
+    pub sockets_per_server: usize,
+    /// Questions under way at one server at one time, at most.
+    pub per_server_max: usize,
+    /// Attempts after the first.
+    pub retries: u32,
+    /// The time for a question, all attempts together.
+    pub timeout: Duration,
+}
+
+/// One of the sockets, by its number: those for datagrams come first, those of the first server before
+/// the others; then a stream for each server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SocketId(pub u32);
+
+/// A message to be sent.
+#[derive(Debug)]
+pub struct Transmit {
+    /// From here, to the server that the socket is for.
+    pub socket: SocketId,
+    /// The message.
+    pub message: Vec<u8>,
+}
+
+/// A question under way.
+struct Lookup {
+    question: Question,
+    /// Whoever asked it.
+    askers: Vec<u32>,
+    asked_at: Duration,
+    deadline: Duration,
+    attempts: u32,
+    /// The attempt under way.
+    attempt: Option<Attempt>,
+    last_server: Option<usize>,
+    /// The server whose answer does not fit into a datagram.
+    stream_to: Option<usize>,
+    /// What came of the last attempt.
+    status: Status,
+}
+
+struct Attempt {
+    socket: SocketId,
+    id: u16,
+    has_edns: bool,
+    sent_at: Duration,
+}
+
+/// Counts of what went over the sockets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Queries sent.
+    pub sent: u64,
+    /// Replies that were taken.
+    pub answered: u64,
+    /// Attempts that ended without a reply.
+    pub timeouts: u64,
+    /// Replies that did not fit into a packet.
+    pub truncated: u64,
+    /// Messages that belonged to no query.
+    pub mismatched: u64,
+    /// Replies that came when their query had been given up.
+    pub late: u64,
+}
+
+/// The questions of one loop and the servers they go to.
+pub struct Resolver {
+    settings: Settings,
+    servers: Vec<Server>,
+    sockets: Vec<Ids>,
+    random: Random,
+    lookups: Vec<Option<Lookup>>,
+    free: Vec<u32>,
+    by_question: HashMap<Question, u32>,
+    /// By lookup: the end of the attempt, or of all of them.
+    timers: Timers,
+    /// Lookups without an attempt under way, for which no server has room.
+    waiting: VecDeque<u32>,
+    transmits: VecDeque<Transmit>,
+    answers: VecDeque<(u32, Answer)>,
+    next_server: usize,
+    next_socket: usize,
+    traffic: Traffic,
+}
+
+impl Resolver {
+    /// A resolver with nothing under way.
+    ///
+    /// # Panics
+    /// Without servers or sockets.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self::with_random(settings, Random::new())
+    }
+
+    pub(super) fn with_random(settings: Settings, random: Random) -> Self {
+        assert!(!settings.servers.is_empty() && settings.sockets_per_server > 0);
+        let new_server = |&address| Server::new(address, settings.per_server_max);
+        let servers: Vec<Server> = settings.servers.iter().map(new_server).collect();
+        let sockets = servers.len() * (settings.sockets_per_server + 1);
+        Self {
+            servers,
+            sockets: std::iter::repeat_with(Ids::default).take(sockets).collect(),
+            random,
+            lookups: Vec::new(),
+            free: Vec::new(),
+            by_question: HashMap::new(),
+            timers: Timers::default(),
+            waiting: VecDeque::new(),
+            transmits: VecDeque::new(),
+            answers: VecDeque::new(),
+            next_server: 0,
+            next_socket: 0,
+            traffic: Traffic::default(),
+            settings,
+        }
+    }
+
+    /// The server that a socket is for.
+    #[must_use]
+    pub fn address(&self, socket: SocketId) -> SocketAddr {
+        self.servers[self.server_of(socket)].address
+    }
+
+    /// What a socket is for.
+    #[must_use]
+    pub fn transport(&self, socket: SocketId) -> Transport {
+        if (socket.0 as usize) < self.datagram_sockets() {
+            Transport::Datagram
+        } else {
+            Transport::Stream
+        }
+    }
+
+    /// How many sockets there are; their ids count from 0.
+    #[must_use]
+    pub fn sockets(&self) -> usize {
+        self.sockets.len()
+    }
+
+    /// What went over the sockets so far.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+
+    /// Asks a question. The answer comes with `asker`, which is free to choose.
+    pub fn ask(&mut self, asker: u32, question: Question, now: Duration) {
+        if let Some(&lookup) = self.by_question.get(&question) {
+            self.lookup(lookup).askers.push(asker);
+            return;
+        }
+        let lookup = Lookup {
+            question: question.clone(),
+            askers: vec![asker],
+            asked_at: now,
+            deadline: now + self.settings.timeout,
+            attempts: 0,
+            attempt: None,
+            last_server: None,
+            stream_to: None,
+            status: Status::Timeout,
+        };
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.lookups.push(None);
+            u32::try_from(self.lookups.len() - 1).expect("fewer than 2^32 questions")
+        });
+        let deadline = lookup.deadline;
+        self.lookups[place as usize] = Some(lookup);
+        self.by_question.insert(question, place);
+        self.timers.set(place, deadline);
+        // Those that wait already come first.
+        if !self.waiting.is_empty() || !self.attempt(place, now) {
+            self.waiting.push_back(place);
+        }
+    }
+
+    /// The next message to be sent.
+    pub fn transmit(&mut self) -> Option<Transmit> {
+        self.transmits.pop_front()
+    }
+
+    /// The next answer, with whoever asked.
+    pub fn answer(&mut self) -> Option<(u32, Answer)> {
+        self.answers.pop_front()
+    }
+
+    /// When [`Resolver::time_passed`] is next to be called.
+    pub fn wake_at(&mut self) -> Option<Duration> {
+        let probe = match self.waiting.is_empty() {
+            true => None,
+            false => self.servers.iter().filter_map(Server::probe_at).min(),
+        };
+        self.timers.next_due().into_iter().chain(probe).min()
+    }
+
+    /// Gives up what has taken too long, and goes on with what had to wait.
+    pub fn time_passed(&mut self, now: Duration) {
+        while let Some(lookup) = self.timers.pop_due(now) {
+            if self.lookup(lookup).attempt.is_some() {
+                self.traffic.timeouts += 1;
+                self.end_attempt(lookup, Ending::Lost, now);
+                self.lookup(lookup).status = Status::Timeout;
+            }
+            self.try_again(lookup, now);
+        }
+        self.serve_waiting(now);
+    }
+
+    /// A message has come.
+    pub fn received(&mut self, socket: SocketId, message: &[u8], now: Duration) {
+        let ids = &self.sockets[socket.0 as usize];
+        let lookup = match message::id(message).and_then(|id| ids.holder(id)) {
+            Some(Holder::Query(lookup)) => lookup,
+            Some(Holder::Resting) => return self.traffic.late += 1,
+            None => return self.traffic.mismatched += 1,
+        };
+        let under_way = self.lookup(lookup);
+        let attempt = under_way.attempt.as_ref().expect("it has an id");
+        let time = now.saturating_sub(attempt.sent_at);
+        let had_edns = attempt.has_edns;
+        let rcode = match message::judge(message, &under_way.question) {
+            Reply::Foreign => return self.traffic.mismatched += 1,
+            Reply::Malformed => OptRcode::FORMERR,
+            Reply::Truncated => {
+                self.traffic.truncated += 1;
+                return self.was_truncated(lookup, time, now);
+            }
+            Reply::Whole(rcode) => rcode,
+        };
+        self.traffic.answered += 1;
+        let server = self.server_of(socket);
+        match rcode {
+            OptRcode::NOERROR | OptRcode::NXDOMAIN => {
+                self.end_attempt(lookup, Ending::Answered(time), now);
+                let status = Status::of_reply(message);
+                self.finish(lookup, status, Some((socket, message)), now);
+            }
+            OptRcode::FORMERR if had_edns => {
+                // The option may be what it does not understand.
+                self.servers[server].is_plain = true;
+                self.end_attempt(lookup, Ending::Answered(time), now);
+                self.lookup(lookup).attempts -= 1;
+                self.lookup(lookup).status = Status::Rcode(rcode);
+                self.try_again(lookup, now);
+            }
+            _ => {
+                self.end_attempt(lookup, Ending::Unwilling, now);
+                self.lookup(lookup).status = Status::Rcode(rcode);
+                self.try_again(lookup, now);
+            }
+        }
+        self.serve_waiting(now);
+    }
+
+    /// The stream has ended: what it was asked and has not answered is asked anew.
+    pub fn disconnected(&mut self, socket: SocketId, now: Duration) {
+        self.lose_all(socket, Ending::Closed, Status::Truncated, now);
+    }
+
+    /// A socket has told that nobody listens at its server: all it was asked is lost.
+    pub fn refused(&mut self, socket: SocketId, now: Duration) {
+        match self.transport(socket) {
+            Transport::Datagram => self.lose_all(socket, Ending::Absent, Status::Unreachable, now),
+            // It may well answer otherwise.
+            Transport::Stream => self.lose_all(socket, Ending::Closed, Status::Truncated, now),
+        }
+    }
+
+    fn lose_all(&mut self, socket: SocketId, ending: Ending, status: Status, now: Duration) {
+        let lost: Vec<u32> = self.sockets[socket.0 as usize].queries().collect();
+        for lookup in lost {
+            self.end_attempt(lookup, ending, now);
+            self.lookup(lookup).status = status;
+            self.try_again(lookup, now);
+        }
+        self.serve_waiting(now);
+    }
+
+    /// The whole answer is to be had in a stream. That is no new attempt.
+    fn was_truncated(&mut self, place: u32, time: Duration, now: Duration) {
+        let server = self.lookup(place).last_server;
+        self.end_attempt(place, Ending::Answered(time), now);
+        let lookup = self.lookup(place);
+        lookup.status = Status::Truncated;
+        if lookup.stream_to.is_none() {
+            lookup.attempts -= 1;
+        }
+        lookup.stream_to = server;
+        self.try_again(place, now);
+        self.serve_waiting(now);
+    }
+
+    /// Forgets whoever asked; the answer is not wanted any more.
+    pub fn forget(&mut self, asker: u32, now: Duration) {
+        let place = self.lookups.iter().position(|lookup| {
+            let askers = lookup.as_ref().map(|lookup| &lookup.askers);
+            askers.is_some_and(|askers| askers.contains(&asker))
+        });
+        let Some(place) = place else { return };
+        let place = u32::try_from(place).expect("fewer than 2^32 questions");
+        let lookup = self.lookup(place);
+        lookup.askers.retain(|&other| other != asker);
+        if lookup.askers.is_empty() {
+            if let Some(attempt) = lookup.attempt.take() {
+                let server = self.server_of(attempt.socket);
+                self.servers[server].forget();
+                self.sockets[attempt.socket.0 as usize].rest(attempt.id, now + ID_REST);
+            }
+            self.waiting.retain(|&waiting| waiting != place);
+            self.remove(place);
+        }
+    }
+
+    /// The ids of all queries under way.
+    #[cfg(test)]
+    pub(super) fn ids_under_way(&self) -> Vec<(SocketId, u16)> {
+        let attempts = self
+            .lookups
+            .iter()
+            .flatten()
+            .filter_map(|lookup| lookup.attempt.as_ref());
+        attempts
+            .map(|attempt| (attempt.socket, attempt.id))
+            .collect()
+    }
+
+    /// True if nothing is under way.
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        self.lookups.iter().all(Option::is_none) && self.by_question.is_empty()
+    }
+
+    fn lookup(&mut self, place: u32) -> &mut Lookup {
+        self.lookups[place as usize]
+            .as_mut()
+            .expect("a lookup under way")
+    }
+
+    fn server_of(&self, socket: SocketId) -> usize {
+        match (socket.0 as usize).checked_sub(self.datagram_sockets()) {
+            None => socket.0 as usize / self.settings.sockets_per_server,
+            Some(server) => server,
+        }
+    }
+
+    fn datagram_sockets(&self) -> usize {
+        self.servers.len() * self.settings.sockets_per_server
+    }
+
+    /// Sends the question to a server that has room. False if there is none.
+    fn attempt(&mut self, place: u32, now: Duration) -> bool {
+        let Lookup {
+            last_server,
+            stream_to,
+            ..
+        } = *self.lookup(place);
+        let Some(server) = stream_to.or_else(|| self.choose_server(last_server, now)) else {
+            return false;
+        };
+        let Some((socket, id)) = self.take_id(place, server, stream_to.is_some(), now) else {
+            return false;
+        };
+        let chosen = &mut self.servers[server];
+        chosen.ask();
+        let (has_edns, timeout) = (!chosen.is_plain, chosen.timeout());
+        let lookup = self.lookups[place as usize]
+            .as_mut()
+            .expect("a lookup under way");
+        lookup.attempts += 1;
+        lookup.last_server = Some(server);
+        lookup.attempt = Some(Attempt {
+            socket,
+            id,
+            has_edns,
+            sent_at: now,
+        });
+        let message = message::query(id, &lookup.question, has_edns);
+        let timeout = stream_to.map_or(timeout, |_| STREAM_TIMEOUT);
+        let until = (now + timeout).min(lookup.deadline);
+        self.timers.set(place, until);
+        self.transmits.push_back(Transmit { socket, message });
+        self.traffic.sent += 1;
+        true
+    }
+
+    /// A free id on one of the sockets for this server.
+    fn take_id(
+        &mut self,
+        place: u32,
+        server: usize,
+        in_stream: bool,
+        now: Duration,
+    ) -> Option<(SocketId, u16)> {
+        let per_server = self.settings.sockets_per_server;
+        let (first, count) = match in_stream {
+            true => (self.datagram_sockets() + server, 1),
+            false => (server * per_server, per_server),
+        };
+        self.next_socket = self.next_socket.wrapping_add(1);
+        (0..count).find_map(|step| {
+            let socket = first + (self.next_socket + step) % count;
+            let id = self.sockets[socket].take(place, &mut self.random, now)?;
+            let socket = u32::try_from(socket).expect("fewer than 2^32 sockets");
+            Some((SocketId(socket), id))
+        })
+    }
+
+    /// The server with the least to do, of some: not the one that has just failed, if there is
+    /// another.
+    fn choose_server(&mut self, last: Option<usize>, now: Duration) -> Option<usize> {
+        let count = self.servers.len();
+        self.next_server = (self.next_server + 1) % count;
+        let candidates =
+            (0..count.min(CANDIDATES_MAX)).map(|step| (self.next_server + step) % count);
+        let with_room = candidates.filter(|&server| self.servers[server].has_room(now));
+        let rank = |server: usize| (Some(server) == last, self.servers[server].load());
+        let best = with_room.min_by(|&a, &b| {
+            let ((a_again, a_load), (b_again, b_load)) = (rank(a), rank(b));
+            a_again.cmp(&b_again).then(a_load.total_cmp(&b_load))
+        });
+        best.or_else(|| (0..count).find(|&server| self.servers[server].has_room(now)))
+    }
+
+    /// The attempt under way is over.
+    fn end_attempt(&mut self, place: u32, ending: Ending, now: Duration) {
+        let attempt = self
+            .lookup(place)
+            .attempt
+            .take()
+            .expect("an attempt under way");
+        let server = self.server_of(attempt.socket);
+        self.servers[server].end(ending, now);
+        let ids = &mut self.sockets[attempt.socket.0 as usize];
+        match ending {
+            Ending::Answered(_) | Ending::Unwilling | Ending::Closed => ids.free(attempt.id),
+            Ending::Lost | Ending::Absent => ids.rest(attempt.id, now + ID_REST),
+        }
+    }
+
+    /// Makes another attempt, now or when a server has room, unless there were enough.
+    fn try_again(&mut self, place: u32, now: Duration) {
+        let attempts_max = self.settings.retries.saturating_add(1);
+        let lookup = self.lookup(place);
+        if lookup.attempts >= attempts_max || lookup.deadline <= now {
+            let status = lookup.status;
+            return self.finish(place, status, None, now);
+        }
+        let deadline = lookup.deadline;
+        self.timers.set(place, deadline);
+        self.waiting.push_back(place);
+    }
+
+    /// Goes on with those that wait, for as long as servers have room.
+    fn serve_waiting(&mut self, now: Duration) {
+        while let Some(&place) = self.waiting.front() {
+            let is_under_way = |lookup: &Lookup| lookup.attempt.is_none();
+            let waits = self.lookups[place as usize]
+                .as_ref()
+                .is_some_and(is_under_way);
+            if waits && !self.attempt(place, now) {
+                return;
+            }
+            self.waiting.pop_front();
+        }
+    }
+
+    fn finish(
+        &mut self,
+        place: u32,
+        status: Status,
+        reply: Option<(SocketId, &[u8])>,
+        now: Duration,
+    ) {
+        let lookup = self.remove(place);
+        let answer = Answer {
+            status,
+            question: lookup.question,
+            message: reply.map(|(_, message)| message.into()),
+            server: reply.map(|(socket, _)| self.address(socket)),
+            transport: reply.map(|(socket, _)| self.transport(socket)),
+            attempts: lookup.attempts,
+            time: now.saturating_sub(lookup.asked_at),
+        };
+        for asker in lookup.askers {
+            self.answers.push_back((asker, answer.clone()));
+        }
+    }
+
+    fn remove(&mut self, place: u32) -> Lookup {
+        self.timers.cancel(place);
+        let lookup = self.lookups[place as usize]
+            .take()
+            .expect("a lookup under way");
+        self.by_question.remove(&lookup.question);
+        self.free.push(place);
+        lookup
+    }
+}

@@ -1,0 +1,113 @@
+//! Timers: for each key, the moment it waits for.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Duration;
+
+/// At most one timer for each key. Keys are small numbers, as slots have.
+#[derive(Debug, Default)]
+pub struct Timers {
+    due: Vec<Option<Duration>>,
+    running: usize,
+    /// Some of these have been set anew or cancelled since.
+    queue: BinaryHeap<Reverse<(Duration, u32)>>,
+}
+
+impl Timers {
+    /// Starts the timer of this key, in the place of the one it had.
+    pub fn set(&mut self, key: u32, at: Duration) {
+        let place = key as usize;
+        if self.due.len() <= place {
+            self.due.resize(place + 1, None);
+        }
+        self.running += usize::from(self.due[place].is_none());
+        self.due[place] = Some(at);
+        if self.queue.len() > 2 * self.running + 16 {
+            // What is stale must not grow with the number of timers ever set.
+            let due = &self.due;
+            self.queue
+                .retain(|&Reverse((at, key))| due[key as usize] == Some(at));
+        }
+        self.queue.push(Reverse((at, key)));
+    }
+
+    /// Stops the timer of this key, if it has one.
+    pub fn cancel(&mut self, key: u32) {
+        let had = self.due.get_mut(key as usize).and_then(Option::take);
+        self.running -= usize::from(had.is_some());
+    }
+
+    /// When the first of them is due.
+    #[must_use]
+    pub fn next_due(&mut self) -> Option<Duration> {
+        while let Some(&Reverse((at, key))) = self.queue.peek() {
+            if self.due[key as usize] == Some(at) {
+                return Some(at);
+            }
+            self.queue.pop();
+        }
+        None
+    }
+
+    /// Stops the first timer that is due, and tells whose it was.
+    pub fn pop_due(&mut self, now: Duration) -> Option<u32> {
+        if self.next_due()? > now {
+            return None;
+        }
+        let Reverse((_, key)) = self.queue.pop()?;
+        self.cancel(key);
+        Some(key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn stale_entries_do_not_pile_up() {
+        let mut timers = Timers::default();
+        for at in 0..10_000 {
+            timers.set((at % 4) as u32, ms(at));
+        }
+        assert!(timers.queue.len() < 50, "{}", timers.queue.len());
+    }
+
+    proptest! {
+        /// Each key's last timer fires once, in the order of time.
+        #[test]
+        fn as_a_sorted_map_would(
+            steps in proptest::collection::vec((0_u32..8, 0_u64..40, 0_u8..6), 0..200)
+        ) {
+            let (mut timers, mut model, mut now) = (Timers::default(), BTreeMap::new(), 0);
+            for (key, delay, choice) in steps {
+                match choice {
+                    0 => {
+                        timers.cancel(key);
+                        model.remove(&key);
+                    }
+                    1 => {
+                        now += delay;
+                        while let Some(key) = timers.pop_due(ms(now)) {
+                            let at = model.remove(&key);
+                            prop_assert!(at.is_some_and(|at| at <= now));
+                            prop_assert!(model.values().all(|&other| at <= Some(other)));
+                        }
+                        prop_assert!(model.values().all(|&at| at > now));
+                    }
+                    _ => {
+                        timers.set(key, ms(now + delay));
+                        model.insert(key, now + delay);
+                    }
+                }
+                prop_assert_eq!(timers.next_due(), model.values().min().map(|&at| ms(at)));
+            }
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! `ringmill dns` against a real name server.
+
+use std::sync::OnceLock;
+
+use rustix::process::Resource;
+use serde_json::Value;
+
+use crate::support::nsd::{self, Kind, NAMES, Nsd};
+use crate::support::relay::{Relay, Trouble};
+use crate::support::{Mill, for_each_engine};
+
+/// The names of the zone, one a line.
+fn list() -> &'static str {
+    static LIST: OnceLock<String> = OnceLock::new();
+    LIST.get_or_init(|| {
+        let lines = (0..NAMES).map(|number| nsd::name(number) + "\n");
+        lines.collect()
+    })
+}
+
+/// The lines that the list is to give, if all goes well.
+fn expected(numbers: std::ops::Range<usize>) -> String {
+    let lines = numbers.map(|number| {
+        let name = nsd::name(number);
+        match nsd::kind(number) {
+            Kind::Missing => format!("{name}\tA\tNXDOMAIN\n"),
+            Kind::NoAddress => format!("{name}\tA\tNODATA\n"),
+            Kind::Address => format!("{name}\tA\tNOERROR\t{}\n", nsd::address(number)),
+            Kind::Alias => {
+                let (target, address) = (nsd::name(number + 2), nsd::address(number + 2));
+                format!("{name}\tA\tNOERROR\tCNAME {target}.\t{address}\n")
+            }
+        }
+    });
+    lines.collect()
+}
+
+/// 200,000 names on a few descriptors: a row for each, in order, and each is right.
+#[test]
+fn all_names_of_a_zone_on_64_descriptors() {
+    let server = Nsd::start();
+    let expected = expected(0..NAMES);
+    for_each_engine(|engine| {
+        let mill = Mill::dns(engine, server.at).stdin(list());
+        let mill = mill.limit(Resource::Nofile, 64, 64);
+        let output = mill.run();
+        output.exits(0).complains("").prints(&expected);
+    });
+}
+
+/// What is lost is asked for again; what is forged is not believed.
+#[test]
+fn losses_and_forgeries() {
+    let server = Nsd::start();
+    let expected = expected(0..20_000);
+    let names: String = (0..20_000).map(|number| nsd::name(number) + "\n").collect();
+    for_each_engine(|engine| {
+        for trouble in [
+            Trouble {
+                loses_one_in: 20,
+                ..Trouble::default()
+            },
+            Trouble {
+                forges: true,
+                ..Trouble::default()
+            },
+        ] {
+            eprintln!("{trouble:?}");
+            let relay = Relay::to(server.at, trouble);
+            let mill = Mill::dns(engine, relay.at)
+                .arg("--retries=8")
+                .stdin(names.as_str());
+            mill.run().exits(0).complains("").prints(&expected);
+        }
+    });
+}
+
+/// Types, as they stand in lines and as an option.
+#[test]
+fn types_of_records() {
+    let server = Nsd::start();
+    let lines = [
+        ("example MX", "example\tMX\tNOERROR\t10 mail.example."),
+        ("example ns", "example\tNS\tNOERROR\tns.example."),
+        ("ns.example AAAA", "ns.example\tAAAA\tNOERROR\t::1"),
+        (
+            "text.example TXT",
+            "text.example\tTXT\tNOERROR\t\"one two\" \"three\"",
+        ),
+        (
+            "_sip._tcp.example SRV",
+            "_sip._tcp.example\tSRV\tNOERROR\t1 2 5060 sip.example.",
+        ),
+        (
+            "example CAA",
+            "example\tCAA\tNOERROR\t0 issue \"ca.example\"",
+        ),
+        ("example TYPE65", "example\tHTTPS\tNOERROR\t1 . alpn=h2"),
+        (
+            "example SOA",
+            "example\tSOA\tNOERROR\tns.example. hostmaster.example. 1 3600 600 86400 60",
+        ),
+        (
+            "n000001.example CNAME",
+            "n000001.example\tCNAME\tNOERROR\tn000003.example.",
+        ),
+        ("bücher.example", "bücher.example\tA\tNOERROR\t10.255.0.4"),
+        ("192.0.2.1", "192.0.2.1\tPTR\tREFUSED"),
+        ("a..b", "a..b\t-\tINVALID\tnot a domain name"),
+        ("", "\t-\tINVALID\tno name"),
+        (
+            "example NOSUCHTYPE",
+            "example\t-\tINVALID\tunknown type of record",
+        ),
+    ];
+    let list: String = lines.iter().map(|(line, _)| format!("{line}\n")).collect();
+    let expected: String = lines.iter().map(|(_, row)| format!("{row}\n")).collect();
+    for_each_engine(|engine| {
+        let mill = Mill::dns(engine, server.at).stdin(list.as_str());
+        mill.run().exits(1).complains("").prints(&expected);
+        let mill = Mill::dns(engine, server.at).args(["-t", "mx", "example"]);
+        let row = "example\tMX\tNOERROR\t10 mail.example.\n";
+        mill.run().exits(0).prints(row);
+    });
+}
+
+/// An answer that does not fit into a datagram comes whole, by TCP.
+#[test]
+fn long_answers_come_whole() {
+    let server = Nsd::start();
+    for_each_engine(|engine| {
+        let args = [
+            "--format",
+            "jsonl",
+            "-t",
+            "TXT",
+            "long.example",
+            "long.example",
+            "text.example",
+        ];
+        let output = Mill::dns(engine, server.at).args(args).run();
+        let text = String::from_utf8(output.exits(0).stdout.clone()).expect("UTF-8");
+        let rows: Vec<Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(rows.len(), 3);
+        for row in &rows[..2] {
+            assert_eq!(row["protocol"], "tcp");
+            let answers = row["answers"].as_array().unwrap();
+            assert_eq!(answers.len(), nsd::LONG_TEXTS);
+        }
+        assert_eq!(rows[2]["protocol"], "udp");
+    });
+}
+
+/// JSON rows hold what the reply held.
+#[test]
+fn json_rows() {
+    let server = Nsd::start();
+    for_each_engine(|engine| {
+        let mill =
+            Mill::dns(engine, server.at).args(["--format", "jsonl", "n000001.example", "x..y"]);
+        let output = mill.run();
+        let text = String::from_utf8(output.exits(1).stdout.clone()).expect("UTF-8");
+        let rows: Vec<Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let [row, invalid] = rows.try_into().expect("two rows");
+        assert_eq!(row["index"], 0);
+        assert_eq!(row["name"]["text"], "n000001.example");
+        assert_eq!(row["type"], "A");
+        assert_eq!(row["status"], "NOERROR");
+        assert_eq!(row["resolver"], server.at.to_string());
+        assert_eq!(row["protocol"], "udp");
+        assert_eq!(row["attempts"], 1);
+        assert_eq!(row["answers"][0]["type"], "CNAME");
+        assert_eq!(row["answers"][0]["data"], "n000003.example.");
+        assert_eq!(row["answers"][1]["name"], "n000003.example");
+        assert_eq!(row["answers"][1]["data"], "10.0.0.3");
+        assert_eq!(row["answers"][1]["ttl"], 300);
+        assert!(row["time_ns"].as_u64().unwrap() > 1000);
+        assert_eq!(invalid["status"], "INVALID");
+        assert_eq!(invalid["error"], "not a domain name");
+    });
+}
+
+/// A server that is not there is told of for each name, in the time that was given.
+#[test]
+fn nobody_answers() {
+    let closed = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let (at_closed, at_silent) = (closed.local_addr().unwrap(), silent.local_addr().unwrap());
+    drop(closed);
+    for_each_engine(|engine| {
+        for (at, status) in [(at_closed, "UNREACHABLE"), (at_silent, "TIMEOUT")] {
+            let mill = Mill::dns(engine, at).args(["--timeout", "1s", "a.example", "b.example"]);
+            let expected = format!("a.example\tA\t{status}\nb.example\tA\t{status}\n");
+            mill.run().exits(1).prints(&expected);
+        }
+    });
+}
+
+/// A server that is restarted under way costs no name its answer.
+#[test]
+fn a_restart_is_waited_out() {
+    let expected = expected(0..NAMES);
+    for_each_engine(|engine| {
+        let mut server = Nsd::start();
+        let running = Mill::dns(engine, server.at).stdin(list()).start();
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        server.restart();
+        running.finish().exits(0).complains("").prints(&expected);
+    });
+}

@@ -1,0 +1,114 @@
+//! Stands between ringmill and a name server: loses packets, delays them, forges replies.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle, sleep};
+use std::time::Duration;
+
+/// What goes wrong on the way.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Trouble {
+    /// One in so many queries is lost; none if 0.
+    pub loses_one_in: u64,
+    /// Each reply is preceded by forged ones.
+    pub forges: bool,
+    /// Replies take this much longer.
+    pub delay: Duration,
+}
+
+/// A relay, until it is dropped.
+pub struct Relay {
+    pub at: SocketAddr,
+    ended: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Relay {
+    /// A relay to this server.
+    #[track_caller]
+    pub fn to(server: SocketAddr, trouble: Trouble) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        let at = socket.local_addr().expect("an address");
+        let patience = Some(Duration::from_millis(20));
+        socket.set_read_timeout(patience).expect("a timeout");
+        let ended = Arc::new(AtomicBool::new(false));
+        let thread = thread::spawn({
+            let ended = Arc::clone(&ended);
+            move || relay(&Arc::new(socket), server, trouble, &ended)
+        });
+        Self {
+            at,
+            ended,
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::SeqCst);
+        let thread = self.thread.take().expect("a thread");
+        let _ = thread.join();
+    }
+}
+
+fn relay(socket: &Arc<UdpSocket>, server: SocketAddr, trouble: Trouble, ended: &Arc<AtomicBool>) {
+    // A way to the server for each client.
+    let mut ways: std::collections::HashMap<SocketAddr, UdpSocket> = Default::default();
+    let (mut query, mut count) = ([0; 4096], 0);
+    while !ended.load(Ordering::SeqCst) {
+        let Ok((len, client)) = socket.recv_from(&mut query) else {
+            continue;
+        };
+        count += 1;
+        if trouble.loses_one_in > 0 && count % trouble.loses_one_in == 0 {
+            continue;
+        }
+        let way = ways.entry(client).or_insert_with(|| {
+            let way = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+            way.connect(server).expect("connected");
+            let replies = way.try_clone().expect("a second handle");
+            let (socket, ended) = (Arc::clone(socket), Arc::clone(ended));
+            thread::spawn(move || relay_replies(&replies, &socket, client, trouble, &ended));
+            way
+        });
+        let _ = way.send(&query[..len]);
+    }
+}
+
+fn relay_replies(
+    way: &UdpSocket,
+    socket: &UdpSocket,
+    client: SocketAddr,
+    trouble: Trouble,
+    ended: &AtomicBool,
+) {
+    let patience = Some(Duration::from_millis(20));
+    way.set_read_timeout(patience).expect("a timeout");
+    let elsewhere = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let mut reply = [0; 4096];
+    while !ended.load(Ordering::SeqCst) {
+        let Ok(len) = way.recv(&mut reply) else {
+            continue;
+        };
+        let reply = &mut reply[..len];
+        if !trouble.delay.is_zero() {
+            // Those behind it have waited by then.
+            sleep(trouble.delay / 64);
+        }
+        if trouble.forges {
+            let mut forged = reply.to_vec();
+            // NXDOMAIN, from another port; with another id; for another name; and garbage.
+            forged[3] |= 3;
+            let _ = elsewhere.send_to(&forged, client);
+            forged[0] ^= 0xff;
+            let _ = socket.send_to(&forged, client);
+            forged[0] ^= 0xff;
+            forged[14] ^= 1;
+            let _ = socket.send_to(&forged, client);
+            let _ = socket.send_to(&forged[..7], client);
+        }
+        let _ = socket.send_to(reply, client);
+    }
+}
