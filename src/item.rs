@@ -44,6 +44,11 @@ impl Batch {
         self.ends.is_empty()
     }
 
+    /// The bytes of each item.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.ends.len()).map(|at| &self.bytes[self.start_of(at)..self.ends[at] as usize])
+    }
+
     pub(crate) fn set_first_index(&mut self, index: u64) {
         self.first_index = index;
     }

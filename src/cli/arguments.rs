@@ -213,9 +213,17 @@ pub(super) struct DnsArguments {
     #[arg(value_name = "NAME", conflicts_with = "files_from")]
     pub(super) names: Vec<OsString>,
 
-    /// The type of records to ask for where a line names none. An IP address asks for its name (PTR).
-    #[arg(short = 't', long = "type", value_name = "TYPE", default_value = "A", value_parser = parse_record_type)]
-    pub(super) record_type: Rtype,
+    /// The type of records to ask for where a line names none. Several, separated by commas, make a row
+    /// each. An IP address asks for its name (PTR).
+    #[arg(
+        short = 't',
+        long = "type",
+        value_name = "TYPE",
+        default_value = "A",
+        value_delimiter = ',',
+        value_parser = parse_record_type
+    )]
+    pub(super) types: Vec<Rtype>,
 
     /// Ask this server, not those of /etc/resolv.conf. May be given several times.
     #[arg(short, long = "resolver", value_name = "ADDR[:PORT]", value_parser = parse_resolver, help_heading = "Resolvers")]
@@ -243,7 +251,7 @@ pub(super) struct DnsArguments {
     pub(super) timeout: Duration,
 
     /// `text` prints name, type, status and data, separated by tabs; `jsonl` prints one JSON object
-    /// for every name.
+    /// for every name; `massdns` prints what massdns does with -o Je.
     #[arg(long, value_enum, default_value = "text", help_heading = "Output")]
     pub(super) format: DnsFormat,
 
@@ -366,6 +374,7 @@ pub(super) enum Format {
 pub(super) enum DnsFormat {
     Text,
     Jsonl,
+    Massdns,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

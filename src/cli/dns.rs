@@ -6,25 +6,30 @@ use super::limits::Descriptors;
 use super::observer::Observer;
 use super::setup_error::SetupError;
 use super::stream::{Rows, Task};
+use crate::clock;
 use crate::error::ItemError;
 use crate::item::Item;
-use crate::jobs::dns::{DnsJob, Found, Settings};
+use crate::jobs::dns::{DnsJob, Found, Settings, with_types};
 use crate::mill::budget;
 use crate::run::Plan;
-use crate::sink::dns::{write_jsonl, write_text};
+use crate::sink::dns::{write_jsonl, write_massdns, write_text};
+use crate::source::Expand;
 use serde_json::Map;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 pub(super) fn dns(arguments: DnsArguments) -> Outcome {
+    let types = arguments.types.clone();
     let options = [
-        ("type", arguments.record_type.to_string().into()),
+        ("types", types.iter().map(ToString::to_string).collect()),
         ("retries", arguments.retries.into()),
     ];
     let rows = DnsRows {
         format: arguments.format,
+        clock_started_at: since_1970().saturating_sub(clock::now()),
     };
     let task = Task {
         command: "dns",
@@ -34,6 +39,8 @@ pub(super) fn dns(arguments: DnsArguments) -> Outcome {
         fail_fast: false,
         timeout: None,
         items_hold_files: false,
+        expand: (types.len() > 1)
+            .then(|| -> Expand { Box::new(move |line| with_types(line, &types)) }),
         options: Map::from_iter(options.map(|(name, value)| (name.to_owned(), value))),
     };
     task.perform(|plan, descriptors| job(&arguments, plan, descriptors), rows)
@@ -67,7 +74,7 @@ fn job(
             retries: arguments.retries,
             timeout: arguments.timeout,
         },
-        default_type: arguments.record_type,
+        default_type: arguments.types[0],
     })
 }
 
@@ -125,6 +132,15 @@ fn servers_in_resolv_conf(path: &Path) -> Result<Vec<SocketAddr>, SetupError> {
 
 struct DnsRows {
     format: DnsFormat,
+    /// When the clock of the answers showed 0, since 1970.
+    clock_started_at: Duration,
+}
+
+fn since_1970() -> Duration {
+    // A clock before that is wrong anyway.
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
 }
 
 impl Rows<Found> for DnsRows {
@@ -153,6 +169,7 @@ impl Rows<Found> for DnsRows {
         match self.format {
             DnsFormat::Text => write_text(out, item, found),
             DnsFormat::Jsonl => write_jsonl(out, item, found),
+            DnsFormat::Massdns => write_massdns(out, item, found, self.clock_started_at),
         }
     }
 }

@@ -42,6 +42,7 @@ pub(super) fn hash(arguments: HashArguments) -> Outcome {
         fail_fast: arguments.fail_fast,
         timeout: arguments.timeout,
         items_hold_files: true,
+        expand: None,
         options: Map::from_iter(options.map(|(name, value)| (name.to_owned(), value))),
     };
     task.perform(|_, _| Ok(job), rows)

@@ -14,7 +14,7 @@ use crate::jobs::Job;
 use crate::mill::{Counters, Finished, Order};
 use crate::run::{End, Plan, Report, Sink, run};
 use crate::sink::messages;
-use crate::source::{Arguments, Lists, Separator};
+use crate::source::{Arguments, Expand, Expanded, Lists, Separator, Source};
 use crate::stats::Total;
 use serde_json::{Map, Value};
 use std::ffi::OsString;
@@ -40,6 +40,8 @@ pub(super) struct Task<'a> {
     /// The deadline of each item, if it is for the loops to keep.
     pub(super) timeout: Option<Duration>,
     pub(super) items_hold_files: bool,
+    /// What each item in a list or argument becomes, if several.
+    pub(super) expand: Option<Expand>,
     /// Options that only this job has, for a document.
     pub(super) options: Map<String, Value>,
 }
@@ -108,7 +110,7 @@ impl Task<'_> {
             observer,
         };
         let flag = &interrupt.flag;
-        let report = if let Some(lists) = lists {
+        let (source, total): (Box<dyn Source>, Total) = if let Some(lists) = lists {
             let total = total_of_lists(&lists);
             let separator = if arguments.null {
                 Separator::Nul
@@ -119,12 +121,20 @@ impl Task<'_> {
             let total = total.map_or(Total::Unknown, |len| {
                 Total::ListBytes(len, source.bytes_read())
             });
-            sink.observer.expect(total);
-            run(&plan, job, source, &mut sink, flag)?
+            (Box::new(source), total)
         } else {
-            sink.observer.expect(Total::Items(self.items.len() as u64));
-            run(&plan, job, Arguments::new(self.items), &mut sink, flag)?
+            let total = match self.expand {
+                None => Total::Items(self.items.len() as u64),
+                Some(_) => Total::Unknown,
+            };
+            (Box::new(Arguments::new(self.items)), total)
         };
+        let source = match self.expand {
+            None => source,
+            Some(expand) => Box::new(Expanded::new(source, expand)),
+        };
+        sink.observer.expect(total);
+        let report = run(&plan, job, source, &mut sink, flag)?;
         if arguments.verbose {
             messages::about_run(&format_args!("engine: {} × {}", plan.loops, report.engine));
         }

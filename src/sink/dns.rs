@@ -1,11 +1,13 @@
 //! Rows for answers to questions.
 
-use super::jsonl::Name;
+use super::jsonl;
 use crate::engine::Transport;
 use crate::item::Item;
-use crate::jobs::dns::{Answer, Found, Record};
+use crate::jobs::dns::{Answer, Found, Record, Status};
+use domain::base::name::Name;
 use serde::Serialize;
 use std::io::Write;
+use std::time::Duration;
 
 /// Appends a line of text: name, type, status and the data of each record, separated by tabs. A
 /// record of another type than the one asked for, such as an alias, has its type before its data.
@@ -33,7 +35,7 @@ pub fn write_text(out: &mut Vec<u8>, item: &Item, found: &Found) {
 #[derive(Serialize)]
 struct Row<'a> {
     index: u64,
-    name: Name<'a>,
+    name: jsonl::Name<'a>,
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     qtype: Option<String>,
     status: String,
@@ -66,7 +68,7 @@ struct RecordFields {
 pub fn write_jsonl(out: &mut Vec<u8>, item: &Item, found: &Found) {
     let row = Row {
         index: item.index(),
-        name: Name::new(name_of(item)),
+        name: jsonl::Name::new(name_of(item)),
         qtype: found
             .as_ref()
             .ok()
@@ -100,6 +102,126 @@ impl AnswerFields {
             attempts: answer.attempts,
             time_ns: u64::try_from(answer.time.as_nanos()).unwrap_or(u64::MAX),
         }
+    }
+}
+
+#[derive(Serialize)]
+struct MassdnsRow<'a> {
+    name: &'a str,
+    #[serde(rename = "type")]
+    qtype: String,
+    class: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    #[serde(flatten)]
+    reply: Option<MassdnsReply>,
+}
+
+#[derive(Serialize)]
+struct MassdnsReply {
+    status: &'static str,
+    /// Nanoseconds since 1970.
+    rx_ts: u64,
+    data: MassdnsData,
+    flags: Vec<&'static str>,
+    resolver: Option<String>,
+    proto: Option<String>,
+}
+
+#[derive(Serialize)]
+struct MassdnsData {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    answers: Vec<MassdnsRecord>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    authorities: Vec<MassdnsRecord>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    additionals: Vec<MassdnsRecord>,
+}
+
+#[derive(Serialize)]
+struct MassdnsRecord {
+    ttl: u32,
+    #[serde(rename = "type")]
+    rtype: String,
+    class: &'static str,
+    name: String,
+    data: String,
+}
+
+/// Appends a JSON object as `massdns -o Je` prints it (version 1.1.0). `clock_started_at` is when the
+/// clock of the answers showed 0, since 1970. A line that is no question has INVALID for its error.
+pub fn write_massdns(out: &mut Vec<u8>, item: &Item, found: &Found, clock_started_at: Duration) {
+    let name = match found {
+        Ok(answer) => Name::from_slice(answer.question.name())
+            .map_or_else(|_| String::new(), |name| with_dot(name.to_string())),
+        Err(_) => String::from_utf8_lossy(name_of(item)).into_owned(),
+    };
+    let (error, reply) = match found {
+        Err(_) => (Some("INVALID".to_owned()), None),
+        Ok(answer) => match MassdnsReply::new(answer, clock_started_at) {
+            Some(reply) => (None, Some(reply)),
+            None => (Some(answer.status.to_string()), None),
+        },
+    };
+    let row = MassdnsRow {
+        name: &name,
+        qtype: found.as_ref().map_or_else(
+            |_| String::new(),
+            |answer| answer.question.qtype().to_string(),
+        ),
+        class: "IN",
+        error,
+        reply,
+    };
+    serde_json::to_writer(&mut *out, &row).expect("a row can always be written to memory");
+    out.push(b'\n');
+}
+
+impl MassdnsReply {
+    /// `None` if there was no definite answer.
+    fn new(answer: &Answer, clock_started_at: Duration) -> Option<Self> {
+        let status = match answer.status {
+            // It has no word of its own for that.
+            Status::NoError | Status::NoData => "NOERROR",
+            Status::NxDomain => "NXDOMAIN",
+            _ => return None,
+        };
+        let received_at = clock_started_at + answer.ended_at;
+        Some(Self {
+            status,
+            rx_ts: u64::try_from(received_at.as_nanos()).unwrap_or(u64::MAX),
+            data: MassdnsData {
+                answers: massdns_records(answer.records()),
+                authorities: massdns_records(answer.authorities()),
+                additionals: massdns_records(answer.additionals()),
+            },
+            flags: answer.flags(),
+            resolver: answer.server.map(|address| address.to_string()),
+            proto: answer
+                .transport
+                .map(|transport| transport.protocol().to_uppercase()),
+        })
+    }
+}
+
+fn massdns_records(records: Vec<Record>) -> Vec<MassdnsRecord> {
+    let records = records.into_iter();
+    records
+        .map(|record| MassdnsRecord {
+            ttl: record.ttl.as_secs(),
+            rtype: record.rtype.to_string(),
+            class: "IN",
+            name: with_dot(record.name),
+            data: record.data,
+        })
+        .collect()
+}
+
+fn with_dot(name: String) -> String {
+    if name.ends_with('.') {
+        name
+    } else {
+        name + "."
     }
 }
 

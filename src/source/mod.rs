@@ -1,10 +1,12 @@
 //! Where items come from: bytes in, batches of items out.
 
 mod arguments;
+mod expanded;
 mod lists;
 mod splitter;
 
 pub use arguments::Arguments;
+pub use expanded::{Expand, Expanded};
 pub use lists::Lists;
 pub use splitter::{Separator, Splitter};
 

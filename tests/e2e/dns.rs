@@ -214,3 +214,68 @@ fn a_restart_is_waited_out() {
         running.finish().exits(0).complains("").prints(&expected);
     });
 }
+
+/// Several types make a row each, but not for lines that have their own.
+#[test]
+fn several_types() {
+    let server = Nsd::start();
+    let list = "mail.example\nexample MX\n192.0.2.1\nns.example\n";
+    let expected = "mail.example\tA\tNOERROR\t10.255.0.1\nmail.example\tAAAA\tNOERROR\t2001:db8::1\n\
+                    example\tMX\tNOERROR\t10 mail.example.\n192.0.2.1\tPTR\tREFUSED\n\
+                    ns.example\tA\tNOERROR\t127.0.0.1\nns.example\tAAAA\tNOERROR\t::1\n";
+    for_each_engine(|engine| {
+        let mill = Mill::dns(engine, server.at).args(["-t", "A,aaaa"]);
+        mill.stdin(list).run().exits(1).prints(expected);
+    });
+}
+
+/// The same as massdns 1.1.0 prints with `-o Je`.
+#[test]
+fn rows_as_massdns_prints_them() {
+    let server = Nsd::start();
+    let [authorities, additionals] = [
+        r#""authorities":[{"ttl":300,"type":"NS","class":"IN","name":"example.","data":"ns.example."}]"#,
+        r#""additionals":[{"ttl":300,"type":"A","class":"IN","name":"ns.example.","data":"127.0.0.1"},{"ttl":300,"type":"AAAA","class":"IN","name":"ns.example.","data":"::1"}]"#,
+    ];
+    let (resolver, proto) = (server.at, r#""proto":"UDP"}"#);
+    let soa = r#""data":{"authorities":[{"ttl":60,"type":"SOA","class":"IN","name":"example.","data":"ns.example. hostmaster.example. 1 3600 600 86400 60"}]}"#;
+    let end = format!(r#""flags":["aa","rd"],"resolver":"{resolver}",{proto}"#);
+    let expected = [
+        format!(
+            r#"{{"name":"n000000.example.","type":"A","class":"IN","status":"NXDOMAIN",RX,{soa},{end}"#
+        ),
+        format!(
+            r#"{{"name":"n000001.example.","type":"A","class":"IN","status":"NOERROR",RX,"data":{{"answers":[{{"ttl":300,"type":"CNAME","class":"IN","name":"n000001.example.","data":"n000003.example."}},{{"ttl":300,"type":"A","class":"IN","name":"n000003.example.","data":"10.0.0.3"}}],{authorities},{additionals}}},{end}"#
+        ),
+        format!(
+            r#"{{"name":"n000002.example.","type":"A","class":"IN","status":"NOERROR",RX,{soa},{end}"#
+        ),
+        r#"{"name":"elsewhere.test.","type":"A","class":"IN","error":"REFUSED"}"#.to_owned(),
+    ];
+    for_each_engine(|engine| {
+        let list = "n000000.example\nn000001.example\nn000002.example\nelsewhere.test\n";
+        let before = since_1970();
+        let mill = Mill::dns(engine, server.at).args(["--format", "massdns"]);
+        let output = mill.stdin(list).run();
+        let text = String::from_utf8(output.exits(1).stdout.clone()).expect("UTF-8");
+        let rows: Vec<String> = text
+            .lines()
+            .map(|line| {
+                let Some((start, rest)) = line.split_once(r#""rx_ts":"#) else {
+                    return line.to_owned();
+                };
+                let (received_at, end) = rest.split_once(',').expect("more follows");
+                let received_at: u128 = received_at.parse().expect("a number");
+                assert!((before..=since_1970()).contains(&received_at));
+                format!("{start}RX,{end}")
+            })
+            .collect();
+        assert_eq!(rows, expected);
+    });
+}
+
+fn since_1970() -> u128 {
+    let now = std::time::SystemTime::now();
+    let since = now.duration_since(std::time::UNIX_EPOCH);
+    since.expect("after 1970").as_nanos()
+}

@@ -3,8 +3,11 @@
 use super::question::Question;
 use crate::engine::Transport;
 use domain::base::iana::OptRcode;
-use domain::base::message::Message;
+use domain::base::message::{Message, RecordSection};
 use domain::base::name::ParsedName;
+use domain::base::rdata::UnknownRecordData;
+use domain::base::record::ParsedRecord;
+use domain::base::wire::ParseError;
 use domain::base::zonefile_fmt::{DisplayKind, ZonefileFmt};
 use domain::base::{Rtype, Ttl};
 use domain::rdata::AllRecordData;
@@ -93,6 +96,8 @@ pub struct Answer {
     pub attempts: u32,
     /// From the question to the end, waiting and all attempts included.
     pub time: Duration,
+    /// When it ended, by the clock of whoever ran the resolver.
+    pub ended_at: Duration,
 }
 
 /// A record of an answer, for people and programs to read.
@@ -107,6 +112,9 @@ pub struct Record {
     /// Its content, as zone files have it.
     pub data: String,
 }
+
+/// Finds a section of a message.
+type Section = for<'a> fn(&'a Message<[u8]>) -> Result<RecordSection<'a, [u8]>, ParseError>;
 
 impl Answer {
     /// The flags of the reply, by the names that RFC 1035 and RFC 4035 give them.
@@ -129,27 +137,61 @@ impl Answer {
     }
 
     /// The records of the answer, aliases on the way to it included.
+    #[must_use]
     pub fn records(&self) -> Vec<Record> {
+        self.read(Message::answer)
+    }
+
+    /// The records about who is in charge of the name.
+    #[must_use]
+    pub fn authorities(&self) -> Vec<Record> {
+        self.read(Message::authority)
+    }
+
+    /// The records that might be asked for next. (Options of the protocol are not among them.)
+    #[must_use]
+    pub fn additionals(&self) -> Vec<Record> {
+        let mut records = self.read(Message::additional);
+        records.retain(|record| record.rtype != Rtype::OPT);
+        records
+    }
+
+    fn read(&self, section: Section) -> Vec<Record> {
         let message = self.message.as_deref().map(Message::from_slice);
         let Some(Ok(message)) = message else {
             return Vec::new();
         };
-        let section = message.answer().into_iter().flatten().flatten();
-        section
-            .filter_map(|record| {
-                let record = record
-                    .to_any_record::<AllRecordData<_, ParsedName<_>>>()
-                    .ok()?;
-                Some(Record {
-                    name: record.owner().to_string(),
-                    rtype: record.rtype(),
-                    ttl: record.ttl(),
-                    data: record
-                        .data()
-                        .display_zonefile(DisplayKind::Simple)
-                        .to_string(),
-                })
-            })
-            .collect()
+        let records = section(message).into_iter().flatten().flatten();
+        records.map(|record| Record::new(&record)).collect()
     }
+}
+
+impl Record {
+    fn new(record: &ParsedRecord<'_, [u8]>) -> Self {
+        Self {
+            name: record.owner().to_string(),
+            rtype: record.rtype(),
+            ttl: record.ttl(),
+            data: data(record),
+        }
+    }
+}
+
+/// The content of a record as zone files have it; in the form for unknown types (RFC 3597) if it is not
+/// what its type says.
+fn data(record: &ParsedRecord<'_, [u8]>) -> String {
+    let known = record.to_any_record::<AllRecordData<_, ParsedName<_>>>();
+    if let Ok(known) = known {
+        return known
+            .data()
+            .display_zonefile(DisplayKind::Simple)
+            .to_string();
+    }
+    let unknown = record.to_record::<UnknownRecordData<_>>().ok().flatten();
+    unknown.map_or_else(String::new, |unknown| {
+        unknown
+            .data()
+            .display_zonefile(DisplayKind::Simple)
+            .to_string()
+    })
 }

@@ -85,6 +85,26 @@ impl Question {
     }
 }
 
+/// The line once with each of these types; as it is if it has one, or is an address.
+#[must_use]
+pub fn with_types(line: &[u8], types: &[Rtype]) -> Vec<Vec<u8>> {
+    let mut words = line
+        .split(u8::is_ascii_whitespace)
+        .filter(|word| !word.is_empty());
+    let name = words.next().filter(|_| words.next().is_none());
+    let is_address =
+        |name: &[u8]| std::str::from_utf8(name).is_ok_and(|name| IpAddr::from_str(name).is_ok());
+    match name {
+        Some(name) if !is_address(name) => {
+            let lines = types.iter().map(|qtype| format!(" {qtype}"));
+            lines
+                .map(|qtype| [name, qtype.as_bytes()].concat())
+                .collect()
+        }
+        _ => vec![line.to_vec()],
+    }
+}
+
 /// A type by its name or as `TYPE65`, in either case.
 ///
 /// # Errors
@@ -134,6 +154,22 @@ mod tests {
         is("bücher.example", "xn--bcher-kva.example", "A");
         is("BÜCHER.example", "xn--bcher-kva.example", "A");
         is("例え。テスト", "xn--r8jz45g.xn--zckzah", "A");
+    }
+
+    #[test]
+    fn types_are_for_names_without() {
+        let types = [Rtype::A, Rtype::MX];
+        for (line, lines) in [
+            ("a.example", vec!["a.example A", "a.example MX"]),
+            (" a.example ", vec!["a.example A", "a.example MX"]),
+            ("a.example NS", vec!["a.example NS"]),
+            ("192.0.2.1", vec!["192.0.2.1"]),
+            ("", vec![""]),
+        ] {
+            let expanded = with_types(line.as_bytes(), &types);
+            let lines: Vec<_> = lines.into_iter().map(Vec::from).collect();
+            assert_eq!(expanded, lines, "{line:?}");
+        }
     }
 
     #[test]

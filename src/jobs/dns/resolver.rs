@@ -512,6 +512,7 @@ impl Resolver {
             transport: reply.map(|(socket, _)| self.transport(socket)),
             attempts: lookup.attempts,
             time: now.saturating_sub(lookup.asked_at),
+            ended_at: now,
         };
         for asker in lookup.askers {
             self.answers.push_back((asker, answer.clone()));
