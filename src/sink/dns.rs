@@ -148,7 +148,8 @@ struct MassdnsRecord {
     data: String,
 }
 
-/// Appends a JSON object as `massdns -o Je` prints it (version 1.1.0). `clock_started_at` is when the
+/// Appends a JSON object as `massdns -o Je` prints it (version 1.1.0), but for records whose content it
+/// does not know (HTTPS, SSHFP and others): here they are as in zone files. `clock_started_at` is when the
 /// clock of the answers showed 0, since 1970. A line that is no question has INVALID for its error.
 pub fn write_massdns(out: &mut Vec<u8>, item: &Item, found: &Found, clock_started_at: Duration) {
     let name = match found {
@@ -212,9 +213,21 @@ fn massdns_records(records: Vec<Record>) -> Vec<MassdnsRecord> {
             rtype: record.rtype.to_string(),
             class: "IN",
             name: with_dot(record.name),
-            data: record.data,
+            data: record.text.as_deref().map_or(record.data, readable),
         })
         .collect()
+}
+
+/// A text without quotes; bytes that are not printable, and backslashes, as `\xHH`.
+fn readable(text: &[u8]) -> String {
+    use std::fmt::Write;
+    text.iter().fold(String::new(), |mut readable, &byte| {
+        match byte {
+            b' '..=b'~' if byte != b'\\' => readable.push(char::from(byte)),
+            _ => write!(readable, "\\x{byte:02x}").expect("memory can be written to"),
+        }
+        readable
+    })
 }
 
 fn with_dot(name: String) -> String {

@@ -250,10 +250,13 @@ fn rows_as_massdns_prints_them() {
         format!(
             r#"{{"name":"n000002.example.","type":"A","class":"IN","status":"NOERROR",RX,{soa},{end}"#
         ),
+        format!(
+            r#"{{"name":"bytes.example.","type":"TXT","class":"IN","status":"NOERROR",RX,"data":{{"answers":[{{"ttl":300,"type":"TXT","class":"IN","name":"bytes.example.","data":"a\\xc8\\x07\\x5c\"z"}}],{authorities},{additionals}}},{end}"#
+        ),
         r#"{"name":"elsewhere.test.","type":"A","class":"IN","error":"REFUSED"}"#.to_owned(),
     ];
     for_each_engine(|engine| {
-        let list = "n000000.example\nn000001.example\nn000002.example\nelsewhere.test\n";
+        let list = "n000000.example\nn000001.example\nn000002.example\nbytes.example TXT\nelsewhere.test\n";
         let before = since_1970();
         let mill = Mill::dns(engine, server.at).args(["--format", "massdns"]);
         let output = mill.stdin(list).run();

@@ -10,7 +10,7 @@ use domain::base::record::ParsedRecord;
 use domain::base::wire::ParseError;
 use domain::base::zonefile_fmt::{DisplayKind, ZonefileFmt};
 use domain::base::{Rtype, Ttl};
-use domain::rdata::AllRecordData;
+use domain::rdata::{AllRecordData, Txt};
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -111,6 +111,8 @@ pub struct Record {
     pub ttl: Ttl,
     /// Its content, as zone files have it.
     pub data: String,
+    /// The bytes of its strings, one after another, if it is a text (TXT).
+    pub text: Option<Vec<u8>>,
 }
 
 /// Finds a section of a message.
@@ -173,8 +175,14 @@ impl Record {
             rtype: record.rtype(),
             ttl: record.ttl(),
             data: data(record),
+            text: text(record),
         }
     }
+}
+
+fn text(record: &ParsedRecord<'_, [u8]>) -> Option<Vec<u8>> {
+    let text = record.to_record::<Txt<_>>().ok().flatten()?;
+    Some(text.data().iter().flatten().copied().collect())
 }
 
 /// The content of a record as zone files have it; in the form for unknown types (RFC 3597) if it is not

@@ -55,7 +55,7 @@ fn zone() -> String {
          @ SOA ns hostmaster 1 3600 600 86400 60\n@ NS ns\nns A 127.0.0.1\nns AAAA ::1\n\
          @ MX 10 mail\n@ CAA 0 issue \"ca.example\"\n_sip._tcp SRV 1 2 5060 sip\n\
          mail A 10.255.0.1\nmail AAAA 2001:db8::1\n\
-         @ HTTPS 1 . alpn=\"h2\"\ntext TXT \"one two\" \"three\"\n\
+         @ HTTPS 1 . alpn=\"h2\"\ntext TXT \"one two\" \"three\"\nbytes TXT \"a\\200\\007\\\\\\\"z\"\n\
          two A 10.255.0.2\ntwo A 10.255.0.3\n\
          xn--bcher-kva A 10.255.0.4\n",
     );
