@@ -292,12 +292,12 @@ pub(super) struct StreamArguments {
 /// What a run may use; the same for every job.
 #[derive(Debug, Args)]
 pub(super) struct ResourceArguments {
-    /// Files in flight at most, all loops together [default: 512, or what the limit on open files
-    /// allows].
+    /// Items in flight at most, all loops together [default: 512, or as many files as the limit on
+    /// open files allows].
     #[arg(long, value_name = "N", value_parser = positive(), help_heading = "Resources")]
     pub(super) in_flight: Option<usize>,
 
-    /// Files between their pull from the list and the printing of their result, at most
+    /// Items between their pull from the list and the printing of their result, at most
     /// [default: 16 times --in-flight].
     #[arg(long, value_name = "W", value_parser = positive(), help_heading = "Resources")]
     pub(super) window: Option<usize>,
@@ -352,7 +352,7 @@ pub(super) struct MeasureArguments {
     )]
     pub(super) progress: When,
 
-    /// At the end, print counts, rates and the time per file on standard error.
+    /// At the end, print counts, rates and the time per item on standard error.
     #[arg(long, help_heading = "Messages")]
     pub(super) summary: bool,
 }

@@ -21,6 +21,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
+/// Questions at one time for the servers of [`RESOLV_CONF`], which others use as well. Whoever names
+/// servers knows what they bear.
+const AT_ONCE_FOR_SHARED_SERVERS: usize = 100;
+
 pub(super) fn dns(arguments: DnsArguments) -> Outcome {
     let types = arguments.types.clone();
     let options = [
@@ -52,6 +56,11 @@ fn job(
     descriptors: &Descriptors,
 ) -> Result<DnsJob, SetupError> {
     let servers = servers(arguments)?;
+    let names_servers = !arguments.resolvers.is_empty() || arguments.resolvers_from.is_some();
+    let at_once_max = match names_servers {
+        true => plan.in_flight,
+        false => plan.in_flight.min(AT_ONCE_FOR_SHARED_SERVERS),
+    };
     let limit = usize::try_from(descriptors.limit).unwrap_or(usize::MAX);
     let for_sockets = budget::left(limit, descriptors.in_use, plan.loops);
     let sockets = arguments.sockets.div_ceil(plan.loops);
@@ -70,7 +79,7 @@ fn job(
         settings: Settings {
             servers,
             sockets_per_server: sockets.min(sockets_max),
-            per_server_max: plan.in_flight.div_ceil(plan.loops),
+            per_server_max: at_once_max.div_ceil(plan.loops),
             retries: arguments.retries,
             timeout: arguments.timeout,
         },
