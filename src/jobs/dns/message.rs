@@ -65,7 +65,8 @@ pub(super) fn judge(message: &[u8], question: &Question) -> Reply {
     if !header.qr() || header.opcode() != Opcode::QUERY {
         return Reply::Foreign;
     }
-    if parsed.header_counts().qdcount() == 0 && header.rcode() != Rcode::NOERROR {
+    let is_answer = matches!(header.rcode(), Rcode::NOERROR | Rcode::NXDOMAIN);
+    if parsed.header_counts().qdcount() == 0 && !is_answer {
         // Servers that do not understand a query may not repeat it either.
         return Reply::Whole(OptRcode::from(header.rcode()));
     }

@@ -339,3 +339,27 @@ proptest! {
         }
     }
 }
+
+/// Only a failure may come without the question: nobody is to say that a name does not exist who
+/// does not know which was asked for.
+#[test]
+fn an_answer_has_its_question() {
+    let question = question(2);
+    let without_question = |rcode| {
+        let mut message = MessageBuilder::new_vec();
+        message.header_mut().set_qr(true);
+        message.header_mut().set_rcode(rcode);
+        message::judge(&message.finish(), &question)
+    };
+    for rcode in [Rcode::NOERROR, Rcode::NXDOMAIN] {
+        assert_eq!(without_question(rcode), message::Reply::Foreign);
+    }
+    for rcode in [
+        Rcode::FORMERR,
+        Rcode::SERVFAIL,
+        Rcode::NOTIMP,
+        Rcode::REFUSED,
+    ] {
+        assert_ne!(without_question(rcode), message::Reply::Foreign);
+    }
+}
