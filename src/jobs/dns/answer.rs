@@ -40,29 +40,6 @@ impl Status {
     pub fn is_definite(self) -> bool {
         matches!(self, Self::NoError | Self::NoData | Self::NxDomain)
     }
-
-    /// What a reply says that has been found whole and free of errors.
-    pub(super) fn of_reply(message: &[u8]) -> Self {
-        let Ok(message) = Message::from_slice(message) else {
-            return Self::Rcode(OptRcode::FORMERR);
-        };
-        if message.opt_rcode() == OptRcode::NXDOMAIN {
-            return Self::NxDomain;
-        }
-        let wanted = message.first_question().map(|question| question.qtype());
-        let mut types = message
-            .answer()
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|record| record.rtype());
-        let has_some = types.any(|rtype| Some(rtype) == wanted || wanted == Some(Rtype::ANY));
-        if has_some {
-            Self::NoError
-        } else {
-            Self::NoData
-        }
-    }
 }
 
 impl fmt::Display for Status {

@@ -1,6 +1,8 @@
 //! Queries and replies on the wire (RFC 1035, EDNS by RFC 6891).
 
+use super::answer::Status;
 use super::question::Question;
+use domain::base::Rtype;
 use domain::base::iana::{Opcode, OptRcode, Rcode};
 use domain::base::message::Message;
 use domain::base::message_builder::MessageBuilder;
@@ -42,12 +44,13 @@ pub(super) fn query(id: u16, question: &Question, edns: bool) -> Vec<u8> {
 pub(super) enum Reply {
     /// No reply to this question. Somebody else may have sent it.
     Foreign,
-    /// A reply that does not keep to the format.
-    Malformed,
     /// It did not fit; TCP gives all of it.
     Truncated,
-    /// A whole reply.
-    Whole(OptRcode),
+    /// The answer, be it that there is nothing.
+    Answer(Status),
+    /// The server has no answer, and this is why. FORMERR also stands for a reply that does not keep
+    /// to the format.
+    Failure(OptRcode),
 }
 
 /// The id of a message.
@@ -68,7 +71,7 @@ pub(super) fn judge(message: &[u8], question: &Question) -> Reply {
     let is_answer = matches!(header.rcode(), Rcode::NOERROR | Rcode::NXDOMAIN);
     if parsed.header_counts().qdcount() == 0 && !is_answer {
         // Servers that do not understand a query may not repeat it either.
-        return Reply::Whole(OptRcode::from(header.rcode()));
+        return Reply::Failure(OptRcode::from(header.rcode()));
     }
     if !asks(message, question) {
         return Reply::Foreign;
@@ -76,9 +79,15 @@ pub(super) fn judge(message: &[u8], question: &Question) -> Reply {
     if header.tc() {
         return Reply::Truncated;
     }
-    match check(parsed) {
-        Ok(rcode) => Reply::Whole(rcode),
-        Err(_) => Reply::Malformed,
+    let has_records = match check(parsed, question.qtype()) {
+        Ok(has_records) => has_records,
+        Err(_) => return Reply::Failure(OptRcode::FORMERR),
+    };
+    match parsed.opt_rcode() {
+        OptRcode::NOERROR if has_records => Reply::Answer(Status::NoError),
+        OptRcode::NOERROR => Reply::Answer(Status::NoData),
+        OptRcode::NXDOMAIN => Reply::Answer(Status::NxDomain),
+        rcode => Reply::Failure(rcode),
     }
 }
 
@@ -97,12 +106,14 @@ fn asks(message: &[u8], question: &Question) -> bool {
         && rest.starts_with(&[high, low, 0, 1])
 }
 
-/// Reads all of a message, so that whoever prints it meets with nothing unexpected.
-fn check(message: &Message<[u8]>) -> Result<OptRcode, ParseError> {
-    let answer = message.answer()?;
-    for record in answer {
+/// Reads all of a message, so that whoever prints it meets with nothing unexpected. True if the answer
+/// has records of the type that was asked for.
+fn check(message: &Message<[u8]>, qtype: Rtype) -> Result<bool, ParseError> {
+    let mut has_records = false;
+    for record in message.answer()? {
         let record = record?;
         record.to_any_record::<AllRecordData<_, ParsedName<_>>>()?;
+        has_records |= record.rtype() == qtype || qtype == Rtype::ANY;
     }
     for record in message.authority()? {
         record?;
@@ -110,5 +121,5 @@ fn check(message: &Message<[u8]>) -> Result<OptRcode, ParseError> {
     for record in message.additional()? {
         record?;
     }
-    Ok(message.opt_rcode())
+    Ok(has_records)
 }

@@ -250,32 +250,29 @@ impl Resolver {
         let attempt = under_way.attempt.as_ref().expect("it has an id");
         let time = now.saturating_sub(attempt.sent_at);
         let had_edns = attempt.has_edns;
-        let rcode = match message::judge(message, &under_way.question) {
+        match message::judge(message, &under_way.question) {
             Reply::Foreign => return self.traffic.mismatched += 1,
-            Reply::Malformed => OptRcode::FORMERR,
             Reply::Truncated => {
                 self.traffic.truncated += 1;
-                return self.was_truncated(lookup, time, now);
+                self.was_truncated(lookup, time, now);
             }
-            Reply::Whole(rcode) => rcode,
-        };
-        self.traffic.answered += 1;
-        let server = self.server_of(socket);
-        match rcode {
-            OptRcode::NOERROR | OptRcode::NXDOMAIN => {
+            Reply::Answer(status) => {
+                self.traffic.answered += 1;
                 self.end_attempt(lookup, Ending::Answered(time), now);
-                let status = Status::of_reply(message);
                 self.finish(lookup, status, Some((socket, message)), now);
             }
-            OptRcode::FORMERR if had_edns => {
+            Reply::Failure(OptRcode::FORMERR) if had_edns => {
                 // The option may be what it does not understand.
+                self.traffic.answered += 1;
+                let server = self.server_of(socket);
                 self.servers[server].is_plain = true;
                 self.end_attempt(lookup, Ending::Answered(time), now);
                 self.lookup(lookup).attempts -= 1;
-                self.lookup(lookup).status = Status::Rcode(rcode);
+                self.lookup(lookup).status = Status::Rcode(OptRcode::FORMERR);
                 self.try_again(lookup, now);
             }
-            _ => {
+            Reply::Failure(rcode) => {
+                self.traffic.answered += 1;
                 self.end_attempt(lookup, Ending::Unwilling, now);
                 self.lookup(lookup).status = Status::Rcode(rcode);
                 self.try_again(lookup, now);
@@ -319,7 +316,6 @@ impl Resolver {
         }
         lookup.stream_to = server;
         self.try_again(place, now);
-        self.serve_waiting(now);
     }
 
     /// Forgets whoever asked; the answer is not wanted any more.
@@ -485,10 +481,8 @@ impl Resolver {
     /// Goes on with those that wait, for as long as servers have room.
     fn serve_waiting(&mut self, now: Duration) {
         while let Some(&place) = self.waiting.front() {
-            let is_under_way = |lookup: &Lookup| lookup.attempt.is_none();
-            let waits = self.lookups[place as usize]
-                .as_ref()
-                .is_some_and(is_under_way);
+            let lookup = self.lookups[place as usize].as_ref();
+            let waits = lookup.is_some_and(|lookup| lookup.attempt.is_none());
             if waits && !self.attempt(place, now) {
                 return;
             }
@@ -503,7 +497,8 @@ impl Resolver {
         reply: Option<(SocketId, &[u8])>,
         now: Duration,
     ) {
-        let lookup = self.remove(place);
+        let mut lookup = self.remove(place);
+        let last_asker = lookup.askers.pop();
         let answer = Answer {
             status,
             question: lookup.question,
@@ -517,6 +512,8 @@ impl Resolver {
         for asker in lookup.askers {
             self.answers.push_back((asker, answer.clone()));
         }
+        // Mostly it is the only one.
+        self.answers.extend(last_asker.map(|asker| (asker, answer)));
     }
 
     fn remove(&mut self, place: u32) -> Lookup {

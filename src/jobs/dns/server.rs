@@ -195,8 +195,8 @@ impl Server {
     /// True if questions seem to wait at the server already: more of them would make none of them
     /// quicker, and in the end be dropped.
     fn queues(&self) -> bool {
-        let is_slow = self.quickest.saturating_mul(2) + Duration::from_millis(2);
-        self.average.is_some_and(|average| average > is_slow)
+        let is_slow = |average| average > self.quickest * 2 + Duration::from_millis(2);
+        self.average.is_some_and(is_slow)
     }
 
     fn fail(&mut self, times: u32, now: Duration) {
