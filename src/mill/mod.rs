@@ -2,14 +2,12 @@
 //! no input or output and has no clock.
 
 pub mod budget;
-mod deadlines;
 mod feed;
 mod pace;
 mod pressure;
 mod timers;
 mod window;
 
-pub use deadlines::Deadlines;
 pub use feed::Feed;
 pub use pace::{Pace, Schedule};
 pub use pressure::{Pressure, Retry, Strain};

@@ -71,6 +71,29 @@ mod tests {
     }
 
     #[test]
+    fn they_come_in_order() {
+        let mut timers = Timers::default();
+        assert_eq!(timers.next_due(), None);
+        timers.set(0, ms(6));
+        timers.set(1, ms(7));
+        assert_eq!(timers.next_due(), Some(ms(6)));
+        assert_eq!(timers.pop_due(ms(5)), None);
+        assert_eq!(timers.pop_due(ms(7)), Some(0));
+        assert_eq!(timers.pop_due(ms(7)), Some(1));
+        assert_eq!(timers.pop_due(ms(7)), None);
+    }
+
+    #[test]
+    fn those_that_were_cancelled_take_no_room() {
+        let mut timers = Timers::default();
+        for at in 0..10_000 {
+            timers.set(0, ms(3_600_000 + at));
+            timers.cancel(0);
+        }
+        assert!(timers.queue.len() <= 20, "{}", timers.queue.len());
+    }
+
+    #[test]
     fn stale_entries_do_not_pile_up() {
         let mut timers = Timers::default();
         for at in 0..10_000 {

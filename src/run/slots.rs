@@ -91,17 +91,6 @@ impl<S> Slots<S> {
         occupant
     }
 
-    /// True if the item with this index is in the slot and has not been given up.
-    pub(super) fn holds(&self, slot: u32, index: u64) -> bool {
-        let occupant = self.slots[slot as usize].as_ref();
-        occupant.is_some_and(|occupant| occupant.item.index() == index && !occupant.abandoned)
-    }
-
-    /// Slots there are, free ones included.
-    pub(super) fn len(&self) -> usize {
-        self.slots.len()
-    }
-
     /// Items in slots, those given up included.
     pub(super) fn taken(&self) -> usize {
         self.slots.len() - self.free.len()

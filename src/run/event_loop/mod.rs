@@ -7,7 +7,7 @@ use crate::engine::{BufferPool, Completion, Engine, Op, Wait};
 use crate::error::{Errno, Operation};
 use crate::item::{Item, Portion};
 use crate::jobs::{Event, Job, Service, Submissions};
-use crate::mill::{Deadlines, Directive, Exchange, Finished, Mill, Pressure, Retry};
+use crate::mill::{Directive, Exchange, Finished, Mill, Pressure, Retry, Timers};
 use crate::run::shortfall::Shortfall;
 use crate::run::slots::{Occupant, Slots};
 use crate::stats::{Activity, Phase, Recorder, Stopwatch};
@@ -52,7 +52,7 @@ pub struct EventLoop<J: Job, E: Engine> {
     buffers: BufferPool,
     buffer_waiters: VecDeque<u32>,
     pressure: Pressure<(u32, Op, Errno)>,
-    deadlines: Deadlines,
+    deadlines: Timers,
     /// Since when all slots have been held by items that were given up.
     stuck_since: Option<Duration>,
     stopwatch: Stopwatch,
@@ -93,7 +93,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             buffers: BufferPool::new(limits.in_flight, limits.large_buffers),
             buffer_waiters: VecDeque::new(),
             pressure: Pressure::new(limits.in_flight),
-            deadlines: Deadlines::new(limits.timeout),
+            deadlines: Timers::default(),
             stuck_since: None,
             stopwatch: Stopwatch::new(recorder, limits.timeout.is_some()),
             activity: Activity::default(),
@@ -230,13 +230,12 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
 
     fn wait_for(&mut self) -> Wait {
         let now = self.stopwatch.now();
-        let deadline = self.deadlines.next();
         let unstuck = self
             .stuck_since
             .zip(self.limits.timeout)
             .map(|(since, timeout)| since + timeout);
         let next = [
-            deadline,
+            self.deadlines.next_due(),
             unstuck,
             self.pressure.retry_at(),
             self.resume_at,
@@ -255,15 +254,12 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             self.stopwatch
                 .record(Phase::ScheduledQueue, due_at_ns, now_ns);
         }
-        let index = item.index();
         let occupant = Occupant::new(item, self.job.begin(), now_ns, due_at_ns);
         let slot = self.slots.insert(occupant);
-        let slots = &self.slots;
-        let now = Duration::from_nanos(now_ns);
-        self.deadlines
-            .set(slot, index, now, slots.len(), |slot, index| {
-                slots.holds(slot, index)
-            });
+        if let Some(timeout) = self.limits.timeout {
+            let deadline = Duration::from_nanos(now_ns) + timeout;
+            self.deadlines.set(slot, deadline);
+        }
         self.step(slot, Event::Start);
     }
 

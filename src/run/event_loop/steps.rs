@@ -258,6 +258,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             due_at_ns,
             ..
         } = self.slots.remove(slot);
+        self.deadlines.cancel(slot);
         self.hand_over(item, started_at_ns, due_at_ns, result);
         self.resubmit_after_finish();
     }
