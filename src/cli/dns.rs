@@ -15,6 +15,7 @@ use crate::run::Plan;
 use crate::sink::dns::{write_jsonl, write_massdns, write_text};
 use crate::source::Expand;
 use serde_json::Map;
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -94,12 +95,8 @@ fn servers(arguments: &DnsArguments) -> Result<Vec<SocketAddr>, SetupError> {
     } else if servers.is_empty() {
         servers = servers_in_resolv_conf(Path::new(RESOLV_CONF))?;
     }
-    let mut known = Vec::new();
-    servers.retain(|server| {
-        let is_new = !known.contains(server);
-        known.push(*server);
-        is_new
-    });
+    let mut known = HashSet::new();
+    servers.retain(|server| known.insert(*server));
     Ok(servers)
 }
 
@@ -163,7 +160,7 @@ impl Rows<Found> for DnsRows {
         let found = match result {
             Ok(found) => found,
             Err(error) => {
-                observer.count(Err(error));
+                observer.count(Err(error.cause.key()));
                 return observer.say(item.bytes(), error);
             }
         };
@@ -172,8 +169,8 @@ impl Rows<Found> for DnsRows {
                 let bytes = answer.message.as_ref().map_or(0, |message| message.len());
                 observer.count(Ok(bytes as u64));
             }
-            Ok(answer) => observer.count_failure(answer.status.to_string()),
-            Err(_) => observer.count_failure("INVALID".to_owned()),
+            Ok(answer) => observer.count(Err(answer.status.to_string())),
+            Err(_) => observer.count(Err("INVALID".to_owned())),
         }
         match self.format {
             DnsFormat::Text => write_text(out, item, found),

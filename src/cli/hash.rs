@@ -63,7 +63,8 @@ impl Rows<Hashed> for HashRows {
         observer: &mut Observer,
     ) {
         let name = item.bytes();
-        observer.count(result.as_ref().map(|hashed| hashed.size_bytes));
+        let size_bytes = result.as_ref().map(|hashed| hashed.size_bytes);
+        observer.count(size_bytes.map_err(|error| error.cause.key()));
         match result {
             Err(error) => observer.say(name, error),
             Ok(hashed) => {

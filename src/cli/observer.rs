@@ -7,7 +7,6 @@ use super::output::Output;
 use super::setup_error::SetupError;
 use crate::clock;
 use crate::engine::uring;
-use crate::error::ItemError;
 use crate::mill::Counters;
 use crate::run::{End, EngineKind, Plan, Report};
 use crate::sink::messages;
@@ -128,14 +127,9 @@ impl Observer {
         }
     }
 
-    /// Counts a result: its bytes, or why it failed.
-    pub(super) fn count(&mut self, result: Result<u64, &ItemError>) {
+    /// Counts a result: its bytes, or a word for why it failed.
+    pub(super) fn count(&mut self, result: Result<u64, String>) {
         self.summary.count(result);
-    }
-
-    /// Counts a result that is a failure, and a word for its cause.
-    pub(super) fn count_failure(&mut self, cause: String) {
-        self.summary.count_failure(cause);
     }
 
     /// Results that were failures.

@@ -21,7 +21,7 @@ pub struct Budget {
 /// kernel's own answer is the better message.
 #[must_use]
 pub fn fit(wanted: Budget, descriptors_max: usize, descriptors_in_use: usize) -> Budget {
-    let free = descriptors_max.saturating_sub(descriptors_in_use + RESERVE);
+    let free = left(descriptors_max, descriptors_in_use, 0);
     // A second loop must not take the descriptors that the items of the first need.
     let loops = wanted.loops.min(free / (4 * PER_LOOP)).max(1);
     let in_flight = wanted

@@ -3,7 +3,7 @@
 use super::jsonl;
 use crate::engine::Transport;
 use crate::item::Item;
-use crate::jobs::dns::{Answer, Found, Record, Status};
+use crate::jobs::dns::{Answer, Found, Record, Status, words};
 use domain::base::name::Name;
 use serde::Serialize;
 use std::io::Write;
@@ -240,6 +240,5 @@ fn with_dot(name: String) -> String {
 
 /// The name as it stands in the line.
 fn name_of(item: &Item) -> &[u8] {
-    let mut words = item.bytes().split(u8::is_ascii_whitespace);
-    words.find(|word| !word.is_empty()).unwrap_or_default()
+    words(item.bytes()).next().unwrap_or_default()
 }

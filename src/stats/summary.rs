@@ -3,7 +3,6 @@
 use super::document::FailedByCause;
 use super::units::HumanTime;
 use super::{Latencies, Phase};
-use crate::error::ItemError;
 use indicatif::{HumanBytes, HumanCount};
 use std::time::{Duration, Instant};
 
@@ -34,24 +33,16 @@ impl Summary {
         }
     }
 
-    /// Counts a result: bytes or a failure.
-    pub fn count(&mut self, result: Result<u64, &ItemError>) {
+    /// Counts a result: its bytes, or a word for why it failed.
+    pub fn count(&mut self, result: Result<u64, String>) {
         self.items += 1;
         match result {
             Ok(bytes) => self.bytes += bytes,
-            Err(error) => self.fail(error.cause.key()),
+            Err(cause) => {
+                self.failed += 1;
+                *self.failed_by_cause.entry(cause).or_default() += 1;
+            }
         }
-    }
-
-    /// Counts a result that is a failure, and a word for its cause.
-    pub fn count_failure(&mut self, cause: String) {
-        self.items += 1;
-        self.fail(cause);
-    }
-
-    fn fail(&mut self, cause: String) {
-        self.failed += 1;
-        *self.failed_by_cause.entry(cause).or_default() += 1;
     }
 
     /// Time since the start.
@@ -102,7 +93,7 @@ impl Default for Summary {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{Errno, Operation};
+    use crate::error::{Errno, ItemError, Operation};
 
     #[test]
     fn the_line_names_counts_and_percentiles() {
@@ -113,7 +104,7 @@ mod tests {
             latencies.record(Phase::Total, latency_us * 1000, 1);
         }
         let error = ItemError::errno(Operation::Open, Errno::new(libc::ENOENT));
-        summary.count(Err(&error));
+        summary.count(Err(error.cause.key()));
         latencies.record(Phase::Total, 5_000_000, 1);
         let line = summary.line(&latencies);
         let begin = "101 items, 1 failed, 1000 B in ";

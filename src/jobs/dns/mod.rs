@@ -19,6 +19,6 @@ mod tests;
 
 pub use answer::{Answer, Record, Status};
 pub use job::{DnsJob, Found};
-pub use question::{Invalid, Question, parse_type, with_types};
+pub use question::{Invalid, Question, parse_type, with_types, words};
 pub use resolver::{Resolver, Settings, SocketId, Traffic, Transmit};
 pub use service::DnsService;

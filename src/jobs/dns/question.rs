@@ -42,16 +42,14 @@ impl Question {
     /// # Errors
     /// If the line is not a question.
     pub fn parse(line: &[u8], default: Rtype) -> Result<Self, Invalid> {
-        let mut words = line
-            .split(u8::is_ascii_whitespace)
-            .filter(|word| !word.is_empty());
+        let mut words = words(line);
         let name = words.next().ok_or(Invalid::Empty)?;
         let name = std::str::from_utf8(name).map_err(|_| Invalid::Encoding)?;
         let qtype = words.next().map(parse_type).transpose()?;
         if words.next().is_some() {
             return Err(Invalid::TooMuch);
         }
-        if let Ok(address) = IpAddr::from_str(name) {
+        if let Some(address) = address(name) {
             let reverse = Name::<Vec<u8>>::reverse_from_addr(address).map_err(|_| Invalid::Name)?;
             return Ok(Self::new(reverse.as_slice(), qtype.unwrap_or(Rtype::PTR)));
         }
@@ -88,14 +86,10 @@ impl Question {
 /// The line once with each of these types; as it is if it has one, or is an address.
 #[must_use]
 pub fn with_types(line: &[u8], types: &[Rtype]) -> Vec<Vec<u8>> {
-    let mut words = line
-        .split(u8::is_ascii_whitespace)
-        .filter(|word| !word.is_empty());
+    let mut words = words(line);
     let name = words.next().filter(|_| words.next().is_none());
-    let is_address =
-        |name: &[u8]| std::str::from_utf8(name).is_ok_and(|name| IpAddr::from_str(name).is_ok());
     match name {
-        Some(name) if !is_address(name) => {
+        Some(name) if std::str::from_utf8(name).ok().and_then(address).is_none() => {
             let lines = types.iter().map(|qtype| format!(" {qtype}"));
             lines
                 .map(|qtype| [name, qtype.as_bytes()].concat())
@@ -112,6 +106,16 @@ pub fn with_types(line: &[u8], types: &[Rtype]) -> Vec<Vec<u8>> {
 pub fn parse_type(word: &[u8]) -> Result<Rtype, Invalid> {
     let word = std::str::from_utf8(word).map_err(|_| Invalid::Type)?;
     Rtype::from_str(word).map_err(|_| Invalid::Type)
+}
+
+/// The words of a line: the name it asks about, and perhaps a type.
+pub fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(u8::is_ascii_whitespace)
+        .filter(|word| !word.is_empty())
+}
+
+fn address(name: &str) -> Option<IpAddr> {
+    name.parse().ok()
 }
 
 #[cfg(test)]

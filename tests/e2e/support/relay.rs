@@ -1,9 +1,9 @@
-//! Stands between ringmill and a name server: loses packets, delays them, forges replies.
+//! Stands between ringmill and a name server: loses packets, forges replies.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle, sleep};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 /// What goes wrong on the way.
@@ -13,8 +13,6 @@ pub struct Trouble {
     pub loses_one_in: u64,
     /// Each reply is preceded by forged ones.
     pub forges: bool,
-    /// Replies take this much longer.
-    pub delay: Duration,
 }
 
 /// A relay, until it is dropped.
@@ -93,10 +91,6 @@ fn relay_replies(
             continue;
         };
         let reply = &mut reply[..len];
-        if !trouble.delay.is_zero() {
-            // Those behind it have waited by then.
-            sleep(trouble.delay / 64);
-        }
         if trouble.forges {
             let mut forged = reply.to_vec();
             // NXDOMAIN, from another port; with another id; for another name; and garbage.
