@@ -209,6 +209,20 @@ mod tests {
     }
 
     #[test]
+    fn those_of_an_item_that_was_given_up_are_not_tried_and_the_others_are() {
+        let mut pressure = Pressure::new(4);
+        pressure.shortage('a', true, 2, MS);
+        pressure.shortage('b', false, 2, MS);
+        assert_eq!(pressure.remove(|op| *op == 'a'), ['a']);
+        let at = pressure.retry_at().expect("b is still to be tried");
+        assert!(pressure.remove(|op| *op == 'c').is_empty());
+        assert_eq!(pressure.due(at, true), Some(Retry::Submit('b')));
+        pressure.shortage('a', true, 1, at);
+        pressure.remove(|op| *op == 'a');
+        assert_eq!(pressure.retry_at(), None);
+    }
+
+    #[test]
     fn who_holds_a_file_is_tried_first() {
         let mut pressure = Pressure::new(4);
         pressure.shortage('a', false, 2, MS);
