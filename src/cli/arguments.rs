@@ -292,8 +292,8 @@ pub(super) struct StreamArguments {
 /// What a run may use; the same for every job.
 #[derive(Debug, Args)]
 pub(super) struct ResourceArguments {
-    /// Items in flight at most, all loops together [default: 512, or as many files as the limit on
-    /// open files allows].
+    /// Items in flight at most, all loops together [default: 4096 names; 512 files, or as many as the
+    /// limit on open files allows].
     #[arg(long, value_name = "N", value_parser = positive(), help_heading = "Resources")]
     pub(super) in_flight: Option<usize>,
 

@@ -1,32 +1,40 @@
 //! `ringmill dns`.
 
 use super::Outcome;
-use super::arguments::{DnsArguments, DnsFormat, parse_resolver};
+use super::arguments::{DnsArguments, DnsFormat};
 use super::limits::Descriptors;
-use super::observer::Observer;
+use super::observer::{Details, Observer};
+use super::servers::servers;
 use super::setup_error::SetupError;
 use super::stream::{Rows, Task};
 use crate::clock;
 use crate::error::ItemError;
 use crate::item::Item;
-use crate::jobs::dns::{DnsJob, Found, Settings, with_types};
+use crate::jobs::dns::{DnsJob, Figures, Found, Settings, SharedFigures, with_types};
 use crate::mill::budget;
 use crate::run::Plan;
 use crate::sink::dns::{write_jsonl, write_massdns, write_text};
 use crate::source::Expand;
-use serde_json::Map;
-use std::collections::HashSet;
+use crate::stats::document::{self, Form};
+use crate::stats::{HumanTime, Series, columns};
+use indicatif::HumanCount;
+use serde_json::{Map, Value, json};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-const RESOLV_CONF: &str = "/etc/resolv.conf";
-
-/// Questions at one time for the servers of [`RESOLV_CONF`], which others use as well. Whoever names
+/// Questions at one time for the servers of resolv.conf, which others use as well. Whoever names
 /// servers knows what they bear.
 const AT_ONCE_FOR_SHARED_SERVERS: usize = 100;
 
 pub(super) fn dns(arguments: DnsArguments) -> Outcome {
+    let servers = match servers(&arguments) {
+        Ok(servers) => servers,
+        Err(error) => {
+            error.tell();
+            return Outcome::Unusable;
+        }
+    };
+    let figures = SharedFigures::default();
     let types = arguments.types.clone();
     let options = [
         ("types", types.iter().map(ToString::to_string).collect()),
@@ -34,6 +42,8 @@ pub(super) fn dns(arguments: DnsArguments) -> Outcome {
     ];
     let rows = DnsRows {
         format: arguments.format,
+        servers: servers.clone(),
+        figures: figures.clone(),
         clock_started_at: since_1970().saturating_sub(clock::now()),
     };
     let task = Task {
@@ -48,15 +58,22 @@ pub(super) fn dns(arguments: DnsArguments) -> Outcome {
             .then(|| -> Expand { Box::new(move |line| with_types(line, &types)) }),
         options: Map::from_iter(options.map(|(name, value)| (name.to_owned(), value))),
     };
-    task.perform(|plan, descriptors| job(&arguments, plan, descriptors), rows)
+    let job = |plan: &Plan, descriptors: &Descriptors| {
+        Ok(DnsJob {
+            settings: settings(&arguments, servers, plan, descriptors)?,
+            default_type: arguments.types[0],
+            figures,
+        })
+    };
+    task.perform(job, rows)
 }
 
-fn job(
+fn settings(
     arguments: &DnsArguments,
+    servers: Vec<SocketAddr>,
     plan: &Plan,
     descriptors: &Descriptors,
-) -> Result<DnsJob, SetupError> {
-    let servers = servers(arguments)?;
+) -> Result<Settings, SetupError> {
     let names_servers = !arguments.resolvers.is_empty() || arguments.resolvers_from.is_some();
     let at_once_max = match names_servers {
         true => plan.in_flight,
@@ -76,68 +93,20 @@ fn job(
             hint: Some("raise it with ulimit -n, or use fewer --loops".to_owned()),
         });
     }
-    Ok(DnsJob {
-        settings: Settings {
-            servers,
-            sockets_per_server: sockets.min(sockets_max),
-            per_server_max: at_once_max.div_ceil(plan.loops),
-            retries: arguments.retries,
-            timeout: arguments.timeout,
-        },
-        default_type: arguments.types[0],
+    Ok(Settings {
+        servers,
+        sockets_per_server: sockets.min(sockets_max),
+        per_server_max: at_once_max.div_ceil(plan.loops),
+        retries: arguments.retries,
+        timeout: arguments.timeout,
+        measures_round_trips: arguments.stream.measure.forms.need_phases(),
     })
-}
-
-fn servers(arguments: &DnsArguments) -> Result<Vec<SocketAddr>, SetupError> {
-    let mut servers = arguments.resolvers.clone();
-    if let Some(path) = &arguments.resolvers_from {
-        servers.extend(servers_in_list(path)?);
-    } else if servers.is_empty() {
-        servers = servers_in_resolv_conf(Path::new(RESOLV_CONF))?;
-    }
-    let mut known = HashSet::new();
-    servers.retain(|server| known.insert(*server));
-    Ok(servers)
-}
-
-fn servers_in_list(path: &Path) -> Result<Vec<SocketAddr>, SetupError> {
-    let name = path.display().to_string();
-    let text =
-        std::fs::read_to_string(path).map_err(|error| SetupError::io(&name, "read", &error))?;
-    let lines = text.lines().map(str::trim).zip(1..);
-    let mut servers = Vec::new();
-    for (line, number) in lines.filter(|(line, _)| !line.is_empty() && !line.starts_with('#')) {
-        let server = parse_resolver(line)
-            .map_err(|error| SetupError::new(format!("{name}, line {number}: {error}: {line}")))?;
-        servers.push(server);
-    }
-    if servers.is_empty() {
-        return Err(SetupError::new(format!("{name}: no resolver in it")));
-    }
-    Ok(servers)
-}
-
-fn servers_in_resolv_conf(path: &Path) -> Result<Vec<SocketAddr>, SetupError> {
-    let name = path.display().to_string();
-    let bytes = std::fs::read(path).map_err(|error| SetupError::io(&name, "read", &error))?;
-    let config = resolv_conf::Config::parse(bytes)
-        .map_err(|error| SetupError::new(format!("{name}: {error}")))?;
-    let servers: Vec<SocketAddr> = config
-        .nameservers
-        .iter()
-        .filter_map(|server| parse_resolver(&server.to_string()).ok())
-        .collect();
-    if servers.is_empty() {
-        return Err(SetupError {
-            message: format!("{name}: no nameserver in it"),
-            hint: Some("name one with --resolver".to_owned()),
-        });
-    }
-    Ok(servers)
 }
 
 struct DnsRows {
     format: DnsFormat,
+    servers: Vec<SocketAddr>,
+    figures: SharedFigures,
     /// When the clock of the answers showed 0, since 1970.
     clock_started_at: Duration,
 }
@@ -178,4 +147,86 @@ impl Rows<Found> for DnsRows {
             DnsFormat::Massdns => write_massdns(out, item, found, self.clock_started_at),
         }
     }
+
+    fn details(&self, form: &Form) -> Details {
+        let figures = self.figures.take();
+        let known: Vec<_> = self.servers.iter().zip(&figures).collect();
+        let mut rows = vec![header(form)];
+        rows.extend(
+            known
+                .iter()
+                .map(|(server, figures)| row(server, figures, form)),
+        );
+        let documents = known.iter();
+        let documents = documents.map(|(server, figures)| document_of(server, figures, form));
+        Details {
+            table: format!("\n{}", columns(&rows)),
+            document: Map::from_iter([("resolvers".to_owned(), documents.collect())]),
+        }
+    }
+}
+
+fn header(form: &Form) -> Vec<String> {
+    let counts = [
+        "resolver",
+        "sent",
+        "answered",
+        "timeouts",
+        "truncated",
+        "mismatched",
+        "late",
+    ];
+    let percentiles = form.percentiles.iter();
+    let percentiles = percentiles.map(|percentile| format!("p{percentile}"));
+    let header = counts.into_iter().map(str::to_owned).chain(percentiles);
+    header.chain(["replies".to_owned()]).collect()
+}
+
+/// A line of the table of resolvers.
+fn row(server: &SocketAddr, figures: &Figures, form: &Form) -> Vec<String> {
+    let counts = [
+        figures.sent,
+        figures.answered,
+        figures.timeouts,
+        figures.truncated,
+        figures.mismatched,
+        figures.late,
+    ];
+    let counts = counts.map(|count| HumanCount(count).to_string());
+    let percentiles = form.percentiles.iter().map(|&percentile| {
+        let time_ns = figures.round_trips_ns.value_at_percentile(percentile);
+        HumanTime(time_ns).to_string()
+    });
+    let rcodes = figures.rcodes.iter();
+    let rcodes: Vec<String> = rcodes
+        .map(|(rcode, &count)| format!("{rcode} {}", HumanCount(count)))
+        .collect();
+    let row = [server.to_string()].into_iter().chain(counts);
+    row.chain(percentiles).chain([rcodes.join(" ")]).collect()
+}
+
+fn document_of(server: &SocketAddr, figures: &Figures, form: &Form) -> Value {
+    let mut round_trips = Series::new("round-trip");
+    for bucket in figures.round_trips_ns.iter_recorded() {
+        let count = u64::from(bucket.count_at_value());
+        let recorded = round_trips
+            .histogram
+            .record_n(bucket.value_iterated_to(), count);
+        recorded.expect("it is within the bounds");
+    }
+    let rcodes = figures.rcodes.iter();
+    let rcodes: Map<String, Value> = rcodes
+        .map(|(rcode, &count)| (rcode.to_string(), count.into()))
+        .collect();
+    json!({
+        "resolver": server.to_string(),
+        "sent": figures.sent,
+        "answered": figures.answered,
+        "rcodes": rcodes,
+        "timeouts": figures.timeouts,
+        "truncated": figures.truncated,
+        "mismatched": figures.mismatched,
+        "late": figures.late,
+        "round_trip": document::phase(&round_trips, form),
+    })
 }

@@ -103,6 +103,10 @@ impl Forms {
         })
     }
 
+    pub(super) fn form(&self) -> &Form {
+        &self.form
+    }
+
     pub(super) fn table(&self, series: &[Series]) -> String {
         table(series, &self.form.percentiles)
     }

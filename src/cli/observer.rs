@@ -10,7 +10,7 @@ use crate::engine::uring;
 use crate::mill::Counters;
 use crate::run::{End, EngineKind, Plan, Report};
 use crate::sink::messages;
-use crate::stats::document::{self, Facts};
+use crate::stats::document::{self, Facts, Form};
 use crate::stats::hlog::IntervalLog;
 use crate::stats::{
     Collector, Detail, FileSystemFacts, Latencies, Machine, Progress, Series, Summary, Total,
@@ -64,6 +64,15 @@ struct Log {
     /// Those that are not in it yet.
     pending: Latencies,
     failure: Option<io::Error>,
+}
+
+/// What a job tells of a run besides its results and latencies.
+#[derive(Default)]
+pub(super) struct Details {
+    /// For people, after the table of latencies.
+    pub(super) table: String,
+    /// For the document, by name.
+    pub(super) document: Map<String, Value>,
 }
 
 impl Observer {
@@ -172,7 +181,7 @@ impl Observer {
         }
     }
 
-    /// The run has ended: gives everything that was asked for.
+    /// The run has ended: gives everything that was asked for. `details` are the job's own.
     pub(super) fn finish(
         &mut self,
         command: &'static str,
@@ -180,6 +189,7 @@ impl Observer {
         plan: &Plan,
         descriptors: &Descriptors,
         report: &Report,
+        details: impl Fn(&Form) -> Details,
     ) -> Result<(), SetupError> {
         if let Some(progress) = self.progress.take() {
             progress.clear();
@@ -192,8 +202,10 @@ impl Observer {
             messages::about_run(&self.summary.line(&latencies.total));
         }
         let series = Series::of(latencies.total);
+        let Details { table, document } = details(self.forms.form());
         if self.shows_table {
             messages::text(&self.forms.table(&series));
+            messages::text(&table);
         }
         let file_system = self.file_system.take();
         let summary = &self.summary;
@@ -219,6 +231,7 @@ impl Observer {
             summary,
             counters: report.counters,
             activity: report.activity,
+            details: document,
         };
         // One that cannot be written does not keep the others from being.
         let log = latencies.log.map_or(Ok(()), Log::finish);

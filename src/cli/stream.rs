@@ -4,7 +4,7 @@ use super::Outcome;
 use super::arguments::StreamArguments;
 use super::interrupt::Interrupt;
 use super::limits::Descriptors;
-use super::observer::Observer;
+use super::observer::{Details, Observer};
 use super::output::Output;
 use super::plan::{self, Wishes};
 use super::setup_error::SetupError;
@@ -16,6 +16,7 @@ use crate::run::{End, Plan, Report, Sink, run};
 use crate::sink::messages;
 use crate::source::{Arguments, Expand, Expanded, Lists, Separator, Source};
 use crate::stats::Total;
+use crate::stats::document::Form;
 use serde_json::{Map, Value};
 use std::ffi::OsString;
 use std::fs::File;
@@ -56,6 +57,11 @@ pub(super) trait Rows<V> {
         result: &Result<V, ItemError>,
         observer: &mut Observer,
     );
+
+    /// What else there is to tell when the run has ended.
+    fn details(&self, _form: &Form) -> Details {
+        Details::default()
+    }
 }
 
 impl Task<'_> {
@@ -138,9 +144,11 @@ impl Task<'_> {
         if arguments.verbose {
             messages::about_run(&format_args!("engine: {} × {}", plan.loops, report.engine));
         }
-        let measured = sink
-            .observer
-            .finish(self.command, options, &plan, &descriptors, &report);
+        let rows = &sink.rows;
+        let details = |form: &Form| rows.details(form);
+        let measured =
+            sink.observer
+                .finish(self.command, options, &plan, &descriptors, &report, details);
         let failed = sink.observer.failed();
         let outcome = conclude(&report, failed, &interrupt, &sink.output);
         match measured {

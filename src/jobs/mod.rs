@@ -56,6 +56,9 @@ pub trait Service: 'static {
     /// Does what is to be done, now that something has happened or time has passed.
     fn advance(&mut self, now: Duration, ops: &mut Submissions);
 
+    /// How many more items it could serve at once. More need not be started before that grows.
+    fn room(&self) -> usize;
+
     /// When it is next to be called if nothing happens.
     fn wake_at(&mut self) -> Option<Duration>;
 
@@ -73,6 +76,10 @@ impl Service for () {
     fn completed(&mut self, _: u32, _: Op, _: Result<Value, Errno>, _: Duration) {}
 
     fn advance(&mut self, _: Duration, _: &mut Submissions) {}
+
+    fn room(&self) -> usize {
+        usize::MAX
+    }
 
     fn wake_at(&mut self) -> Option<Duration> {
         None
@@ -125,7 +132,9 @@ impl<S> Context<'_, S> {
 
     /// The time.
     #[must_use]
-    pub fn now(&self) -> Duration {
+    pub fn now(&mut self) -> Duration {
+        // The next item begins later.
+        self.stopwatch.expire();
         self.clock.now()
     }
 
@@ -162,6 +171,12 @@ impl<S> Context<'_, S> {
     /// Says what the time since the step began, or since the last such call, was spent on.
     pub fn lap(&mut self, phase: Phase) {
         self.stopwatch.lap(phase, self.clock);
+    }
+
+    /// Counts something that took this long.
+    pub fn record(&mut self, phase: Phase, time: Duration) {
+        let time_ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.stopwatch.record(phase, 0, time_ns);
     }
 
     /// Returns a buffer.

@@ -52,6 +52,7 @@ struct AnswerFields {
     protocol: Option<&'static str>,
     flags: Vec<&'static str>,
     attempts: u32,
+    rtt_ns: Option<u64>,
     time_ns: u64,
 }
 
@@ -100,7 +101,8 @@ impl AnswerFields {
             protocol: answer.transport.map(Transport::protocol),
             flags: answer.flags(),
             attempts: answer.attempts,
-            time_ns: u64::try_from(answer.time.as_nanos()).unwrap_or(u64::MAX),
+            rtt_ns: answer.round_trip.map(ns),
+            time_ns: ns(answer.time),
         }
     }
 }
@@ -241,4 +243,8 @@ fn with_dot(name: String) -> String {
 /// The name as it stands in the line.
 fn name_of(item: &Item) -> &[u8] {
     words(item.bytes()).next().unwrap_or_default()
+}
+
+fn ns(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -43,6 +43,8 @@ pub struct Facts<'a> {
     pub counters: Counters,
     /// What the loops did.
     pub activity: Activity,
+    /// What else the job tells, by name.
+    pub details: Map<String, Value>,
 }
 
 /// How series are put into the document.
@@ -100,6 +102,7 @@ pub fn of_run(facts: &Facts<'_>, series: &[Series], form: &Form) -> Value {
         unreachable!("it is an object")
     };
     document.extend(run);
+    document.extend(facts.details.clone());
     document.extend(of_series(series, form));
     Value::Object(document)
 }
@@ -161,7 +164,9 @@ struct PhaseFacts {
     buckets_ns: Option<Vec<[u64; 3]>>,
 }
 
-fn phase(series: &Series, form: &Form) -> Value {
+/// A series as the document has it.
+#[must_use]
+pub fn phase(series: &Series, form: &Form) -> Value {
     let histogram = &series.histogram;
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let stdev_ns = histogram.stdev().round() as u64;

@@ -156,7 +156,7 @@ mod tests {
         /// Adding parts gives what counting everything at once does.
         #[test]
         fn parts_add_up(
-            values in proptest::collection::vec((0_usize..11, 0_u64..2 * LATENCY_NS_MAX, any::<bool>()), 0..200)
+            values in proptest::collection::vec((0..Phase::ALL.len(), 0_u64..2 * LATENCY_NS_MAX, any::<bool>()), 0..200)
         ) {
             let (mut whole, mut parts) = (Latencies::default(), [Latencies::default(), Latencies::default()]);
             for (phase, ns, half) in values {

@@ -25,5 +25,5 @@ pub use progress::{Progress, Total};
 pub use series::Series;
 pub use stopwatch::Stopwatch;
 pub use summary::Summary;
-pub use table::{PERCENTILES, table};
+pub use table::{PERCENTILES, columns, table};
 pub use units::HumanTime;

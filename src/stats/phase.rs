@@ -6,6 +6,10 @@
 pub enum Phase {
     /// From the pull to the first submission.
     Queue,
+    /// From the first submission to the first query: until a server had room for the question.
+    Wait,
+    /// The query that was answered, until its reply.
+    Query,
     /// A look-up of the path before it is opened.
     LookUp,
     /// An open.
@@ -31,8 +35,10 @@ pub enum Phase {
 
 impl Phase {
     /// All phases, in the order of an item's life; those measured from a schedule come last.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Queue,
+        Self::Wait,
+        Self::Query,
         Self::LookUp,
         Self::Open,
         Self::Read,
@@ -50,6 +56,8 @@ impl Phase {
     pub fn name(self) -> &'static str {
         match self {
             Self::Queue => "queue",
+            Self::Wait => "wait",
+            Self::Query => "query",
             Self::LookUp => "lookup",
             Self::Open => "open",
             Self::Read => "read",

@@ -13,6 +13,20 @@ pub const PERCENTILES: [f64; 6] = [50.0, 90.0, 95.0, 99.0, 99.9, 99.99];
 pub fn table(series: &[Series], percentiles: &[f64]) -> String {
     let mut rows = vec![header(percentiles)];
     rows.extend(series.iter().map(|one| row(one, percentiles)));
+    let mut text = columns(&rows);
+    for one in series.iter().filter(|one| one.out_of_range > 0) {
+        text += &format!(
+            "{}: {} of them longer than 1 h, which no percentile counts\n",
+            one.name,
+            HumanCount(one.out_of_range)
+        );
+    }
+    text
+}
+
+/// Rows of equal length as lines, the first column to the left, the others to the right.
+#[must_use]
+pub fn columns(rows: &[Vec<String>]) -> String {
     let columns = rows[0].len();
     let width_of = |column: usize| {
         let widths = rows.iter().map(|row| row[column].chars().count());
@@ -20,20 +34,13 @@ pub fn table(series: &[Series], percentiles: &[f64]) -> String {
     };
     let widths: Vec<usize> = (0..columns).map(width_of).collect();
     let mut text = String::new();
-    for row in &rows {
+    for row in rows {
         let name = format!("{:<width$}", row[0], width = widths[0]);
         let cells = row.iter().zip(&widths).skip(1);
         let cells: Vec<String> = cells
             .map(|(cell, width)| format!("{cell:>width$}"))
             .collect();
         text += &format!("{name}  {}\n", cells.join("  "));
-    }
-    for one in series.iter().filter(|one| one.out_of_range > 0) {
-        text += &format!(
-            "{}: {} of them longer than 1 h, which no percentile counts\n",
-            one.name,
-            HumanCount(one.out_of_range)
-        );
     }
     text
 }

@@ -191,7 +191,7 @@ mod tests {
         /// in them.
         #[test]
         fn nothing_is_lost_on_the_way(
-            latencies in proptest::collection::vec((0_usize..11, latency_ns(), 0_u8..20), 0..400)
+            latencies in proptest::collection::vec((0..Phase::ALL.len(), latency_ns(), 0_u8..20), 0..400)
         ) {
             let (mut tally, mut moved, mut direct) =
                 (Tally::default(), Latencies::default(), Latencies::default());

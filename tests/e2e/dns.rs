@@ -3,10 +3,13 @@
 use std::sync::OnceLock;
 
 use rustix::process::Resource;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::measurements::document_of;
+use crate::support::dnsdist::Dnsdist;
 use crate::support::nsd::{self, Kind, NAMES, Nsd};
 use crate::support::relay::{Relay, Trouble};
+use crate::support::tree::Scratch;
 use crate::support::{Mill, for_each_engine};
 
 /// The names of the zone, one a line.
@@ -73,6 +76,41 @@ fn losses_and_forgeries() {
             mill.run().exits(0).complains("").prints(&expected);
         }
     });
+}
+
+/// What networks and servers do to 200,000 names costs none of them its answer.
+#[track_caller]
+fn all_names_in_spite_of(rules: &str) {
+    let server = Nsd::start();
+    let dnsdist = Dnsdist::before(server.at, rules);
+    let expected = expected(0..NAMES);
+    for_each_engine(|engine| {
+        let mill = Mill::dns(engine, dnsdist.at).arg("--retries=8");
+        let mill = mill.stdin(list()).limit(Resource::Nofile, 64, 64);
+        mill.run().exits(0).complains("").prints(&expected);
+    });
+}
+
+#[test]
+fn all_names_in_spite_of_losses_and_delays() {
+    all_names_in_spite_of(
+        "addAction(ProbaRule(0.05), DropAction()) addAction(AllRule(), DelayAction(50))",
+    );
+}
+
+#[test]
+fn all_names_in_spite_of_answers_cut_off() {
+    all_names_in_spite_of("addAction(TCPRule(false), TCAction())");
+}
+
+#[test]
+fn all_names_in_spite_of_queries_dropped_beyond_a_rate() {
+    all_names_in_spite_of("addAction(NotRule(MaxQPSRule(20000)), DropAction())");
+}
+
+#[test]
+fn all_names_in_spite_of_queries_refused_beyond_a_rate() {
+    all_names_in_spite_of("addAction(NotRule(MaxQPSRule(20000)), RCodeAction(DNSRCode.REFUSED))");
 }
 
 /// Types, as they stand in lines and as an option.
@@ -180,9 +218,51 @@ fn json_rows() {
         assert_eq!(row["answers"][1]["name"], "n000003.example");
         assert_eq!(row["answers"][1]["data"], "10.0.0.3");
         assert_eq!(row["answers"][1]["ttl"], 300);
-        assert!(row["time_ns"].as_u64().unwrap() > 1000);
+        let [rtt_ns, time_ns] = ["rtt_ns", "time_ns"].map(|key| row[key].as_u64().unwrap());
+        assert!((1000..=time_ns).contains(&rtt_ns));
         assert_eq!(invalid["status"], "INVALID");
         assert_eq!(invalid["error"], "not a domain name");
+    });
+}
+
+/// What each server was sent, and how it answered, for people and for programs.
+#[test]
+fn figures_of_each_server() {
+    let server = Nsd::start();
+    let dnsdist = Dnsdist::before(
+        server.at,
+        "addAction(AllRule(), RCodeAction(DNSRCode.REFUSED))",
+    );
+    let scratch = Scratch::new();
+    let path = scratch.join("stats.json");
+    for_each_engine(|engine| {
+        let mill = Mill::dns(engine, server.at).args(["-r", &dnsdist.at.to_string()]);
+        let mill = mill.args(["--loops=1", "--latency", "--stats", path.to_str().unwrap()]);
+        let list = "n000000.example\nn000001.example\nlong.example TXT\na..b\n";
+        let output = mill.stdin(list).run().exits(1);
+        let document = document_of(&scratch, &path);
+        let [honest, unwilling] = [0, 1].map(|at| &document["resolvers"][at]);
+        assert_eq!(honest["resolver"], server.at.to_string());
+        assert_eq!(honest["rcodes"], json!({"NOERROR": 2, "NXDOMAIN": 1}));
+        assert_eq!(honest["answered"], 3);
+        assert_eq!(honest["truncated"], 1);
+        assert_eq!(honest["sent"], 4);
+        assert_eq!(honest["round_trip"]["count"], 4);
+        let refused = &unwilling["rcodes"]["REFUSED"];
+        assert!(refused.as_u64().unwrap() >= 1);
+        assert_eq!(refused, &unwilling["sent"]);
+        for key in ["timeouts", "mismatched", "late"] {
+            assert_eq!((&honest[key], &unwilling[key]), (&json!(0), &json!(0)));
+        }
+        let phases: Vec<&String> = document["phases"].as_object().unwrap().keys().collect();
+        assert_eq!(phases, ["queue", "wait", "query", "total", "reorder"]);
+        let counts = ["queue", "wait", "query"].map(|name| &document["phases"][name]["count"]);
+        assert_eq!(counts, [&json!(4), &json!(3), &json!(3)]);
+        let text = output.stderr_text();
+        let line = text
+            .lines()
+            .find(|line| line.starts_with(&server.at.to_string()));
+        assert!(line.unwrap().ends_with("NOERROR 2 NXDOMAIN 1"), "{text}");
     });
 }
 

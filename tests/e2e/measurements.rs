@@ -22,7 +22,7 @@ fn json_of(path: &Path) -> Value {
 
 /// A valid document, as the schema has it.
 #[track_caller]
-fn document_of(scratch: &Scratch, path: &Path) -> Value {
+pub fn document_of(scratch: &Scratch, path: &Path) -> Value {
     let schema = scratch.join("schema.json");
     let printed = Mill::bare().args(["--generate", "stats-schema"]).run();
     fs::write(&schema, printed.succeeds().stdout).unwrap();

@@ -71,6 +71,10 @@ pub struct Answer {
     pub transport: Option<Transport>,
     /// Queries sent for it.
     pub attempts: u32,
+    /// From the last query to the reply.
+    pub round_trip: Option<Duration>,
+    /// From the question to the first query: until a server had room for it.
+    pub wait: Duration,
     /// From the question to the end, waiting and all attempts included.
     pub time: Duration,
     /// When it ended, by the clock of whoever ran the resolver.

@@ -1,12 +1,14 @@
 //! The job: an item is a question.
 
 use super::answer::Answer;
+use super::figures::SharedFigures;
 use super::question::{Invalid, Question};
 use super::resolver::{Resolver, Settings};
 use super::service::DnsService;
 use crate::error::ItemError;
 use crate::item::Item;
 use crate::jobs::{Context, Event, Job};
+use crate::stats::Phase;
 use domain::base::Rtype;
 
 /// Looks names up.
@@ -16,6 +18,8 @@ pub struct DnsJob {
     pub settings: Settings,
     /// What is asked of a name without a type.
     pub default_type: Rtype,
+    /// Where each loop leaves its figures.
+    pub figures: SharedFigures,
 }
 
 /// What came of an item: an answer, or why there was no question.
@@ -27,7 +31,7 @@ impl Job for DnsJob {
     type Service = DnsService;
 
     fn serve(&self) -> DnsService {
-        DnsService::new(Resolver::new(self.settings.clone()))
+        DnsService::new(Resolver::new(self.settings.clone()), self.figures.clone())
     }
 
     fn begin(&self) {}
@@ -48,7 +52,13 @@ impl Job for DnsJob {
                 }
                 Err(invalid) => Some(Ok(Err(invalid))),
             },
-            Event::Told(answer) => Some(Ok(Ok(answer))),
+            Event::Told(answer) => {
+                context.record(Phase::Wait, answer.wait);
+                if let Some(round_trip) = answer.round_trip {
+                    context.record(Phase::Query, round_trip);
+                }
+                Some(Ok(Ok(answer)))
+            }
             Event::Completed(..) | Event::BufferFree => {
                 unreachable!("an item has no operations of its own")
             }

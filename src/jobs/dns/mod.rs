@@ -5,6 +5,7 @@
 //! told apart by socket and id.
 
 mod answer;
+mod figures;
 mod frames;
 mod ids;
 mod job;
@@ -18,7 +19,8 @@ mod service;
 mod tests;
 
 pub use answer::{Answer, Record, Status};
+pub use figures::{Figures, SharedFigures};
 pub use job::{DnsJob, Found};
 pub use question::{Invalid, Question, parse_type, with_types, words};
-pub use resolver::{Resolver, Settings, SocketId, Traffic, Transmit};
+pub use resolver::{Resolver, Settings, SocketId, Transmit};
 pub use service::DnsService;

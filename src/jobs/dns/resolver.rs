@@ -2,6 +2,7 @@
 //! whoever runs it sends what it wants sent, hands it what came, and calls it when time has passed.
 
 use super::answer::{Answer, Status};
+use super::figures::Figures;
 use super::ids::{Holder, Ids};
 use super::message::{self, Reply};
 use super::question::Question;
@@ -21,6 +22,9 @@ const ID_REST: Duration = Duration::from_secs(10);
 /// How long a reply in a stream is waited for; the connection may have to be made first.
 const STREAM_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long to wait when every server has said that it will not answer, at first; then twice as long.
+const UNWILLING_PAUSE: Duration = Duration::from_millis(100);
+
 /// Servers looked at for one question, at most.
 const CANDIDATES_MAX: usize = 8;
 
@@ -37,6 +41,8 @@ pub struct Settings {
     pub retries: u32,
     /// The time for a question, all attempts together.
     pub timeout: Duration,
+    /// Keep the times from queries to replies in the [`Figures`].
+    pub measures_round_trips: bool,
 }
 
 /// One of the sockets, by its number: those for datagrams come first, those of the first server before
@@ -59,6 +65,7 @@ struct Lookup {
     /// Whoever asked it.
     askers: Vec<u32>,
     asked_at: Duration,
+    first_sent_at: Option<Duration>,
     deadline: Duration,
     attempts: u32,
     /// The attempt under way.
@@ -70,28 +77,20 @@ struct Lookup {
     status: Status,
 }
 
+/// A reply that answers a question.
+#[derive(Clone, Copy)]
+struct ReplyFrom<'a> {
+    socket: SocketId,
+    message: &'a [u8],
+    /// It took so long.
+    time: Duration,
+}
+
 struct Attempt {
     socket: SocketId,
     id: u16,
     has_edns: bool,
     sent_at: Duration,
-}
-
-/// Counts of what went over the sockets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Traffic {
-    /// Queries sent.
-    pub sent: u64,
-    /// Replies that were taken.
-    pub answered: u64,
-    /// Attempts that ended without a reply.
-    pub timeouts: u64,
-    /// Replies that did not fit into a packet.
-    pub truncated: u64,
-    /// Messages that belonged to no query.
-    pub mismatched: u64,
-    /// Replies that came when their query had been given up.
-    pub late: u64,
 }
 
 /// The questions of one loop and the servers they go to.
@@ -111,7 +110,6 @@ pub struct Resolver {
     answers: VecDeque<(u32, Answer)>,
     next_server: usize,
     next_socket: usize,
-    traffic: Traffic,
 }
 
 impl Resolver {
@@ -142,7 +140,6 @@ impl Resolver {
             answers: VecDeque::new(),
             next_server: 0,
             next_socket: 0,
-            traffic: Traffic::default(),
             settings,
         }
     }
@@ -169,10 +166,9 @@ impl Resolver {
         self.sockets.len()
     }
 
-    /// What went over the sockets so far.
-    #[must_use]
-    pub fn traffic(&self) -> Traffic {
-        self.traffic
+    /// What went to each server and came from it so far.
+    pub fn figures(&self) -> impl Iterator<Item = &Figures> {
+        self.servers.iter().map(|server| &server.figures)
     }
 
     /// Asks a question. The answer comes with `asker`, which is free to choose.
@@ -185,6 +181,7 @@ impl Resolver {
             question: question.clone(),
             askers: vec![asker],
             asked_at: now,
+            first_sent_at: None,
             deadline: now + self.settings.timeout,
             attempts: 0,
             attempt: None,
@@ -216,6 +213,17 @@ impl Resolver {
         self.answers.pop_front()
     }
 
+    /// How many more questions could be asked at once. While no server answers it is any number: they
+    /// have to wait anyway, and their time is to run.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        if self.servers.iter().all(Server::is_aside) {
+            return usize::MAX;
+        }
+        let room: usize = self.servers.iter().map(Server::room).sum();
+        room.saturating_sub(self.waiting.len())
+    }
+
     /// When [`Resolver::time_passed`] is next to be called.
     pub fn wake_at(&mut self) -> Option<Duration> {
         let probe = match self.waiting.is_empty() {
@@ -228,8 +236,9 @@ impl Resolver {
     /// Gives up what has taken too long, and goes on with what had to wait.
     pub fn time_passed(&mut self, now: Duration) {
         while let Some(lookup) = self.timers.pop_due(now) {
-            if self.lookup(lookup).attempt.is_some() {
-                self.traffic.timeouts += 1;
+            if let Some(attempt) = &self.lookup(lookup).attempt {
+                let socket = attempt.socket;
+                self.figures_of(socket).timeouts += 1;
                 self.end_attempt(lookup, Ending::Lost, now);
                 self.lookup(lookup).status = Status::Timeout;
             }
@@ -243,27 +252,29 @@ impl Resolver {
         let ids = &self.sockets[socket.0 as usize];
         let lookup = match message::id(message).and_then(|id| ids.holder(id)) {
             Some(Holder::Query(lookup)) => lookup,
-            Some(Holder::Resting) => return self.traffic.late += 1,
-            None => return self.traffic.mismatched += 1,
+            Some(Holder::Resting) => return self.figures_of(socket).late += 1,
+            None => return self.figures_of(socket).mismatched += 1,
         };
         let under_way = self.lookup(lookup);
         let attempt = under_way.attempt.as_ref().expect("it has an id");
         let time = now.saturating_sub(attempt.sent_at);
         let had_edns = attempt.has_edns;
-        match message::judge(message, &under_way.question) {
-            Reply::Foreign => return self.traffic.mismatched += 1,
-            Reply::Truncated => {
-                self.traffic.truncated += 1;
-                self.was_truncated(lookup, time, now);
-            }
+        let reply = message::judge(message, &under_way.question);
+        self.count_reply(socket, reply, time);
+        match reply {
+            Reply::Foreign => return,
+            Reply::Truncated => self.was_truncated(lookup, time, now),
             Reply::Answer(status) => {
-                self.traffic.answered += 1;
                 self.end_attempt(lookup, Ending::Answered(time), now);
-                self.finish(lookup, status, Some((socket, message)), now);
+                let reply = ReplyFrom {
+                    socket,
+                    message,
+                    time,
+                };
+                self.finish(lookup, status, Some(reply), now);
             }
             Reply::Failure(OptRcode::FORMERR) if had_edns => {
                 // The option may be what it does not understand.
-                self.traffic.answered += 1;
                 let server = self.server_of(socket);
                 self.servers[server].is_plain = true;
                 self.end_attempt(lookup, Ending::Answered(time), now);
@@ -272,10 +283,9 @@ impl Resolver {
                 self.try_again(lookup, now);
             }
             Reply::Failure(rcode) => {
-                self.traffic.answered += 1;
                 self.end_attempt(lookup, Ending::Unwilling, now);
                 self.lookup(lookup).status = Status::Rcode(rcode);
-                self.try_again(lookup, now);
+                self.try_again_later(lookup, now);
             }
         }
         self.serve_waiting(now);
@@ -395,6 +405,7 @@ impl Resolver {
             .as_mut()
             .expect("a lookup under way");
         lookup.attempts += 1;
+        lookup.first_sent_at.get_or_insert(now);
         lookup.last_server = Some(server);
         lookup.attempt = Some(Attempt {
             socket,
@@ -407,8 +418,28 @@ impl Resolver {
         let until = (now + timeout).min(lookup.deadline);
         self.timers.set(place, until);
         self.transmits.push_back(Transmit { socket, message });
-        self.traffic.sent += 1;
+        self.servers[server].figures.sent += 1;
         true
+    }
+
+    fn count_reply(&mut self, socket: SocketId, reply: Reply, time: Duration) {
+        let measures = self.settings.measures_round_trips;
+        let figures = self.figures_of(socket);
+        match reply {
+            Reply::Foreign => return figures.mismatched += 1,
+            Reply::Truncated => figures.truncated += 1,
+            Reply::Answer(Status::NxDomain) => figures.answered(OptRcode::NXDOMAIN),
+            Reply::Answer(_) => figures.answered(OptRcode::NOERROR),
+            Reply::Failure(rcode) => figures.answered(rcode),
+        }
+        if measures {
+            figures.record_round_trip(time);
+        }
+    }
+
+    fn figures_of(&mut self, socket: SocketId) -> &mut Figures {
+        let server = self.server_of(socket);
+        &mut self.servers[server].figures
     }
 
     /// A free id on one of the sockets for this server.
@@ -478,6 +509,23 @@ impl Resolver {
         self.waiting.push_back(place);
     }
 
+    /// The same, but to ask at once is only for servers that have not been asked.
+    fn try_again_later(&mut self, place: u32, now: Duration) {
+        let servers = self.servers.len();
+        let Lookup {
+            attempts, deadline, ..
+        } = *self.lookup(place);
+        let rounds = attempts as usize / servers;
+        if rounds == 0 || attempts > self.settings.retries {
+            return self.try_again(place, now);
+        }
+        let doubled =
+            u32::try_from(rounds - 1).map_or(u32::MAX, |power| 2_u32.saturating_pow(power));
+        let pause = UNWILLING_PAUSE.saturating_mul(doubled);
+        self.timers
+            .set(place, deadline.min(now.saturating_add(pause)));
+    }
+
     /// Goes on with those that wait, for as long as servers have room.
     fn serve_waiting(&mut self, now: Duration) {
         while let Some(&place) = self.waiting.front() {
@@ -490,22 +538,18 @@ impl Resolver {
         }
     }
 
-    fn finish(
-        &mut self,
-        place: u32,
-        status: Status,
-        reply: Option<(SocketId, &[u8])>,
-        now: Duration,
-    ) {
+    fn finish(&mut self, place: u32, status: Status, reply: Option<ReplyFrom<'_>>, now: Duration) {
         let mut lookup = self.remove(place);
         let last_asker = lookup.askers.pop();
         let answer = Answer {
             status,
             question: lookup.question,
-            message: reply.map(|(_, message)| message.into()),
-            server: reply.map(|(socket, _)| self.address(socket)),
-            transport: reply.map(|(socket, _)| self.transport(socket)),
+            message: reply.map(|reply| reply.message.into()),
+            server: reply.map(|reply| self.address(reply.socket)),
+            transport: reply.map(|reply| self.transport(reply.socket)),
             attempts: lookup.attempts,
+            round_trip: reply.map(|reply| reply.time),
+            wait: lookup.first_sent_at.unwrap_or(now) - lookup.asked_at,
             time: now.saturating_sub(lookup.asked_at),
             ended_at: now,
         };

@@ -1,5 +1,6 @@
 //! What is known of one server: how quick it is, how much it bears, whether it is there.
 
+use super::figures::Figures;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -13,13 +14,24 @@ const TIMES_THE_AVERAGE: u32 = 5;
 /// Queries under way at one time, at first and at least.
 const LIMIT_AT_FIRST: usize = 32;
 const LIMIT_MIN: usize = 4;
-/// What the limit grows by after a round without losses, once it has been found.
-const LIMIT_STEP: usize = 8;
 
-/// Losses of one round, in hundredths, that stop the limit from growing, and that make it shrink.
-/// Networks lose a few packets whatever one does: to shrink for those would get nowhere.
-const LOSS_TO_STAY: usize = 2;
+/// Queries that tell something about a limit, at least, however low it is.
+const ROUND_MIN: usize = 64;
+
+/// Losses of one round, in hundredths, that make the limit shrink. Networks lose a few packets
+/// whatever one does: to shrink for those would get nowhere.
 const LOSS_TO_SHRINK: usize = 10;
+
+/// Replies may be slower by this much whenever the limit has doubled: what is quicker than that needs
+/// no care.
+const SLOWER_BY: Duration = Duration::from_micros(500);
+
+/// The share that may be lost besides what was lost before, and what is chance, when the limit has been
+/// raised.
+const MORE_LOSS: f64 = 0.01;
+
+/// Rounds before a limit is tried again that did not pay.
+const ROUNDS_TO_HOLD: u32 = 16;
 
 /// Failures in a row after which a server is set aside.
 const FAILURES_MAX: u32 = 16;
@@ -46,26 +58,45 @@ pub(super) enum Ending {
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) address: SocketAddr,
+    pub(super) figures: Figures,
     /// It does not understand EDNS.
     pub(super) is_plain: bool,
     average: Option<Duration>,
-    quickest: Duration,
     limit: usize,
     limit_max: usize,
-    /// The limit was never too much yet, so that it may grow quickly.
+    /// The limit was never too high yet, so that it may grow quickly.
     explores: bool,
+    /// The round before the limit was last raised.
+    before: Option<Outcome>,
+    /// Rounds for which the limit is to stay as it is.
+    hold: u32,
     under_way: usize,
     round: Round,
     failures: u32,
     aside: Option<Aside>,
 }
 
-/// The last attempts, as many as are under way at one time.
+/// Attempts under one limit: so many that the first of them, which were made under another, can be
+/// left out, and as many again.
 #[derive(Debug, Default)]
 struct Round {
+    begun: usize,
     ended: usize,
     lost: usize,
+    answered: u32,
+    /// Until their replies came, all together.
+    time: Duration,
     was_full: bool,
+}
+
+/// What came of a round.
+#[derive(Clone, Copy, Debug)]
+struct Outcome {
+    limit: usize,
+    /// The share of the attempts that was lost.
+    loss: f64,
+    /// The mean time of the replies.
+    mean: Duration,
 }
 
 #[derive(Debug)]
@@ -79,12 +110,14 @@ impl Server {
     pub(super) fn new(address: SocketAddr, limit_max: usize) -> Self {
         Self {
             address,
+            figures: Figures::default(),
             is_plain: false,
             average: None,
-            quickest: Duration::MAX,
             limit: LIMIT_AT_FIRST.min(limit_max),
             limit_max,
             explores: true,
+            before: None,
+            hold: 0,
             under_way: 0,
             round: Round::default(),
             failures: 0,
@@ -98,6 +131,19 @@ impl Server {
             Some(aside) => !aside.is_probed && aside.until <= now,
             None => self.under_way < self.limit,
         }
+    }
+
+    /// How many more questions it may be asked at once.
+    pub(super) fn room(&self) -> usize {
+        match self.aside {
+            Some(_) => 0,
+            None => self.limit.saturating_sub(self.under_way),
+        }
+    }
+
+    /// True if it has been set aside.
+    pub(super) fn is_aside(&self) -> bool {
+        self.aside.is_some()
     }
 
     /// The share of what it bears that is under way.
@@ -140,10 +186,9 @@ impl Server {
     /// A question that was asked has come to its end.
     pub(super) fn end(&mut self, ending: Ending, now: Duration) {
         self.under_way -= 1;
-        self.round.ended += 1;
+        self.count(ending);
         match ending {
             Ending::Answered(time) => {
-                self.quickest = self.quickest.min(time);
                 // The weight is that of TCP's smoothed time (RFC 6298).
                 self.average = Some(
                     self.average
@@ -153,50 +198,80 @@ impl Server {
                 self.aside = None;
             }
             Ending::Unwilling => {
-                self.round.lost += 1;
                 self.failures = 0;
                 self.aside = None;
             }
-            Ending::Lost => {
-                self.round.lost += 1;
-                self.fail(1, now);
-            }
+            Ending::Lost => self.fail(1, now),
             Ending::Closed => {
                 if let Some(aside) = &mut self.aside {
                     aside.is_probed = false;
                 }
             }
-            Ending::Absent => {
-                self.round.lost += 1;
-                self.fail(FAILURES_MAX, now);
-            }
+            Ending::Absent => self.fail(FAILURES_MAX, now),
         }
-        if self.round.ended >= self.limit {
+    }
+
+    fn count(&mut self, ending: Ending) {
+        let round = &mut self.round;
+        round.begun += 1;
+        if round.begun <= self.limit {
+            return;
+        }
+        round.ended += 1;
+        match ending {
+            Ending::Answered(time) => {
+                round.answered += 1;
+                round.time += time;
+            }
+            Ending::Lost | Ending::Unwilling | Ending::Absent => round.lost += 1,
+            Ending::Closed => {}
+        }
+        if round.ended >= self.limit.max(ROUND_MIN) {
             self.end_round();
         }
     }
 
+    /// Sets the limit for the next round. It shrinks if much is lost, and grows while that pays: while
+    /// more questions under way at one time do not just make each of them take longer. (The shortest
+    /// time would be no measure, since a server knows some answers and has to ask for others.)
     fn end_round(&mut self) {
         let round = std::mem::take(&mut self.round);
         if round.lost * 100 > round.ended * LOSS_TO_SHRINK {
             self.explores = false;
+            self.before = None;
             self.limit = (self.limit * 7 / 10).max(LIMIT_MIN.min(self.limit_max));
-        } else if round.lost * 100 <= round.ended * LOSS_TO_STAY && round.was_full && !self.queues()
-        {
-            let step = if self.explores {
-                self.limit
-            } else {
-                LIMIT_STEP
-            };
-            self.limit = (self.limit + step).min(self.limit_max);
+            return;
         }
-    }
-
-    /// True if questions seem to wait at the server already: more of them would make none of them
-    /// quicker, and in the end be dropped.
-    fn queues(&self) -> bool {
-        let is_slow = |average| average > self.quickest * 2 + Duration::from_millis(2);
-        self.average.is_some_and(is_slow)
+        if !round.was_full || round.answered == 0 {
+            return;
+        }
+        if self.hold > 0 {
+            self.hold -= 1;
+            return;
+        }
+        #[allow(clippy::cast_precision_loss)]
+        let outcome = Outcome {
+            limit: self.limit,
+            loss: round.lost as f64 / round.ended as f64,
+            mean: round.time / round.answered,
+        };
+        match self.before {
+            Some(before) if !outcome.pays(before) => {
+                self.explores = false;
+                self.limit = before.limit;
+                self.before = None;
+                self.hold = ROUNDS_TO_HOLD;
+            }
+            _ => {
+                self.before = Some(outcome);
+                let step = if self.explores {
+                    self.limit
+                } else {
+                    (self.limit / 8).max(1)
+                };
+                self.limit = (self.limit + step).min(self.limit_max);
+            }
+        }
     }
 
     fn fail(&mut self, times: u32, now: Duration) {
@@ -218,5 +293,108 @@ impl Server {
             }
             None => {}
         }
+    }
+}
+
+impl Outcome {
+    /// True if the higher limit is worth it: if more replies came in the same time than before, by at
+    /// least half of what can be hoped for, and the share that was lost is hardly greater.
+    #[allow(clippy::cast_precision_loss)]
+    fn pays(self, before: Self) -> bool {
+        let growth = (self.limit - before.limit) as f64 / before.limit as f64;
+        let slower_by = (before.mean / 2 + SLOWER_BY).mul_f64(growth);
+        // About two standard deviations where 5 of 100 are lost.
+        let chance = 0.5 / (self.limit.max(ROUND_MIN) as f64).sqrt();
+        self.mean <= before.mean + slower_by && self.loss <= before.loss + MORE_LOSS + chance
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jobs::dns::random::Random;
+    use std::cmp::Reverse;
+    use std::collections::BinaryHeap;
+
+    const MAX: usize = 4096;
+    const MS: Duration = Duration::from_millis(1);
+
+    /// Asks a server as much as it may be asked, `count` times. The network is told the time and a
+    /// number from 0 to 99, and gives the time of the reply, if there is to be one. Returns the server
+    /// and how much was lost.
+    fn ask(
+        count: usize,
+        mut network: impl FnMut(Duration, u64) -> Option<Duration>,
+    ) -> (Server, usize) {
+        let mut server = Server::new(([192, 0, 2, 1], 53).into(), MAX);
+        let (mut random, mut now, mut lost) = (Random::seeded(7), Duration::ZERO, 0);
+        let mut on_the_way: BinaryHeap<Reverse<(Duration, Duration, bool)>> = BinaryHeap::new();
+        for _ in 0..count {
+            while server.has_room(now) {
+                let reply = network(now, u64::from(random.next_u16()) % 100);
+                let time = reply.unwrap_or_else(|| server.timeout());
+                server.ask();
+                on_the_way.push(Reverse((now + time, time, reply.is_some())));
+            }
+            let Some(Reverse((at, time, is_reply))) = on_the_way.pop() else {
+                now += MS;
+                continue;
+            };
+            now = at;
+            lost += usize::from(!is_reply);
+            let ending = match is_reply {
+                true => Ending::Answered(time),
+                false => Ending::Lost,
+            };
+            server.end(ending, now);
+        }
+        (server, lost)
+    }
+
+    #[test]
+    fn losses_that_happen_anyway_do_not_hold_it_back() {
+        let (server, lost) = ask(100_000, |_, random| (random >= 5).then_some(50 * MS));
+        assert!(lost > 4_000);
+        assert_eq!(server.limit, MAX);
+    }
+
+    #[test]
+    fn a_server_that_has_to_ask_others_is_no_slow_one() {
+        let time = |random| if random < 50 { MS } else { 100 * MS };
+        let (server, _) = ask(100_000, |_, random| Some(time(random)));
+        assert_eq!(server.limit, MAX);
+    }
+
+    #[test]
+    fn queries_do_not_queue_at_the_server() {
+        // One after the other, 50,000 in a second, and 1 ms on the way: 50 keep it busy.
+        let mut free_at = Duration::ZERO;
+        let (server, _) = ask(100_000, |now, _| {
+            free_at = free_at.max(now) + Duration::from_micros(20);
+            Some(free_at - now + MS)
+        });
+        assert!((50..=256).contains(&server.limit), "{}", server.limit);
+    }
+
+    #[test]
+    fn much_loss_shrinks_the_limit() {
+        let (server, _) = ask(20_000, |_, random| (random >= 60).then_some(MS));
+        assert_eq!(server.limit, LIMIT_MIN);
+    }
+
+    #[test]
+    fn what_a_server_drops_beyond_its_rate_is_not_sent_for_long() {
+        // 10,000 in a second, 100 in a burst.
+        let (mut tokens, mut last) = (100.0_f64, Duration::ZERO);
+        let (server, lost) = ask(100_000, |now, _| {
+            tokens = (tokens + (now - last).as_secs_f64() * 10_000.0).min(100.0);
+            last = now;
+            let answers = tokens >= 1.0;
+            tokens -= f64::from(u8::from(answers));
+            answers.then_some(10 * MS)
+        });
+        assert!(lost < 15_000, "{lost}");
+        // 100 wait for their replies at one time, and some hundred for what is lost.
+        assert!((50..=600).contains(&server.limit), "{}", server.limit);
     }
 }

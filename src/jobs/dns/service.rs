@@ -1,6 +1,7 @@
 //! The resolver's sockets.
 
 use super::answer::Answer;
+use super::figures::SharedFigures;
 use super::frames::{self, Frames};
 use super::resolver::{Resolver, SocketId};
 use crate::engine::{FileId, Op, SocketOp, Transport, Value};
@@ -23,6 +24,7 @@ pub struct DnsService {
     pending: VecDeque<(u32, Op)>,
     /// Not before this.
     retry_at: Duration,
+    figures: SharedFigures,
 }
 
 /// A socket, made when it is first needed, and after its other end has closed it when it is needed
@@ -47,7 +49,8 @@ enum State {
 }
 
 impl DnsService {
-    pub(super) fn new(resolver: Resolver) -> Self {
+    /// A service that leaves its figures there in the end.
+    pub(super) fn new(resolver: Resolver, figures: SharedFigures) -> Self {
         Self {
             sockets: std::iter::repeat_with(Socket::default)
                 .take(resolver.sockets())
@@ -55,6 +58,7 @@ impl DnsService {
             resolver,
             pending: VecDeque::new(),
             retry_at: Duration::ZERO,
+            figures,
         }
     }
 
@@ -214,6 +218,12 @@ impl DnsService {
     }
 }
 
+impl Drop for DnsService {
+    fn drop(&mut self) {
+        self.figures.add(self.resolver.figures());
+    }
+}
+
 impl Service for DnsService {
     type Message = Answer;
 
@@ -248,6 +258,10 @@ impl Service for DnsService {
         if self.retry_at <= now {
             ops.extend(self.pending.drain(..));
         }
+    }
+
+    fn room(&self) -> usize {
+        self.resolver.room()
     }
 
     fn wake_at(&mut self) -> Option<Duration> {

@@ -133,6 +133,7 @@ fn run(
         per_server_max: 64,
         retries: 3,
         timeout: TIMEOUT,
+        measures_round_trips: true,
     };
     let mut resolver = Resolver::with_random(settings, Random::seeded(seed));
     let mut network = Network {
@@ -250,6 +251,14 @@ proptest! {
     }
 }
 
+fn sent(resolver: &Resolver) -> u64 {
+    resolver.figures().map(|figures| figures.sent).sum()
+}
+
+fn mismatched(resolver: &Resolver) -> u64 {
+    resolver.figures().map(|figures| figures.mismatched).sum()
+}
+
 #[test]
 fn without_faults_all_is_answered_with_one_query_each() {
     let numbers: Vec<u32> = (0..2_000).collect();
@@ -259,8 +268,8 @@ fn without_faults_all_is_answered_with_one_query_each() {
             .iter()
             .all(|(&asker, answer)| answer.status == honest(asker))
     );
-    assert_eq!(resolver.traffic().sent, 2_000);
-    assert_eq!(resolver.traffic().mismatched, 0);
+    assert_eq!(sent(&resolver), 2_000);
+    assert_eq!(mismatched(&resolver), 0);
 }
 
 #[test]
@@ -277,7 +286,7 @@ fn a_few_losses_are_made_up_for() {
         .filter(|(asker, answer)| answer.status != honest(**asker));
     // One in 160,000 loses four packets.
     assert!(wrong.count() <= 3);
-    assert!(resolver.traffic().mismatched > 3_000);
+    assert!(mismatched(&resolver) > 3_000);
 }
 
 #[test]
@@ -285,7 +294,7 @@ fn the_same_question_is_asked_once() {
     let numbers = vec![4; 500];
     let (answers, resolver) = run(Faults::default(), 1, &numbers, 500, 3);
     assert_eq!(answers.len(), 500);
-    assert_eq!(resolver.traffic().sent, 1);
+    assert_eq!(sent(&resolver), 1);
 }
 
 #[test]
@@ -316,7 +325,7 @@ fn a_server_without_edns_is_asked_without() {
             .iter()
             .all(|(&asker, answer)| answer.status == honest(asker))
     );
-    assert!(resolver.traffic().sent < 700, "{:?}", resolver.traffic());
+    assert!(sent(&resolver) < 700, "{}", sent(&resolver));
 }
 
 proptest! {

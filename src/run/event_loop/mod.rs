@@ -225,7 +225,8 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
     fn room(&self) -> usize {
         let free = self.limits.in_flight - self.slots.taken();
         let limit = self.pressure.limit();
-        limit.saturating_sub(self.slots.alive()).min(free)
+        let room = limit.saturating_sub(self.slots.alive()).min(free);
+        room.min(self.service.room())
     }
 
     fn wait_for(&mut self) -> Wait {

@@ -1,6 +1,7 @@
 //! What the tests share: running the binary, oracles, trees of files, and a scripted file system.
 
 pub mod crc32c;
+pub mod dnsdist;
 pub mod fusefs;
 pub mod judge;
 pub mod mill;

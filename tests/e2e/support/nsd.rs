@@ -106,7 +106,7 @@ impl Nsd {
         fs::write(dir.path().join("nsd.conf"), config).expect("configuration");
         let child = Self::spawn(&dir);
         let nsd = Self { dir, at, child };
-        nsd.wait_until_it_answers();
+        wait_until_answers("nsd answers", at);
         nsd
     }
 
@@ -118,20 +118,6 @@ impl Nsd {
             command.spawn().ok()
         });
         path.expect("nsd; scripts/test installs it")
-    }
-
-    fn wait_until_it_answers(&self) {
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-        socket.connect(self.at).expect("connected");
-        let patience = Some(Duration::from_millis(50));
-        socket.set_read_timeout(patience).expect("a timeout");
-        // SOA of `example`.
-        let query = b"\x12\x34\0\0\0\x01\0\0\0\0\0\0\x07example\0\0\x06\0\x01";
-        eventually("nsd answers", Duration::from_secs(30), || {
-            let _ = socket.send(query);
-            let mut reply = [0; 512];
-            socket.recv(&mut reply).is_ok_and(|len| len > query.len())
-        });
     }
 
     /// Ends the server and starts it anew.
@@ -152,4 +138,23 @@ impl Drop for Nsd {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// Waits until there are answers about `example` from this address.
+#[track_caller]
+pub fn wait_until_answers(what: &str, at: SocketAddr) {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    socket.connect(at).expect("connected");
+    let patience = Some(Duration::from_millis(200));
+    socket.set_read_timeout(patience).expect("a timeout");
+    // SOA of `example`.
+    let query = b"\x12\x34\0\0\0\x01\0\0\0\0\0\0\x07example\0\0\x06\0\x01";
+    eventually(what, Duration::from_secs(30), || {
+        let _ = socket.send(query);
+        let mut reply = [0; 512];
+        // At least as long as the query, and not SERVFAIL.
+        socket
+            .recv(&mut reply)
+            .is_ok_and(|len| len >= query.len() && reply[3] & 15 != 2)
+    });
 }

@@ -1,0 +1,58 @@
+//! Which servers `ringmill dns` is to ask.
+
+use super::arguments::{DnsArguments, parse_resolver};
+use super::setup_error::SetupError;
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::path::Path;
+
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// Those named on the command line and in a list, or else the system's; each once.
+pub(super) fn servers(arguments: &DnsArguments) -> Result<Vec<SocketAddr>, SetupError> {
+    let mut servers = arguments.resolvers.clone();
+    if let Some(path) = &arguments.resolvers_from {
+        servers.extend(servers_in_list(path)?);
+    } else if servers.is_empty() {
+        servers = servers_in_resolv_conf(Path::new(RESOLV_CONF))?;
+    }
+    let mut known = HashSet::new();
+    servers.retain(|server| known.insert(*server));
+    Ok(servers)
+}
+
+fn servers_in_list(path: &Path) -> Result<Vec<SocketAddr>, SetupError> {
+    let name = path.display().to_string();
+    let text =
+        std::fs::read_to_string(path).map_err(|error| SetupError::io(&name, "read", &error))?;
+    let lines = text.lines().map(str::trim).zip(1..);
+    let mut servers = Vec::new();
+    for (line, number) in lines.filter(|(line, _)| !line.is_empty() && !line.starts_with('#')) {
+        let server = parse_resolver(line)
+            .map_err(|error| SetupError::new(format!("{name}, line {number}: {error}: {line}")))?;
+        servers.push(server);
+    }
+    if servers.is_empty() {
+        return Err(SetupError::new(format!("{name}: no resolver in it")));
+    }
+    Ok(servers)
+}
+
+fn servers_in_resolv_conf(path: &Path) -> Result<Vec<SocketAddr>, SetupError> {
+    let name = path.display().to_string();
+    let bytes = std::fs::read(path).map_err(|error| SetupError::io(&name, "read", &error))?;
+    let config = resolv_conf::Config::parse(bytes)
+        .map_err(|error| SetupError::new(format!("{name}: {error}")))?;
+    let servers: Vec<SocketAddr> = config
+        .nameservers
+        .iter()
+        .filter_map(|server| parse_resolver(&server.to_string()).ok())
+        .collect();
+    if servers.is_empty() {
+        return Err(SetupError {
+            message: format!("{name}: no nameserver in it"),
+            hint: Some("name one with --resolver".to_owned()),
+        });
+    }
+    Ok(servers)
+}

@@ -1,0 +1,130 @@
+//! What is counted of each server.
+
+use crate::stats::LATENCY_NS_MAX;
+use domain::base::iana::OptRcode;
+use hdrhistogram::Histogram;
+use std::collections::BTreeMap;
+use std::ops::AddAssign;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Enough to tell servers apart, in a few kilobytes for each of perhaps thousands.
+const SIGNIFICANT_DIGITS: u8 = 2;
+
+/// What went to one server and came from it.
+#[derive(Clone, Debug)]
+pub struct Figures {
+    /// Queries sent.
+    pub sent: u64,
+    /// Replies to them that were taken, those that did not fit into a packet excepted.
+    pub answered: u64,
+    /// The same, by what they said.
+    pub rcodes: BTreeMap<OptRcode, u64>,
+    /// Queries that were given up without a reply.
+    pub timeouts: u64,
+    /// Replies that did not fit into a packet.
+    pub truncated: u64,
+    /// Messages that belonged to no query.
+    pub mismatched: u64,
+    /// Replies that came when their query had been given up.
+    pub late: u64,
+    /// Times from a query to its reply, in nanoseconds, to two significant digits. Empty unless they
+    /// are wanted.
+    pub round_trips_ns: Histogram<u32>,
+}
+
+impl Default for Figures {
+    fn default() -> Self {
+        Self {
+            sent: 0,
+            answered: 0,
+            rcodes: BTreeMap::new(),
+            timeouts: 0,
+            truncated: 0,
+            mismatched: 0,
+            late: 0,
+            round_trips_ns: Histogram::new(SIGNIFICANT_DIGITS).expect("the digits are valid"),
+        }
+    }
+}
+
+impl Figures {
+    /// A reply with this code was taken.
+    pub(super) fn answered(&mut self, rcode: OptRcode) {
+        self.answered += 1;
+        *self.rcodes.entry(rcode).or_default() += 1;
+    }
+
+    /// A reply came after this time.
+    pub(super) fn record_round_trip(&mut self, time: Duration) {
+        let time_ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let time_ns = time_ns.clamp(1, LATENCY_NS_MAX);
+        let recorded = self.round_trips_ns.record(time_ns);
+        recorded.expect("it grows as needed");
+    }
+}
+
+impl AddAssign<&Self> for Figures {
+    fn add_assign(&mut self, other: &Self) {
+        self.sent += other.sent;
+        self.answered += other.answered;
+        for (&rcode, &count) in &other.rcodes {
+            *self.rcodes.entry(rcode).or_default() += count;
+        }
+        self.timeouts += other.timeouts;
+        self.truncated += other.truncated;
+        self.mismatched += other.mismatched;
+        self.late += other.late;
+        let added = self.round_trips_ns.add(&other.round_trips_ns);
+        added.expect("it grows as needed");
+    }
+}
+
+/// The figures of all servers, in their order, of all loops together: each loop adds its own when it
+/// ends.
+#[derive(Clone, Debug, Default)]
+pub struct SharedFigures(Arc<Mutex<Vec<Figures>>>);
+
+impl SharedFigures {
+    pub(super) fn add<'a>(&self, figures: impl Iterator<Item = &'a Figures>) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (at, figures) in figures.enumerate() {
+            if known.len() == at {
+                known.push(Figures::default());
+            }
+            known[at] += figures;
+        }
+    }
+
+    /// Takes what has been added.
+    #[must_use]
+    pub fn take(&self) -> Vec<Figures> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loops_figures_add_up() {
+        let (shared, mut figures) = (
+            SharedFigures::default(),
+            [Figures::default(), Figures::default()],
+        );
+        figures[1].sent = 2;
+        figures[1].answered(OptRcode::NOERROR);
+        figures[1].answered(OptRcode::SERVFAIL);
+        figures[1].record_round_trip(Duration::from_millis(5));
+        figures[1].record_round_trip(Duration::MAX);
+        shared.add(figures.iter());
+        shared.add(figures.iter());
+        let sum = shared.take();
+        assert_eq!((sum.len(), sum[0].sent, sum[1].sent), (2, 0, 4));
+        let rcodes = BTreeMap::from([(OptRcode::NOERROR, 2), (OptRcode::SERVFAIL, 2)]);
+        assert_eq!(sum[1].rcodes, rcodes);
+        assert_eq!(sum[1].round_trips_ns.len(), 4);
+        assert!(shared.take().is_empty());
+    }
+}
