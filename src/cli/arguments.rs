@@ -246,6 +246,15 @@ pub(super) struct DnsArguments {
     )]
     pub(super) retries: u32,
 
+    /// Queries to each server per second, at most. What is beyond that waits.
+    #[arg(long, value_name = "R", value_parser = parse_rate, help_heading = "Resolvers")]
+    pub(super) rate_per_resolver: Option<f64>,
+
+    /// Ask in a mixture of capitals and small letters that replies have to repeat, which makes forging
+    /// them harder. Servers that do not repeat it have no answers then.
+    #[arg(long = "0x20", help_heading = "Resolvers")]
+    pub(super) mixes_case: bool,
+
     /// The time for a name, all attempts together.
     #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = parse_timeout, help_heading = "Resolvers")]
     pub(super) timeout: Duration,
@@ -436,7 +445,7 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
 fn parse_rate(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(rate) if (RATE_MIN..=RATE_MAX).contains(&rate) => Ok(rate),
-        _ => Err("a rate is a number of items per second, from 0.001 to 1000000000".to_owned()),
+        _ => Err("a rate is a number per second, from 0.001 to 1000000000".to_owned()),
     }
 }
 

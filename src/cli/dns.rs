@@ -39,6 +39,10 @@ pub(super) fn dns(arguments: DnsArguments) -> Outcome {
     let options = [
         ("types", types.iter().map(ToString::to_string).collect()),
         ("retries", arguments.retries.into()),
+        (
+            "rate_per_resolver_per_s",
+            arguments.rate_per_resolver.into(),
+        ),
     ];
     let rows = DnsRows {
         format: arguments.format,
@@ -93,12 +97,16 @@ fn settings(
             hint: Some("raise it with ulimit -n, or use fewer --loops".to_owned()),
         });
     }
+    #[allow(clippy::cast_precision_loss)]
+    let loops = plan.loops as f64;
     Ok(Settings {
         servers,
         sockets_per_server: sockets.min(sockets_max),
         per_server_max: at_once_max.div_ceil(plan.loops),
         retries: arguments.retries,
         timeout: arguments.timeout,
+        rate_per_server: arguments.rate_per_resolver.map(|rate| rate / loops),
+        mixes_case: arguments.mixes_case,
         measures_round_trips: arguments.stream.measure.forms.need_phases(),
     })
 }

@@ -57,10 +57,10 @@ pub trait Service: 'static {
     fn advance(&mut self, now: Duration, ops: &mut Submissions);
 
     /// How many more items it could serve at once. More need not be started before that grows.
-    fn room(&self) -> usize;
+    fn room(&self, now: Duration) -> usize;
 
     /// When it is next to be called if nothing happens.
-    fn wake_at(&mut self) -> Option<Duration>;
+    fn wake_at(&mut self, now: Duration) -> Option<Duration>;
 
     /// The next message for an item, and the slot of that item.
     fn tell(&mut self) -> Option<(u32, Self::Message)>;
@@ -77,11 +77,11 @@ impl Service for () {
 
     fn advance(&mut self, _: Duration, _: &mut Submissions) {}
 
-    fn room(&self) -> usize {
+    fn room(&self, _: Duration) -> usize {
         usize::MAX
     }
 
-    fn wake_at(&mut self) -> Option<Duration> {
+    fn wake_at(&mut self, _: Duration) -> Option<Duration> {
         None
     }
 

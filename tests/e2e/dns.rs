@@ -1,6 +1,7 @@
 //! `ringmill dns` against a real name server.
 
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use rustix::process::Resource;
 use serde_json::{Value, json};
@@ -111,6 +112,39 @@ fn all_names_in_spite_of_queries_dropped_beyond_a_rate() {
 #[test]
 fn all_names_in_spite_of_queries_refused_beyond_a_rate() {
     all_names_in_spite_of("addAction(NotRule(MaxQPSRule(20000)), RCodeAction(DNSRCode.REFUSED))");
+}
+
+/// A mixture of cases goes unseen, but for what is forged.
+#[test]
+fn mixed_cases() {
+    let server = Nsd::start();
+    let expected = expected(0..20_000);
+    let names: String = (0..20_000).map(|number| nsd::name(number) + "\n").collect();
+    for_each_engine(|engine| {
+        let mill = Mill::dns(engine, server.at).args(["--0x20", "--retries=8"]);
+        let mill = mill.stdin(names.as_str());
+        mill.run().exits(0).complains("").prints(&expected);
+        let mill = Mill::dns(engine, server.at).args(["--0x20", "--format=jsonl"]);
+        let output = mill.stdin("N000003.example\n").run().exits(0);
+        let row: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(row["answers"][0]["name"], "n000003.example");
+    });
+}
+
+/// What is beyond the rate of a server waits, and is answered.
+#[test]
+fn a_rate_for_each_server() {
+    let server = Nsd::start();
+    let expected = expected(0..400);
+    let names: String = (0..400).map(|number| nsd::name(number) + "\n").collect();
+    for_each_engine(|engine| {
+        let began = Instant::now();
+        let mill = Mill::dns(engine, server.at).arg("--rate-per-resolver=400");
+        let mill = mill.stdin(names.as_str());
+        mill.run().exits(0).complains("").prints(&expected);
+        // But for what two loops may send at once at first.
+        assert!(began.elapsed() >= Duration::from_millis(950));
+    });
 }
 
 /// Types, as they stand in lines and as an option.
@@ -289,7 +323,7 @@ fn a_restart_is_waited_out() {
     for_each_engine(|engine| {
         let mut server = Nsd::start();
         let running = Mill::dns(engine, server.at).stdin(list()).start();
-        std::thread::sleep(std::time::Duration::from_millis(300));
+        std::thread::sleep(Duration::from_millis(300));
         server.restart();
         running.finish().exits(0).complains("").prints(&expected);
     });

@@ -59,8 +59,17 @@ pub(super) fn id(message: &[u8]) -> Option<u16> {
     Some(u16::from_be_bytes([bytes[0], bytes[1]]))
 }
 
+/// How the question of a reply must be spelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spelling {
+    /// In any case of its letters.
+    Any,
+    /// As it was asked.
+    Exact,
+}
+
 /// Judges a message that came with the id of this question.
-pub(super) fn judge(message: &[u8], question: &Question) -> Reply {
+pub(super) fn judge(message: &[u8], question: &Question, spelling: Spelling) -> Reply {
     let Ok(parsed) = Message::from_slice(message) else {
         return Reply::Foreign;
     };
@@ -73,7 +82,7 @@ pub(super) fn judge(message: &[u8], question: &Question) -> Reply {
         // Servers that do not understand a query may not repeat it either.
         return Reply::Failure(OptRcode::from(header.rcode()));
     }
-    if !asks(message, question) {
+    if !asks(message, question, spelling) {
         return Reply::Foreign;
     }
     if header.tc() {
@@ -91,8 +100,8 @@ pub(super) fn judge(message: &[u8], question: &Question) -> Reply {
     }
 }
 
-/// True if the message repeats this question and no other, whatever the case of its letters.
-fn asks(message: &[u8], question: &Question) -> bool {
+/// True if the message repeats this question and no other.
+fn asks(message: &[u8], question: &Question, spelling: Spelling) -> bool {
     let name = question.name();
     let Some(rest) = message.get(HEADER_LEN..) else {
         return false;
@@ -101,9 +110,17 @@ fn asks(message: &[u8], question: &Question) -> bool {
         return false;
     };
     let [high, low] = question.qtype().to_int().to_be_bytes();
-    message[4..6] == [0, 1]
-        && asked.eq_ignore_ascii_case(name)
-        && rest.starts_with(&[high, low, 0, 1])
+    let is_the_name = match spelling {
+        Spelling::Any => asked.eq_ignore_ascii_case(name),
+        Spelling::Exact => asked == name,
+    };
+    message[4..6] == [0, 1] && is_the_name && rest.starts_with(&[high, low, 0, 1])
+}
+
+/// Spells the question of a reply to it as it was meant, and with it all names that point there.
+pub(super) fn respell(reply: &mut [u8], question: &Question) {
+    let name = question.name();
+    reply[HEADER_LEN..HEADER_LEN + name.len()].copy_from_slice(name);
 }
 
 /// Reads all of a message, so that whoever prints it meets with nothing unexpected. True if the answer

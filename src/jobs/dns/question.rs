@@ -1,5 +1,6 @@
 //! What is asked: a name and a type, as they stand in a line.
 
+use super::random::Random;
 use domain::base::Rtype;
 use domain::base::name::Name;
 use std::borrow::Cow;
@@ -68,6 +69,23 @@ impl Question {
         // Lengths are below 64 and no letters, so that this changes labels alone.
         let name = name.to_ascii_lowercase().into_boxed_slice();
         Self { name, qtype }
+    }
+
+    /// The same, in capitals where chance will have it.
+    pub(super) fn respelled(&self, random: &mut Random) -> Self {
+        let mut name = self.name.clone();
+        for sixteen in name.chunks_mut(16) {
+            let bits = random.next_u16();
+            for (letter, at) in sixteen.iter_mut().zip(0..) {
+                if bits & (1 << at) != 0 {
+                    letter.make_ascii_uppercase();
+                }
+            }
+        }
+        Self {
+            name,
+            qtype: self.qtype,
+        }
     }
 
     /// The name in wire format, in lower case.

@@ -4,7 +4,7 @@
 use super::answer::{Answer, Status};
 use super::figures::Figures;
 use super::ids::{Holder, Ids};
-use super::message::{self, Reply};
+use super::message::{self, Reply, Spelling};
 use super::question::Question;
 use super::random::Random;
 use super::server::{Ending, Server};
@@ -41,6 +41,11 @@ pub struct Settings {
     pub retries: u32,
     /// The time for a question, all attempts together.
     pub timeout: Duration,
+    /// Queries to each server per second, at most.
+    pub rate_per_server: Option<f64>,
+    /// Spell names in a mixture of cases that replies have to repeat (draft-vixie-dnsext-dns0x20): so
+    /// much more would have to be guessed to forge one.
+    pub mixes_case: bool,
     /// Keep the times from queries to replies in the [`Figures`].
     pub measures_round_trips: bool,
 }
@@ -90,6 +95,8 @@ struct Attempt {
     socket: SocketId,
     id: u16,
     has_edns: bool,
+    /// The question as it was asked, if its spelling matters.
+    spelled: Option<Question>,
     sent_at: Duration,
 }
 
@@ -124,7 +131,8 @@ impl Resolver {
 
     pub(super) fn with_random(settings: Settings, random: Random) -> Self {
         assert!(!settings.servers.is_empty() && settings.sockets_per_server > 0);
-        let new_server = |&address| Server::new(address, settings.per_server_max);
+        let (limit, rate) = (settings.per_server_max, settings.rate_per_server);
+        let new_server = |&address| Server::new(address, limit, rate);
         let servers: Vec<Server> = settings.servers.iter().map(new_server).collect();
         let sockets = servers.len() * (settings.sockets_per_server + 1);
         Self {
@@ -216,21 +224,27 @@ impl Resolver {
     /// How many more questions could be asked at once. While no server answers it is any number: they
     /// have to wait anyway, and their time is to run.
     #[must_use]
-    pub fn room(&self) -> usize {
+    pub fn room(&self, now: Duration) -> usize {
         if self.servers.iter().all(Server::is_aside) {
             return usize::MAX;
         }
-        let room: usize = self.servers.iter().map(Server::room).sum();
+        let room: usize = self.servers.iter().map(|server| server.room(now)).sum();
         room.saturating_sub(self.waiting.len())
     }
 
     /// When [`Resolver::time_passed`] is next to be called.
-    pub fn wake_at(&mut self) -> Option<Duration> {
+    pub fn wake_at(&mut self, now: Duration) -> Option<Duration> {
         let probe = match self.waiting.is_empty() {
             true => None,
             false => self.servers.iter().filter_map(Server::probe_at).min(),
         };
-        self.timers.next_due().into_iter().chain(probe).min()
+        let paced = self
+            .servers
+            .iter()
+            .filter_map(|server| server.paced_until(now))
+            .min();
+        let next = [self.timers.next_due(), probe, paced];
+        next.into_iter().flatten().min()
     }
 
     /// Gives up what has taken too long, and goes on with what had to wait.
@@ -259,7 +273,10 @@ impl Resolver {
         let attempt = under_way.attempt.as_ref().expect("it has an id");
         let time = now.saturating_sub(attempt.sent_at);
         let had_edns = attempt.has_edns;
-        let reply = message::judge(message, &under_way.question);
+        let reply = match &attempt.spelled {
+            Some(question) => message::judge(message, question, Spelling::Exact),
+            None => message::judge(message, &under_way.question, Spelling::Any),
+        };
         self.count_reply(socket, reply, time);
         match reply {
             Reply::Foreign => return,
@@ -399,11 +416,15 @@ impl Resolver {
             return false;
         };
         let chosen = &mut self.servers[server];
-        chosen.ask();
+        chosen.ask(now);
         let (has_edns, timeout) = (!chosen.is_plain, chosen.timeout());
+        let mixes_case = self.settings.mixes_case;
         let lookup = self.lookups[place as usize]
             .as_mut()
             .expect("a lookup under way");
+        let spelled = mixes_case.then(|| lookup.question.respelled(&mut self.random));
+        let question = spelled.as_ref().unwrap_or(&lookup.question);
+        let message = message::query(id, question, has_edns);
         lookup.attempts += 1;
         lookup.first_sent_at.get_or_insert(now);
         lookup.last_server = Some(server);
@@ -411,9 +432,9 @@ impl Resolver {
             socket,
             id,
             has_edns,
+            spelled,
             sent_at: now,
         });
-        let message = message::query(id, &lookup.question, has_edns);
         let timeout = stream_to.map_or(timeout, |_| STREAM_TIMEOUT);
         let until = (now + timeout).min(lookup.deadline);
         self.timers.set(place, until);
@@ -541,10 +562,15 @@ impl Resolver {
     fn finish(&mut self, place: u32, status: Status, reply: Option<ReplyFrom<'_>>, now: Duration) {
         let mut lookup = self.remove(place);
         let last_asker = lookup.askers.pop();
+        let message = reply.map(|reply| {
+            let mut message: Box<[u8]> = reply.message.into();
+            message::respell(&mut message, &lookup.question);
+            message
+        });
         let answer = Answer {
             status,
             question: lookup.question,
-            message: reply.map(|reply| reply.message.into()),
+            message,
             server: reply.map(|reply| self.address(reply.socket)),
             transport: reply.map(|reply| self.transport(reply.socket)),
             attempts: lookup.attempts,

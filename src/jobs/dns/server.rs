@@ -33,6 +33,10 @@ const MORE_LOSS: f64 = 0.01;
 /// Rounds before a limit is tried again that did not pay.
 const ROUNDS_TO_HOLD: u32 = 16;
 
+/// What may be sent at once when there is a rate: as much as is due in this time. An event loop may be
+/// late by so much.
+const BURST: Duration = Duration::from_millis(10);
+
 /// Failures in a row after which a server is set aside.
 const FAILURES_MAX: u32 = 16;
 /// How long it is left alone before it is probed, at first and at most.
@@ -71,6 +75,7 @@ pub(super) struct Server {
     /// Rounds for which the limit is to stay as it is.
     hold: u32,
     under_way: usize,
+    throttle: Option<Throttle>,
     round: Round,
     failures: u32,
     aside: Option<Aside>,
@@ -107,7 +112,8 @@ struct Aside {
 }
 
 impl Server {
-    pub(super) fn new(address: SocketAddr, limit_max: usize) -> Self {
+    /// A server that is asked so much at one time, and so often in a second, at most.
+    pub(super) fn new(address: SocketAddr, limit_max: usize, rate: Option<f64>) -> Self {
         Self {
             address,
             figures: Figures::default(),
@@ -119,6 +125,7 @@ impl Server {
             before: None,
             hold: 0,
             under_way: 0,
+            throttle: rate.map(Throttle::new),
             round: Round::default(),
             failures: 0,
             aside: None,
@@ -127,6 +134,9 @@ impl Server {
 
     /// True if it may be asked one more question now.
     pub(super) fn has_room(&self, now: Duration) -> bool {
+        if self.paced_until(now).is_some() {
+            return false;
+        }
         match &self.aside {
             Some(aside) => !aside.is_probed && aside.until <= now,
             None => self.under_way < self.limit,
@@ -134,11 +144,19 @@ impl Server {
     }
 
     /// How many more questions it may be asked at once.
-    pub(super) fn room(&self) -> usize {
-        match self.aside {
+    pub(super) fn room(&self, now: Duration) -> usize {
+        let room = match self.aside {
             Some(_) => 0,
             None => self.limit.saturating_sub(self.under_way),
-        }
+        };
+        let throttle = self.throttle.as_ref();
+        throttle.map_or(room, |throttle| throttle.allowance(now).min(room))
+    }
+
+    /// When it may be asked again, if its rate does not allow that now.
+    pub(super) fn paced_until(&self, now: Duration) -> Option<Duration> {
+        let next = self.throttle.as_ref()?.next();
+        (next > now).then_some(next)
     }
 
     /// True if it has been set aside.
@@ -167,8 +185,11 @@ impl Server {
     }
 
     /// A question is asked.
-    pub(super) fn ask(&mut self) {
+    pub(super) fn ask(&mut self, now: Duration) {
         self.under_way += 1;
+        if let Some(throttle) = &mut self.throttle {
+            throttle.ask(now);
+        }
         self.round.was_full |= self.under_way >= self.limit;
         if let Some(aside) = &mut self.aside {
             aside.is_probed = true;
@@ -296,6 +317,45 @@ impl Server {
     }
 }
 
+/// Keeps queries to a rate, by the generic cell rate algorithm (ITU-T I.371, annex A). Other than the
+/// schedule of a run it makes up for nothing.
+#[derive(Debug)]
+struct Throttle {
+    interval: Duration,
+    /// When the next query would be due, were they evenly spread.
+    due: Duration,
+}
+
+impl Throttle {
+    fn new(rate: f64) -> Self {
+        // Rounded up: rather too few than too many.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let interval_ns = (1e9 / rate).ceil() as u64;
+        Self {
+            interval: Duration::from_nanos(interval_ns),
+            due: Duration::ZERO,
+        }
+    }
+
+    /// When the next query may be sent.
+    fn next(&self) -> Duration {
+        self.due.saturating_sub(BURST)
+    }
+
+    /// How many may be sent now.
+    fn allowance(&self, now: Duration) -> usize {
+        let Some(ahead) = (now + BURST).checked_sub(self.due.max(now)) else {
+            return 0;
+        };
+        let more = ahead.as_nanos() / self.interval.as_nanos();
+        usize::try_from(more).map_or(usize::MAX, |more| more.saturating_add(1))
+    }
+
+    fn ask(&mut self, now: Duration) {
+        self.due = self.due.max(now) + self.interval;
+    }
+}
+
 impl Outcome {
     /// True if the higher limit is worth it: if more replies came in the same time than before, by at
     /// least half of what can be hoped for, and the share that was lost is hardly greater.
@@ -317,6 +377,7 @@ mod tests {
     use std::collections::BinaryHeap;
 
     const MAX: usize = 4096;
+    const S: Duration = Duration::from_secs(1);
     const MS: Duration = Duration::from_millis(1);
 
     /// Asks a server as much as it may be asked, `count` times. The network is told the time and a
@@ -326,14 +387,14 @@ mod tests {
         count: usize,
         mut network: impl FnMut(Duration, u64) -> Option<Duration>,
     ) -> (Server, usize) {
-        let mut server = Server::new(([192, 0, 2, 1], 53).into(), MAX);
+        let mut server = Server::new(([192, 0, 2, 1], 53).into(), MAX, None);
         let (mut random, mut now, mut lost) = (Random::seeded(7), Duration::ZERO, 0);
         let mut on_the_way: BinaryHeap<Reverse<(Duration, Duration, bool)>> = BinaryHeap::new();
         for _ in 0..count {
             while server.has_room(now) {
                 let reply = network(now, u64::from(random.next_u16()) % 100);
                 let time = reply.unwrap_or_else(|| server.timeout());
-                server.ask();
+                server.ask(now);
                 on_the_way.push(Reverse((now + time, time, reply.is_some())));
             }
             let Some(Reverse((at, time, is_reply))) = on_the_way.pop() else {
@@ -349,6 +410,37 @@ mod tests {
             server.end(ending, now);
         }
         (server, lost)
+    }
+
+    #[test]
+    fn a_rate_is_kept() {
+        for rate in [0.5, 20.0, 1_000.0, 300_000.0] {
+            let mut server = Server::new(([192, 0, 2, 1], 53).into(), usize::MAX, Some(rate));
+            let (mut now, mut sent) = (Duration::ZERO, 0);
+            while now < 20 * S {
+                let room = server.room(now).min(server.limit);
+                let before = sent;
+                while server.has_room(now) {
+                    server.ask(now);
+                    server.end(Ending::Answered(MS), now);
+                    sent += 1;
+                }
+                assert!(sent - before >= room, "{room}");
+                now = server
+                    .paced_until(now)
+                    .expect("the rate is reached")
+                    .max(now + MS / 3);
+            }
+            let due = rate * 20.0 + rate * BURST.as_secs_f64() + 1.0;
+            assert!(
+                f64::from(u32::try_from(sent).unwrap()) <= due,
+                "{sent} at {rate}"
+            );
+            assert!(
+                f64::from(u32::try_from(sent).unwrap()) >= due * 0.99 - 2.0,
+                "{sent} at {rate}"
+            );
+        }
     }
 
     #[test]

@@ -243,7 +243,7 @@ impl Service for DnsService {
     }
 
     fn advance(&mut self, now: Duration, ops: &mut Submissions) {
-        if self.resolver.wake_at().is_some_and(|at| at <= now) {
+        if self.resolver.wake_at(now).is_some_and(|at| at <= now) {
             self.resolver.time_passed(now);
         }
         while let Some(transmit) = self.resolver.transmit() {
@@ -260,13 +260,14 @@ impl Service for DnsService {
         }
     }
 
-    fn room(&self) -> usize {
-        self.resolver.room()
+    fn room(&self, now: Duration) -> usize {
+        self.resolver.room(now)
     }
 
-    fn wake_at(&mut self) -> Option<Duration> {
+    fn wake_at(&mut self, now: Duration) -> Option<Duration> {
         let retry_at = (!self.pending.is_empty()).then_some(self.retry_at);
-        self.resolver.wake_at().into_iter().chain(retry_at).min()
+        let resolver = self.resolver.wake_at(now);
+        resolver.into_iter().chain(retry_at).min()
     }
 
     fn tell(&mut self) -> Option<(u32, Answer)> {

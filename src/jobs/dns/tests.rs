@@ -1,7 +1,7 @@
 //! The resolver in a simulated network, on a simulated clock.
 
 use super::answer::{Answer, Status};
-use super::message;
+use super::message::{self, Reply, Spelling};
 use super::question::Question;
 use super::random::Random;
 use super::resolver::{Resolver, Settings, SocketId, Transmit};
@@ -133,6 +133,8 @@ fn run(
         per_server_max: 64,
         retries: 3,
         timeout: TIMEOUT,
+        rate_per_server: None,
+        mixes_case: seed.is_multiple_of(2),
         measures_round_trips: true,
     };
     let mut resolver = Resolver::with_random(settings, Random::seeded(seed));
@@ -169,7 +171,7 @@ fn run(
             continue;
         }
         let next = network.messages.iter().map(|&(at, ..)| at).min();
-        let wake = resolver.wake_at();
+        let wake = resolver.wake_at(network.now);
         let now = next.into_iter().chain(wake).min();
         network.now = now.expect("a question is forgotten").max(network.now);
         let now = network.now;
@@ -247,7 +249,7 @@ proptest! {
             }
         }
         prop_assert!(resolver.is_idle());
-        prop_assert_eq!(resolver.wake_at(), None);
+        prop_assert_eq!(resolver.wake_at(Duration::MAX), None);
     }
 }
 
@@ -287,6 +289,22 @@ fn a_few_losses_are_made_up_for() {
     // One in 160,000 loses four packets.
     assert!(wrong.count() <= 3);
     assert!(mismatched(&resolver) > 3_000);
+}
+
+#[test]
+fn a_reply_repeats_the_spelling() {
+    let asked = question(2);
+    let spelled = asked.respelled(&mut Random::seeded(3));
+    assert_ne!(spelled, asked);
+    let [same, lower] = [&spelled, &asked].map(|of| reply(&message::query(7, of, true), None));
+    let judged = [&same, &lower].map(|reply| message::judge(reply, &spelled, Spelling::Exact));
+    assert_eq!(judged, [Reply::Answer(Status::NoError), Reply::Foreign]);
+    let judged = message::judge(&same, &asked, Spelling::Any);
+    assert_eq!(judged, Reply::Answer(Status::NoError));
+    let mut respelled = same.clone();
+    message::respell(&mut respelled, &asked);
+    let end = 12 + asked.name().len();
+    assert_eq!(respelled[..end], lower[..end]);
 }
 
 #[test]
@@ -342,7 +360,7 @@ proptest! {
             message[at] ^= bits;
         }
         message.truncate(cut.index(message.len() + 1));
-        message::judge(&message, &question);
+        message::judge(&message, &question, Spelling::Any);
     }
 }
 
@@ -355,10 +373,10 @@ fn an_answer_has_its_question() {
         let mut message = MessageBuilder::new_vec();
         message.header_mut().set_qr(true);
         message.header_mut().set_rcode(rcode);
-        message::judge(&message.finish(), &question)
+        message::judge(&message.finish(), &question, Spelling::Any)
     };
     for rcode in [Rcode::NOERROR, Rcode::NXDOMAIN] {
-        assert_eq!(without_question(rcode), message::Reply::Foreign);
+        assert_eq!(without_question(rcode), Reply::Foreign);
     }
     for rcode in [
         Rcode::FORMERR,
@@ -366,6 +384,6 @@ fn an_answer_has_its_question() {
         Rcode::NOTIMP,
         Rcode::REFUSED,
     ] {
-        assert_ne!(without_question(rcode), message::Reply::Foreign);
+        assert_ne!(without_question(rcode), Reply::Foreign);
     }
 }

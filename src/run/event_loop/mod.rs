@@ -226,7 +226,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
         let free = self.limits.in_flight - self.slots.taken();
         let limit = self.pressure.limit();
         let room = limit.saturating_sub(self.slots.alive()).min(free);
-        room.min(self.service.room())
+        room.min(self.service.room(self.stopwatch.now()))
     }
 
     fn wait_for(&mut self) -> Wait {
@@ -241,7 +241,7 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             self.pressure.retry_at(),
             self.resume_at,
             self.stopwatch.publish_at(),
-            self.service.wake_at(),
+            self.service.wake_at(now),
         ];
         let next = next.into_iter().flatten().min();
         next.map_or(Wait::Forever, |at| Wait::AtMost(at.saturating_sub(now)))

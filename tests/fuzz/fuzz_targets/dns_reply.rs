@@ -20,6 +20,9 @@ fuzz_target!(|input: &[u8]| {
         per_server_max: 8,
         retries: 3,
         timeout: Duration::from_secs(20),
+        rate_per_server: None,
+        mixes_case: false,
+        measures_round_trips: true,
     });
     let question_end = 12 + question.name().len() + 4;
     resolver.ask(7, question, Duration::ZERO);
