@@ -1049,6 +1049,7 @@ mod waits {
             started_at_ns: 0,
             finished_at_ns: 0,
             result: Err(error),
+            is_failure: true,
         }];
         let mut pulled = Vec::new();
         let directive = exchange(mill, &mut finished, max, &mut pulled);

@@ -189,10 +189,6 @@ pub(super) struct HashArguments {
     #[arg(short, long, help_heading = "Output")]
     pub(super) zero: bool,
 
-    /// End at the first failure: what is printed is the results of all files before it.
-    #[arg(long, help_heading = "Failures")]
-    pub(super) fail_fast: bool,
-
     /// Treat a file that changed while it was read as a failure, not as a warning.
     #[arg(long, help_heading = "Failures")]
     pub(super) strict: bool,
@@ -286,6 +282,10 @@ pub(super) struct StreamArguments {
     /// Print results as they come, not in the order of the input.
     #[arg(long, help_heading = "Output")]
     pub(super) unordered: bool,
+
+    /// End at the first failure: nothing is printed of what stands behind it.
+    #[arg(long, help_heading = "Failures")]
+    pub(super) fail_fast: bool,
 
     #[command(flatten)]
     pub(super) resources: ResourceArguments,

@@ -55,7 +55,6 @@ pub(super) fn dns(arguments: DnsArguments) -> Outcome {
         usage: "ringmill dns NAME…, or ringmill dns --files-from names.txt",
         items: arguments.names.clone(),
         arguments: &arguments.stream,
-        fail_fast: false,
         timeout: None,
         items_hold_files: false,
         expand: (types.len() > 1)

@@ -39,7 +39,6 @@ pub(super) fn hash(arguments: HashArguments) -> Outcome {
         usage: "ringmill hash FILE…, or find . -type f | ringmill hash",
         items: arguments.paths,
         arguments: &arguments.stream,
-        fail_fast: arguments.fail_fast,
         timeout: arguments.timeout,
         items_hold_files: true,
         expand: None,

@@ -37,7 +37,6 @@ pub(super) struct Task<'a> {
     /// The items, unless they are in lists.
     pub(super) items: Vec<OsString>,
     pub(super) arguments: &'a StreamArguments,
-    pub(super) fail_fast: bool,
     /// The deadline of each item, if it is for the loops to keep.
     pub(super) timeout: Option<Duration>,
     pub(super) items_hold_files: bool,
@@ -94,7 +93,7 @@ impl Task<'_> {
             } else {
                 Order::Input
             },
-            fail_fast: self.fail_fast,
+            fail_fast: arguments.fail_fast,
             timeout: self.timeout,
             items_hold_files: self.items_hold_files,
         };

@@ -37,6 +37,11 @@ pub trait Job: Send + Sync + 'static {
         context: &mut Context<'_, Self::Service>,
     ) -> Option<Result<Self::Value, ItemError>>;
 
+    /// True for values that tell of a failure.
+    fn is_failure(_: &Self::Value) -> bool {
+        false
+    }
+
     /// Gives back what the state of an item that was given up still holds. Nothing of it is
     /// outstanding any more.
     fn discard(&self, state: Self::State, context: &mut Context<'_, Self::Service>);

@@ -33,6 +33,8 @@ pub struct Finished<V> {
     pub finished_at_ns: u64,
     /// Its value, or why it has none.
     pub result: Result<V, ItemError>,
+    /// It has no value, or one that the job calls a failure.
+    pub is_failure: bool,
 }
 
 impl<V> Finished<V> {
@@ -231,7 +233,7 @@ impl<V> Mill<V> {
     ) -> Exchange {
         let mut state = self.lock();
         for done in finished.drain(..) {
-            state.pulls_ended |= state.fail_fast && done.result.is_err();
+            state.pulls_ended |= state.fail_fast && done.is_failure;
             state.window.finish(done.item.index(), done);
         }
         if state.window.is_filling_up() && state.window.head_is_ready() {

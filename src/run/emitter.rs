@@ -107,7 +107,7 @@ impl<'a, V> Emitter<'a, V> {
         let mut ends = false;
         let now_ns = clock::now_ns();
         for finished in results.drain(..) {
-            let is_failure = finished.result.is_err();
+            let is_failure = finished.is_failure;
             self.failed += u64::from(is_failure);
             let waited_ns = now_ns.saturating_sub(finished.finished_at_ns);
             self.recorder.record(Phase::Reorder, waited_ns);

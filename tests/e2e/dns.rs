@@ -147,6 +147,24 @@ fn a_rate_for_each_server() {
     });
 }
 
+/// The output ends with the first name that has no definite answer.
+#[test]
+fn fail_fast_ends_with_the_failure() {
+    let server = Nsd::start();
+    let numbers = (0..400).map(|number| match number {
+        300 => "elsewhere.test\n".to_owned(),
+        350 => "a..b\n".to_owned(),
+        _ => nsd::name(number) + "\n",
+    });
+    let names: String = numbers.collect();
+    let expected = expected(0..300) + "elsewhere.test\tA\tREFUSED\n";
+    for_each_engine(|engine| {
+        let mill = Mill::dns(engine, server.at).arg("--fail-fast");
+        let output = mill.stdin(names.as_str()).run();
+        output.exits(1).complains("").prints(&expected);
+    });
+}
+
 /// Types, as they stand in lines and as an option.
 #[test]
 fn types_of_records() {

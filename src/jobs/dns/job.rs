@@ -65,6 +65,12 @@ impl Job for DnsJob {
         }
     }
 
+    fn is_failure(found: &Found) -> bool {
+        found
+            .as_ref()
+            .map_or(true, |answer| !answer.status.is_definite())
+    }
+
     fn discard(&self, (): (), context: &mut Context<'_, DnsService>) {
         let (slot, now) = (context.slot(), context.now());
         context.service().resolver().forget(slot, now);

@@ -278,11 +278,13 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
             self.stopwatch
                 .record(Phase::ScheduledTotal, due_at_ns, finished_at_ns);
         }
+        let is_failure = result.as_ref().map_or(true, J::is_failure);
         self.finished.push(Finished {
             item,
             started_at_ns,
             finished_at_ns,
             result,
+            is_failure,
         });
     }
 
