@@ -8,6 +8,7 @@
     figures.py    medians, ratios, intervals
     programs.py   the programs that are measured: build, install, versions
     host/         the machine: helper commands, facts, mounts, limits on reads
+    endless.py    lists that are too long for a file
     files/        data sets of files, where they live, and how a command is run on them
     report/       the result directory: raw.csv, summary.md, charts
     jobs/         for each job of ringmill its contenders, cases and the check of the output

@@ -69,6 +69,7 @@ class Suite:
     targets: list = field(default_factory=list)
     defaults: dict = field(default_factory=dict)  # options that differ from those of all suites
     unit: str = "files"  # what an item is
+    method: str = ""  # how it is measured, for the report
 
 
 def select_cases(suite, wanted):

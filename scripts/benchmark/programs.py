@@ -13,14 +13,15 @@ import subprocess
 from pathlib import Path
 
 from benchmark.host.machine import git_describe, version_line
-from benchmark.host.tools import REPOSITORY, BenchError, installed, say
+from benchmark.host.tools import REPOSITORY, BenchError, installed, say, tool
 
 # How each program says its version; None: it has none of its own.
 VERSION_FLAGS = {"ringmill": "--version", "plain_pool": None, "tokio-uring-buffered": None,
                  "xargs": "--version", "sha256sum": "--version", "sha512sum": "--version",
                  "sha1sum": "--version", "md5sum": "--version", "b3sum": "--version",
                  "xxhsum": "--version", "openssl": "version", "parallel": "--version",
-                 "hashdeep": "-V", "rhash": "--version", "fclones": "--version"}
+                 "hashdeep": "-V", "rhash": "--version", "fclones": "--version",
+                 "nsd": "-v", "massdns": None, "adnshost": "--version"}
 
 TOKIO_URING = REPOSITORY / "benches" / "tokio_uring"
 
@@ -37,8 +38,14 @@ TRACES = {"--stats": "json", "--hlog": "hlog"}
 DEBIAN_PACKAGES = {"xargs": "findutils", "sha256sum": "coreutils", "b3sum": "b3sum",
                    "xxhsum": "xxhash", "openssl": "openssl", "parallel": "parallel",
                    "hashdeep": "hashdeep", "rhash": "rhash", "mkfs.ext4": "e2fsprogs",
-                   "losetup": "mount"}
+                   "losetup": "mount", "nsd": "nsd", "adnshost": "adns-tools"}
 CRATES = ["fclones"]
+
+# Built from its source, since no package has it.
+MASSDNS = REPOSITORY / "target" / "massdns"
+MASSDNS_SOURCE = ["--branch", "v1.1.0", "https://github.com/blechschmidt/massdns"]
+
+SYSTEM_PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin:{MASSDNS / 'bin'}"
 
 
 def programs_in(command):
@@ -50,7 +57,7 @@ class Programs:
     """Found or built, and first in the PATH of the contenders."""
 
     def __init__(self, given, directory, traces):
-        self.env = {**os.environ, "LC_ALL": "C", "PATH": f"{directory}:{os.environ['PATH']}"}
+        self.env = {**os.environ, "LC_ALL": "C", "PATH": f"{directory}:{SYSTEM_PATH}"}
         self._given = given  # {name: path or None}
         self._directory = directory
         self._traces = traces
@@ -121,6 +128,8 @@ class Programs:
             facts["ringmill's binary"] = f"SHA-256 {hashlib.sha256(binary).hexdigest()[:12]}…"
         if "tokio-uring-buffered" in ran:
             facts["`tokio-uring-buffered`"] = locked_versions("tokio-uring", "io-uring")
+        if "massdns" in ran and (MASSDNS / ".git").exists():
+            facts["`massdns`"] = tool("git", "-C", MASSDNS, "describe", "--always", "--tags").strip()
         for name, flag in VERSION_FLAGS.items():
             if name in ran and flag:
                 path = shutil.which(name, path=self.env["PATH"])
@@ -152,7 +161,7 @@ def cargo_executables(*selection):
 def install_peers():
     """What `scripts/bench setup` does: Debian packages as root or through sudo, crates by cargo."""
     packages = sorted({package for program, package in DEBIAN_PACKAGES.items()
-                       if not installed(program, f"{os.environ['PATH']}:/usr/sbin:/sbin")})
+                       if not installed(program, SYSTEM_PATH)})
     if packages:
         as_root = [] if os.geteuid() == 0 else ["sudo"]
         apt = [*as_root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq",
@@ -163,8 +172,11 @@ def install_peers():
     for crate in CRATES:
         if not installed(crate):
             run_visibly(["cargo", "install", "--locked", crate])
-    missing = [name for name in [*DEBIAN_PACKAGES, *CRATES]
-               if not installed(name, f"{os.environ['PATH']}:/usr/sbin:/sbin")]
+    if not installed("massdns", SYSTEM_PATH):
+        run_visibly(["git", "clone", "--quiet", "--depth", "1", *MASSDNS_SOURCE, str(MASSDNS)])
+        run_visibly(["make", "-C", str(MASSDNS)])
+    missing = [name for name in [*DEBIAN_PACKAGES, *CRATES, "massdns"]
+               if not installed(name, SYSTEM_PATH)]
     if missing:
         raise BenchError(f"installed, but not in PATH: {' '.join(missing)}")
     say("everything is there")

@@ -1,6 +1,7 @@
 """The jobs of ringmill that are measured."""
 
+from benchmark.jobs import dns as dns_job
 from benchmark.jobs import hash as hash_job
 
 # In the order of `scripts/bench all`.
-SUITES = [*hash_job.SUITES]
+SUITES = [*hash_job.SUITES, *dns_job.SUITES]

@@ -15,15 +15,18 @@ the charts a bar or a point is the median, and the whisker goes from min to max.
 more a target also says where the median lies with a confidence of 95 % (by the sign test), and the
 ratio of the best run of each.
 
+- Runs that were not proved were repeated; raw.csv has every run and why it was discarded.
+- The output of all runs was compared with each other, line by line in the order of the list where
+  the command promises that order.
+- Max RSS is that of the largest single process, not the sum of a pipeline. 1 GB = 10⁹ bytes.
+"""
+
+ON_FILES = """\
 - A *hot* run counts only if no more than 1 % of the data's size was read from the device behind the
   data, nor by the command and its children from any; `xargs -n1000 -P2 cat` read the data just
   before. The column "device reads" tells how many there were.
 - A *cold* run starts from a fresh mount on a fresh loop device with direct I/O, and counts only if
   at least the data's size was read from the device.
-- Runs that were not proved were repeated; raw.csv has every run and why it was discarded.
-- The output of all runs was compared with each other, line by line in the order of the list where
-  the command promises that order.
-- Max RSS is that of the largest single process, not the sum of a pipeline. 1 GB = 10⁹ bytes.
 - Commands run in the root of the data, with relative names (data/…) on stdin; `$LIST` is the same
   list as a file, `$PARTS` an empty directory beside it.
 """
@@ -49,7 +52,7 @@ SWEEP = """\
 def write_report(bench, suite):
     """Writes summary.md and the charts; raw.csv is there already."""
     cases = [measured.case for measured in bench.measured]
-    method = [METHOD]
+    method = [METHOD, ON_FILES if suite.unit == "files" else suite.method]
     method += [LIMITED] if any(case.reads_per_second for case in cases) else []
     method += [ALONE] if any(case.others_max for case in cases) else []
     method += [SWEEP] if any(case.x_axis for case in cases) else []
@@ -128,8 +131,8 @@ def met(good):
 def case_section(bench, measured, suite):
     """Chart and table of one case: what was run, and how it went."""
     case = measured.case
-    lines = [f"{suite.unit.capitalize()}: {measured.items:,}; data: "
-             f"{measured.bytes / 1e9:.3f} GB.\n"]
+    data = f"; data: {measured.bytes / 1e9:.3f} GB" if measured.bytes else ""
+    lines = [f"{suite.unit.capitalize()}: {measured.items:,}{data}.\n"]
     lines += [f"{case.note}\n"] if case.note else []
     lines += [f"Left out: `{label}`: {why}.\n" for label, why in measured.left_out.items()]
     chart = chart_of(measured, suite.unit)
@@ -172,10 +175,14 @@ def columns_of(measured, unit):
         columns["µs per item"] = of_wall("{:.2f}", lambda wall: wall / items * 1e6)
     else:
         columns[f"{unit}/s"] = of_wall("{:,.0f}", lambda wall: items / wall)
+    if size and measured.case.data != "memory":
         columns["GB/s"] = of_wall("{:.3f}", lambda wall: size / wall / 1e9)
     columns["user+sys s"] = lambda _, used: spread([run.usage.cpu_s for run in used])
+    if not size:
+        columns["µs of processor per item"] = \
+            lambda _, used: spread([run.usage.cpu_s / items * 1e6 for run in used])
     columns["max RSS MiB"] = lambda _, used: f"{peak_mib(used):.1f}"
-    if measured.case.data != "memory":
+    if size and measured.case.data != "memory":
         columns["device reads"] = lambda _, used: reads_cell(used)
     if measured.case.reads_per_second:
         columns["most reads in a second"] = \

@@ -3,10 +3,10 @@ import unittest
 from pathlib import Path
 
 from benchmark.bench import WrongOutput
+from benchmark.endless import pieces
 from benchmark.jobs import SUITES
 from benchmark.jobs.hash.contenders import contender
 from benchmark.jobs.hash.digests import DigestCheck, bsd, fclones, gnu, hashdeep
-from benchmark.jobs.hash.endless import pieces
 from benchmark.model import MemoryTarget, RatioTarget
 from benchmark.programs import VERSION_FLAGS
 

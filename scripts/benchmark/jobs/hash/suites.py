@@ -8,7 +8,7 @@ from benchmark.jobs.hash.contenders import (at, contender, fclones, hashdeep, on
                                             xargs_parts)
 from benchmark.jobs.hash.data import DATA_SETS
 from benchmark.jobs.hash.digests import DigestCheck
-from benchmark.jobs.hash.endless import perform_endless
+from benchmark.jobs.hash.long_list import perform_endless
 from benchmark.model import Case, MemoryTarget, RatioTarget, Suite
 
 IN_FLIGHT = 512  # what ringmill takes when nothing is said

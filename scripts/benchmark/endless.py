@@ -3,10 +3,7 @@ length of the list, and no file may hold it or the output."""
 
 from __future__ import annotations
 
-import hashlib
 import os
-import random
-import shutil
 import threading
 from contextlib import contextmanager
 
@@ -14,26 +11,23 @@ from benchmark.bench import Run, WrongOutput
 from benchmark.files.scene import require_success
 from benchmark.files.volumes import MIB
 from benchmark.measure import run_measured
-
-FILE_BYTES = 100
-BLOCK = 1000  # lines until the list repeats
 ROUNDS_MAX = 3
 
 
 class EndlessScene:
-    """ITEMS lines that name two small files over and over."""
+    """ITEMS lines, LINES over and over, and what must come out: EXPECTED over and over."""
 
-    def __init__(self, items, root, lines, digests, place, timeout_s):
-        self.items, self.bytes = items, items * FILE_BYTES
-        self._root, self._lines, self._digests = root, lines, digests
-        self._place, self._timeout_s = place, timeout_s
+    def __init__(self, items, item_bytes, root, lines, expected, place, env, timeout_s):
+        self.items, self.bytes = items, items * item_bytes
+        self._root, self._lines, self._expected = root, lines, expected
+        self._place, self._env, self._timeout_s = place, env, timeout_s
 
     def run(self, contender):
         stderr_path = self._place.output / "err"
         with feeding(self._lines, self.items) as names, \
-                comparing(self._digests, self.items) as (stdout, comparison), \
+                comparing(self._expected, self.items) as (stdout, comparison), \
                 open(stderr_path, "wb") as stderr:
-            usage = run_measured(contender.command, self._root, self._place.env, names, stdout,
+            usage = run_measured(contender.command, self._root, self._env, names, stdout,
                                  stderr, self._timeout_s)
         wrong = comparison.wrong
         try:
@@ -41,31 +35,6 @@ class EndlessScene:
         except WrongOutput as error:
             wrong = str(error)
         return Run(usage, wrong=wrong)
-
-
-def perform_endless(bench, cases):
-    for case in cases:
-        root = bench.workplace.data / "memory.dir"
-        lines, digests = small_files(root, bench.options.seed)
-        for items in bench.options.memory_items:
-            scene = EndlessScene(items, root, lines, digests, bench.workplace,
-                                 bench.options.run_timeout)
-            bench.run_case(case, f"{items:,} items", scene,
-                           rounds=min(bench.options.rounds, ROUNDS_MAX))
-        if bench.options.remove_data:
-            shutil.rmtree(root)
-
-
-def small_files(root, seed):
-    """Two small files; returns a block of list lines, nearly all of one, and its output."""
-    (root / "data").mkdir(parents=True, exist_ok=True)
-    line = {}
-    for number, name in enumerate(("data/same", "data/other")):
-        content = random.Random(seed + number).randbytes(FILE_BYTES)
-        (root / name).write_bytes(content)
-        line[name] = f"{hashlib.sha256(content).hexdigest()}  {name}\n".encode()
-    names = ["data/same"] * (BLOCK - 1) + ["data/other"]
-    return [name.encode() + b"\n" for name in names], [line[name] for name in names]
 
 
 def pieces(block, items):

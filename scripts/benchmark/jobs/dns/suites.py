@@ -1,0 +1,129 @@
+"""The suite of `ringmill dns`, as a table, and how it is performed."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from benchmark.bench import Run, WrongOutput
+from benchmark.endless import ROUNDS_MAX, EndlessScene
+from benchmark.files.scene import require_success
+from benchmark.jobs.dns.answers import AnswerCheck
+from benchmark.jobs.dns.server import answer, name, serving
+from benchmark.measure import run_measured
+from benchmark.model import Case, Contender, MemoryTarget, RatioTarget, Suite
+
+METHOD = """\
+- The server is NSD on the same machine, with one process; it and the programs share the
+  processors.
+- Every row of every run was compared with the zone. `$SERVER` is its address and port, `$SERVERS` a
+  file with them.
+"""
+
+BLOCK = 100_000  # names until a long list repeats
+
+
+class NameScene:
+    """A list of numbered names."""
+
+    def __init__(self, names, check, place, env, timeout_s):
+        self.items, self.bytes = names, 0
+        self._check, self._place, self._env, self._timeout_s = check, place, env, timeout_s
+        place.list.write_text("".join(name(number) + "\n" for number in range(names)))
+
+    def run(self, contender):
+        output = self._place.output
+        with open(self._place.list) as names, open(output / "out", "wb") as stdout, \
+                open(output / "err", "wb") as stderr:
+            usage = run_measured(contender.command, output, self._env, names, stdout, stderr,
+                                 self._timeout_s)
+        try:
+            require_success(usage, output / "err")
+            self._check.check(contender, output / "out")
+        except WrongOutput as error:
+            return Run(usage, wrong=str(error))
+        return Run(usage)
+
+
+def perform(bench, cases):
+    options, place = bench.options, bench.workplace
+    with serving(max(options.names, BLOCK), place.output / "nsd") as server:
+        env = {**place.env, **server}
+        if "ADNS_CONFIG" not in server:
+            bench.note("adnshost is left out: it asks at port 53 alone, which was not to be had.")
+        for case in cases:
+            if "ADNS_CONFIG" not in server:
+                case = without(case, ADNSHOST)
+            if case.data == "memory":
+                perform_endless(bench, case, env)
+                continue
+            scene = NameScene(options.names, AnswerCheck(options.names), place, env,
+                              options.run_timeout)
+            bench.run_case(case, f"{options.names:,} names", scene)
+
+
+def without(case, contender):
+    others = [one for one in case.contenders if one != contender]
+    return dataclasses.replace(case, contenders=others)
+
+
+def perform_endless(bench, case, env):
+    lines = [name(number).encode() + b"\n" for number in range(BLOCK)]
+    rows = [row(number) for number in range(BLOCK)]
+    for items in bench.options.memory_items:
+        scene = EndlessScene(items, 0, bench.workplace.output, lines, rows, bench.workplace, env,
+                             bench.options.run_timeout)
+        bench.run_case(case, f"{items:,} items", scene, rounds=min(bench.options.rounds, ROUNDS_MAX))
+
+
+def row(number):
+    """The line that ringmill prints for a name."""
+    status, alias, address = answer(number)
+    data = ([f"CNAME {alias}."] if alias else []) + ([address] if address else [])
+    return "\t".join([name(number), "A", status, *data]).encode() + b"\n"
+
+
+def ringmill(*flags, form="text"):
+    command = " ".join(["ringmill dns -r $SERVER", *flags])
+    return Contender(command, command, ("ringmill", "nsd"), form, ordered=True)
+
+
+def as_massdns(*flags):
+    return ringmill("--format massdns", *flags, form="massdns")
+
+
+def massdns(at_once):
+    command = f"massdns -q -r $SERVERS -s {at_once} -o J $LIST"
+    return Contender(command, command, ("massdns", "nsd"), "massdns", peer=True)
+
+
+ADNSHOST = Contender("adnshost -Fi -f -ta",
+                     # It ends with 6 if a name is not there.
+                     'adnshost --config "$ADNS_CONFIG" -Fi -f -ta || [ $? = 6 ]',
+                     ("adnshost", "nsd"), "adnshost", ordered=True, peer=True)
+
+CASES = [
+    Case("names-rows", "Addresses of names, as massdns prints them", "names", [
+        as_massdns(),
+        as_massdns("--loops 1"),
+        as_massdns("--engine threads"),
+        massdns(1000),
+        massdns(10_000),
+    ], variants=("names",), varies="list", note="massdns has one process and answers in any order."),
+    Case("names-text", "Addresses of names, as text", "names", [
+        ringmill(),
+        ringmill("--loops 1"),
+        ringmill("--engine threads"),
+        ADNSHOST,
+    ], variants=("names",), varies="list"),
+    Case("names-memory", "Addresses of a long list of names", "memory",
+         [ringmill()], variants=("names",), varies="list"),
+]
+
+TARGETS = [
+    RatioTarget("names/s, rows of massdns: ≥ 1.0 × massdns -s 1000", "names-rows",
+                massdns(1000).label, 1.0),
+    RatioTarget("names/s: ≥ 10 × adnshost", "names-text", ADNSHOST.label, 10.0),
+    MemoryTarget("max RSS, {variant}: ≤ 64 MiB", 64, "names-memory"),
+]
+
+SUITES = [Suite("dns", "ringmill dns", CASES, perform, TARGETS, unit="names", method=METHOD)]
