@@ -96,10 +96,10 @@ def massdns(at_once):
     return Contender(command, command, ("massdns", "nsd"), "massdns", peer=True)
 
 
-ADNSHOST = Contender("adnshost -Fi -f -ta",
-                     # It ends with 6 if a name is not there.
-                     'adnshost --config "$ADNS_CONFIG" -Fi -f -ta || [ $? = 6 ]',
-                     ("adnshost", "nsd"), "adnshost", ordered=True, peer=True)
+# xargs ends with 123 because adnshost ends with 6 if a name is not there.
+ADNSHOST = Contender("xargs -n250 adnshost -Fi -ta",
+                     'xargs -n250 adnshost --config "$ADNS_CONFIG" -Fi -ta || [ $? = 123 ]',
+                     ("xargs", "adnshost", "nsd"), "adnshost", ordered=True, peer=True)
 
 CASES = [
     Case("names-rows", "Addresses of names, as massdns prints them", "names", [
@@ -114,7 +114,9 @@ CASES = [
         ringmill("--loops 1"),
         ringmill("--engine threads"),
         ADNSHOST,
-    ], variants=("names",), varies="list"),
+    ], variants=("names",), varies="list",
+        note="adnshost asks for all of its names at once, so that of 500 it loses some and waits "
+             "30 s for each; `adnshost -f` with the whole list loses nearly all. Hence 250."),
     Case("names-memory", "Addresses of a long list of names", "memory",
          [ringmill()], variants=("names",), varies="list"),
 ]
