@@ -98,6 +98,19 @@ impl<H> FileTable<H> {
             .expect("a file was used after it was closed")
     }
 
+    /// The same, to be changed.
+    pub(crate) fn get_mut(&mut self, id: FileId) -> &mut OpenFile<H> {
+        let entry = &mut self.places[id.place as usize];
+        assert_eq!(
+            entry.generation, id.generation,
+            "a file was used after it was closed"
+        );
+        entry
+            .file
+            .as_mut()
+            .expect("a file was used after it was closed")
+    }
+
     pub(crate) fn remove(&mut self, id: FileId) -> OpenFile<H> {
         let entry = &mut self.places[id.place as usize];
         assert_eq!(entry.generation, id.generation, "a file was closed twice");

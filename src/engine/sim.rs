@@ -1,11 +1,16 @@
 //! A simulated engine: scripted files, seeded order of completion, faults and latencies, and a
 //! clock that moves only when nothing else can. For tests; the same seed gives the same run.
 
+mod network;
+
+pub use network::Network;
+
 use super::files::FileTable;
 use super::{Completion, Engine, FileId, FileKind, FileSystem, Op, Stat, Timestamp, Token, Value};
-use super::{Wait, Wake};
+use super::{SocketOp, Wait, Wake};
 use crate::clock::Clock;
 use crate::error::Errno;
+use network::SimSocket;
 use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -96,6 +101,7 @@ pub struct Faults {
 #[derive(Debug)]
 pub struct World {
     files: HashMap<Vec<u8>, SimFile>,
+    network: Option<Network>,
     faults: Faults,
     now_ns: AtomicU64,
     descriptors_max: usize,
@@ -110,12 +116,22 @@ impl World {
     pub fn new(files: HashMap<Vec<u8>, SimFile>, faults: Faults, descriptors_max: usize) -> Self {
         Self {
             files,
+            network: None,
             faults,
             now_ns: AtomicU64::new(0),
             descriptors_max,
             descriptors: AtomicUsize::new(0),
             descriptors_peak: AtomicUsize::new(0),
             engines: Mutex::default(),
+        }
+    }
+
+    /// The same world with a network.
+    #[must_use]
+    pub fn with(self, network: Network) -> Self {
+        Self {
+            network: Some(network),
+            ..self
         }
     }
 
@@ -166,10 +182,17 @@ pub struct SimEngine {
     random: Random,
     /// Of the operations, so many need no waiting: all where everything is cached.
     at_once_percent: u8,
-    files: FileTable<SimFile>,
+    files: FileTable<Handle>,
     /// When each operation completes; `None` for those that hang.
     pending: Vec<(Option<Duration>, Token, Op)>,
     handle: Arc<SimHandle>,
+}
+
+/// What is open.
+#[derive(Debug)]
+enum Handle {
+    File(SimFile),
+    Socket(SimSocket),
 }
 
 /// Lets a test look at an engine that an event loop owns.
@@ -234,8 +257,10 @@ impl SimEngine {
     fn carry_out(&mut self, op: &mut Op) -> Result<Value, Errno> {
         let spared = matches!(op, Op::Close(_) | Op::StatFile(_));
         if !spared && self.random.percent(self.world.faults.shortage) {
+            // Sockets know no cancellation but our own.
+            let known = if matches!(op, Op::Socket(_)) { 3 } else { 4 };
             let shortages = [libc::ENOMEM, libc::EAGAIN, libc::ENFILE, libc::ECANCELED];
-            return Err(Errno::new(shortages[self.random.below(shortages.len())]));
+            return Err(Errno::new(shortages[self.random.below(known)]));
         }
         match op {
             Op::StatPath(path) => {
@@ -252,10 +277,12 @@ impl SimEngine {
                     return Err(errno);
                 }
                 self.world.open()?;
-                Ok(Value::File(self.files.insert(file, *file_system)))
+                Ok(Value::File(
+                    self.files.insert(Handle::File(file), *file_system),
+                ))
             }
             Op::StatFile(file) => {
-                let file = &self.files.get(*file).handle;
+                let file = self.file(*file);
                 Ok(Value::Stat(stat_of(file, file.changes)))
             }
             Op::Read {
@@ -269,8 +296,53 @@ impl SimEngine {
                 self.world.close();
                 Ok(Value::Done)
             }
-            // This world has no network.
-            Op::Socket(_) => Err(Errno::new(libc::ENETDOWN)),
+            Op::Socket(op) => self.carry_out_at_socket(op),
+        }
+    }
+
+    fn carry_out_at_socket(&mut self, op: &mut SocketOp) -> Result<Value, Errno> {
+        let network = self.world.network.ok_or(Errno::new(libc::ENETDOWN))?;
+        let now = self.world.now();
+        match op {
+            SocketOp::Make { address, transport } => {
+                self.world.open()?;
+                let socket = Handle::Socket(SimSocket::new(*address, *transport));
+                let socket = self.files.insert(socket, FileSystem::Nowait);
+                Ok(Value::File(socket))
+            }
+            SocketOp::Connect { .. } => Ok(Value::Done),
+            SocketOp::Send { socket, bytes } => {
+                let Handle::Socket(sender) = &mut self.files.get_mut(*socket).handle else {
+                    unreachable!("messages are sent at sockets")
+                };
+                let count = sender.send(bytes, &network, now, &mut self.random);
+                let next = sender.next();
+                // Whoever receives there need not wait any longer than that.
+                for (due, _, op) in &mut self.pending {
+                    if receives_at(op) == Some(*socket) {
+                        *due = next;
+                    }
+                }
+                Ok(Value::Count(count))
+            }
+            SocketOp::Receive { socket, bytes } => {
+                let count = self.socket(*socket).receive(bytes, now);
+                count.map(Value::Count).ok_or(Errno::new(libc::ECANCELED))
+            }
+        }
+    }
+
+    fn file(&self, file: FileId) -> &SimFile {
+        match &self.files.get(file).handle {
+            Handle::File(file) => file,
+            Handle::Socket(_) => unreachable!("files are no sockets"),
+        }
+    }
+
+    fn socket(&mut self, socket: FileId) -> &mut SimSocket {
+        match &mut self.files.get_mut(socket).handle {
+            Handle::Socket(socket) => socket,
+            Handle::File(_) => unreachable!("sockets are no files"),
         }
     }
 
@@ -282,7 +354,7 @@ impl SimEngine {
     ) -> Result<Value, Errno> {
         let short = self.random.percent(self.world.faults.short_read);
         let part = self.random.below(100) + 1;
-        let file = &self.files.get(file).handle;
+        let file = self.file(file);
         let offset = offset.expect("simulated files are read at an offset");
         if let Some((from, errno)) = file.read_errno
             && offset + buffer.len() as u64 > from
@@ -312,7 +384,7 @@ impl SimEngine {
     }
 
     fn hangs(&self, op: &Op) -> bool {
-        matches!(op, Op::Read { file, .. } if self.files.get(*file).handle.hangs)
+        matches!(op, Op::Read { file, .. } if self.file(*file).hangs)
     }
 
     fn update_handle(&self) {
@@ -325,6 +397,14 @@ impl SimEngine {
         self.handle
             .outstanding
             .store(self.pending.len(), Ordering::Relaxed);
+    }
+}
+
+/// The socket at which the operation receives, if it does.
+fn receives_at(op: &Op) -> Option<FileId> {
+    match op {
+        Op::Socket(SocketOp::Receive { socket, .. }) => Some(*socket),
+        _ => None,
     }
 }
 
@@ -352,6 +432,11 @@ impl Clock for SimEngine {
 
 impl Engine for SimEngine {
     fn try_now(&mut self, op: &mut Op) -> Option<Result<Value, Errno>> {
+        if let Some(socket) = receives_at(op) {
+            let now = self.world.now();
+            let has_come = self.socket(socket).next().is_some_and(|at| at <= now);
+            return has_come.then(|| self.carry_out(op));
+        }
         let is_quick = self.random.percent(self.at_once_percent) && !self.hangs(op);
         is_quick.then(|| self.carry_out(op))
     }
@@ -361,7 +446,11 @@ impl Engine for SimEngine {
     fn submit(&mut self, token: Token, op: Op) {
         let latency_us = 1 + self.random.next_u64() % (1 << self.random.below(16));
         let due = self.world.now() + Duration::from_micros(latency_us);
-        let due = if self.hangs(&op) { None } else { Some(due) };
+        let due = match receives_at(&op) {
+            Some(socket) => self.socket(socket).next(),
+            None if self.hangs(&op) => None,
+            None => Some(due),
+        };
         self.pending.push((due, token, op));
         self.update_handle();
     }

@@ -25,6 +25,9 @@ const STREAM_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait when every server has said that it will not answer, at first; then twice as long.
 const UNWILLING_PAUSE: Duration = Duration::from_millis(100);
 
+/// Of those that wait, so many may be passed over by others.
+const PASSED_OVER_MAX: usize = 64;
+
 /// Servers looked at for one question, at most.
 const CANDIDATES_MAX: usize = 8;
 
@@ -76,6 +79,8 @@ struct Lookup {
     /// The attempt under way.
     attempt: Option<Attempt>,
     last_server: Option<usize>,
+    /// The server that said last that it will not answer.
+    refused_by: Option<usize>,
     /// The server whose answer does not fit into a datagram.
     stream_to: Option<usize>,
     /// What came of the last attempt.
@@ -194,6 +199,7 @@ impl Resolver {
             attempts: 0,
             attempt: None,
             last_server: None,
+            refused_by: None,
             stream_to: None,
             status: Status::Timeout,
         };
@@ -301,6 +307,8 @@ impl Resolver {
             }
             Reply::Failure(rcode) => {
                 self.end_attempt(lookup, Ending::Unwilling, now);
+                let server = self.server_of(socket);
+                self.lookup(lookup).refused_by = Some(server);
                 self.lookup(lookup).status = Status::Rcode(rcode);
                 self.try_again_later(lookup, now);
             }
@@ -406,10 +414,12 @@ impl Resolver {
     fn attempt(&mut self, place: u32, now: Duration) -> bool {
         let Lookup {
             last_server,
+            refused_by,
             stream_to,
             ..
         } = *self.lookup(place);
-        let Some(server) = stream_to.or_else(|| self.choose_server(last_server, now)) else {
+        let chosen = stream_to.or_else(|| self.choose_server(last_server, refused_by, now));
+        let Some(server) = chosen else {
             return false;
         };
         let Some((socket, id)) = self.take_id(place, server, stream_to.is_some(), now) else {
@@ -485,29 +495,39 @@ impl Resolver {
         })
     }
 
-    /// The server with the least to do, of some: not the one that has just failed, if there is
-    /// another.
-    fn choose_server(&mut self, last: Option<usize>, now: Duration) -> Option<usize> {
+    /// The server with the least to do, of some: not the one that has just failed, if another has room,
+    /// and not the one that has refused, if there is another at all.
+    fn choose_server(
+        &mut self,
+        last: Option<usize>,
+        refused_by: Option<usize>,
+        now: Duration,
+    ) -> Option<usize> {
         let count = self.servers.len();
+        let is_there = |server: usize| !self.servers[server].is_aside();
+        let avoided =
+            refused_by.filter(|&it| (0..count).any(|other| other != it && is_there(other)));
+        let may_ask = |server: usize| Some(server) != avoided && self.servers[server].has_room(now);
         self.next_server = (self.next_server + 1) % count;
         let candidates =
             (0..count.min(CANDIDATES_MAX)).map(|step| (self.next_server + step) % count);
-        let with_room = candidates.filter(|&server| self.servers[server].has_room(now));
+        let with_room = candidates.filter(|&server| may_ask(server));
         let rank = |server: usize| (Some(server) == last, self.servers[server].load());
         let best = with_room.min_by(|&a, &b| {
             let ((a_again, a_load), (b_again, b_load)) = (rank(a), rank(b));
             a_again.cmp(&b_again).then(a_load.total_cmp(&b_load))
         });
-        best.or_else(|| (0..count).find(|&server| self.servers[server].has_room(now)))
+        best.or_else(|| (0..count).find(|&server| may_ask(server)))
     }
 
     /// The attempt under way is over.
     fn end_attempt(&mut self, place: u32, ending: Ending, now: Duration) {
-        let attempt = self
-            .lookup(place)
-            .attempt
-            .take()
-            .expect("an attempt under way");
+        let lookup = self.lookup(place);
+        let attempt = lookup.attempt.take().expect("an attempt under way");
+        if matches!(ending, Ending::Lost | Ending::Unwilling) {
+            // Another server may give all of it.
+            lookup.stream_to = None;
+        }
         let server = self.server_of(attempt.socket);
         self.servers[server].end(ending, now);
         let ids = &mut self.sockets[attempt.socket.0 as usize];
@@ -549,13 +569,20 @@ impl Resolver {
 
     /// Goes on with those that wait, for as long as servers have room.
     fn serve_waiting(&mut self, now: Duration) {
-        while let Some(&place) = self.waiting.front() {
+        let mut passed_over = 0;
+        while let Some(&place) = self.waiting.get(passed_over) {
             let lookup = self.lookups[place as usize].as_ref();
             let waits = lookup.is_some_and(|lookup| lookup.attempt.is_none());
-            if waits && !self.attempt(place, now) {
+            if !waits || self.attempt(place, now) {
+                self.waiting.remove(passed_over);
+                continue;
+            }
+            let has_room = self.servers.iter().any(|server| server.has_room(now));
+            if !has_room || passed_over == PASSED_OVER_MAX {
                 return;
             }
-            self.waiting.pop_front();
+            // It waits for another server than those which have room.
+            passed_over += 1;
         }
     }
 

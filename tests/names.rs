@@ -1,0 +1,405 @@
+//! The invariants for names: event loops that look names up, over seeded schedules of the simulated
+//! engine and its network. Packets are lost, late and doubled, answers do not fit, streams end
+//! anywhere, servers will not answer, operations fail for shortages. The numbers are those of
+//! ARCHITECTURE.md.
+
+use proptest::prelude::*;
+use ringmill::clock::Clock;
+use ringmill::engine::sim::{Faults, Network, Random, SimEngine, SimHandle, World};
+use ringmill::engine::{Transport, Wait};
+use ringmill::item::Batch;
+use ringmill::jobs::dns::{DnsJob, Found, Settings, SharedFigures, Status, parse_type};
+use ringmill::mill::{Finished, Mill, Order, Ready};
+use ringmill::run::{EventLoop, LoopLimits, Turn};
+use ringmill::stats::Recorder;
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+const STEPS_MAX: usize = 2_000_000;
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+#[derive(Clone, Debug)]
+struct Scenario {
+    seed: u64,
+    items: usize,
+    /// Different ones among them.
+    names: usize,
+    loops: usize,
+    in_flight_per_loop: usize,
+    window: usize,
+    order: Order,
+    servers: u8,
+    sockets_per_server: usize,
+    per_server_max: usize,
+    rate_per_server: Option<f64>,
+    mixes_case: bool,
+    lost: u8,
+    doubled: u8,
+    closed: u8,
+    shortage: u8,
+    stop_at_step: Option<usize>,
+}
+
+fn scenario() -> impl Strategy<Value = Scenario> {
+    let sizes = (
+        1_usize..150,
+        1_usize..100,
+        1_usize..4,
+        1_usize..40,
+        1_usize..60,
+    );
+    let servers = (1_u8..4, 1_usize..4, 1_usize..64, any::<bool>());
+    let faults = (
+        0_u8..30,
+        0_u8..30,
+        0_u8..30,
+        prop_oneof![Just(0_u8), 0_u8..30],
+    );
+    let rest = (
+        any::<u64>(),
+        any::<bool>(),
+        proptest::option::weighted(0.3, 20.0_f64..10_000.0),
+        proptest::option::weighted(0.2, 0_usize..2_000),
+    );
+    (sizes, servers, faults, rest).prop_map(|(sizes, servers, faults, rest)| Scenario {
+        seed: rest.0,
+        items: sizes.0,
+        names: sizes.1,
+        loops: sizes.2,
+        in_flight_per_loop: sizes.3,
+        window: sizes.4,
+        order: if rest.1 {
+            Order::Input
+        } else {
+            Order::Completion
+        },
+        servers: servers.0,
+        sockets_per_server: servers.1,
+        per_server_max: servers.2,
+        rate_per_server: rest.2,
+        mixes_case: servers.3,
+        lost: faults.0,
+        doubled: faults.1,
+        closed: faults.2,
+        shortage: faults.3,
+        stop_at_step: rest.3,
+    })
+}
+
+/// What a name comes to, if its question is answered at all.
+fn honest(number: usize) -> Status {
+    match number % 5 {
+        0 => Status::NxDomain,
+        1 => Status::NoData,
+        _ => Status::NoError,
+    }
+}
+
+/// What servers say of `n17.example`. Every fifth name has an answer that does not fit into a datagram;
+/// one server refuses every seventh.
+fn answer(server: SocketAddr, transport: Transport, query: &[u8]) -> Option<Vec<u8>> {
+    let (header, rest) = query.split_at(12);
+    let label_len = usize::from(rest[0]);
+    let number: usize = std::str::from_utf8(&rest[2..=label_len])
+        .ok()?
+        .parse()
+        .ok()?;
+    let question_len = rest.iter().position(|&byte| byte == 0)? + 5;
+    let refuses = server.port() == 1001 && number.is_multiple_of(7);
+    let is_cut = number % 5 == 4 && transport == Transport::Datagram;
+    let (rcode, records) = match honest(number) {
+        _ if refuses => (5, 0),
+        Status::NxDomain => (3, 0),
+        Status::NoError if !is_cut => (0, 1),
+        _ => (0, 0),
+    };
+    let mut reply = header[..2].to_vec();
+    reply.extend([
+        0x81 | u8::from(is_cut) << 1,
+        0x80 | rcode,
+        0,
+        1,
+        0,
+        records,
+        0,
+        0,
+        0,
+        0,
+    ]);
+    reply.extend(&rest[..question_len]);
+    if records > 0 {
+        // A pointer to the name, type A, class IN, a minute, four bytes.
+        reply.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 10, 0, 0]);
+        reply.push(u8::try_from(number).ok()?);
+    }
+    Some(reply)
+}
+
+struct SimLoop {
+    event_loop: Option<EventLoop<DnsJob, SimEngine>>,
+    handle: Arc<SimHandle>,
+    wait: Wait,
+    waits_until: Option<Duration>,
+}
+
+struct Simulation {
+    scenario: Scenario,
+    random: Random,
+    world: Arc<World>,
+    mill: Arc<Mill<Found>>,
+    /// An engine that does nothing but tell the time.
+    clock: SimEngine,
+    loops: Vec<SimLoop>,
+    figures: SharedFigures,
+    numbers: Vec<usize>,
+    added: usize,
+    input_ended: bool,
+    emitted: HashSet<u64>,
+    answered: usize,
+    unmarked: usize,
+    stopped: bool,
+    ended: bool,
+}
+
+impl Simulation {
+    fn new(scenario: Scenario) -> Self {
+        let mut random = Random::new(scenario.seed);
+        let numbers = (0..scenario.items)
+            .map(|_| random.below(scenario.names))
+            .collect();
+        let faults = Faults {
+            shortage: scenario.shortage,
+            ..Faults::default()
+        };
+        let network = Network {
+            answer,
+            lost: scenario.lost,
+            doubled: scenario.doubled,
+            closed: scenario.closed,
+        };
+        let sockets = usize::from(scenario.servers) * (scenario.sockets_per_server + 1);
+        let world = World::new(HashMap::new(), faults, sockets * scenario.loops).with(network);
+        let world = Arc::new(world);
+        let mill = Mill::new(scenario.order, scenario.window, scenario.loops, false);
+        let (mill, figures) = (Arc::new(mill), SharedFigures::default());
+        let servers = (0..scenario.servers).map(|at| ([192, 0, 2, 1], 1000 + u16::from(at)).into());
+        let job = Arc::new(DnsJob {
+            settings: Settings {
+                servers: servers.collect(),
+                sockets_per_server: scenario.sockets_per_server,
+                per_server_max: scenario.per_server_max,
+                retries: 3,
+                timeout: TIMEOUT,
+                rate_per_server: scenario.rate_per_server,
+                mixes_case: scenario.mixes_case,
+                measures_round_trips: true,
+            },
+            default_type: parse_type(b"A").unwrap(),
+            figures: figures.clone(),
+        });
+        let limits = LoopLimits {
+            in_flight: scenario.in_flight_per_loop,
+            large_buffers: 1,
+            timeout: None,
+        };
+        let loops = (0..scenario.loops).map(|index| {
+            let engine = SimEngine::new(Arc::clone(&world), random.next_u64());
+            let handle = engine.handle();
+            let (mill, job) = (Arc::clone(&mill), Arc::clone(&job));
+            let recorder = Recorder::new(None);
+            SimLoop {
+                event_loop: Some(EventLoop::new(index, mill, job, engine, limits, recorder)),
+                handle,
+                wait: Wait::No,
+                waits_until: None,
+            }
+        });
+        Self {
+            loops: loops.collect(),
+            clock: SimEngine::new(Arc::clone(&world), 0),
+            random,
+            world,
+            mill,
+            figures,
+            numbers,
+            added: 0,
+            input_ended: false,
+            emitted: HashSet::new(),
+            answered: 0,
+            unmarked: 0,
+            stopped: false,
+            ended: false,
+            scenario,
+        }
+    }
+
+    fn run(mut self) {
+        let mut idle = 0;
+        for step in 0..STEPS_MAX {
+            if self.scenario.stop_at_step == Some(step) {
+                self.stopped = true;
+                self.mill.stop();
+            }
+            let moved = match self.random.below(self.loops.len() + 2) {
+                0 => self.move_source(),
+                1 => self.move_emitter(),
+                chosen => self.move_loop(chosen - 2),
+            };
+            let counters = self.mill.counters();
+            let unfinished = counters.pulled - counters.emitted;
+            assert!(
+                unfinished <= self.scenario.window as u64,
+                "I2: {counters:?}"
+            );
+            if self.ended && self.loops.iter().all(|l| l.event_loop.is_none()) {
+                return self.check_end();
+            }
+            idle = if moved { 0 } else { idle + 1 };
+            assert!(idle < 20_000, "I6: nobody can move: {counters:?}");
+        }
+        panic!("no end after {STEPS_MAX} steps: {:?}", self.mill.counters());
+    }
+
+    fn move_source(&mut self) -> bool {
+        if self.input_ended || !self.mill.has_room() || self.random.percent(30) {
+            return false;
+        }
+        let left = self.numbers.len() - self.added;
+        if left == 0 {
+            self.input_ended = true;
+            self.mill.end_input(Ok(()));
+            return true;
+        }
+        let count = 1 + self.random.below(left);
+        let numbers = self.numbers[self.added..self.added + count].iter();
+        let names: Vec<Vec<u8>> = numbers.map(|number| name(*number)).collect();
+        self.mill.add(Batch::from_iter(&names), self.clock.now());
+        self.added += count;
+        true
+    }
+
+    fn move_loop(&mut self, chosen: usize) -> bool {
+        // Time must not pass by the moment that another loop waits for.
+        let now = self.clock.now();
+        let next_timer = self.loops.iter().filter_map(|l| l.waits_until).min();
+        let sim_loop = &mut self.loops[chosen];
+        let Some(event_loop) = &mut sim_loop.event_loop else {
+            return false;
+        };
+        if !sim_loop.handle.would_return(sim_loop.wait) {
+            return false;
+        }
+        let wait = match (sim_loop.wait, next_timer) {
+            (Wait::No, _) | (_, None) => sim_loop.wait,
+            (_, Some(at)) => Wait::AtMost(at.saturating_sub(now)),
+        };
+        event_loop.wait(wait).unwrap();
+        match event_loop.turn() {
+            Turn::Ended => {
+                if !self.stopped {
+                    assert_eq!(event_loop.in_flight(), 0);
+                }
+                sim_loop.event_loop = None;
+                sim_loop.waits_until = None;
+                self.mill.loop_ended(chosen);
+            }
+            Turn::Wait(wait) => {
+                assert!(
+                    event_loop.in_flight() <= self.scenario.in_flight_per_loop,
+                    "I1"
+                );
+                sim_loop.wait = wait;
+                sim_loop.waits_until = match wait {
+                    Wait::No => Some(self.clock.now()),
+                    Wait::AtMost(duration) => Some(self.clock.now() + duration),
+                    Wait::Forever => None,
+                };
+            }
+        }
+        true
+    }
+
+    fn move_emitter(&mut self) -> bool {
+        if self.ended {
+            return false;
+        }
+        if self.unmarked > 0 {
+            self.mill.mark_emitted(self.unmarked);
+            self.unmarked = 0;
+        }
+        let max = 1 + self.random.below(20);
+        let mut results = Vec::new();
+        match self
+            .mill
+            .take_ready(max, Some(Duration::ZERO), &mut results)
+        {
+            Ready::Nothing => return false,
+            Ready::Ended => self.ended = true,
+            Ready::Results => results.iter().for_each(|finished| self.emit(finished)),
+        }
+        true
+    }
+
+    fn emit(&mut self, finished: &Finished<Found>) {
+        let index = finished.item.index();
+        if self.scenario.order == Order::Input {
+            assert_eq!(index, self.emitted.len() as u64, "I3");
+        }
+        assert!(self.emitted.insert(index), "item {index} emitted twice");
+        let number = self.numbers[usize::try_from(index).unwrap()];
+        assert_eq!(finished.item.bytes(), name(number));
+        let answer = finished.result.as_ref().unwrap().as_ref().unwrap();
+        if answer.status.is_definite() {
+            assert_eq!(answer.status, honest(number));
+            self.answered += 1;
+            for record in answer.records() {
+                assert_eq!(record.data, format!("10.0.0.{number}"));
+                assert_eq!(record.name.as_bytes(), name(number));
+            }
+        }
+        assert!(answer.time <= TIMEOUT, "{:?}", answer.time);
+        assert_eq!(finished.is_failure, !answer.status.is_definite());
+        self.unmarked += 1;
+    }
+
+    fn check_end(mut self) {
+        self.mill.mark_emitted(self.unmarked);
+        let counters = self.mill.counters();
+        assert_eq!(counters.emitted, self.emitted.len() as u64);
+        if !self.stopped {
+            assert_eq!(self.emitted.len(), self.numbers.len(), "I4");
+            let figures = self.figures.take();
+            let sent: u64 = figures.iter().map(|figures| figures.sent).sum();
+            let answered: u64 = figures.iter().map(|figures| figures.answered).sum();
+            assert!(answered <= sent && answered > 0 || self.answered == 0);
+            if self.scenario.lost == 0 && self.scenario.servers != 2 && self.scenario.closed == 0 {
+                assert_eq!(
+                    self.answered,
+                    self.numbers.len(),
+                    "nothing stood in the way"
+                );
+            }
+        }
+        // I7, I10: whatever the end, nothing is left open or outstanding.
+        for sim_loop in &mut self.loops {
+            sim_loop.event_loop = None;
+            assert_eq!(sim_loop.handle.outstanding(), 0);
+        }
+        assert_eq!(self.world.descriptors(), 0);
+    }
+}
+
+fn name(number: usize) -> Vec<u8> {
+    format!("n{number}.example").into_bytes()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn every_name_has_one_right_row_on_every_schedule(scenario in scenario()) {
+        Simulation::new(scenario).run();
+    }
+}
