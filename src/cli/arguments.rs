@@ -1,6 +1,7 @@
 //! What can be said on the command line. Plain data; nothing here looks at the system.
 
 use super::forms::FormArguments;
+use super::servers::parse_resolver;
 use crate::digest::Algorithm;
 use crate::jobs::dns;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -48,9 +49,6 @@ Examples:
 Lines of a list are NAME or NAME TYPE. Text lines are name, type, status and the records' data; aliases
 on the way have their type before their data.
 Exit status: 0 all names were answered for; 1 some were not; 2 usage, set-up or output failed; a signal is raised again.";
-
-/// The port of DNS servers.
-const DNS_PORT: u16 = 53;
 
 /// Shorter intervals would have a loop do little else than give away what it has recorded.
 const INTERVAL_MIN: Duration = Duration::from_millis(10);
@@ -422,16 +420,6 @@ fn parse_timeout(text: &str) -> Result<Duration, String> {
 
 fn parse_record_type(text: &str) -> Result<Rtype, String> {
     dns::parse_type(text.as_bytes()).map_err(|error| error.to_string())
-}
-
-/// An address with or without a port, an IPv6 address with a port in brackets.
-pub(super) fn parse_resolver(text: &str) -> Result<SocketAddr, String> {
-    let without_port = text
-        .parse()
-        .map(|address| SocketAddr::new(address, DNS_PORT));
-    without_port
-        .or_else(|_| text.parse())
-        .map_err(|_| "not an IP address, or an IP address and a port".to_owned())
 }
 
 fn parse_interval(text: &str) -> Result<Duration, String> {
