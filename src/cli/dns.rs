@@ -91,7 +91,7 @@ fn settings(
         let (count, loops) = (servers.len(), plan.loops);
         return Err(SetupError {
             message: format!(
-                "{count} servers for {loops} loops need more sockets than the limit on open files ({limit}) allows"
+                "the limit on open files ({limit}) leaves no sockets for each server ({count}) in each loop ({loops})"
             ),
             hint: Some("raise it with ulimit -n, or use fewer --loops".to_owned()),
         });
