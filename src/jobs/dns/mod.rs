@@ -9,6 +9,7 @@ mod figures;
 mod frames;
 mod ids;
 mod job;
+mod limit;
 mod message;
 mod question;
 mod random;
@@ -17,6 +18,7 @@ mod server;
 mod service;
 #[cfg(test)]
 mod tests;
+mod throttle;
 
 pub use answer::{Answer, Record, Status};
 pub use figures::{Figures, SharedFigures};
