@@ -45,6 +45,12 @@ pub fn now() -> Duration {
     Duration::from_nanos(now_ns())
 }
 
+/// A time in nanoseconds; of centuries, as many as there is room for.
+#[must_use]
+pub fn to_ns(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
 fn system_now_ns() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()

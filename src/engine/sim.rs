@@ -8,7 +8,7 @@ pub use network::Network;
 use super::files::FileTable;
 use super::{Completion, Engine, FileId, FileKind, FileSystem, Op, Stat, Timestamp, Token, Value};
 use super::{SocketOp, Wait, Wake};
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::error::Errno;
 use network::SimSocket;
 use std::collections::HashMap;
@@ -156,8 +156,7 @@ impl World {
         let engines = self.engines.lock().unwrap_or_else(PoisonError::into_inner);
         let next = engines.iter().filter_map(|engine| engine.next()).min();
         let time = next.map_or(time, |next| time.min(next));
-        let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        self.now_ns.fetch_max(ns, Ordering::Relaxed);
+        self.now_ns.fetch_max(clock::to_ns(time), Ordering::Relaxed);
     }
 
     fn open(&self) -> Result<(), Errno> {

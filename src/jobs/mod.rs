@@ -4,7 +4,7 @@
 pub mod dns;
 pub mod hash;
 
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::engine::{Buffer, BufferClass, BufferPool, Op, Value};
 use crate::error::{Errno, ItemError};
 use crate::item::Item;
@@ -180,8 +180,7 @@ impl<S> Context<'_, S> {
 
     /// Counts something that took this long.
     pub fn record(&mut self, phase: Phase, time: Duration) {
-        let time_ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        self.stopwatch.record(phase, 0, time_ns);
+        self.stopwatch.record(phase, 0, clock::to_ns(time));
     }
 
     /// Returns a buffer.

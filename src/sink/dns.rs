@@ -1,6 +1,7 @@
 //! Rows for answers to questions.
 
 use super::jsonl;
+use crate::clock::to_ns;
 use crate::engine::Transport;
 use crate::item::Item;
 use crate::jobs::dns::{Answer, Found, Record, Status, words};
@@ -101,8 +102,8 @@ impl AnswerFields {
             protocol: answer.transport.map(Transport::protocol),
             flags: answer.flags(),
             attempts: answer.attempts,
-            rtt_ns: answer.round_trip.map(ns),
-            time_ns: ns(answer.time),
+            rtt_ns: answer.round_trip.map(to_ns),
+            time_ns: to_ns(answer.time),
         }
     }
 }
@@ -192,7 +193,7 @@ impl MassdnsReply {
         let received_at = clock_started_at + answer.ended_at;
         Some(Self {
             status,
-            rx_ts: u64::try_from(received_at.as_nanos()).unwrap_or(u64::MAX),
+            rx_ts: to_ns(received_at),
             data: MassdnsData {
                 answers: massdns_records(answer.records()),
                 authorities: massdns_records(answer.authorities()),
@@ -243,8 +244,4 @@ fn with_dot(name: String) -> String {
 /// The name as it stands in the line.
 fn name_of(item: &Item) -> &[u8] {
     words(item.bytes()).next().unwrap_or_default()
-}
-
-fn ns(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -2,12 +2,13 @@
 
 use super::table::mean_ns;
 use super::{Activity, Machine, Series, Summary, new_histogram};
+use crate::clock::to_ns;
 use crate::mill::Counters;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 /// The JSON Schema (draft 2020-12) of the document.
 pub const SCHEMA: &str = include_str!("schema.json");
@@ -72,7 +73,7 @@ pub fn of_run(facts: &Facts<'_>, series: &[Series], form: &Form) -> Value {
     let run = json!({
         "command": facts.command,
         "started_at": humantime::format_rfc3339_millis(facts.started_at).to_string(),
-        "elapsed_ns": ns(summary.elapsed()),
+        "elapsed_ns": to_ns(summary.elapsed()),
         "end": facts.end,
         "options": facts.options,
         "machine": facts.machine,
@@ -91,10 +92,10 @@ pub fn of_run(facts: &Facts<'_>, series: &[Series], form: &Form) -> Value {
             "enters": enters,
             "retries": retries,
             "held_back_ns": {
-                "input": ns(held_back.input),
-                "window": ns(held_back.window),
-                "pressure": ns(held_back.pressure),
-                "rate": ns(held_back.rate),
+                "input": to_ns(held_back.input),
+                "window": to_ns(held_back.window),
+                "pressure": to_ns(held_back.pressure),
+                "rate": to_ns(held_back.rate),
             },
         },
     });
@@ -284,10 +285,6 @@ fn read_phase(name: String, facts: Value) -> Result<Content, ReadError> {
 
 /// Failures by errno name or, where there is none, by a word for the cause.
 pub type FailedByCause = BTreeMap<String, u64>;
-
-fn ns(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
 
 #[cfg(test)]
 mod tests {

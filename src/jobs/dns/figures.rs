@@ -1,5 +1,6 @@
 //! What is counted of each server.
 
+use crate::clock;
 use crate::stats::LATENCY_NS_MAX;
 use domain::base::iana::OptRcode;
 use hdrhistogram::Histogram;
@@ -57,8 +58,7 @@ impl Figures {
 
     /// A reply came after this time.
     pub(super) fn record_round_trip(&mut self, time: Duration) {
-        let time_ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        let time_ns = time_ns.clamp(1, LATENCY_NS_MAX);
+        let time_ns = clock::to_ns(time).clamp(1, LATENCY_NS_MAX);
         let recorded = self.round_trips_ns.record(time_ns);
         recorded.expect("it grows as needed");
     }

@@ -1,5 +1,8 @@
 //! Numbers nobody can guess.
 
+#[cfg(test)]
+use crate::engine::sim;
+
 /// Random bytes kept at hand. To ask the kernel for each would cost more than the query.
 const POOL_LEN: usize = 1024;
 
@@ -8,7 +11,7 @@ pub(super) struct Random {
     pool: [u8; POOL_LEN],
     used: usize,
     #[cfg(test)]
-    seed: Option<u64>,
+    source: Option<sim::Random>,
 }
 
 impl Random {
@@ -17,14 +20,14 @@ impl Random {
             pool: [0; POOL_LEN],
             used: POOL_LEN,
             #[cfg(test)]
-            seed: None,
+            source: None,
         }
     }
 
     #[cfg(test)]
     pub(super) fn seeded(seed: u64) -> Self {
         Self {
-            seed: Some(seed),
+            source: Some(sim::Random::new(seed)),
             ..Self::new()
         }
     }
@@ -41,14 +44,9 @@ impl Random {
     fn fill(&mut self) {
         self.used = 0;
         #[cfg(test)]
-        if let Some(seed) = &mut self.seed {
-            // SplitMix64, https://prng.di.unimi.it/splitmix64.c.
+        if let Some(source) = &mut self.source {
             for bytes in self.pool.chunks_exact_mut(8) {
-                *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-                let mut z = *seed;
-                z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-                z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-                bytes.copy_from_slice(&(z ^ (z >> 31)).to_ne_bytes());
+                bytes.copy_from_slice(&source.next_u64().to_ne_bytes());
             }
             return;
         }

@@ -244,11 +244,11 @@ impl Resolver {
             true => None,
             false => self.servers.iter().filter_map(Server::probe_at).min(),
         };
-        let paced = self
-            .servers
-            .iter()
-            .filter_map(|server| server.paced_until(now))
-            .min();
+        let paced_until = |server: &Server| server.paced_until(now);
+        let paced = match self.settings.rate_per_server {
+            Some(_) => self.servers.iter().filter_map(paced_until).min(),
+            None => None,
+        };
         let next = [self.timers.next_due(), probe, paced];
         next.into_iter().flatten().min()
     }
