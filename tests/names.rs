@@ -3,15 +3,18 @@
 //! anywhere, servers will not answer, operations fail for shortages. The numbers are those of
 //! ARCHITECTURE.md.
 
+mod simulated;
+
 use proptest::prelude::*;
 use ringmill::clock::Clock;
-use ringmill::engine::sim::{Faults, Network, Random, SimEngine, SimHandle, World};
-use ringmill::engine::{Transport, Wait};
+use ringmill::engine::Transport;
+use ringmill::engine::sim::{Faults, Network, Random, SimEngine, World};
 use ringmill::item::Batch;
 use ringmill::jobs::dns::{DnsJob, Found, Settings, SharedFigures, Status, parse_type};
 use ringmill::mill::{Finished, Mill, Order, Ready};
 use ringmill::run::{EventLoop, LoopLimits, Turn};
 use ringmill::stats::Recorder;
+use simulated::{SimLoop, next_timer};
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -137,13 +140,6 @@ fn answer(server: SocketAddr, transport: Transport, query: &[u8]) -> Option<Vec<
     Some(reply)
 }
 
-struct SimLoop {
-    event_loop: Option<EventLoop<DnsJob, SimEngine>>,
-    handle: Arc<SimHandle>,
-    wait: Wait,
-    waits_until: Option<Duration>,
-}
-
 struct Simulation {
     scenario: Scenario,
     random: Random,
@@ -151,7 +147,7 @@ struct Simulation {
     mill: Arc<Mill<Found>>,
     /// An engine that does nothing but tell the time.
     clock: SimEngine,
-    loops: Vec<SimLoop>,
+    loops: Vec<SimLoop<DnsJob, SimEngine>>,
     figures: SharedFigures,
     numbers: Vec<usize>,
     added: usize,
@@ -209,12 +205,10 @@ impl Simulation {
             let handle = engine.handle();
             let (mill, job) = (Arc::clone(&mill), Arc::clone(&job));
             let recorder = Recorder::new(None);
-            SimLoop {
-                event_loop: Some(EventLoop::new(index, mill, job, engine, limits, recorder)),
+            SimLoop::new(
+                EventLoop::new(index, mill, job, engine, limits, recorder),
                 handle,
-                wait: Wait::No,
-                waits_until: None,
-            }
+            )
         });
         Self {
             loops: loops.collect(),
@@ -281,41 +275,25 @@ impl Simulation {
     }
 
     fn move_loop(&mut self, chosen: usize) -> bool {
-        // Time must not pass by the moment that another loop waits for.
-        let now = self.clock.now();
-        let next_timer = self.loops.iter().filter_map(|l| l.waits_until).min();
+        let next_timer = next_timer(&self.loops);
         let sim_loop = &mut self.loops[chosen];
-        let Some(event_loop) = &mut sim_loop.event_loop else {
+        let Some(turn) = sim_loop.turn(next_timer, &self.clock) else {
             return false;
         };
-        if !sim_loop.handle.would_return(sim_loop.wait) {
-            return false;
-        }
-        let wait = match (sim_loop.wait, next_timer) {
-            (Wait::No, _) | (_, None) => sim_loop.wait,
-            (_, Some(at)) => Wait::AtMost(at.saturating_sub(now)),
-        };
-        event_loop.wait(wait).unwrap();
-        match event_loop.turn() {
+        let event_loop = sim_loop.event_loop.as_ref().expect("it took a turn");
+        match turn {
             Turn::Ended => {
                 if !self.stopped {
                     assert_eq!(event_loop.in_flight(), 0);
                 }
                 sim_loop.event_loop = None;
-                sim_loop.waits_until = None;
                 self.mill.loop_ended(chosen);
             }
-            Turn::Wait(wait) => {
+            Turn::Wait(_) => {
                 assert!(
                     event_loop.in_flight() <= self.scenario.in_flight_per_loop,
                     "I1"
                 );
-                sim_loop.wait = wait;
-                sim_loop.waits_until = match wait {
-                    Wait::No => Some(self.clock.now()),
-                    Wait::AtMost(duration) => Some(self.clock.now() + duration),
-                    Wait::Forever => None,
-                };
             }
         }
         true

@@ -5,10 +5,12 @@
 //! Everything runs on one thread, whose scheduler picks at random who moves next. A failure prints
 //! the scenario with its seed.
 
+mod simulated;
+
 use proptest::prelude::*;
 use ringmill::clock::Clock;
 use ringmill::digest::Algorithm;
-use ringmill::engine::sim::{Faults, Random, SimEngine, SimFile, SimHandle, World};
+use ringmill::engine::sim::{Faults, Random, SimEngine, SimFile, World};
 use ringmill::engine::{
     BufferClass, Completion, Engine, FileId, FileKind, FileSystem, Op, SpecialKind, Token, Value,
     Wait, Wake,
@@ -20,6 +22,7 @@ use ringmill::mill::{Directive, Finished, Mill, Order, Pace, Ready, Strain};
 use ringmill::run::{EventLoop, LoopLimits, Turn};
 use ringmill::source::InputError;
 use ringmill::stats::{Collector, Detail, Latencies, Phase, Recorder};
+use simulated::{SimLoop, next_timer};
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
@@ -454,16 +457,6 @@ impl Engine for QuirkyEngine {
     }
 }
 
-/// A loop, and what it waits for.
-struct SimLoop {
-    event_loop: Option<EventLoop<HashJob, QuirkyEngine>>,
-    handle: Arc<SimHandle>,
-    open_files: Arc<AtomicUsize>,
-    wait: Wait,
-    /// When that wait ends by itself.
-    waits_until: Option<Duration>,
-}
-
 struct Simulation {
     scenario: Scenario,
     random: Random,
@@ -471,7 +464,9 @@ struct Simulation {
     mill: Arc<Mill<Hashed>>,
     /// An engine that does nothing but tell the time.
     clock: SimEngine,
-    loops: Vec<SimLoop>,
+    loops: Vec<SimLoop<HashJob, QuirkyEngine>>,
+    /// Of each loop, how many files its engine has open.
+    open_files: Vec<Arc<AtomicUsize>>,
     names: Vec<Vec<u8>>,
     expected: Vec<Expected>,
     /// A file that hangs may keep a large buffer from others.
@@ -526,14 +521,14 @@ impl Simulation {
         let pace = scenario.rate_per_s.map(Pace::new);
         let mill = Arc::new(Mill::new(order, window, loops, fail_fast).paced(pace));
         let collector = Collector::new(Detail::Phases, Some(Duration::from_millis(50)));
+        let open_files: Vec<_> = (0..loops).map(|_| Arc::<AtomicUsize>::default()).collect();
         let loops = (0..loops)
             .map(|index| {
                 let engine = SimEngine::new(Arc::clone(&world), random.next_u64());
                 let handle = engine.handle();
-                let open_files = Arc::<AtomicUsize>::default();
                 let engine = QuirkyEngine {
                     inner: engine,
-                    open_files: Arc::clone(&open_files),
+                    open_files: Arc::clone(&open_files[index]),
                     quirks: Arc::clone(&quirks),
                     open: HashMap::new(),
                     replaced: HashMap::new(),
@@ -552,13 +547,7 @@ impl Simulation {
                 let recorder = Recorder::new(Some(Arc::clone(&collector)));
                 let event_loop =
                     EventLoop::new(index, mill, Arc::new(job), engine, limits, recorder);
-                SimLoop {
-                    event_loop: Some(event_loop),
-                    open_files,
-                    waits_until: None,
-                    handle,
-                    wait: Wait::No,
-                }
+                SimLoop::new(event_loop, handle)
             })
             .collect();
         Self {
@@ -567,6 +556,7 @@ impl Simulation {
             mill,
             clock,
             loops,
+            open_files,
             names,
             expected,
             large_files_hang,
@@ -638,25 +628,15 @@ impl Simulation {
 
     fn move_loop(&mut self, chosen: usize) -> bool {
         let under_pressure = self.is_under_pressure();
-        // Time must not pass by the moment that another loop waits for.
-        let now = self.clock.now();
-        let next_timer = self.loops.iter().filter_map(|l| l.waits_until).min();
+        let next_timer = next_timer(&self.loops);
         let sim_loop = &mut self.loops[chosen];
-        let Some(event_loop) = &mut sim_loop.event_loop else {
+        let Some(turn) = sim_loop.turn(next_timer, &self.clock) else {
             return false;
         };
-        if !sim_loop.handle.would_return(sim_loop.wait) {
-            return false;
-        }
-        let wait = match (sim_loop.wait, next_timer) {
-            (Wait::No, _) | (_, None) => sim_loop.wait,
-            (_, Some(at)) => Wait::AtMost(at.saturating_sub(now)),
-        };
-        event_loop.wait(wait).unwrap();
+        let event_loop = sim_loop.event_loop.as_ref().expect("it took a turn");
         let in_flight_max = self.scenario.in_flight_per_loop;
-        let turn = event_loop.turn();
         // I7: each open file belongs to an item in flight, which has one at most.
-        let open_files = sim_loop.open_files.load(Ordering::Relaxed);
+        let open_files = self.open_files[chosen].load(Ordering::Relaxed);
         assert!(open_files <= event_loop.in_flight(), "a file was left open");
         // I8: each buffer belongs to an item in flight.
         if event_loop.in_flight() == 0 {
@@ -671,7 +651,6 @@ impl Simulation {
                     assert_eq!(sim_loop.handle.outstanding(), 0);
                 }
                 sim_loop.event_loop = None;
-                sim_loop.waits_until = None;
                 self.mill.loop_ended(chosen);
             }
             Turn::Wait(wait) => {
@@ -686,12 +665,6 @@ impl Simulation {
                         "work was left lying"
                     );
                 }
-                sim_loop.wait = wait;
-                sim_loop.waits_until = match wait {
-                    Wait::No => Some(self.clock.now()),
-                    Wait::AtMost(duration) => Some(self.clock.now() + duration),
-                    Wait::Forever => None,
-                };
             }
         }
         true
