@@ -381,7 +381,10 @@ fn mill(c: &mut Criterion) {
         });
     }
     clock::calibrate();
-    let mut machine = Machine::new(IN_FLIGHT, Some(Collector::new(Detail::Phases, None)));
+    let mut machine = Machine::new(
+        IN_FLIGHT,
+        Some(Collector::new(OneOp::PHASES, Detail::Phases, None)),
+    );
     group.bench_function("with latencies recorded", |b| {
         b.iter(|| machine.pass(&list));
     });

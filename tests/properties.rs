@@ -17,7 +17,8 @@ use ringmill::engine::{
 };
 use ringmill::error::{Cause, Errno, ItemError, Operation};
 use ringmill::item::{Batch, Item, PATH_LEN_MAX, Portion};
-use ringmill::jobs::hash::{HashJob, Hashed};
+use ringmill::jobs::Job;
+use ringmill::jobs::hash::{HASH, HashJob, Hashed};
 use ringmill::mill::{Directive, Finished, Mill, Order, Pace, Ready, Strain};
 use ringmill::run::{EventLoop, LoopLimits, Turn};
 use ringmill::source::InputError;
@@ -520,7 +521,11 @@ impl Simulation {
         let clock = SimEngine::new(Arc::clone(&world), 0);
         let pace = scenario.rate_per_s.map(Pace::new);
         let mill = Arc::new(Mill::new(order, window, loops, fail_fast).paced(pace));
-        let collector = Collector::new(Detail::Phases, Some(Duration::from_millis(50)));
+        let collector = Collector::new(
+            HashJob::PHASES,
+            Detail::Phases,
+            Some(Duration::from_millis(50)),
+        );
         let open_files: Vec<_> = (0..loops).map(|_| Arc::<AtomicUsize>::default()).collect();
         let loops = (0..loops)
             .map(|index| {
@@ -565,7 +570,7 @@ impl Simulation {
             started_at_ns: Vec::new(),
             unstarted: 0,
             collector,
-            latencies: Latencies::default(),
+            latencies: Latencies::new(HashJob::PHASES),
             input_ended: false,
             emitted: Vec::new(),
             unmarked: 0,
@@ -856,24 +861,24 @@ impl Simulation {
         let count = |phase| self.latencies.get(phase).count();
         if !self.stopped {
             let emitted = self.emitted.len() as u64;
-            assert_eq!(count(Phase::Total), emitted);
-            assert_eq!(count(Phase::Queue), emitted - self.unstarted);
+            assert_eq!(count(Phase::TOTAL), emitted);
+            assert_eq!(count(Phase::QUEUE), emitted - self.unstarted);
             let scheduled = self.scenario.rate_per_s.map_or(0, |_| emitted);
-            assert_eq!(count(Phase::ScheduledTotal), scheduled);
+            assert_eq!(count(Phase::SCHEDULED_TOTAL), scheduled);
         }
         // What failed for a shortage is tried again, and both are counted.
         if self.scenario.faults.shortage == 0 && !self.descriptors_are_few() {
-            assert!(count(Phase::Close) <= count(Phase::Open));
-            assert!(count(Phase::Open) <= count(Phase::LookUp));
+            assert!(count(Phase::CLOSE) <= count(Phase::OPEN));
+            assert!(count(Phase::OPEN) <= count(Phase::LOOK_UP));
         }
-        assert!(count(Phase::Hash) <= count(Phase::Read));
+        assert!(count(HASH) <= count(Phase::READ));
         let sum = |phase| {
             let histogram = self.latencies.get(phase).histogram();
             histogram.map_or(0.0, |known| known.mean() * known.len() as f64)
         };
         if self.scenario.rate_per_s.is_some() && !self.stopped {
             // Nothing starts before it is due. Three digits are kept of each.
-            assert!(sum(Phase::ScheduledTotal) * 1.002 + 100.0 >= sum(Phase::Total));
+            assert!(sum(Phase::SCHEDULED_TOTAL) * 1.002 + 100.0 >= sum(Phase::TOTAL));
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::sink::messages;
 use crate::stats::document::{self, Facts, Form};
 use crate::stats::hlog::IntervalLog;
 use crate::stats::{
-    Collector, Detail, FileSystemFacts, Latencies, Machine, Progress, Series, Summary, Total,
+    Collector, Detail, FileSystemFacts, Latencies, Machine, Phase, Progress, Series, Summary, Total,
 };
 use serde_json::{Map, Value};
 use std::io::{self, IsTerminal};
@@ -76,7 +76,11 @@ pub(super) struct Details {
 }
 
 impl Observer {
-    pub(super) fn new(arguments: &MeasureArguments) -> Result<Self, SetupError> {
+    /// Watches a run of a job that has these phases.
+    pub(super) fn new(
+        arguments: &MeasureArguments,
+        phases: &'static [Phase],
+    ) -> Result<Self, SetupError> {
         let shows_progress = match arguments.progress {
             When::Auto => io::stderr().is_terminal(),
             When::Always => true,
@@ -102,12 +106,12 @@ impl Observer {
         let latencies = match detail {
             None => None,
             Some(detail) => Some(Gathered {
-                collector: Collector::new(detail, interval),
-                total: Latencies::default(),
-                taken: Latencies::default(),
+                collector: Collector::new(phases, detail, interval),
+                total: Latencies::new(phases),
+                taken: Latencies::new(phases),
                 interval,
                 take_at: Duration::ZERO,
-                log: Log::open(forms, arguments.interval)?,
+                log: Log::open(forms, phases, arguments.interval)?,
             }),
         };
         Ok(Self {
@@ -276,7 +280,11 @@ impl Gathered {
 }
 
 impl Log {
-    fn open(arguments: &FormArguments, interval: Duration) -> Result<Option<Self>, SetupError> {
+    fn open(
+        arguments: &FormArguments,
+        phases: &'static [Phase],
+        interval: Duration,
+    ) -> Result<Option<Self>, SetupError> {
         let Some(path) = &arguments.hlog else {
             return Ok(None);
         };
@@ -290,7 +298,7 @@ impl Log {
             log,
             origin,
             interval,
-            pending: Latencies::default(),
+            pending: Latencies::new(phases),
             failure: None,
         }))
     }
@@ -306,7 +314,7 @@ impl Log {
     /// A failure is remembered until the end: the results are worth more than the log.
     fn write(&mut self, end: Duration) {
         if self.failure.is_none() {
-            let series = Series::of(std::mem::take(&mut self.pending));
+            let series = Series::of(self.pending.take());
             self.failure = self.log.interval(&series, end).err();
         }
     }

@@ -104,7 +104,7 @@ impl Task<'_> {
         let job = job(&plan, &descriptors)?;
         // Only now: it empties files.
         let output = Output::open(arguments.output.as_deref())?;
-        let observer = Observer::new(&arguments.measure)?;
+        let observer = Observer::new(&arguments.measure, J::PHASES)?;
         plan.latencies = observer.collector();
         let mut options = plan::options(&plan);
         options.extend(self.options);

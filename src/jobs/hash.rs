@@ -25,6 +25,9 @@ const SHORT_READS_MAX: u8 = 2;
 /// Times an item is begun again because its path came to name another file after its look-up.
 const RESTARTS_MAX: u8 = 3;
 
+/// The hashing of what one read gave.
+pub const HASH: Phase = Phase::of_job(0, "hash");
+
 /// Hashes the content of files.
 #[derive(Clone, Debug)]
 pub struct HashJob {
@@ -86,6 +89,20 @@ impl Job for HashJob {
     type State = State;
     type Value = Hashed;
     type Service = ();
+
+    const PHASES: &'static [Phase] = &[
+        Phase::QUEUE,
+        Phase::LOOK_UP,
+        Phase::OPEN,
+        Phase::READ,
+        HASH,
+        Phase::STAT,
+        Phase::CLOSE,
+        Phase::TOTAL,
+        Phase::REORDER,
+        Phase::SCHEDULED_QUEUE,
+        Phase::SCHEDULED_TOTAL,
+    ];
 
     fn serve(&self) {}
 
@@ -283,7 +300,7 @@ impl HashJob {
         let mut next = Some(piece);
         while let Some(piece) = next.take() {
             self.hash_piece(state, &piece.buffer[..piece.count], piece.buffer.len());
-            context.lap(Phase::Hash);
+            context.lap(HASH);
             context.give_back(piece.buffer);
             if state.ended || state.rewound {
                 state.drop_pieces(context);

@@ -21,6 +21,10 @@ pub trait Job: Send + Sync + 'static {
     /// What the items of one loop share; `()` if nothing.
     type Service: Service;
 
+    /// The phases that its items can have, in the order of an item's life; those measured from a
+    /// schedule last. Needed only for a job that has phases of its own.
+    const PHASES: &'static [Phase] = Phase::COMMON;
+
     /// What the items of a loop are to share.
     fn serve(&self) -> Self::Service;
 

@@ -110,7 +110,7 @@ impl<'a, V> Emitter<'a, V> {
             let is_failure = finished.is_failure;
             self.failed += u64::from(is_failure);
             let waited_ns = now_ns.saturating_sub(finished.finished_at_ns);
-            self.recorder.record(Phase::Reorder, waited_ns);
+            self.recorder.record(Phase::REORDER, waited_ns);
             self.sink.result(finished)?;
             emitted += 1;
             if is_failure && self.fail_fast {

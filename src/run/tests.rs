@@ -6,7 +6,7 @@ use crate::source::Arguments;
 use crate::stats::{Detail, Phase};
 use std::sync::atomic::Ordering;
 
-/// Makes a call for each item, for hashing, as it were, and is done.
+/// Makes a call for each item, as if it read something, and is done.
 struct Call<F>(F);
 
 impl<F: Fn() + Send + Sync + 'static> Job for Call<F> {
@@ -26,7 +26,7 @@ impl<F: Fn() + Send + Sync + 'static> Job for Call<F> {
         context: &mut Context<'_>,
     ) -> Option<Result<(), ItemError>> {
         (self.0)();
-        context.lap(Phase::Hash);
+        context.lap(Phase::READ);
         Some(Ok(()))
     }
 
@@ -111,7 +111,7 @@ fn a_panic_in_a_loop_ends_the_waits_of_all_others() {
 fn each_item_has_a_latency_of_its_own() {
     for detail in [Detail::Totals, Detail::Phases] {
         let plan = Plan {
-            latencies: Some(Collector::new(detail, None)),
+            latencies: Some(Collector::new(Phase::COMMON, detail, None)),
             ..plan(EngineKind::Threads, 1)
         };
         let pause = Duration::from_millis(2);

@@ -1,5 +1,6 @@
 //! From the threads that record latencies to whoever wants them while the run goes on.
 
+use super::phase::Places;
 use super::tally::Tally;
 use super::{Latencies, Phase};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +22,7 @@ pub enum Detail {
 /// Gathers latencies from all threads of a run.
 #[derive(Debug)]
 pub struct Collector {
+    places: Places,
     detail: Detail,
     /// How often recorders publish; never but at the end if `None`.
     interval: Option<Duration>,
@@ -36,10 +38,16 @@ struct Shared {
 }
 
 impl Collector {
-    /// One that gets what is recorded every `interval`, or at the end.
+    /// A collector of the phases in the job's table. It gets what is recorded every `interval`, or
+    /// at the end.
+    ///
+    /// # Panics
+    /// If two phases have the same number or name, or one measured from a schedule is not at the
+    /// end.
     #[must_use]
-    pub fn new(detail: Detail, interval: Option<Duration>) -> Arc<Self> {
+    pub fn new(phases: &'static [Phase], detail: Detail, interval: Option<Duration>) -> Arc<Self> {
         Arc::new(Self {
+            places: Places::new(phases),
             detail,
             interval,
             shared: Mutex::default(),
@@ -47,6 +55,9 @@ impl Collector {
     }
 
     /// Adds everything that has been published and not been taken yet.
+    ///
+    /// # Panics
+    /// If `into` has another table of phases.
     pub fn take(&self, into: &mut Latencies) {
         let mut published = std::mem::take(&mut self.lock().published);
         for part in &mut published {
@@ -61,7 +72,8 @@ impl Collector {
         if shared.published.len() >= PARTS_PER_RECORDER * shared.recorders && !must_take {
             return;
         }
-        let empty = shared.spare.pop().unwrap_or_default();
+        let spare = shared.spare.pop();
+        let empty = spare.unwrap_or_else(|| Tally::new(self.places.phases()));
         shared.published.push(std::mem::replace(tally, empty));
     }
 
@@ -76,6 +88,7 @@ impl Collector {
 pub struct Recorder {
     collector: Option<Arc<Collector>>,
     detail: Option<Detail>,
+    places: Places,
     tally: Tally,
     publish_at_ns: u64,
 }
@@ -84,13 +97,18 @@ impl Recorder {
     /// A recorder for a collector; without one it records nothing.
     #[must_use]
     pub fn new(collector: Option<Arc<Collector>>) -> Self {
-        if let Some(collector) = &collector {
-            collector.lock().recorders += 1;
-        }
+        let places = match &collector {
+            Some(collector) => {
+                collector.lock().recorders += 1;
+                collector.places.clone()
+            }
+            None => Places::new(&[]),
+        };
         Self {
+            tally: Tally::new(places.phases()),
+            places,
             detail: collector.as_ref().map(|known| known.detail),
             collector,
-            tally: Tally::default(),
             publish_at_ns: 0,
         }
     }
@@ -103,14 +121,20 @@ impl Recorder {
     }
 
     /// Counts a latency, if it is one of those that are recorded.
+    ///
+    /// A phase that is not in the collector's table is not counted. If it is one of
+    /// [`Phase::of_job`], this is a bug of the job, and a debug assertion fails.
     #[inline]
     pub fn record(&mut self, phase: Phase, latency_ns: u64) {
-        let detail = match phase {
-            Phase::Total => Detail::Totals,
-            _ => Detail::Phases,
+        let detail = if phase.id() == Phase::TOTAL.id() {
+            Detail::Totals
+        } else {
+            Detail::Phases
         };
-        if self.records(detail) {
-            self.tally.record(phase, latency_ns);
+        if self.records(detail)
+            && let Some(place) = self.places.get(phase)
+        {
+            self.tally.record(place, latency_ns);
         }
     }
 
@@ -176,28 +200,44 @@ mod tests {
     #[test]
     fn nothing_is_recorded_that_was_not_asked_for() {
         let mut off = Recorder::new(None);
-        off.record(Phase::Total, SECOND_NS);
+        off.record(Phase::TOTAL, SECOND_NS);
         assert!(off.tally.is_empty());
-        let collector = Collector::new(Detail::Totals, None);
+        let collector = Collector::new(Phase::COMMON, Detail::Totals, None);
         let mut totals = Recorder::new(Some(Arc::clone(&collector)));
-        totals.record(Phase::Read, SECOND_NS);
-        totals.record(Phase::Total, SECOND_NS);
+        totals.record(Phase::READ, SECOND_NS);
+        totals.record(Phase::TOTAL, SECOND_NS);
         assert_eq!(totals.publish_at_ns(), None);
         drop(totals);
-        let mut taken = Latencies::default();
+        let mut taken = Latencies::new(Phase::COMMON);
         collector.take(&mut taken);
         assert_eq!(count(&taken), 1);
     }
 
     #[test]
-    fn all_is_published_once_and_at_the_end() {
-        let collector = Collector::new(Detail::Phases, Some(SECOND));
+    fn common_phases_that_are_not_in_the_table_are_not_counted() {
+        const OWN: Phase = Phase::of_job(200, "own");
+        const PHASES: &[Phase] = &[OWN, Phase::TOTAL];
+        let collector = Collector::new(PHASES, Detail::Phases, None);
         let mut recorder = Recorder::new(Some(Arc::clone(&collector)));
-        let mut taken = Latencies::default();
+        for phase in [Phase::QUEUE, Phase::TOTAL, OWN, Phase::REORDER] {
+            recorder.record(phase, SECOND_NS);
+        }
+        drop(recorder);
+        let mut taken = Latencies::new(PHASES);
+        collector.take(&mut taken);
+        let phases: Vec<Phase> = taken.iter().map(|(phase, _)| phase).collect();
+        assert_eq!(phases, PHASES);
+    }
+
+    #[test]
+    fn all_is_published_once_and_at_the_end() {
+        let collector = Collector::new(Phase::COMMON, Detail::Phases, Some(SECOND));
+        let mut recorder = Recorder::new(Some(Arc::clone(&collector)));
+        let mut taken = Latencies::new(Phase::COMMON);
         let mut recorded = 0;
         for step in 0..100 {
             let now_ns = SECOND_NS * 7 + SECOND_NS / 10 * step;
-            recorder.record(Phase::Read, SECOND_NS);
+            recorder.record(Phase::READ, SECOND_NS);
             recorded += 1;
             recorder.publish_if_due(now_ns);
             if step == 25 {
@@ -213,15 +253,15 @@ mod tests {
 
     #[test]
     fn what_nobody_takes_is_kept_in_bounded_memory() {
-        let collector = Collector::new(Detail::Phases, Some(SECOND));
+        let collector = Collector::new(Phase::COMMON, Detail::Phases, Some(SECOND));
         let mut recorder = Recorder::new(Some(Arc::clone(&collector)));
         for second in 0..100 {
-            recorder.record(Phase::Read, SECOND_NS);
+            recorder.record(Phase::READ, SECOND_NS);
             recorder.publish_if_due(SECOND_NS * second);
         }
         drop(recorder);
         assert!(collector.lock().published.len() <= PARTS_PER_RECORDER + 1);
-        let mut taken = Latencies::default();
+        let mut taken = Latencies::new(Phase::COMMON);
         collector.take(&mut taken);
         assert_eq!(count(&taken), 100);
     }

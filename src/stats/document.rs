@@ -1,5 +1,6 @@
 //! The statistics of a run, or of several, as one JSON document. `schema.json` describes it.
 
+use super::phase::SCHEDULED;
 use super::table::mean_ns;
 use super::{Activity, Machine, Series, Summary, new_histogram};
 use crate::clock::to_ns;
@@ -15,9 +16,6 @@ pub const SCHEMA: &str = include_str!("schema.json");
 
 /// Raised when a reader of the document would have to be changed.
 const SCHEMA_VERSION: u32 = 1;
-
-/// What is measured from the schedule of `--rate` has this before its name.
-const SCHEDULED: &str = "scheduled-";
 
 /// Everything that is known about a run at its end.
 #[derive(Debug)]

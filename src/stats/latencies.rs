@@ -9,11 +9,13 @@ pub const LATENCY_NS_MAX: u64 = 3_600_000_000_000;
 /// Decimal digits to which latencies are told apart.
 const SIGNIFICANT_DIGITS: u8 = 3;
 
-/// How long things took, by phase: HDR histograms (Gil Tene, <http://hdrhistogram.org>) of
-/// nanoseconds from 1 ns to 1 h with 3 significant digits.
-#[derive(Clone, Debug, Default)]
+/// How long things took, for each phase of a job's table: HDR histograms (Gil Tene,
+/// <http://hdrhistogram.org>) of nanoseconds from 1 ns to 1 h with 3 significant digits.
+#[derive(Clone, Debug)]
 pub struct Latencies {
-    phases: [PhaseLatencies; Phase::ALL.len()],
+    phases: &'static [Phase],
+    /// In the same order.
+    counted: Vec<PhaseLatencies>,
 }
 
 /// The latencies of one phase.
@@ -32,27 +34,55 @@ pub fn new_histogram() -> Histogram<u64> {
 }
 
 impl Latencies {
-    /// Counts a latency so many times.
+    /// No latencies yet, for the phases of this table.
+    #[must_use]
+    pub fn new(phases: &'static [Phase]) -> Self {
+        Self {
+            phases,
+            counted: vec![PhaseLatencies::default(); phases.len()],
+        }
+    }
+
+    /// Counts a latency so many times, if its phase is in the table.
     pub fn record(&mut self, phase: Phase, latency_ns: u64, count: u64) {
-        self.phases[phase as usize].record(latency_ns, count);
+        if let Some(place) = self.place(phase) {
+            self.record_at(place, latency_ns, count);
+        }
+    }
+
+    /// Counts a latency of the phase at this place so many times.
+    pub(super) fn record_at(&mut self, place: usize, latency_ns: u64, count: u64) {
+        self.counted[place].record(latency_ns, count);
     }
 
     /// Adds what another has counted.
+    ///
+    /// # Panics
+    /// If the other has another table.
     pub fn add(&mut self, other: &Self) {
-        for (own, other) in self.phases.iter_mut().zip(&other.phases) {
+        assert_eq!(self.phases, other.phases, "the tables differ");
+        for (own, other) in self.counted.iter_mut().zip(&other.counted) {
             own.add(other);
         }
     }
 
-    /// All phases of which anything has been counted, with their histograms.
+    /// Takes everything out, so that nothing is counted.
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        let empty = Self::new(self.phases);
+        std::mem::replace(self, empty)
+    }
+
+    /// All phases of which anything has been counted, with their histograms, in the order of the
+    /// table.
     pub fn into_phases(self) -> impl Iterator<Item = (Phase, PhaseLatencies)> {
-        let all = Phase::ALL.into_iter().zip(self.phases);
+        let all = self.phases.iter().copied().zip(self.counted);
         all.filter(|(_, latencies)| latencies.count() > 0)
     }
 
     /// Forgets everything, but keeps the memory.
     pub fn clear(&mut self) {
-        for phase in &mut self.phases {
+        for phase in &mut self.counted {
             if let Some(histogram) = &mut phase.histogram
                 && !histogram.is_empty()
             {
@@ -68,16 +98,25 @@ impl Latencies {
         self.iter().next().is_none()
     }
 
-    /// The phases of which anything has been counted.
+    /// The phases of which anything has been counted, in the order of the table.
     pub fn iter(&self) -> impl Iterator<Item = (Phase, &PhaseLatencies)> {
-        let all = Phase::ALL.into_iter().zip(&self.phases);
+        let all = self.phases.iter().copied().zip(&self.counted);
         all.filter(|(_, latencies)| latencies.count() > 0)
     }
 
-    /// What has been counted of a phase.
+    /// What has been counted of a phase; nothing if it is not in the table.
     #[must_use]
     pub fn get(&self, phase: Phase) -> &PhaseLatencies {
-        &self.phases[phase as usize]
+        static EMPTY: PhaseLatencies = PhaseLatencies {
+            histogram: None,
+            out_of_range: 0,
+        };
+        self.place(phase)
+            .map_or(&EMPTY, |place| &self.counted[place])
+    }
+
+    fn place(&self, phase: Phase) -> Option<usize> {
+        self.phases.iter().position(|&known| known == phase)
     }
 }
 
@@ -132,19 +171,21 @@ impl PhaseLatencies {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stats::phase::tests::longest_table;
     use proptest::prelude::*;
+    use proptest::sample::Index;
 
     #[test]
     fn what_is_out_of_range_is_counted_apart() {
-        let mut latencies = Latencies::default();
-        latencies.record(Phase::Read, 0, 1);
-        latencies.record(Phase::Read, LATENCY_NS_MAX, 1);
-        latencies.record(Phase::Read, LATENCY_NS_MAX + 1, 1);
-        latencies.record(Phase::Read, u64::MAX, 1);
+        let mut latencies = Latencies::new(Phase::COMMON);
+        latencies.record(Phase::READ, 0, 1);
+        latencies.record(Phase::READ, LATENCY_NS_MAX, 1);
+        latencies.record(Phase::READ, LATENCY_NS_MAX + 1, 1);
+        latencies.record(Phase::READ, u64::MAX, 1);
         let (phase, read) = latencies.iter().next().unwrap();
         assert_eq!(
             (phase, read.count(), read.out_of_range()),
-            (Phase::Read, 4, 2)
+            (Phase::READ, 4, 2)
         );
         let histogram = read.histogram().unwrap();
         assert_eq!((histogram.len(), histogram.min()), (2, 1));
@@ -152,22 +193,37 @@ mod tests {
         assert!(latencies.is_empty());
     }
 
+    #[test]
+    fn phases_keep_the_order_of_the_table() {
+        const OWN: Phase = Phase::of_job(7, "own");
+        let mut latencies = Latencies::new(&[OWN, Phase::TOTAL, Phase::QUEUE]);
+        for phase in [Phase::QUEUE, Phase::READ, OWN] {
+            latencies.record(phase, 1, 1);
+        }
+        assert_eq!(latencies.get(Phase::READ).count(), 0);
+        let taken = latencies.take();
+        assert!(latencies.is_empty());
+        let phases: Vec<Phase> = taken.into_phases().map(|(phase, _)| phase).collect();
+        assert_eq!(phases, [OWN, Phase::QUEUE]);
+    }
+
     proptest! {
         /// Adding parts gives what counting everything at once does.
         #[test]
         fn parts_add_up(
-            values in proptest::collection::vec((0..Phase::ALL.len(), 0_u64..2 * LATENCY_NS_MAX, any::<bool>()), 0..200)
+            phases in prop_oneof![Just(Phase::COMMON), Just(longest_table())],
+            values in proptest::collection::vec((any::<Index>(), 0_u64..2 * LATENCY_NS_MAX, any::<bool>()), 0..200)
         ) {
-            let (mut whole, mut parts) = (Latencies::default(), [Latencies::default(), Latencies::default()]);
-            for (phase, ns, half) in values {
-                let phase = Phase::ALL[phase];
+            let (mut whole, mut parts) = (Latencies::new(phases), [(); 2].map(|()| Latencies::new(phases)));
+            for (place, ns, half) in values {
+                let phase = *place.get(phases);
                 whole.record(phase, ns, 1);
                 parts[usize::from(half)].record(phase, ns, 1);
             }
-            let mut sum = Latencies::default();
+            let mut sum = Latencies::new(phases);
             parts.iter().for_each(|part| sum.add(part));
-            for phase in Phase::ALL {
-                let (sum, whole) = (&sum.phases[phase as usize], &whole.phases[phase as usize]);
+            for &phase in phases {
+                let (sum, whole) = (sum.get(phase), whole.get(phase));
                 prop_assert_eq!(sum.out_of_range(), whole.out_of_range());
                 prop_assert_eq!(sum.histogram(), whole.histogram());
             }

@@ -83,7 +83,7 @@ impl Progress {
     /// Takes latencies that have just become known.
     pub fn add_latencies(&mut self, latencies: &Latencies) {
         let recent = &mut self.recent;
-        if let Some(total) = latencies.get(Phase::Total).histogram() {
+        if let Some(total) = latencies.get(Phase::TOTAL).histogram() {
             let added = recent.latency_ns.add(total);
             added.expect("they have the same bounds");
         }

@@ -72,7 +72,7 @@ impl Summary {
             HumanCount(items_per_s),
             HumanBytes(bytes_per_s),
         );
-        let Some(total) = latencies.get(Phase::Total).histogram() else {
+        let Some(total) = latencies.get(Phase::TOTAL).histogram() else {
             return counts;
         };
         format!(
@@ -98,14 +98,14 @@ mod tests {
     #[test]
     fn the_line_names_counts_and_percentiles() {
         let mut summary = Summary::new();
-        let mut latencies = Latencies::default();
+        let mut latencies = Latencies::new(Phase::COMMON);
         for latency_us in 1..=100 {
             summary.count(Ok(10));
-            latencies.record(Phase::Total, latency_us * 1000, 1);
+            latencies.record(Phase::TOTAL, latency_us * 1000, 1);
         }
         let error = ItemError::errno(Operation::Open, Errno::new(libc::ENOENT));
         summary.count(Err(error.cause.key()));
-        latencies.record(Phase::Total, 5_000_000, 1);
+        latencies.record(Phase::TOTAL, 5_000_000, 1);
         let line = summary.line(&latencies);
         let begin = "101 items, 1 failed, 1000 B in ";
         assert!(line.starts_with(begin), "{line}");

@@ -26,96 +26,105 @@ const _: () = assert!(BUCKETS <= 64 * HALF);
 /// out of them. So latencies are noted first, one after the other, and counted many at a time; and
 /// they are counted in the buckets of the histograms, but in numbers of half the size, with nothing
 /// else to keep up to date.
-#[derive(Debug, Default)]
+///
+/// Phases are given by their places in the table for which the tally was made.
+#[derive(Debug)]
 pub(super) struct Tally {
     notes: Vec<Note>,
-    /// For each phase, in the order of the buckets. Pages into which no latency falls are never
-    /// touched.
-    counts: Vec<u32>,
-    /// For each phase, which of its blocks of [`HALF`] buckets have one that is not empty.
-    used: [u64; Phase::ALL.len()],
-    counted: usize,
+    counts: Counts,
     /// What is out of range, and what would have overflowed.
     rest: Latencies,
 }
 
 impl Tally {
-    pub(super) fn is_empty(&self) -> bool {
-        self.notes.is_empty() && self.counted == 0 && self.rest.is_empty()
+    pub(super) fn new(phases: &'static [Phase]) -> Self {
+        Self {
+            notes: Vec::new(),
+            counts: Counts {
+                counts: Vec::new(),
+                used: vec![0; phases.len()],
+                counted: 0,
+            },
+            rest: Latencies::new(phases),
+        }
     }
 
-    /// Counts a latency.
+    pub(super) fn is_empty(&self) -> bool {
+        self.notes.is_empty() && self.counts.counted == 0 && self.rest.is_empty()
+    }
+
+    /// Counts a latency of the phase at this place.
     #[inline]
-    pub(super) fn record(&mut self, phase: Phase, latency_ns: u64) {
+    pub(super) fn record(&mut self, place: usize, latency_ns: u64) {
+        if latency_ns > LATENCY_NS_MAX {
+            return self.record_out_of_range(place, latency_ns);
+        }
         if self.notes.len() == NOTES_MAX {
             self.count_notes();
         }
-        match Note::new(phase, latency_ns) {
-            Some(note) => self.notes.push(note),
-            None => self.count_long(phase, latency_ns),
-        }
+        self.notes.push(Note::new(place, bucket_of(latency_ns)));
+    }
+
+    #[cold]
+    fn record_out_of_range(&mut self, place: usize, latency_ns: u64) {
+        self.rest.record_at(place, latency_ns, 1);
     }
 
     #[cold]
     fn count_notes(&mut self) {
-        let mut notes = std::mem::take(&mut self.notes);
-        self.make_room(notes.len());
-        for note in notes.drain(..) {
-            self.count(note.phase(), note.latency_ns());
+        if self.counts.counted + self.notes.len() > COUNTED_MAX {
+            self.counts.empty_into(&mut self.rest);
         }
-        self.notes = notes;
-    }
-
-    /// What is too long, or too long for a note.
-    #[cold]
-    fn count_long(&mut self, phase: Phase, latency_ns: u64) {
-        if latency_ns > LATENCY_NS_MAX {
-            return self.rest.record(phase, latency_ns, 1);
-        }
-        self.make_room(1);
-        self.count(phase as usize, latency_ns);
-    }
-
-    /// Makes sure that so many more latencies can be counted.
-    fn make_room(&mut self, latencies: usize) {
-        if self.counts.is_empty() {
-            self.counts = vec![0; Phase::ALL.len() * BUCKETS];
-        }
-        if self.counted + latencies > COUNTED_MAX {
-            let mut rest = std::mem::take(&mut self.rest);
-            self.move_counts(&mut rest);
-            self.rest = rest;
-        }
-        self.counted += latencies;
-    }
-
-    #[inline]
-    fn count(&mut self, phase: usize, latency_ns: u64) {
-        let bucket = bucket_of(latency_ns);
-        self.counts[phase * BUCKETS + bucket] += 1;
-        self.used[phase] |= 1 << (bucket / HALF);
+        self.counts.add(&self.notes);
+        self.notes.clear();
     }
 
     /// Moves everything to histograms.
     pub(super) fn empty_into(&mut self, latencies: &mut Latencies) {
         self.count_notes();
-        self.move_counts(latencies);
+        self.counts.empty_into(latencies);
         latencies.add(&self.rest);
         self.rest.clear();
     }
+}
 
-    fn move_counts(&mut self, latencies: &mut Latencies) {
+/// How many latencies fell into each bucket.
+#[derive(Debug)]
+struct Counts {
+    /// For each phase, in the order of the buckets; empty until something is counted. Pages into
+    /// which no latency falls are never touched.
+    counts: Vec<u32>,
+    /// For each phase, which of its blocks of [`HALF`] buckets have one that is not empty.
+    used: Vec<u64>,
+    counted: usize,
+}
+
+impl Counts {
+    fn add(&mut self, notes: &[Note]) {
+        if self.counts.is_empty() {
+            self.counts = vec![0; self.used.len() * BUCKETS];
+        }
+        self.counted += notes.len();
+        for note in notes {
+            let (place, bucket) = (note.place(), note.bucket());
+            self.counts[place * BUCKETS + bucket] += 1;
+            self.used[place] |= 1 << (bucket / HALF);
+        }
+    }
+
+    fn empty_into(&mut self, latencies: &mut Latencies) {
         if self.counted == 0 {
             return;
         }
         self.counted = 0;
-        for phase in Phase::ALL {
-            let used = std::mem::take(&mut self.used[phase as usize]);
-            let counts = &mut self.counts[phase as usize * BUCKETS..][..BUCKETS];
+        let phases = self.used.iter_mut().zip(self.counts.chunks_mut(BUCKETS));
+        for (place, (used, counts)) in phases.enumerate() {
+            let used = std::mem::take(used);
             let blocks = counts.chunks_mut(HALF).zip(0..);
             for (counts, block) in blocks.filter(|(_, block)| used & (1 << block) != 0) {
                 for (count, at) in counts.iter_mut().zip(0..).filter(|(count, _)| **count > 0) {
-                    latencies.record(phase, start_of(block * HALF + at), u64::from(*count));
+                    let latency_ns = start_of(block * HALF + at);
+                    latencies.record_at(place, latency_ns, u64::from(*count));
                     *count = 0;
                 }
             }
@@ -137,38 +146,36 @@ fn start_of(bucket: usize) -> u64 {
     ((bucket - shift * HALF) as u64) << shift
 }
 
-/// A latency and its phase in one number, a small one: notes must not fill the caches either.
+/// The place of a phase and the bucket of a latency in one number, a small one: notes must not fill
+/// the caches either. Each takes 16 bits.
 #[derive(Clone, Copy, Debug)]
 struct Note(u32);
 
+const _: () = assert!(BUCKETS <= 1 << u16::BITS);
+
 impl Note {
-    /// The binary digits of the latency: 2^28 ns are 268 ms. What takes longer is rare, or so slow that
-    /// it does not matter how it is counted.
-    const LATENCY_BITS: u32 = 28;
-    const LATENCY_MASK: u32 = (1 << Self::LATENCY_BITS) - 1;
-
+    /// There are fewer places than 2^8.
     #[inline]
-    fn new(phase: Phase, latency_ns: u64) -> Option<Self> {
-        let latency_ns = u32::try_from(latency_ns).ok()?;
-        // There are fewer than 2^4 phases.
-        let phase = (phase as u32) << Self::LATENCY_BITS;
-        (latency_ns <= Self::LATENCY_MASK).then_some(Self(phase | latency_ns))
+    #[allow(clippy::cast_possible_truncation)]
+    fn new(place: usize, bucket: usize) -> Self {
+        Self((place as u32) << u16::BITS | bucket as u32)
     }
 
-    /// The place of the phase among all.
-    fn phase(self) -> usize {
-        (self.0 >> Self::LATENCY_BITS) as usize
+    fn place(self) -> usize {
+        (self.0 >> u16::BITS) as usize
     }
 
-    fn latency_ns(self) -> u64 {
-        u64::from(self.0 & Self::LATENCY_MASK)
+    fn bucket(self) -> usize {
+        (self.0 & u32::from(u16::MAX)) as usize
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stats::phase::tests::longest_table;
     use proptest::prelude::*;
+    use proptest::sample::Index;
 
     #[test]
     fn the_buckets_are_those_of_the_histograms() {
@@ -191,14 +198,15 @@ mod tests {
         /// in them.
         #[test]
         fn nothing_is_lost_on_the_way(
-            latencies in proptest::collection::vec((0..Phase::ALL.len(), latency_ns(), 0_u8..20), 0..400)
+            phases in prop_oneof![Just(Phase::COMMON), Just(longest_table())],
+            latencies in proptest::collection::vec((any::<Index>(), latency_ns(), 0_u8..20), 0..400)
         ) {
             let (mut tally, mut moved, mut direct) =
-                (Tally::default(), Latencies::default(), Latencies::default());
-            for (phase, latency_ns, choice) in latencies {
-                let phase = Phase::ALL[phase];
-                direct.record(phase, latency_ns, 1);
-                tally.record(phase, latency_ns);
+                (Tally::new(phases), Latencies::new(phases), Latencies::new(phases));
+            for (place, latency_ns, choice) in latencies {
+                let place = place.index(phases.len());
+                direct.record(phases[place], latency_ns, 1);
+                tally.record(place, latency_ns);
                 match choice {
                     0 => tally.empty_into(&mut moved),
                     1 => tally.count_notes(),
@@ -207,7 +215,7 @@ mod tests {
             }
             tally.empty_into(&mut moved);
             prop_assert!(tally.is_empty());
-            for phase in Phase::ALL {
+            for &phase in phases {
                 let (moved, direct) = (moved.get(phase), direct.get(phase));
                 prop_assert_eq!(moved.out_of_range(), direct.out_of_range());
                 prop_assert_eq!(moved.histogram(), direct.histogram());

@@ -11,6 +11,11 @@ use crate::jobs::{Context, Event, Job};
 use crate::stats::Phase;
 use domain::base::Rtype;
 
+/// From the first submission to the first query: until a server had room for the question.
+pub const WAIT: Phase = Phase::of_job(0, "wait");
+/// The query that was answered, until its reply.
+pub const QUERY: Phase = Phase::of_job(1, "query");
+
 /// Looks names up.
 #[derive(Clone, Debug)]
 pub struct DnsJob {
@@ -29,6 +34,16 @@ impl Job for DnsJob {
     type State = ();
     type Value = Found;
     type Service = DnsService;
+
+    const PHASES: &'static [Phase] = &[
+        Phase::QUEUE,
+        WAIT,
+        QUERY,
+        Phase::TOTAL,
+        Phase::REORDER,
+        Phase::SCHEDULED_QUEUE,
+        Phase::SCHEDULED_TOTAL,
+    ];
 
     fn serve(&self) -> DnsService {
         DnsService::new(Resolver::new(self.settings.clone()), self.figures.clone())
@@ -53,9 +68,9 @@ impl Job for DnsJob {
                 Err(invalid) => Some(Ok(Err(invalid))),
             },
             Event::Told(answer) => {
-                context.record(Phase::Wait, answer.wait);
+                context.record(WAIT, answer.wait);
                 if let Some(round_trip) = answer.round_trip {
-                    context.record(Phase::Query, round_trip);
+                    context.record(QUERY, round_trip);
                 }
                 Some(Ok(Ok(answer)))
             }

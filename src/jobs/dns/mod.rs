@@ -22,7 +22,7 @@ mod throttle;
 
 pub use answer::{Answer, Record, Status};
 pub use figures::{Figures, SharedFigures};
-pub use job::{DnsJob, Found};
+pub use job::{DnsJob, Found, QUERY, WAIT};
 pub use question::{Invalid, Question, parse_type, with_types, words};
 pub use resolver::{Resolver, Settings, SocketId, Transmit};
 pub use service::DnsService;

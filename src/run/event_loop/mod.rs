@@ -250,10 +250,10 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
     fn start(&mut self, item: Item, pulled_at_ns: u64, due_at_ns: Option<u64>) {
         self.stopwatch.refresh(&self.engine);
         let now_ns = self.stopwatch.now_ns();
-        self.stopwatch.record(Phase::Queue, pulled_at_ns, now_ns);
+        self.stopwatch.record(Phase::QUEUE, pulled_at_ns, now_ns);
         if let Some(due_at_ns) = due_at_ns {
             self.stopwatch
-                .record(Phase::ScheduledQueue, due_at_ns, now_ns);
+                .record(Phase::SCHEDULED_QUEUE, due_at_ns, now_ns);
         }
         let occupant = Occupant::new(item, self.job.begin(), now_ns, due_at_ns);
         let slot = self.slots.insert(occupant);

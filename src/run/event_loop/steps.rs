@@ -273,10 +273,10 @@ impl<J: Job, E: Engine> EventLoop<J, E> {
         self.stopwatch.refresh(&self.engine);
         let finished_at_ns = self.stopwatch.now_ns();
         self.stopwatch
-            .record(Phase::Total, started_at_ns, finished_at_ns);
+            .record(Phase::TOTAL, started_at_ns, finished_at_ns);
         if let Some(due_at_ns) = due_at_ns {
             self.stopwatch
-                .record(Phase::ScheduledTotal, due_at_ns, finished_at_ns);
+                .record(Phase::SCHEDULED_TOTAL, due_at_ns, finished_at_ns);
         }
         let is_failure = result.as_ref().map_or(true, J::is_failure);
         self.finished.push(Finished {
@@ -309,11 +309,11 @@ fn operation_of(op: &Op) -> Operation {
 /// `None` for what is waited for without knowing whether it comes.
 fn phase_of(op: &Op) -> Option<Phase> {
     Some(match op {
-        Op::StatPath(_) => Phase::LookUp,
-        Op::Open { .. } => Phase::Open,
-        Op::StatFile(_) => Phase::Stat,
-        Op::Read { .. } => Phase::Read,
-        Op::Close(_) => Phase::Close,
+        Op::StatPath(_) => Phase::LOOK_UP,
+        Op::Open { .. } => Phase::OPEN,
+        Op::StatFile(_) => Phase::STAT,
+        Op::Read { .. } => Phase::READ,
+        Op::Close(_) => Phase::CLOSE,
         Op::Socket(_) => return None,
     })
 }
