@@ -60,7 +60,7 @@ pub struct Plan {
     pub timeout: Option<Duration>,
     /// Items to start per second, at most: a positive number. Without it, as many as can be.
     pub rate_per_s: Option<f64>,
-    /// Who gets the latencies, if anybody wants them.
+    /// Collects the latencies, if they are to be recorded; made for the job's [`Job::PHASES`].
     pub latencies: Option<Arc<Collector>>,
     /// Give each loop a table of open files of its own, so that the loops do not contend for one.
     /// The job must then not use descriptors itself, and a descriptor that the program closes
