@@ -56,7 +56,8 @@ def workplace(options):
                 (output / name).mkdir()
             given = {"ringmill": options.ringmill, "plain_pool": options.plain_pool,
                      "tokio-uring-buffered": options.tokio_uring}
-            place = Workplace(data, output, Programs(given, output / "bin", output / "traces"))
+            programs = Programs(given, output / "bin", output / "traces", data / "commits")
+            place = Workplace(data, output, programs)
             try:
                 yield place
             finally:

@@ -33,7 +33,7 @@ class PlainDirectory:
     """Data in an ordinary directory: for hot runs without root. It has no read counter."""
 
     def __init__(self, stem):
-        self.root = stem.with_name(stem.name + ".dir")
+        self.root = self.warmed_at = stem.with_name(stem.name + ".dir")
         self.marker = stem.with_name(stem.name + ".dir.json")
 
     def exists(self):
@@ -72,7 +72,7 @@ class LoopImage:
     def __init__(self, stem):
         self.image = stem.with_name(stem.name + ".ext4")
         self.marker = stem.with_name(stem.name + ".ext4.json")
-        self.root = stem.with_name("mnt")
+        self.root = self.warmed_at = stem.with_name("mnt")
         self.device = None
 
     def exists(self):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 
 from benchmark.figures import median, median_interval, spread
-from benchmark.model import MemoryTarget
+from benchmark.model import MemoryTarget, SwitchTarget
+from benchmark.report import comparison
 from benchmark.report.charts import chart_of
 
 METHOD = """\
@@ -52,7 +53,9 @@ SWEEP = """\
 def write_report(bench, suite):
     """Writes summary.md and the charts; raw.csv is there already."""
     cases = [measured.case for measured in bench.measured]
-    method = [METHOD, ON_FILES if suite.unit == "files" else suite.method]
+    method = [METHOD]
+    method += [ON_FILES] if any(case.unit == "files" for case in cases) else []
+    method += [suite.method] if suite.method else []
     method += [LIMITED] if any(case.reads_per_second for case in cases) else []
     method += [ALONE] if any(case.others_max for case in cases) else []
     method += [SWEEP] if any(case.x_axis for case in cases) else []
@@ -61,10 +64,14 @@ def write_report(bench, suite):
     if suite.targets:
         rows = [row for target in suite.targets for row in target_rows(bench.measured, target)]
         parts += ["## Targets\n", markdown_table(["target", "measured", "verdict"], rows)]
+    compared = comparison.comparison_rows(bench.measured)
+    if compared:
+        parts += ["## This tree and the earlier commit\n", comparison.METHOD,
+                  markdown_table(comparison.HEADER, compared)]
     parts += ["## Machine and programs\n", markdown_table(["what", "value"], bench.facts.items()),
               *failures(bench.measured)]
     for measured in bench.measured:
-        parts += [f"## {measured.name}\n", *case_section(bench, measured, suite)]
+        parts += [f"## {measured.name}\n", *case_section(bench, measured)]
     bench.results.write("summary.md", "\n".join(parts))
 
 
@@ -80,7 +87,7 @@ def failures(all_measured):
 
 
 def target_rows(all_measured, target):
-    make_rows = memory_rows if isinstance(target, MemoryTarget) else ratio_rows
+    make_rows = {MemoryTarget: memory_rows, SwitchTarget: switch_rows}.get(type(target), ratio_rows)
     return make_rows(all_measured, target)
 
 
@@ -93,15 +100,17 @@ def ratio_rows(all_measured, target):
 
 
 def ratio_verdict(measured, target):
-    ratios = measured.ratios(target.against, target.ours, target.figure)
+    several = isinstance(target.against, tuple)
+    against = measured.quickest(target.against, target.figure) if several else target.against
+    ratios = measured.ratios(against, target.ours, target.figure) if against else []
     if not ratios:
         reason = next((why for label, why in measured.left_out.items()
-                       if label in (target.against, target.ours)), "not proved")
+                       if label in (against, target.ours)), "not proved")
         return "–", reason
-    details = [f"rounds: {len(ratios)}"]
+    details = [f"rounds: {len(ratios)}"] + ([f"against `{against}`"] if several else [])
     between = median_interval(ratios)
     if between:
-        best = measured.best_ratio(target.against, target.ours, target.figure)
+        best = measured.best_ratio(against, target.ours, target.figure)
         details += [f"95 %: {between[0]:.3f} to {between[1]:.3f}", f"best of each: {best:.3f}"]
     return (f"{median(ratios):.3f} × ({'; '.join(details)})",
             met(median(ratios) >= target.ratio))
@@ -120,6 +129,16 @@ def memory_rows(all_measured, target):
     return [(text, f"{max(peaks):.1f} MiB", met(max(peaks) <= target.mib))]
 
 
+def switch_rows(all_measured, target):
+    rows = []
+    for measured in all_measured:
+        if measured.case.name == target.case and measured.used(target.contender):
+            found = [run.usage.switches / measured.items for run in measured.used(target.contender)]
+            rows.append((target.text, f"{median(found):.3f} (rounds: {len(found)})",
+                         met(median(found) < target.below)))
+    return rows or [(target.text, "–", "not run")]
+
+
 def met(good):
     return "met" if good else "**missed**"
 
@@ -128,14 +147,14 @@ def met(good):
 # Cases
 
 
-def case_section(bench, measured, suite):
+def case_section(bench, measured):
     """Chart and table of one case: what was run, and how it went."""
     case = measured.case
     data = f"; data: {measured.bytes / 1e9:.3f} GB" if measured.bytes else ""
-    lines = [f"{suite.unit.capitalize()}: {measured.items:,}{data}.\n"]
+    lines = [f"{case.unit.capitalize()}: {measured.items:,}{data}.\n"]
     lines += [f"{case.note}\n"] if case.note else []
     lines += [f"Left out: `{label}`: {why}.\n" for label, why in measured.left_out.items()]
-    chart = chart_of(measured, suite.unit)
+    chart = chart_of(measured, case.unit)
     if chart:
         name = f"{case.name}-{measured.variant}.svg".replace(" ", "-").replace(",", "")
         bench.results.write(name, chart)
@@ -144,7 +163,7 @@ def case_section(bench, measured, suite):
               if one.label != one.command]
     if longer:
         lines.append(markdown_table(["contender", "full command"], longer))
-    columns = columns_of(measured, suite.unit)
+    columns = columns_of(measured, case.unit)
     rows = [(f"`{one.label}`", *row_or_reason(measured, one, columns))
             for one in measured.contenders]
     lines.append(markdown_table(["contender", "runs", *columns], rows))
@@ -184,6 +203,9 @@ def columns_of(measured, unit):
     columns["max RSS MiB"] = lambda _, used: f"{peak_mib(used):.1f}"
     if size and measured.case.data != "memory":
         columns["device reads"] = lambda _, used: reads_cell(used)
+    if measured.case.counts_switches:
+        columns["context switches per item"] = lambda _, used: spread(
+            [run.usage.switches / items for run in used])
     if measured.case.reads_per_second:
         columns["most reads in a second"] = \
             lambda _, used: f"{max(run.most_reads_per_s for run in used):,}"
