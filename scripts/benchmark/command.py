@@ -31,7 +31,7 @@ turns (A B C A B C ...), and the output of every run is compared with that of th
 
 ORDERS = ["creation", "find", "shuffled"]
 
-FULL = {"rounds": 5, "files": 300_000, "fuse_files": 20_000, "slow_files": 2_000,
+FULL = {"rounds": 5, "files": 300_000, "fuse_files": 20_000, "slow_files": 2_048,
         "mixed_files": 20_000, "large_bytes": 2 << 30, "memory_items": [100_000, 10_000_000],
         "names": 200_000}
 QUICK = {"rounds": 1, "files": 3_000, "fuse_files": 1_000, "slow_files": 200, "mixed_files": 300,
@@ -72,7 +72,7 @@ def add_options(parser):
         help="small files (default 300,000, or as the suite says)")
     add("--fuse-files", type=positive, metavar="N", help="files behind bindfs (default 20,000)")
     add("--slow-files", type=positive, metavar="N",
-        help="files of the file system whose calls take 5 ms (default 2,000)")
+        help="files of the file system whose calls take 5 ms (default 2,048)")
     add("--mixed-files", type=positive, metavar="N",
         help="files of the mixed cases (default 20,000)")
     add("--large-bytes", type=positive, metavar="BYTES",

@@ -247,6 +247,7 @@ static void fs_init(void *data, struct fuse_conn_info *connection)
     /* Read-ahead counts as background work, of which the kernel allows 12 by default. */
     connection->max_background = 4096;
     connection->congestion_threshold = 4096;
+    connection->want |= connection->capable & FUSE_CAP_PARALLEL_DIROPS;
 }
 
 static void fs_lookup(fuse_req_t request, fuse_ino_t parent, const char *name)

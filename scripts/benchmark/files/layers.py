@@ -29,9 +29,16 @@ class Layer:
     volume: object
     description: dict = field(default_factory=dict)
     warmed_at: Path | None = None  # where a read brings the data into memory; ROOT if None
+    forgets_names: bool = False  # every run has to look its names up
 
     def __post_init__(self):
         self.warmed_at = self.warmed_at or self.root
+
+    def before_run(self):
+        """After the data was warmed. A remount drops the kernel's names, and nothing of what the
+        volume below has cached."""
+        if self.forgets_names:
+            tool("mount", "--internal-only", "-o", "remount,ro", self.root)
 
     def counters(self):
         return self.volume.counters()
@@ -71,7 +78,7 @@ def bindfs(volume, place):
 
 
 @contextmanager
-def slow(volume, place):
+def slow(volume, place, forgets_names=True):
     """Two processes would take long to read all of it, so the volume below is warmed."""
     program, script = place.data / "scripted", place.output / "script"
     tool("cc", "-O2", "-o", program, SCRIPTED_SOURCE, "-lfuse3", "-lpthread")
@@ -79,8 +86,20 @@ def slow(volume, place):
     with mount_point(place) as root:
         command = [program, "-n", str(SLOW_THREADS), script, volume.root, root]
         with served(command, root, place):
+            if not forgets_names:
+                read_all(volume.root, root)
             description = f"every call takes {SLOW_CALL}, up to {SLOW_THREADS} at once"
-            yield Layer(root, volume, {"slow file system": description}, volume.root)
+            yield Layer(root, volume, {"slow file system": description}, volume.root, forgets_names)
+
+
+def slow_known(volume, place):
+    """The kernel knows all names, and asks the file system about each of them again."""
+    return slow(volume, place, forgets_names=False)
+
+
+def read_all(names_from, root):
+    tool("sh", "-c", 'find data -type f | (cd "$1" && exec xargs -n32 -P64 cat) > /dev/null', "sh",
+         root, cwd=names_from)
 
 
 @contextmanager

@@ -49,6 +49,7 @@ class FileScene:
         with open(self._place.list) as names, open(os.devnull, "wb") as null:
             run_measured("xargs -n1000 -P2 cat", self._volume.warmed_at, self._place.env, names,
                          null, null, self._timeout_s)
+        self._volume.before_run()
 
     def _measured(self, command, group):
         output = self._place.output

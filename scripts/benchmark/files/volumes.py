@@ -50,6 +50,9 @@ class PlainDirectory:
     def seal(self):
         os.sync()
 
+    def before_run(self):
+        pass
+
     def counters(self):
         return None
 
@@ -102,6 +105,9 @@ class LoopImage:
         """(Re)mounts with a new loop device, so that nothing of the data is cached."""
         self.close()
         self._mount("ro")
+
+    def before_run(self):
+        pass
 
     def _mount(self, mode):
         flags = ["--read-only"] if mode == "ro" else []
