@@ -1,12 +1,12 @@
 /* A read-only FUSE file system that shows a directory and follows a script: chosen calls on chosen
  * files are delayed, hang, are shortened or fail. For tests and benchmarks.
  *
- *     cc -O2 -Wall -Wextra -o scripted tests/fuse/scripted.c -lfuse3 -lpthread   (libfuse >= 3.12)
+ *     cc -O2 -Wall -Wextra -o scripted tests/fuse/scripted.c -lfuse3 -lpthread   (libfuse >= 3.14)
  *     scripted [-t SECONDS] [-n THREADS] SCRIPT SOURCE MOUNT_POINT
  *
- * It stays in the foreground, and does not list directories. -t: how long the kernel may keep names
- * and attributes (default 0: every look-up and every stat is a call); -n: calls served at once
- * (default 256).
+ * It needs root, stays in the foreground, and does not list directories. -t: how long the kernel may
+ * keep names and attributes (default 0: every look-up and every stat is a call); -n: calls served
+ * at once (default 256).
  *
  * Each line of the script is a rule, `CALL NAME ACTION [times N]`; `#` begins a comment.
  *
@@ -33,13 +33,14 @@
  * the program at once, whatever hangs. */
 
 #define _GNU_SOURCE
-#define FUSE_USE_VERSION 312
+#define FUSE_USE_VERSION 314
 
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <fnmatch.h>
 #include <fuse3/fuse_lowlevel.h>
+#include <linux/fuse.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -48,7 +49,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -241,13 +244,15 @@ static struct node *node_of(const char *path, const struct stat *attributes)
     return node;
 }
 
+static bool initialising;
+
 static void fs_init(void *data, struct fuse_conn_info *connection)
 {
     (void)data;
+    initialising = true;
     /* Read-ahead counts as background work, of which the kernel allows 12 by default. */
     connection->max_background = 4096;
     connection->congestion_threshold = 4096;
-    connection->want |= connection->capable & FUSE_CAP_PARALLEL_DIROPS;
 }
 
 static void fs_lookup(fuse_req_t request, fuse_ino_t parent, const char *name)
@@ -335,7 +340,39 @@ static const struct fuse_lowlevel_ops OPERATIONS = {
     .flush = fs_flush, .release = fs_release};
 
 static struct fuse_session *session;
+static const char *mount_point;
 static sigset_t handled;
+
+/* The kernel runs look-ups in one directory in parallel only if the reply to INIT has this flag,
+ * which libfuse before 3.17 does not pass on. */
+static ssize_t send_reply(int device, struct iovec *parts, int count, void *data)
+{
+    (void)data;
+    if (initialising && count == 2)
+        ((struct fuse_init_out *)parts[1].iov_base)->flags |= FUSE_PARALLEL_DIROPS;
+    initialising = false;
+    return writev(device, parts, count);
+}
+
+static ssize_t receive(int device, void *buffer, size_t size, void *data)
+{
+    (void)data;
+    return read(device, buffer, size);
+}
+
+static const struct fuse_custom_io DEVICE_IO = {.writev = send_reply, .read = receive};
+
+/* Returns 0 if it worked. */
+static int mount_session(void)
+{
+    char options[80];
+    int device = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+    snprintf(options, sizeof options, "fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other",
+             device);
+    return device < 0 || fuse_session_custom_io(session, &DEVICE_IO, device) != 0
+        || mount("scripted", mount_point, "fuse.scripted", MS_RDONLY | MS_NOSUID | MS_NODEV,
+                 options) != 0;
+}
 
 /* A thread of its own receives the signals, so that calls that hang cannot delay the end. */
 static void *receive_signals(void *unused)
@@ -346,7 +383,7 @@ static void *receive_signals(void *unused)
         pthread_cond_broadcast(&hang_over);
         pthread_mutex_unlock(&hang_lock);
     }
-    fuse_session_unmount(session);
+    umount2(mount_point, MNT_DETACH);
     _exit(0);
     return unused;
 }
@@ -376,11 +413,11 @@ int main(int count, char **arguments)
     sigaddset(&handled, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &handled, NULL);
 
-    char *options[] = {arguments[0], "-o", "ro,fsname=scripted,subtype=scripted", NULL};
-    struct fuse_args fuse_arguments = FUSE_ARGS_INIT(3, options);
-    session = fuse_session_new(&fuse_arguments, &OPERATIONS, sizeof OPERATIONS, NULL);
-    if (!session || fuse_session_mount(session, paths[2]) != 0)
-        errx(1, "%s: cannot be mounted on", paths[2]);
+    mount_point = paths[2];
+    struct fuse_args no_options = FUSE_ARGS_INIT(1, arguments);
+    session = fuse_session_new(&no_options, &OPERATIONS, sizeof OPERATIONS, NULL);
+    if (!session || mount_session() != 0)
+        err(1, "%s: cannot be mounted on", mount_point);
     pthread_t receiver;
     if (pthread_create(&receiver, NULL, receive_signals, NULL) != 0)
         errx(1, "cannot start a thread");
@@ -390,6 +427,6 @@ int main(int count, char **arguments)
     fuse_loop_cfg_set_idle_threads(config, (unsigned int)threads_max);
     int result = fuse_session_loop_mt(session, config);
     fuse_loop_cfg_destroy(config);
-    fuse_session_unmount(session);
+    umount2(mount_point, MNT_DETACH);
     return result == 0 ? 0 : 1;
 }
