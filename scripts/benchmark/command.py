@@ -99,6 +99,9 @@ def add_options(parser):
     add("--ringmill", type=Path, metavar="PROGRAM", help="measure this one, do not build it")
     add("--plain-pool", type=Path, metavar="PROGRAM", help="the same for the thread pool")
     add("--tokio-uring", type=Path, metavar="PROGRAM", help="the same for tokio-uring-buffered")
+    add("--others-max", type=float, metavar="CORES",
+        help="repeat a hot run on files during which the rest of the machine used more; servers "
+             "of bindfs and of the slow file system belong to the rest (default as the case says)")
     add("--run-timeout", type=positive, metavar="SECONDS", default=1800,
         help="a run that takes longer has failed (default %(default)s)")
 

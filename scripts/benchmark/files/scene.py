@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from contextlib import ExitStack, nullcontext
@@ -149,6 +150,8 @@ def possible(bench, cases):
 
 
 def perform_case(bench, case, data_set, volume, make_check):
+    if case.temperature == "hot" and case.others_max is None:
+        case = dataclasses.replace(case, others_max=bench.options.others_max)
     limit = None
     if case.reads_per_second:
         try:

@@ -42,7 +42,7 @@ LIMITED = """\
 
 ALONE = """\
 - Where a difference of a few per cent is looked for, a run counts only if the rest of the machine
-  used no more than a fifth of a core meanwhile.
+  used no more than a fifth of a core meanwhile, or what `--others-max` said.
 """
 
 SWEEP = """\
