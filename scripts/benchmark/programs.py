@@ -104,7 +104,7 @@ class Programs:
         link.unlink(missing_ok=True)
         self._failed.pop(EARLIER, None)
         if commit is None:
-            self._failed[EARLIER] = "is left out, as no --commit names one"
+            self._failed[EARLIER] = "needs --commit"
         else:
             self._earlier = full_hash(commit)
             link.symlink_to(executable_of(self._earlier, self._commits))

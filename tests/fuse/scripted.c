@@ -4,9 +4,9 @@
  *     cc -O2 -Wall -Wextra -o scripted tests/fuse/scripted.c -lfuse3 -lpthread   (libfuse >= 3.14)
  *     scripted [-t SECONDS] [-n THREADS] SCRIPT SOURCE MOUNT_POINT
  *
- * It needs root, stays in the foreground, and does not list directories. -t: how long the kernel may
- * keep names and attributes (default 0: every look-up and every stat is a call); -n: calls served
- * at once (default 256).
+ * It needs root, stays in the foreground, and does not list directories. -t: how long the kernel
+ * may keep names and attributes (default 0: every look-up and every stat is a call); -n: calls
+ * served at once (default 256).
  *
  * Each line of the script is a rule, `CALL NAME ACTION [times N]`; `#` begins a comment.
  *
