@@ -65,3 +65,7 @@ pub mod run;
 pub mod sink;
 pub mod source;
 pub mod stats;
+
+pub use ringmill_materialize::{
+    Driver, FromStream, Materialize, MaterializeExt, Rows, materialize,
+};
