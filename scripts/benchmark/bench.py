@@ -16,7 +16,7 @@ from benchmark.model import Case
 COLUMNS = ["time", "case", "variant", "round", "attempt", "contender", "command", "state",
            "reason", "items", "bytes", "wall_s", "user_s", "sys_s", "max_rss_kib",
            "tree_blocks_read", "device_reads", "device_sectors_read", "most_reads_per_s",
-           "others_cpu_s"]
+           "others_cpu_s", "counts"]
 
 
 class WrongOutput(Exception):
@@ -29,6 +29,7 @@ class Run:
     usage: Usage
     reads: object = None  # DiskReads, or None where nothing counts them
     most_reads_per_s: int | None = None  # where a limit is set
+    counts: dict = field(default_factory=dict)  # what the contender counted about itself
     wrong: str | None = None  # about the output
     unproved: str | None = None  # why it is not hot, cold or limited as it should be
 
@@ -151,9 +152,11 @@ class Bench:
             "device_reads": "" if reads is None else reads.requests,
             "device_sectors_read": "" if reads is None else reads.sectors,
             "most_reads_per_s": "" if run.most_reads_per_s is None else run.most_reads_per_s,
-            "others_cpu_s": f"{usage.others_cpu_s:.3f}"})
+            "others_cpu_s": f"{usage.others_cpu_s:.3f}",
+            "counts": "; ".join(f"{title}: {count}" for title, count in run.counts.items())})
+        rate = f"{measured.items / usage.wall_s:,.0f}/s, " if measured.case.timed else ""
         say(f"{measured.case.name} ({measured.variant}) round {number}: {contender.label}: "
-            f"{usage.wall_s:.3f} s, {measured.items / usage.wall_s:,.0f}/s, {run.state}"
+            f"{usage.wall_s:.3f} s, {rate}{run.state}"
             f"{': ' + reason if reason else ''}")
 
     def _trace(self, measured, scene):

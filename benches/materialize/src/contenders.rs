@@ -69,16 +69,25 @@ impl Contender {
         counts: &'static Counts,
     ) {
         match workload {
-            Workload::Ready => self.take(workloads::ready, items, in_flight, limit, counts).await,
-            Workload::PendingOnce => {
-                self.take(workloads::pending_once, items, in_flight, limit, counts).await;
+            Workload::Ready => {
+                self.take(workloads::ready, items, in_flight, limit, counts)
+                    .await
             }
-            Workload::Sleep => self.take(workloads::sleep, items, in_flight, limit, counts).await,
+            Workload::PendingOnce => {
+                self.take(workloads::pending_once, items, in_flight, limit, counts)
+                    .await;
+            }
+            Workload::Sleep => {
+                self.take(workloads::sleep, items, in_flight, limit, counts)
+                    .await
+            }
             Workload::Stragglers => {
-                self.take(workloads::straggler, items, in_flight, limit, counts).await;
+                self.take(workloads::straggler, items, in_flight, limit, counts)
+                    .await;
             }
             Workload::StuckHead => {
-                self.take(workloads::stuck_head, items, in_flight, limit, counts).await;
+                self.take(workloads::stuck_head, items, in_flight, limit, counts)
+                    .await;
             }
         }
     }

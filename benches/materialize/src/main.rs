@@ -2,12 +2,13 @@
 //!
 //!     materialize-contenders CONTENDER WORKLOAD ITEMS IN_FLIGHT
 //!
-//! Prints `key=value` lines. The processor time is that of the whole process from before the first
-//! future to after the last row; starting the process is not part of it.
+//! Prints `key=value` lines. Times are from before the first future to after the last row, so the
+//! start of the process is not part of them.
 
 use materialize_contenders::workloads::Counts;
 use materialize_contenders::{Contender, Workload};
-use rustix::time::{ClockId, clock_gettime};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeVal;
 use std::env;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -31,12 +32,13 @@ fn main() -> ExitCode {
     let is_stuck = workload == Workload::StuckHead;
     let limit = if is_stuck { STUCK } else { LIMIT };
 
-    let (wall, cpu) = (Instant::now(), process_time());
+    let (start, [user, system]) = (Instant::now(), processor_times());
     runtime.block_on(contender.run(workload, items, in_flight, limit, &COUNTS));
-    let (wall, cpu) = (wall.elapsed(), process_time() - cpu);
+    let (wall, [user_end, system_end]) = (start.elapsed(), processor_times());
 
     println!("wall_s={:.6}", wall.as_secs_f64());
-    println!("cpu_s={:.6}", cpu.as_secs_f64());
+    println!("user_s={:.6}", user_end - user);
+    println!("sys_s={:.6}", system_end - system);
     println!("started={}", COUNTS.started());
     println!("received={}", COUNTS.received());
     println!("held_max={}", COUNTS.held_max());
@@ -59,7 +61,9 @@ fn parse(arguments: &[String]) -> Option<(Contender, Workload, u64, usize)> {
     ))
 }
 
-fn process_time() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::try_from(time).expect("processor time is not negative")
+/// Seconds of the process in user mode and in the kernel.
+fn processor_times() -> [f64; 2] {
+    let usage = getrusage(UsageWho::RUSAGE_SELF).expect("it is always to be had");
+    let seconds = |time: TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
+    [usage.user_time(), usage.system_time()].map(seconds)
 }

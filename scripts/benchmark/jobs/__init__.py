@@ -1,7 +1,8 @@
-"""The jobs of ringmill that are measured."""
+"""What is measured: the jobs of ringmill, and its function `materialize`."""
 
 from benchmark.jobs import dns as dns_job
 from benchmark.jobs import hash as hash_job
+from benchmark.jobs import materialize
 
 # In the order of `scripts/bench all`.
-SUITES = [*hash_job.SUITES, *dns_job.SUITES]
+SUITES = [*hash_job.SUITES, *dns_job.SUITES, *materialize.SUITES]
