@@ -12,11 +12,14 @@ use std::task::{Context, Wake, Waker};
 const BITS: usize = usize::BITS as usize;
 const SLOTS_PER_BLOCK: usize = BITS * BITS;
 
-/// The task is in a turn, or its last poll returned a row: it will look at the set by itself.
+// The state is changed by atomic swaps (and successful compare-exchanges) alone, each of which sees
+// all that happened before the earlier ones.
+/// The task has taken all there was. It is in a turn, or its last poll returned a row, so it will
+/// look at the state by itself.
 const AWAKE: u8 = 0;
-/// The task waits for a wake.
+/// The same, but the task waits, and has to be woken.
 const ASLEEP: u8 = 1;
-/// The set became non-empty since the state was last changed by the task.
+/// A summary became non-zero, and the task has not begun a round since.
 const NOTIFIED: u8 = 2;
 
 /// The task that polls the futures.
@@ -64,8 +67,8 @@ impl Block {
     }
 
     /// Only who makes a word or the summary non-zero has to go on to the next level: until the task
-    /// takes those bits, a later waker's bit is taken with them. Between the two steps the task may
-    /// see nothing and fall asleep; the waker that is under way then wakes it.
+    /// takes those bits, a later waker's bit is taken with them. Between the steps the task may see
+    /// nothing and fall asleep; the waker that is under way then wakes it.
     fn set(&self, slot: usize) {
         let (word, bit) = (slot / BITS, 1 << (slot % BITS));
         if self.words[word].fetch_or(bit, Ordering::AcqRel) == 0
@@ -97,11 +100,17 @@ impl Wake for SlotWaker {
 #[derive(Debug)]
 pub(crate) struct ReadySet {
     parent: Arc<Parent>,
-    /// The state of `parent` may be other than `AWAKE`.
+    /// The state of `parent` was set to `ASLEEP`.
     slept: bool,
     blocks: Vec<Arc<Block>>,
-    // Where the task is in its round: bits it has taken and not visited yet. Since it goes round, a
-    // slot that is woken again and again does not hold up the others.
+    round: Round,
+}
+
+/// The task visits the blocks in rounds, so that a slot which is woken again and again does not hold
+/// up the others. These are the bits it has taken and not visited yet.
+#[derive(Debug)]
+struct Round {
+    is_over: bool,
     next_block: usize,
     block: usize,
     word: usize,
@@ -115,15 +124,19 @@ impl ReadySet {
             state: AtomicU8::new(AWAKE),
             waker: Mutex::new(None),
         };
-        Self {
-            parent: Arc::new(parent),
-            slept: false,
-            blocks: Vec::new(),
+        let round = Round {
+            is_over: true,
             next_block: 0,
             block: 0,
             word: 0,
             summary: 0,
             bits: 0,
+        };
+        Self {
+            parent: Arc::new(parent),
+            slept: false,
+            blocks: Vec::new(),
+            round,
         }
     }
 
@@ -139,51 +152,42 @@ impl ReadySet {
         }))
     }
 
-    /// Takes one slot out of the set; `None` after each round over all slots. A slot that is woken
-    /// after the round came by is part of the next round.
+    /// Takes one slot out of the set; `None` at the end of each round over all slots. A slot that is
+    /// woken after the round came by is part of the next round.
     pub(crate) fn take(&mut self) -> Option<usize> {
-        loop {
-            if self.bits != 0 {
-                let bit = take_lowest(&mut self.bits);
-                return Some(self.block * SLOTS_PER_BLOCK + self.word * BITS + bit);
-            }
-            if self.summary != 0 {
-                self.word = take_lowest(&mut self.summary);
-                self.bits = self.blocks[self.block].words[self.word].swap(0, Ordering::AcqRel);
-                continue;
-            }
-            let Some(block) = self.blocks.get(self.next_block) else {
-                self.next_block = 0;
+        if self.round.is_over {
+            // This may be read too early; `sleep` reads it for certain.
+            if self.parent.state.load(Ordering::Relaxed) != NOTIFIED {
                 return None;
-            };
-            self.block = self.next_block;
-            self.next_block += 1;
-            if block.summary.load(Ordering::Relaxed) != 0 {
-                self.summary = block.summary.swap(0, Ordering::AcqRel);
             }
+            // What is set from here on notifies again.
+            self.parent.state.swap(AWAKE, Ordering::AcqRel);
+            self.round.is_over = false;
         }
-    }
-
-    fn is_empty(&self) -> bool {
-        let is_empty = |block: &Arc<Block>| block.summary.load(Ordering::Acquire) == 0;
-        self.bits == 0 && self.summary == 0 && self.blocks.iter().all(is_empty)
+        let slot = self.round.take(&self.blocks);
+        self.round.is_over = slot.is_none();
+        slot
     }
 
     /// To be called before a turn: until the next [`ReadySet::sleep`] wakes need not reach the task.
     pub(crate) fn stay_awake(&mut self) {
         if mem::take(&mut self.slept) {
-            self.parent.state.swap(AWAKE, Ordering::AcqRel);
+            // Unless it was notified meanwhile.
+            let state = &self.parent.state;
+            let _ = state.compare_exchange(ASLEEP, AWAKE, Ordering::AcqRel, Ordering::Relaxed);
         }
     }
 
     /// From now on the task is woken when a slot is. If one was meanwhile, it is woken at once.
     ///
-    /// No wake is lost. A waker sets the summary and then swaps the state; the task swaps the state
-    /// and then reads the summary. The state is changed by swaps alone, each of which sees what
-    /// happened before the earlier ones. So if the waker's swap is the earlier, the task sees the
-    /// summary; if the task's is, the waker finds `ASLEEP` and the task's waker, which is in place
-    /// before the swap.
+    /// No wake is lost: a waker swaps the state after it has set its bits. If its swap comes before
+    /// the one here, the task sees `NOTIFIED`. If it comes later, the waker sees `ASLEEP`, and the
+    /// task's waker is in place, since it was put there before the swap.
     pub(crate) fn sleep(&mut self, cx: &Context<'_>) {
+        if !self.round.is_over {
+            cx.waker().wake_by_ref();
+            return;
+        }
         let waker = self
             .parent
             .waker
@@ -196,10 +200,39 @@ impl ReadySet {
         if !is_registered {
             drop(self.parent.replace_waker(Some(cx.waker().clone())));
         }
-        self.slept = true;
-        self.parent.state.swap(ASLEEP, Ordering::AcqRel);
-        if !self.is_empty() {
+        let state = &self.parent.state;
+        if state.swap(ASLEEP, Ordering::AcqRel) == NOTIFIED {
+            // Back, so that the next turn begins a round. A waker that came between the two swaps
+            // wakes the task once too often.
+            state.swap(NOTIFIED, Ordering::AcqRel);
             cx.waker().wake_by_ref();
+        } else {
+            self.slept = true;
+        }
+    }
+}
+
+impl Round {
+    fn take(&mut self, blocks: &[Arc<Block>]) -> Option<usize> {
+        loop {
+            if self.bits != 0 {
+                let bit = take_lowest(&mut self.bits);
+                return Some(self.block * SLOTS_PER_BLOCK + self.word * BITS + bit);
+            }
+            if self.summary != 0 {
+                self.word = take_lowest(&mut self.summary);
+                self.bits = blocks[self.block].words[self.word].swap(0, Ordering::AcqRel);
+                continue;
+            }
+            let Some(block) = blocks.get(self.next_block) else {
+                self.next_block = 0;
+                return None;
+            };
+            self.block = self.next_block;
+            self.next_block += 1;
+            if block.summary.load(Ordering::Relaxed) != 0 {
+                self.summary = block.summary.swap(0, Ordering::AcqRel);
+            }
         }
     }
 }

@@ -344,6 +344,39 @@ fn the_driver_goes_on_while_the_consumer_is_away() {
 }
 
 #[test]
+fn room_that_is_made_during_a_turn_is_used() {
+    // The future of item 2 takes a row, as a consumer on another thread might at that moment.
+    let rows: Rc<RefCell<Option<Rows<i32>>>> = Rc::default();
+    let futures = (0..).map(|n| {
+        let rows = Rc::clone(&rows);
+        async move {
+            if n == 2 {
+                assert_eq!(
+                    poll(rows.borrow_mut().as_mut().unwrap()),
+                    Poll::Ready(Some(1))
+                );
+            }
+            n
+        }
+    });
+    let (mut driver, consumer) = materialize(futures, 1).window(2).split();
+    *rows.borrow_mut() = Some(consumer);
+    assert!(poll_driver(&mut driver).is_pending());
+    assert_eq!(
+        poll(rows.borrow_mut().as_mut().unwrap()),
+        Poll::Ready(Some(0))
+    );
+    let count = Arc::new(Count::default());
+    let waker = Waker::from(Arc::clone(&count));
+    assert!(
+        Pin::new(&mut driver)
+            .poll(&mut Context::from_waker(&waker))
+            .is_pending()
+    );
+    assert_eq!(count.0.load(Ordering::Relaxed), 1, "it goes on with item 3");
+}
+
+#[test]
 fn dropping_the_rows_ends_the_driver() {
     let drops = Rc::default();
     let futures = (0..).map(|n| {
