@@ -25,7 +25,7 @@ fn per_item(c: &mut Criterion) {
                 let id = BenchmarkId::new(contender.name(), in_flight);
                 group.bench_function(id, |b| {
                     b.iter(|| {
-                        // Tasks want counts that live for ever; they are small.
+                        // Spawned tasks need `'static` counts; the leak is small.
                         let counts: &'static Counts = Box::leak(Box::new(Counts::new()));
                         runtime.block_on(contender.run(workload, ITEMS, in_flight, LIMIT, counts));
                         assert!(counts.in_order() && counts.received() == ITEMS);

@@ -10,7 +10,7 @@ use std::pin::pin;
 use std::time::Duration;
 use tokio::task::JoinSet;
 
-/// As `materialize` has it by default.
+/// The default of `materialize`.
 const WINDOW_FACTOR: usize = 16;
 
 /// What the futures go through.

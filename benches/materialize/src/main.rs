@@ -63,7 +63,7 @@ fn parse(arguments: &[String]) -> Option<(Contender, Workload, u64, usize)> {
 
 /// Seconds of the process in user mode and in the kernel.
 fn processor_times() -> [f64; 2] {
-    let usage = getrusage(UsageWho::RUSAGE_SELF).expect("it is always to be had");
+    let usage = getrusage(UsageWho::RUSAGE_SELF).expect("it does not fail for this process");
     let seconds = |time: TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
     [usage.user_time(), usage.system_time()].map(seconds)
 }

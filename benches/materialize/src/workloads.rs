@@ -50,7 +50,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Nothing so far.
+    /// All zero.
     #[expect(clippy::new_without_default, reason = "it is made in statics")]
     pub const fn new() -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! The same for streams of futures.
+//! `materialize` as a method of streams of futures.
 
 use crate::materialize::Materialize;
 use crate::source::FromStream;

@@ -38,7 +38,7 @@
 //! No future is pulled before there is a place for it, so the source may be endless. No memory is
 //! allocated per item: slots and their wakers are reused.
 //!
-//! # Who polls
+//! # Driving the futures
 //!
 //! The futures make progress while the stream is polled. [`Materialize::split`] gives a [`Driver`]
 //! to spawn, so that they make progress while the consumer does something else:

@@ -22,7 +22,7 @@ const WINDOW_FACTOR: usize = 16;
 ///
 /// # Panics
 ///
-/// A panic of a future, or of the source, propagates to who polls the stream. The stream can then
+/// A panic of a future, or of the source, propagates to the caller that polls the stream. The stream can then
 /// still be dropped, which drops the other futures; to poll it again panics.
 #[must_use = "streams do nothing unless polled"]
 pub struct Materialize<S: Source> {

@@ -66,9 +66,9 @@ impl Block {
         }
     }
 
-    /// Only who makes a word or the summary non-zero has to go on to the next level: until the task
-    /// takes those bits, a later waker's bit is taken with them. Between the steps the task may see
-    /// nothing and fall asleep; the waker that is under way then wakes it.
+    /// Only the waker that makes a word or the summary non-zero goes on to the next level: until the
+    /// task takes those bits, a later waker's bit is taken with them. If the task sees nothing and
+    /// falls asleep between the steps, the waker's last step wakes it.
     fn set(&self, slot: usize) {
         let (word, bit) = (slot / BITS, 1 << (slot % BITS));
         if self.words[word].fetch_or(bit, Ordering::AcqRel) == 0
@@ -156,7 +156,7 @@ impl ReadySet {
     /// woken after the round came by is part of the next round.
     pub(crate) fn take(&mut self) -> Option<usize> {
         if self.round.is_over {
-            // This may be read too early; `sleep` reads it for certain.
+            // The load may be stale; the swap in `sleep` is not.
             if self.parent.state.load(Ordering::Relaxed) != NOTIFIED {
                 return None;
             }
@@ -202,8 +202,8 @@ impl ReadySet {
         }
         let state = &self.parent.state;
         if state.swap(ASLEEP, Ordering::AcqRel) == NOTIFIED {
-            // Back, so that the next turn begins a round. A waker that came between the two swaps
-            // wakes the task once too often.
+            // Restored, so that the next turn begins a round. A waker that comes between the two
+            // swaps wakes the task once more, which is harmless.
             state.swap(NOTIFIED, Ordering::AcqRel);
             cx.waker().wake_by_ref();
         } else {

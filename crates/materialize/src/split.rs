@@ -81,7 +81,7 @@ pub(crate) fn split<S: Source>(
 ///
 /// # Panics
 ///
-/// A panic of a future, or of the source, propagates to who polls the driver. The driver can then
+/// A panic of a future, or of the source, propagates to the caller that polls the driver. The driver can then
 /// still be dropped, which drops the other futures.
 #[must_use = "futures do nothing unless polled"]
 pub struct Driver<S: Source> {

@@ -184,7 +184,7 @@ fn a_poll_takes_a_bounded_number_of_steps() {
             "it wants to be polled again"
         );
     }
-    // Those that wake themselves have not kept new ones from being started.
+    // New futures are started in spite of those that are always woken.
     assert_eq!(rows.in_flight(), 1000);
 }
 
@@ -260,7 +260,7 @@ fn a_panic_propagates_and_the_rest_can_be_dropped() {
 }
 
 #[test]
-fn a_panicking_source_is_no_end() {
+fn a_panicking_source_does_not_look_like_the_end() {
     let futures = (0..3).map(|n| {
         if n == 1 {
             panic!("the source")
@@ -282,7 +282,7 @@ fn a_panic_in_the_driver_breaks_the_rows() {
     let (mut driver, mut rows) = with_a_panic(&drops).split();
     assert!(poll(&mut rows).is_pending());
     assert_eq!(message_of(|| _ = poll_driver(&mut driver)), "the third");
-    // The driver is still there; the rows are told all the same.
+    // The driver was not dropped yet; the rows panic nevertheless.
     let broken = "the driver of these rows was dropped, or panicked, before the end";
     assert_eq!(message_of(|| _ = poll(&mut rows)), broken);
     assert_eq!(message_of(|| _ = poll(&mut rows)), broken);
@@ -294,7 +294,7 @@ fn a_panic_in_the_driver_breaks_the_rows() {
 }
 
 #[test]
-fn a_dropped_driver_is_no_end() {
+fn a_dropped_driver_does_not_look_like_the_end() {
     let count = Arc::new(Count::default());
     let futures = (0..5).map(async |n| if n < 2 { n } else { pending().await });
     let (mut driver, mut rows) = materialize(futures, 5).split();

@@ -160,7 +160,7 @@ enum Tasks<S: Source<Future: Future<Output = Token>>> {
     Two(Driver<S>, Rows<Token>),
 }
 
-/// A task and what it last said.
+/// A task under test, and what its last poll returned.
 struct Task {
     flag: Arc<Flag>,
     is_pending: bool,
@@ -194,7 +194,7 @@ struct Schedule<S: Source<Future: Future<Output = Token>>> {
     random: Random,
     world: Shared,
     tasks: Tasks<S>,
-    /// Polls the futures; if it is not split, takes the results as well.
+    /// Polls the futures and, unless the stream is split, takes the results.
     driver: Task,
     consumer: Task,
     /// The source knows its length.
@@ -268,7 +268,7 @@ impl<S: Source<Future: Future<Output = Token>>> Schedule<S> {
         match self.random.below(16) {
             0..5 if self.driver.flag.is_set() => return self.poll_driver(),
             5..9 if self.consumer.flag.is_set() => self.poll_consumer(),
-            // Nobody woke it.
+            // Polls without a wake.
             9 => return self.poll_driver(),
             10 => self.poll_consumer(),
             11 => {
@@ -337,7 +337,7 @@ impl<S: Source<Future: Future<Output = Token>>> Schedule<S> {
             Poll::Ready(None) => self.driver.has_ended = true,
             Poll::Pending => {}
         }
-        // Who got a result looks for the next one.
+        // After a result the consumer polls again.
         if matches!(self.tasks, Tasks::One(_)) && !self.driver.is_pending {
             self.driver.flag = Flag::woken();
         }
@@ -419,7 +419,7 @@ impl<S: Source<Future: Future<Output = Token>>> Schedule<S> {
             }
         }
         world.borrow().check_all_dropped();
-        // Wakers that are left wake nobody, and keep no task alive.
+        // Wakers that are left wake no task.
         driver_task.flag.clear();
         while let Some(waker) = world.borrow_mut().pop_old_waker() {
             waker.wake();

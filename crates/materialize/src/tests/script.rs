@@ -1,5 +1,5 @@
-//! Futures, results and a source that do what a schedule says, and an account of what happened that
-//! is kept independently of the code under test.
+//! Futures, results and a source that follow a script, and a record of what happened that does not
+//! rely on the code under test.
 
 use crate::window::Order;
 use futures_core::Stream;
