@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-const ITEMS: u64 = 100_000;
+const ITEMS: u64 = 30_000;
 
 /// Threads that finish operations, in any order.
 #[derive(Default)]
