@@ -21,7 +21,7 @@ pub enum Workload {
     Sleep,
     /// It sleeps for 1 ms; one in 1,000 sleeps for 100 ms.
     Stragglers,
-    /// The first never ends; the others are ready.
+    /// The first never ends; the others are ready at their second poll.
     StuckHead,
 }
 
@@ -139,10 +139,11 @@ pub async fn straggler(index: u64) -> u64 {
     index
 }
 
-/// A future that never ends, if it is the first.
+/// A future that never ends if it is the first; otherwise it is ready at its second poll.
 pub async fn stuck_head(index: u64) -> u64 {
     if index == 0 {
         std::future::pending::<()>().await;
     }
+    yield_once().await;
     index
 }

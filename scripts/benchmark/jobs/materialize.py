@@ -32,7 +32,7 @@ WINDOW_FACTOR = 16
 STARTED, HELD = "started", "held at most"
 
 # What each case takes of --futures: those that sleep take longer.
-SHARES = {"ready": 1, "pending-once": 1, "sleep": 3 / 20, "stragglers-1000": 1 / 40,
+SHARES = {"ready": 1, "pending-once": 1, "sleep": 3 / 20, "stragglers-1000": 1 / 20,
           "stragglers-100": 1 / 100}
 ENDLESS = 1 << 40
 
@@ -100,7 +100,7 @@ CASES = [
          "flight", "stragglers", 1000, nanoseconds=True),
     case("stragglers-100", "Of 1,000 futures one sleeps for 100 ms, the others for 1 ms; 100 in "
          "flight", "stragglers", 100, nanoseconds=True),
-    case("stuck-head", "The first future never ends, the others are ready at once; watched for 1 s, "
+    case("stuck-head", "The first future never ends, the others are pending once; watched for 1 s, "
          "1,000 in flight", "stuck-head", 1000, timed=False),
 ]
 
