@@ -15,7 +15,7 @@ from benchmark.model import Case
 COLUMNS = ["time", "case", "variant", "round", "attempt", "contender", "command", "state",
            "reason", "items", "bytes", "wall_s", "user_s", "sys_s", "max_rss_kib",
            "tree_blocks_read", "device_reads", "device_sectors_read", "most_reads_per_s",
-           "others_cpu_s", "voluntary_switches", "involuntary_switches"]
+           "others_cpu_s", "voluntary_switches", "involuntary_switches", "counts"]
 
 
 class WrongOutput(Exception):
@@ -28,6 +28,7 @@ class Run:
     usage: Usage
     reads: object = None  # DiskReads, or None where nothing counts them
     most_reads_per_s: int | None = None  # where a limit is set
+    counts: dict = field(default_factory=dict)  # what the contender counted about itself
     wrong: str | None = None  # about the output
     unproved: str | None = None  # why it is not hot, cold or limited as it should be
 
@@ -160,9 +161,11 @@ class Bench:
             "most_reads_per_s": "" if run.most_reads_per_s is None else run.most_reads_per_s,
             "others_cpu_s": f"{usage.others_cpu_s:.3f}",
             "voluntary_switches": usage.voluntary_switches,
-            "involuntary_switches": usage.involuntary_switches})
+            "involuntary_switches": usage.involuntary_switches,
+            "counts": "; ".join(f"{title}: {count}" for title, count in run.counts.items())})
+        rate = f"{measured.items / usage.wall_s:,.0f}/s, " if measured.case.timed else ""
         say(f"{measured.case.name} ({measured.variant}) round {number}: {contender.label}: "
-            f"{usage.wall_s:.3f} s, {measured.items / usage.wall_s:,.0f}/s, {run.state}"
+            f"{usage.wall_s:.3f} s, {rate}{run.state}"
             f"{': ' + reason if reason else ''}")
 
     def _trace(self, measured, scene):

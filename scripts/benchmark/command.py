@@ -33,9 +33,10 @@ ORDERS = ["creation", "find", "shuffled"]
 
 FULL = {"rounds": 5, "files": 300_000, "fuse_files": 20_000, "slow_files": 2_048,
         "mixed_files": 20_000, "large_bytes": 2 << 30, "memory_items": [100_000, 10_000_000],
-        "names": 200_000}
+        "names": 200_000, "futures": 2_000_000}
 QUICK = {"rounds": 1, "files": 3_000, "fuse_files": 1_000, "slow_files": 200, "mixed_files": 300,
-         "large_bytes": 16 << 20, "memory_items": [2_000, 20_000], "names": 2_000}
+         "large_bytes": 16 << 20, "memory_items": [2_000, 20_000], "names": 2_000,
+         "futures": 20_000}
 
 
 def parse_arguments(argv):
@@ -79,6 +80,8 @@ def add_options(parser):
         help="size of the large file (default 2 GiB)")
     add("--names", type=positive, metavar="N",
         help="names to look up (default 200,000, or as the suite says)")
+    add("--futures", type=positive, metavar="N",
+        help="futures that do not sleep (default 2,000,000); of those that do there are fewer")
     add("--memory-items", type=positive, nargs="+", metavar="N",
         help="lengths of the lists of the case memory (default 100,000 and 10,000,000)")
     add("--seed", type=int, default=1, metavar="N", help="of the data (default %(default)s)")
@@ -99,6 +102,8 @@ def add_options(parser):
     add("--ringmill", type=Path, metavar="PROGRAM", help="measure this one, do not build it")
     add("--plain-pool", type=Path, metavar="PROGRAM", help="the same for the thread pool")
     add("--tokio-uring", type=Path, metavar="PROGRAM", help="the same for tokio-uring-buffered")
+    add("--materialize-contenders", type=Path, metavar="PROGRAM",
+        help="the same for materialize-contenders")
     add("--others-max", type=float, metavar="CORES",
         help="repeat a hot run on files during which the rest of the machine used more; servers "
              "of bindfs and of the slow file system belong to the rest (default as the case says)")

@@ -35,6 +35,9 @@ class Case:
     reads_per_second: int | None = None  # a limit on the disk
     others_max: float | None = None  # cores that the rest of the machine may use meanwhile
     x_axis: str | None = None  # of a sweep
+    counts: tuple = ()  # titles of what contenders count about themselves, for the report
+    timed: bool = True  # False: the counts are what matters
+    nanoseconds: bool = False  # an item takes so little of the processor
     traced: bool = False  # an extra run, not timed, leaves what ringmill records about itself
     alternates: bool = False  # contenders take turns forwards and backwards: A B C C B A ...
     against: str | None = None  # the label of the earlier ringmill that the reference is held to
@@ -71,6 +74,15 @@ class SwitchTarget:
     case: str
     contender: str
     below: float
+
+
+@dataclass(frozen=True)
+class CountTarget:
+    """What the reference of CASE counts under this title is never more than MOST."""
+    text: str
+    case: str
+    count: str
+    most: int
 
 
 @dataclass(frozen=True)

@@ -24,16 +24,24 @@ VERSION_FLAGS = {"ringmill": "--version", EARLIER: "--version", "plain_pool": No
                  "sha512sum": "--version", "sha1sum": "--version", "md5sum": "--version",
                  "b3sum": "--version", "xxhsum": "--version", "openssl": "version",
                  "parallel": "--version", "hashdeep": "-V", "rhash": "--version",
-                 "fclones": "--version", "nsd": "-v", "massdns": None, "adnshost": "--version"}
+                 "fclones": "--version", "nsd": "-v", "massdns": None, "adnshost": "--version",
+                 "materialize-contenders": None}
 
 TOKIO_URING = REPOSITORY / "benches" / "tokio_uring"
+MATERIALIZE = REPOSITORY / "benches" / "materialize"
+
+
+def package(directory):
+    """What builds a package that is not of the workspace."""
+    return ["--locked", "--manifest-path", str(directory / "Cargo.toml"), "--target-dir",
+            os.environ.get("CARGO_TARGET_DIR") or str(REPOSITORY / "target")]
+
 
 # Of the repository: what cargo builds, and the option that names another.
 BUILT = {"ringmill": ["--bin", "ringmill"],
          "plain_pool": ["--bench", "plain_pool"],
-         "tokio-uring-buffered": ["--locked", "--manifest-path", str(TOKIO_URING / "Cargo.toml"),
-                                  "--target-dir", os.environ.get("CARGO_TARGET_DIR")
-                                  or str(REPOSITORY / "target")]}
+         "tokio-uring-buffered": package(TOKIO_URING),
+         "materialize-contenders": package(MATERIALIZE)}
 
 # What `ringmill hash` can write about itself, where it has the options.
 TRACES = {"--stats": "json", "--hlog": "hlog"}
@@ -160,7 +168,12 @@ class Programs:
             facts["Earlier commit"] = self._earlier
             facts["Its binary"] = self._digest(EARLIER)
         if "tokio-uring-buffered" in ran:
-            facts["`tokio-uring-buffered`"] = locked_versions("tokio-uring", "io-uring")
+            facts["`tokio-uring-buffered`"] = locked_versions(TOKIO_URING, "tokio-uring",
+                                                              "io-uring")
+        if "materialize-contenders" in ran:
+            facts["`materialize-contenders`"] = locked_versions(MATERIALIZE, "futures-util",
+                                                                "futures-buffered", "tokio")
+            facts["Compiler"] = version_line(["rustc", "--version"], self.env)
         if "massdns" in ran and (MASSDNS / ".git").exists():
             facts["`massdns`"] = tool("git", "-C", MASSDNS, "describe", "--always", "--tags").strip()
         for name, flag in VERSION_FLAGS.items():
@@ -174,8 +187,8 @@ class Programs:
         return f"SHA-256 {hashlib.sha256(binary).hexdigest()[:12]}…"
 
 
-def locked_versions(*crates):
-    lock = (TOKIO_URING / "Cargo.lock").read_text()
+def locked_versions(directory, *crates):
+    lock = (directory / "Cargo.lock").read_text()
     found = dict(re.findall(r'^name = "(.*)"\nversion = "(.*)"$', lock, re.M))
     return ", ".join(f"{crate} {found.get(crate, '?')}" for crate in crates)
 

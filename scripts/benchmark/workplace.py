@@ -55,7 +55,8 @@ def workplace(options):
             for name in ("bin", "parts", "traces"):
                 (output / name).mkdir()
             given = {"ringmill": options.ringmill, "plain_pool": options.plain_pool,
-                     "tokio-uring-buffered": options.tokio_uring}
+                     "tokio-uring-buffered": options.tokio_uring,
+                     "materialize-contenders": options.materialize_contenders}
             programs = Programs(given, output / "bin", output / "traces", data / "commits")
             place = Workplace(data, output, programs)
             try:

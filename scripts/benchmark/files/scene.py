@@ -40,7 +40,8 @@ class FileScene:
         reads = None if before is None else self._volume.counters() - before
         wrong = self._wrong(contender, usage)
         most = most_per_second(sampler.samples) if sampler else None
-        return Run(usage, reads, most, wrong, self._unproved(usage, reads, sampler))
+        return Run(usage, reads, most, wrong=wrong,
+                   unproved=self._unproved(usage, reads, sampler))
 
     def _set_temperature(self):
         if self._case.temperature == "cold":

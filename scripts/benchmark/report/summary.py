@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from benchmark.figures import median, median_interval, spread
-from benchmark.model import MemoryTarget, SwitchTarget
+from benchmark.model import CountTarget, MemoryTarget, SwitchTarget
 from benchmark.report import comparison
 from benchmark.report.charts import chart_of
 
@@ -16,10 +16,13 @@ the charts a bar or a point is the median, and the whisker goes from min to max.
 more a target also says where the median lies with a confidence of 95 % (by the sign test), and the
 ratio of the best run of each.
 
+- Max RSS is that of the largest single process, not the sum of a pipeline. 1 GB = 10⁹ bytes.
+"""
+
+OF_COMMANDS = """\
 - Runs that were not proved were repeated; raw.csv has every run and why it was discarded.
 - The output of all runs was compared with each other, line by line in the order of the list where
   the command promises that order.
-- Max RSS is that of the largest single process, not the sum of a pipeline. 1 GB = 10⁹ bytes.
 """
 
 ON_FILES = """\
@@ -54,6 +57,7 @@ def write_report(bench, suite):
     """Writes summary.md and the charts; raw.csv is there already."""
     cases = [measured.case for measured in bench.measured]
     method = [METHOD]
+    method += [OF_COMMANDS] if any(case.unit != "futures" for case in cases) else []
     method += [ON_FILES] if any(case.unit == "files" for case in cases) else []
     method += [suite.method] if suite.method else []
     method += [LIMITED] if any(case.reads_per_second for case in cases) else []
@@ -87,7 +91,8 @@ def failures(all_measured):
 
 
 def target_rows(all_measured, target):
-    make_rows = {MemoryTarget: memory_rows, SwitchTarget: switch_rows}.get(type(target), ratio_rows)
+    make_rows = {MemoryTarget: memory_rows, SwitchTarget: switch_rows,
+                 CountTarget: count_rows}.get(type(target), ratio_rows)
     return make_rows(all_measured, target)
 
 
@@ -139,6 +144,14 @@ def switch_rows(all_measured, target):
     return rows or [(target.text, "–", "not run")]
 
 
+def count_rows(all_measured, target):
+    counts = [run.counts[target.count] for measured in all_measured
+              if measured.case.name == target.case for run in measured.used(measured.reference)]
+    if not counts:
+        return [(target.text, "–", "not run")]
+    return [(target.text, f"{max(counts):,}", met(max(counts) <= target.most))]
+
+
 def met(good):
     return "met" if good else "**missed**"
 
@@ -151,10 +164,10 @@ def case_section(bench, measured):
     """Chart and table of one case: what was run, and how it went."""
     case = measured.case
     data = f"; data: {measured.bytes / 1e9:.3f} GB" if measured.bytes else ""
-    lines = [f"{case.unit.capitalize()}: {measured.items:,}{data}.\n"]
+    lines = [f"{case.unit.capitalize()}: {measured.items:,}{data}.\n"] if case.timed else []
     lines += [f"{case.note}\n"] if case.note else []
     lines += [f"Left out: `{label}`: {why}.\n" for label, why in measured.left_out.items()]
-    chart = chart_of(measured, case.unit)
+    chart = chart_of(measured, case.unit) if case.timed else None
     if chart:
         name = f"{case.name}-{measured.variant}.svg".replace(" ", "-").replace(",", "")
         bench.results.write(name, chart)
@@ -190,6 +203,8 @@ def columns_of(measured, unit):
         return lambda _, used: spread([figure(run.usage.wall_s) for run in used], form)
 
     columns = {"wall s": of_wall("{:.3f}", lambda wall: wall)}
+    if not measured.case.timed:
+        return {**columns, **count_columns(measured)}
     if measured.case.data == "memory":
         columns["µs per item"] = of_wall("{:.2f}", lambda wall: wall / items * 1e6)
     else:
@@ -197,10 +212,15 @@ def columns_of(measured, unit):
     if size and measured.case.data != "memory":
         columns["GB/s"] = of_wall("{:.3f}", lambda wall: size / wall / 1e9)
     columns["user+sys s"] = lambda _, used: spread([run.usage.cpu_s for run in used])
-    if not size:
+    if measured.case.nanoseconds:
+        columns["ns of processor per item"] = \
+            lambda _, used: spread([run.usage.cpu_s / items * 1e9 for run in used], "{:.1f}")
+        columns["ringmill uses × less processor"] = \
+            lambda contender, _: ratio_cell(measured, contender, "cpu")
+    elif not size:
         columns["µs of processor per item"] = \
             lambda _, used: spread([run.usage.cpu_s / items * 1e6 for run in used])
-    columns["max RSS MiB"] = lambda _, used: f"{peak_mib(used):.1f}"
+    columns |= count_columns(measured)
     if size and measured.case.data != "memory":
         columns["device reads"] = lambda _, used: reads_cell(used)
     if measured.case.counts_switches:
@@ -213,6 +233,13 @@ def columns_of(measured, unit):
     return columns
 
 
+def count_columns(measured):
+    """The most of each count in any run, and of the memory."""
+    columns = {title: lambda _, used, title=title: f"{max(run.counts[title] for run in used):,}"
+               for title in measured.case.counts}
+    return {**columns, "max RSS MiB": lambda _, used: f"{peak_mib(used):.1f}"}
+
+
 def peak_mib(used):
     return max(run.usage.max_rss_kib for run in used) / 1024
 
@@ -222,9 +249,9 @@ def reads_cell(used):
     return f"{median(reads):,.0f}" if reads else "–"
 
 
-def ratio_cell(measured, contender):
+def ratio_cell(measured, contender, figure="wall"):
     reference = measured.reference_for(contender)
-    found = measured.ratios(contender.label, reference) if reference else []
+    found = measured.ratios(contender.label, reference, figure) if reference else []
     if contender.label == reference or not found:
         return "–"
     return f"**{median(found):.2f}** ({min(found):.2f} to {max(found):.2f})"
