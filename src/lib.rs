@@ -46,6 +46,18 @@
 //! assert_eq!(report.counters.pulled, report.counters.emitted);
 //! # Ok::<(), ringmill::run::RunError>(())
 //! ```
+//!
+//! [`materialize`] does the same for any futures, on any async runtime:
+//!
+//! ```
+//! use ringmill::materialize;
+//!
+//! # async fn example() {
+//! let mut squares = materialize((0..).map(async |n: u64| n * n), 100);
+//! assert_eq!(squares.next().await, Some(0));
+//! assert_eq!(squares.next().await, Some(1));
+//! # }
+//! ```
 #![deny(
     unsafe_op_in_unsafe_fn,
     clippy::undocumented_unsafe_blocks,
@@ -65,3 +77,7 @@ pub mod run;
 pub mod sink;
 pub mod source;
 pub mod stats;
+
+pub use ringmill_materialize::{
+    Driver, FromStream, Materialize, MaterializeExt, Rows, materialize,
+};

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from benchmark.figures import paired_ratios
+from benchmark.figures import median, paired_ratios
 from benchmark.host.tools import say
 from benchmark.measure import Usage
 from benchmark.model import Case
@@ -16,7 +15,7 @@ from benchmark.model import Case
 COLUMNS = ["time", "case", "variant", "round", "attempt", "contender", "command", "state",
            "reason", "items", "bytes", "wall_s", "user_s", "sys_s", "max_rss_kib",
            "tree_blocks_read", "device_reads", "device_sectors_read", "most_reads_per_s",
-           "others_cpu_s"]
+           "others_cpu_s", "voluntary_switches", "involuntary_switches", "counts"]
 
 
 class WrongOutput(Exception):
@@ -29,6 +28,7 @@ class Run:
     usage: Usage
     reads: object = None  # DiskReads, or None where nothing counts them
     most_reads_per_s: int | None = None  # where a limit is set
+    counts: dict = field(default_factory=dict)  # what the contender counted about itself
     wrong: str | None = None  # about the output
     unproved: str | None = None  # why it is not hot, cold or limited as it should be
 
@@ -77,6 +77,12 @@ class Measured:
         """How many times less OURS (the reference, if None) takes than AGAINST, by round."""
         return paired_ratios(*self._figures(against, ours, figure))
 
+    def quickest(self, labels, figure="wall"):
+        """Of LABELS that with the best median; None where none was measured."""
+        measured = [label for label in labels if self.used(label)]
+        return min(measured, default=None, key=lambda label: median(
+            [run.figure(figure) for run in self.used(label)]))
+
     def best_ratio(self, against, ours=None, figure="wall"):
         """The same of the best run of each: what disturbs a run only ever makes it longer."""
         above, below = self._figures(against, ours, figure)
@@ -102,7 +108,8 @@ class Bench:
             self.notes.append(text)
 
     def run_case(self, case, variant, scene, rounds=None):
-        """Contenders take turns, A B C A B C ..., so that a slow minute hits all alike."""
+        """Contenders take turns, A B C A B C ..., so that a slow minute hits all alike; where they
+        alternate, A B C C B A ..., so that none always follows the same other."""
         contenders, left_out = self.workplace.programs.available(case.contenders,
                                                                  self.options.no_peers)
         for label, why in left_out.items():
@@ -113,10 +120,11 @@ class Bench:
         if left_out and len(contenders) < 2:
             self.note(f"{measured.name} was not run: nothing is left to compare with.")
             return
-        numbers = range(1, (rounds or self.options.rounds) + 1)
-        for number, contender in itertools.product(numbers, contenders):
-            if contender.label not in measured.failures:
-                self._run_round(measured, number, contender, scene)
+        for number in range(1, (rounds or self.options.rounds) + 1):
+            backwards = case.alternates and number % 2 == 0
+            for contender in reversed(contenders) if backwards else contenders:
+                if contender.label not in measured.failures:
+                    self._run_round(measured, number, contender, scene)
         if case.traced:
             self._trace(measured, scene)
 
@@ -151,9 +159,13 @@ class Bench:
             "device_reads": "" if reads is None else reads.requests,
             "device_sectors_read": "" if reads is None else reads.sectors,
             "most_reads_per_s": "" if run.most_reads_per_s is None else run.most_reads_per_s,
-            "others_cpu_s": f"{usage.others_cpu_s:.3f}"})
+            "others_cpu_s": f"{usage.others_cpu_s:.3f}",
+            "voluntary_switches": usage.voluntary_switches,
+            "involuntary_switches": usage.involuntary_switches,
+            "counts": "; ".join(f"{title}: {count}" for title, count in run.counts.items())})
+        rate = f"{measured.items / usage.wall_s:,.0f}/s, " if measured.case.timed else ""
         say(f"{measured.case.name} ({measured.variant}) round {number}: {contender.label}: "
-            f"{usage.wall_s:.3f} s, {measured.items / usage.wall_s:,.0f}/s, {run.state}"
+            f"{usage.wall_s:.3f} s, {rate}{run.state}"
             f"{': ' + reason if reason else ''}")
 
     def _trace(self, measured, scene):

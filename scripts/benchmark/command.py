@@ -31,10 +31,12 @@ turns (A B C A B C ...), and the output of every run is compared with that of th
 
 ORDERS = ["creation", "find", "shuffled"]
 
-FULL = {"rounds": 5, "files": 300_000, "mixed_files": 20_000, "large_bytes": 2 << 30,
-        "memory_items": [100_000, 10_000_000], "names": 200_000}
-QUICK = {"rounds": 1, "files": 3_000, "mixed_files": 300, "large_bytes": 16 << 20,
-         "memory_items": [2_000, 20_000], "names": 2_000}
+FULL = {"rounds": 5, "files": 300_000, "fuse_files": 20_000, "slow_files": 2_048,
+        "mixed_files": 20_000, "large_bytes": 2 << 30, "memory_items": [100_000, 10_000_000],
+        "names": 200_000, "futures": 2_000_000}
+QUICK = {"rounds": 1, "files": 3_000, "fuse_files": 1_000, "slow_files": 200, "mixed_files": 300,
+         "large_bytes": 16 << 20, "memory_items": [2_000, 20_000], "names": 2_000,
+         "futures": 20_000}
 
 
 def parse_arguments(argv):
@@ -43,7 +45,9 @@ def parse_arguments(argv):
         formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("setup", help="install what is measured against, by apt and cargo")
-    everything = commands.add_parser("all", help="all of the following, one after another")
+    apart = ", ".join(suite.name for suite in SUITES if not suite.in_all)
+    everything = commands.add_parser(
+        "all", help=f"all of the following but {apart}, one after another")
     add_options(everything)
     for suite in SUITES:
         one = commands.add_parser(suite.name, help=suite.title, description=suite.title)
@@ -67,11 +71,17 @@ def add_options(parser):
         help="order of the lists (default as the case says); repeatable")
     add("--files", type=positive, metavar="N",
         help="small files (default 300,000, or as the suite says)")
+    add("--fuse-files", type=positive, metavar="N", help="files behind bindfs (default 20,000)")
+    add("--slow-files", type=positive, metavar="N",
+        help="files of the file system whose calls take 5 ms (default 2,048)")
     add("--mixed-files", type=positive, metavar="N",
         help="files of the mixed cases (default 20,000)")
     add("--large-bytes", type=positive, metavar="BYTES",
         help="size of the large file (default 2 GiB)")
-    add("--names", type=positive, metavar="N", help="names to look up (default 200,000)")
+    add("--names", type=positive, metavar="N",
+        help="names to look up (default 200,000, or as the suite says)")
+    add("--futures", type=positive, metavar="N",
+        help="futures that do not sleep (default 2,000,000); of those that do there are fewer")
     add("--memory-items", type=positive, nargs="+", metavar="N",
         help="lengths of the lists of the case memory (default 100,000 and 10,000,000)")
     add("--seed", type=int, default=1, metavar="N", help="of the data (default %(default)s)")
@@ -86,9 +96,17 @@ def add_options(parser):
     add("--remove-data", action="store_true", help="remove the data of the cases at the end")
     add("--no-peers", action="store_true",
         help="leave out programs that few people have")
+    add("--commit", metavar="COMMIT",
+        help="of the earlier ringmill that is built and measured too, in the suites that have one "
+             "(default: c475540 in against, none in blocking)")
     add("--ringmill", type=Path, metavar="PROGRAM", help="measure this one, do not build it")
     add("--plain-pool", type=Path, metavar="PROGRAM", help="the same for the thread pool")
     add("--tokio-uring", type=Path, metavar="PROGRAM", help="the same for tokio-uring-buffered")
+    add("--materialize-contenders", type=Path, metavar="PROGRAM",
+        help="the same for materialize-contenders")
+    add("--others-max", type=float, metavar="CORES",
+        help="repeat a hot run on files during which the rest of the machine used more; servers "
+             "of bindfs and of the slow file system belong to the rest (default as the case says)")
     add("--run-timeout", type=positive, metavar="SECONDS", default=1800,
         help="a run that takes longer has failed (default %(default)s)")
 
@@ -103,7 +121,7 @@ def positive(text):
 def with_defaults(options, suite):
     """What was not said, for this suite."""
     full = argparse.Namespace(**vars(options))
-    defaults = QUICK if options.quick else {**FULL, **suite.defaults}
+    defaults = {**FULL, **suite.defaults, **(QUICK if options.quick else {})}
     for name, value in defaults.items():
         if getattr(full, name) is None:
             setattr(full, name, value)
@@ -122,7 +140,7 @@ def run_suite(suite, options, place):
     """Measures and reports; returns whether no contender gave a wrong result."""
     options = with_defaults(options, suite)
     cases = select_cases(suite, getattr(options, "cases", None))
-    place.programs.build(cases)
+    place.programs.build(cases, options.commit)
     private = [place.data, place.output, REPOSITORY, Path.home()]
     results = ResultDirectory(options.results.resolve(), suite.name, COLUMNS, private)
     bench = Bench(options, place, results)
@@ -151,7 +169,8 @@ def run(options):
     if options.command == "setup":
         install_peers()
         return 0
-    suites = [suite for suite in SUITES if options.command in (suite.name, "all")]
+    suites = [suite for suite in SUITES
+              if options.command == suite.name or options.command == "all" and suite.in_all]
     if options.command != "all":
         if options.list_cases:
             print("\n".join(case.name for case in suites[0].cases))

@@ -33,7 +33,7 @@ _, status, usage = os.wait4(pid, 0)
 wall = time.perf_counter() - start
 others = machine_busy_seconds() - busy - usage.ru_utime - usage.ru_stime
 fields = (os.waitstatus_to_exitcode(status), wall, usage.ru_utime, usage.ru_stime,
-          usage.ru_maxrss, usage.ru_inblock, max(0.0, others))
+          usage.ru_maxrss, usage.ru_inblock, max(0.0, others), usage.ru_nvcsw, usage.ru_nivcsw)
 os.write(report, " ".join(map(str, fields)).encode())
 """
 
@@ -48,10 +48,16 @@ class Usage:
     max_rss_kib: int
     blocks_read: int
     others_cpu_s: float  # used by everything else on the machine, kernel threads included
+    voluntary_switches: int = 0  # a thread waited
+    involuntary_switches: int = 0  # a thread was preempted
 
     @property
     def cpu_s(self):
         return self.user_s + self.sys_s
+
+    @property
+    def switches(self):
+        return self.voluntary_switches + self.involuntary_switches
 
 
 def run_measured(command, cwd, env, stdin, stdout, stderr, timeout_s, group=None):
@@ -72,11 +78,11 @@ def run_measured(command, cwd, env, stdin, stdout, stderr, timeout_s, group=None
             launcher.wait()
         with os.fdopen(receive) as pipe:
             fields = pipe.read().split()
-    if len(fields) != 7:
+    if len(fields) != 9:
         raise BenchError(f"{command}: could not be started")
-    code, wall, user, system, rss, blocks, others = fields
+    code, wall, user, system, rss, blocks, others, voluntary, involuntary = fields
     return Usage(int(code), float(wall), float(user), float(system), int(rss), int(blocks),
-                 float(others))
+                 float(others), int(voluntary), int(involuntary))
 
 
 def rss_floor_kib(env):

@@ -35,17 +35,25 @@ class Case:
     reads_per_second: int | None = None  # a limit on the disk
     others_max: float | None = None  # cores that the rest of the machine may use meanwhile
     x_axis: str | None = None  # of a sweep
+    counts: tuple = ()  # titles of what contenders count about themselves, for the report
+    timed: bool = True  # False: the counts are what matters
+    nanoseconds: bool = False  # an item takes so little of the processor
     traced: bool = False  # an extra run, not timed, leaves what ringmill records about itself
+    alternates: bool = False  # contenders take turns forwards and backwards: A B C C B A ...
+    against: str | None = None  # the label of the earlier ringmill that the reference is held to
+    counts_switches: bool = False  # a column tells the context switches of an item
+    unit: str = "files"  # what an item is
     note: str = ""
 
 
 @dataclass(frozen=True)
 class RatioTarget:
     """`ours` (the reference of the case, if None) is to be at least RATIO times as fast as
-    `against`, or to spend so much less of the processor."""
+    `against`, or to spend so much less of the processor. Of several to be held against, that with
+    the best median counts."""
     text: str
     case: str
-    against: str
+    against: str | tuple
     ratio: float
     ours: str | None = None
     figure: str = "wall"  # or cpu
@@ -60,6 +68,24 @@ class MemoryTarget:
 
 
 @dataclass(frozen=True)
+class SwitchTarget:
+    """The median of the context switches per item, voluntary and not, of a contender."""
+    text: str
+    case: str
+    contender: str
+    below: float
+
+
+@dataclass(frozen=True)
+class CountTarget:
+    """What the reference of CASE counts under this title is never more than MOST."""
+    text: str
+    case: str
+    count: str
+    most: int
+
+
+@dataclass(frozen=True)
 class Suite:
     """Cases that are measured together and share a result directory."""
     name: str
@@ -68,8 +94,8 @@ class Suite:
     perform: Callable  # (bench, cases): measures them
     targets: list = field(default_factory=list)
     defaults: dict = field(default_factory=dict)  # options that differ from those of all suites
-    unit: str = "files"  # what an item is
     method: str = ""  # how it is measured, for the report
+    in_all: bool = True  # a part of `scripts/bench all`
 
 
 def select_cases(suite, wanted):

@@ -5,32 +5,43 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import os
 import re
 import shutil
 import subprocess
 from pathlib import Path
 
+from benchmark.commits import cargo_executables, executable_of, full_hash
 from benchmark.host.machine import git_describe, version_line
 from benchmark.host.tools import REPOSITORY, BenchError, installed, say, tool
 
+# The ringmill of an earlier commit, as it is called beside that of this tree.
+EARLIER = "earlier-ringmill"
+
 # How each program says its version; None: it has none of its own.
-VERSION_FLAGS = {"ringmill": "--version", "plain_pool": None, "tokio-uring-buffered": None,
-                 "xargs": "--version", "sha256sum": "--version", "sha512sum": "--version",
-                 "sha1sum": "--version", "md5sum": "--version", "b3sum": "--version",
-                 "xxhsum": "--version", "openssl": "version", "parallel": "--version",
-                 "hashdeep": "-V", "rhash": "--version", "fclones": "--version",
-                 "nsd": "-v", "massdns": None, "adnshost": "--version"}
+VERSION_FLAGS = {"ringmill": "--version", EARLIER: "--version", "plain_pool": None,
+                 "tokio-uring-buffered": None, "xargs": "--version", "sha256sum": "--version",
+                 "sha512sum": "--version", "sha1sum": "--version", "md5sum": "--version",
+                 "b3sum": "--version", "xxhsum": "--version", "openssl": "version",
+                 "parallel": "--version", "hashdeep": "-V", "rhash": "--version",
+                 "fclones": "--version", "nsd": "-v", "massdns": None, "adnshost": "--version",
+                 "materialize-contenders": None}
 
 TOKIO_URING = REPOSITORY / "benches" / "tokio_uring"
+MATERIALIZE = REPOSITORY / "benches" / "materialize"
+
+
+def package(directory):
+    """What builds a package that is not of the workspace."""
+    return ["--locked", "--manifest-path", str(directory / "Cargo.toml"), "--target-dir",
+            os.environ.get("CARGO_TARGET_DIR") or str(REPOSITORY / "target")]
+
 
 # Of the repository: what cargo builds, and the option that names another.
 BUILT = {"ringmill": ["--bin", "ringmill"],
          "plain_pool": ["--bench", "plain_pool"],
-         "tokio-uring-buffered": ["--locked", "--manifest-path", str(TOKIO_URING / "Cargo.toml"),
-                                  "--target-dir", os.environ.get("CARGO_TARGET_DIR")
-                                  or str(REPOSITORY / "target")]}
+         "tokio-uring-buffered": package(TOKIO_URING),
+         "materialize-contenders": package(MATERIALIZE)}
 
 # What `ringmill hash` can write about itself, where it has the options.
 TRACES = {"--stats": "json", "--hlog": "hlog"}
@@ -38,7 +49,9 @@ TRACES = {"--stats": "json", "--hlog": "hlog"}
 DEBIAN_PACKAGES = {"xargs": "findutils", "sha256sum": "coreutils", "b3sum": "b3sum",
                    "xxhsum": "xxhash", "openssl": "openssl", "parallel": "parallel",
                    "hashdeep": "hashdeep", "rhash": "rhash", "mkfs.ext4": "e2fsprogs",
-                   "losetup": "mount", "nsd": "nsd", "adnshost": "adns-tools"}
+                   "losetup": "mount", "nsd": "nsd", "adnshost": "adns-tools",
+                   "bindfs": "bindfs", "fusermount3": "fuse3", "cc": "gcc"}
+DEBIAN_HEADERS = {"/usr/include/fuse3/fuse_lowlevel.h": "libfuse3-dev"}
 CRATES = ["fclones"]
 
 # Built from its source, since no package has it.
@@ -46,6 +59,16 @@ MASSDNS = REPOSITORY / "target" / "massdns"
 MASSDNS_SOURCE = ["--branch", "v1.1.0", "https://github.com/blechschmidt/massdns"]
 
 SYSTEM_PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin:{MASSDNS / 'bin'}"
+
+
+def earlier(contender):
+    """The same command of the earlier ringmill."""
+    def renamed(text):
+        return text.replace("ringmill", EARLIER, 1)
+
+    programs = tuple(EARLIER if name == "ringmill" else name for name in contender.programs)
+    return dataclasses.replace(contender, label=renamed(contender.label), programs=programs,
+                               command=renamed(contender.command))
 
 
 def programs_in(command):
@@ -56,17 +79,22 @@ def programs_in(command):
 class Programs:
     """Found or built, and first in the PATH of the contenders."""
 
-    def __init__(self, given, directory, traces):
+    def __init__(self, given, directory, traces, commits):
         self.env = {**os.environ, "LC_ALL": "C", "PATH": f"{directory}:{SYSTEM_PATH}"}
         self._given = given  # {name: path or None}
         self._directory = directory
         self._traces = traces
-        self._failed = {}
+        self._commits = commits  # where earlier commits are built
+        self._earlier = None  # the commit that was built
+        self._failed = {}  # {name: why it is not there}
         self._help = None
 
-    def build(self, cases):
-        """Builds what these cases measure, so that commands read as a user types them."""
+    def build(self, cases, commit=None):
+        """Builds what these cases measure, so that commands read as a user types them. COMMIT is
+        that of the earlier ringmill."""
         wanted = {name for case in cases for one in case.contenders for name in one.programs}
+        if EARLIER in wanted:
+            self._build_earlier(commit)
         for name in BUILT:
             link = self._directory / name
             if name in wanted and name not in self._failed and not link.is_symlink():
@@ -76,7 +104,18 @@ class Programs:
                     # It needs crates of its own, which are not everywhere to be had.
                     if name != "tokio-uring-buffered" or self._given[name]:
                         raise
-                    self._failed[name] = str(error)
+                    say(f"{name}: {error}")
+                    self._failed[name] = "could not be built"
+
+    def _build_earlier(self, commit):
+        link = self._directory / EARLIER
+        link.unlink(missing_ok=True)
+        self._failed.pop(EARLIER, None)
+        if commit is None:
+            self._failed[EARLIER] = "needs --commit"
+        else:
+            self._earlier = full_hash(commit)
+            link.symlink_to(executable_of(self._earlier, self._commits))
 
     def _executable(self, name):
         path = self._given.get(name) or cargo_executables(*BUILT[name])[name]
@@ -96,7 +135,7 @@ class Programs:
             return "left out on request"
         for name in contender.programs:
             if name in self._failed:
-                return f"`{name}` could not be built"
+                return f"`{name}` {self._failed[name]}"
             if not installed(name, self.env["PATH"]):
                 return f"`{name}` is not installed"
         if contender.needs and not self._ringmill_has(contender.needs):
@@ -124,10 +163,17 @@ class Programs:
         ran = {name for contender in contenders for name in contender.programs}
         facts = {"Repository": git_describe()}
         if "ringmill" in ran:
-            binary = (self._directory / "ringmill").read_bytes()
-            facts["ringmill's binary"] = f"SHA-256 {hashlib.sha256(binary).hexdigest()[:12]}…"
+            facts["ringmill's binary"] = self._digest("ringmill")
+        if EARLIER in ran:
+            facts["Earlier commit"] = self._earlier
+            facts["Its binary"] = self._digest(EARLIER)
         if "tokio-uring-buffered" in ran:
-            facts["`tokio-uring-buffered`"] = locked_versions("tokio-uring", "io-uring")
+            facts["`tokio-uring-buffered`"] = locked_versions(TOKIO_URING, "tokio-uring",
+                                                              "io-uring")
+        if "materialize-contenders" in ran:
+            facts["`materialize-contenders`"] = locked_versions(MATERIALIZE, "futures-util",
+                                                                "futures-buffered", "tokio")
+            facts["Compiler"] = version_line(["rustc", "--version"], self.env)
         if "massdns" in ran and (MASSDNS / ".git").exists():
             facts["`massdns`"] = tool("git", "-C", MASSDNS, "describe", "--always", "--tags").strip()
         for name, flag in VERSION_FLAGS.items():
@@ -136,32 +182,23 @@ class Programs:
                 facts[f"`{name}`"] = version_line([path, flag], self.env)
         return facts
 
+    def _digest(self, name):
+        binary = (self._directory / name).read_bytes()
+        return f"SHA-256 {hashlib.sha256(binary).hexdigest()[:12]}…"
 
-def locked_versions(*crates):
-    lock = (TOKIO_URING / "Cargo.lock").read_text()
+
+def locked_versions(directory, *crates):
+    lock = (directory / "Cargo.lock").read_text()
     found = dict(re.findall(r'^name = "(.*)"\nversion = "(.*)"$', lock, re.M))
     return ", ".join(f"{crate} {found.get(crate, '?')}" for crate in crates)
-
-
-def cargo_executables(*selection):
-    """`cargo build --release SELECTION`; returns {target name: path of the executable}."""
-    command = ["cargo", "build", "--release", *selection,
-               "--message-format=json-render-diagnostics"]
-    try:
-        done = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
-    except FileNotFoundError:
-        raise BenchError("cargo: not installed") from None
-    if done.returncode != 0:
-        raise BenchError(f"cargo build --release {' '.join(selection)} failed")
-    messages = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    return {message["target"]["name"]: Path(message["executable"]) for message in messages
-            if message.get("reason") == "compiler-artifact" and message.get("executable")}
 
 
 def install_peers():
     """What `scripts/bench setup` does: Debian packages as root or through sudo, crates by cargo."""
     packages = sorted({package for program, package in DEBIAN_PACKAGES.items()
-                       if not installed(program, SYSTEM_PATH)})
+                       if not installed(program, SYSTEM_PATH)}
+                      | {package for header, package in DEBIAN_HEADERS.items()
+                         if not Path(header).exists()})
     if packages:
         as_root = [] if os.geteuid() == 0 else ["sudo"]
         apt = [*as_root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq",

@@ -55,8 +55,10 @@ def workplace(options):
             for name in ("bin", "parts", "traces"):
                 (output / name).mkdir()
             given = {"ringmill": options.ringmill, "plain_pool": options.plain_pool,
-                     "tokio-uring-buffered": options.tokio_uring}
-            place = Workplace(data, output, Programs(given, output / "bin", output / "traces"))
+                     "tokio-uring-buffered": options.tokio_uring,
+                     "materialize-contenders": options.materialize_contenders}
+            programs = Programs(given, output / "bin", output / "traces", data / "commits")
+            place = Workplace(data, output, programs)
             try:
                 yield place
             finally:

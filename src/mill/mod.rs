@@ -6,13 +6,12 @@ mod feed;
 mod pace;
 mod pressure;
 mod timers;
-mod window;
 
 pub use feed::Feed;
 pub use pace::{Pace, Schedule};
 pub use pressure::{Pressure, Retry, Strain};
+pub use ringmill_materialize::{Order, Window};
 pub use timers::Timers;
-pub use window::{Order, Window};
 
 use crate::engine::Wake;
 use crate::error::ItemError;

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 
 from benchmark.bench import Run, WrongOutput
+from benchmark.files.layers import clear_layers
 from benchmark.files.sets import ordered_names, prepare
 from benchmark.files.volumes import LoopImage, PlainDirectory
 from benchmark.host.mounts import file_system_of
@@ -38,7 +40,8 @@ class FileScene:
         reads = None if before is None else self._volume.counters() - before
         wrong = self._wrong(contender, usage)
         most = most_per_second(sampler.samples) if sampler else None
-        return Run(usage, reads, most, wrong, self._unproved(usage, reads, sampler))
+        return Run(usage, reads, most, wrong=wrong,
+                   unproved=self._unproved(usage, reads, sampler))
 
     def _set_temperature(self):
         if self._case.temperature == "cold":
@@ -46,8 +49,9 @@ class FileScene:
             return
         # The measured command finds the data read a moment ago, whatever ran before it.
         with open(self._place.list) as names, open(os.devnull, "wb") as null:
-            run_measured("xargs -n1000 -P2 cat", self._volume.root, self._place.env, names, null,
-                         null, self._timeout_s)
+            run_measured("xargs -n1000 -P2 cat", self._volume.warmed_at, self._place.env, names,
+                         null, null, self._timeout_s)
+        self._volume.before_run()
 
     def _measured(self, command, group):
         output = self._place.output
@@ -94,10 +98,13 @@ def last_line(path):
 # All cases of a suite
 
 
-def perform_on_files(bench, cases, data_sets, make_check):
+def perform_on_files(bench, cases, data_sets, make_check, layers=None):
     """Each set of data once, with all that is measured on it. DATA_SETS makes them by name;
-    MAKE_CHECK gets the names and the directory they start from."""
+    MAKE_CHECK gets the names and the directory they start from. LAYERS are the file systems, by
+    name of the data, that are mounted over the volume and measured instead of it."""
     kind, cases = possible(bench, cases)
+    layers = layers or {}
+    clear_layers(bench.workplace.data)
     for name, make in data_sets.items():
         wanted = [case for case in cases if case.data == name]
         if not wanted:
@@ -109,11 +116,24 @@ def perform_on_files(bench, cases, data_sets, make_check):
         try:
             prepare(data_set, volume, bench.options.seed, bench.options.fresh and first)
             bench.facts.update(volume.facts())
-            for case in wanted:
-                perform_case(bench, case, data_set, volume, make_check)
+            perform_cases(bench, wanted, data_set, volume, make_check, layers.get(name))
         finally:
             with uninterrupted():
                 volume.close()
+
+
+def perform_cases(bench, cases, data_set, volume, make_check, layer):
+    with ExitStack() as stack:
+        if layer:
+            try:
+                volume = stack.enter_context(layer(volume, bench.workplace))
+            except BenchError as error:
+                for case in cases:
+                    bench.note(f"{case.name} is left out: {error}.")
+                return
+            bench.facts.update(volume.facts())
+        for case in cases:
+            perform_case(bench, case, data_set, volume, make_check)
 
 
 def possible(bench, cases):
@@ -131,6 +151,8 @@ def possible(bench, cases):
 
 
 def perform_case(bench, case, data_set, volume, make_check):
+    if case.temperature == "hot" and case.others_max is None:
+        case = dataclasses.replace(case, others_max=bench.options.others_max)
     limit = None
     if case.reads_per_second:
         try:

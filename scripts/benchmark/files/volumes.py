@@ -33,7 +33,7 @@ class PlainDirectory:
     """Data in an ordinary directory: for hot runs without root. It has no read counter."""
 
     def __init__(self, stem):
-        self.root = stem.with_name(stem.name + ".dir")
+        self.root = self.warmed_at = stem.with_name(stem.name + ".dir")
         self.marker = stem.with_name(stem.name + ".dir.json")
 
     def exists(self):
@@ -49,6 +49,9 @@ class PlainDirectory:
 
     def seal(self):
         os.sync()
+
+    def before_run(self):
+        pass
 
     def counters(self):
         return None
@@ -72,7 +75,7 @@ class LoopImage:
     def __init__(self, stem):
         self.image = stem.with_name(stem.name + ".ext4")
         self.marker = stem.with_name(stem.name + ".ext4.json")
-        self.root = stem.with_name("mnt")
+        self.root = self.warmed_at = stem.with_name("mnt")
         self.device = None
 
     def exists(self):
@@ -102,6 +105,9 @@ class LoopImage:
         """(Re)mounts with a new loop device, so that nothing of the data is cached."""
         self.close()
         self._mount("ro")
+
+    def before_run(self):
+        pass
 
     def _mount(self, mode):
         flags = ["--read-only"] if mode == "ro" else []

@@ -1,7 +1,10 @@
-"""The jobs of ringmill that are measured."""
+"""What is measured: the jobs of ringmill, its function `materialize`, and this tree against an
+earlier commit."""
 
+from benchmark.jobs import against
 from benchmark.jobs import dns as dns_job
 from benchmark.jobs import hash as hash_job
+from benchmark.jobs import materialize
 
 # In the order of `scripts/bench all`.
-SUITES = [*hash_job.SUITES, *dns_job.SUITES]
+SUITES = [*hash_job.SUITES, *dns_job.SUITES, *materialize.SUITES, against.SUITE]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 
 from benchmark.figures import median, median_interval, spread
-from benchmark.model import MemoryTarget
+from benchmark.model import CountTarget, MemoryTarget, SwitchTarget
+from benchmark.report import comparison
 from benchmark.report.charts import chart_of
 
 METHOD = """\
@@ -15,10 +16,13 @@ the charts a bar or a point is the median, and the whisker goes from min to max.
 more a target also says where the median lies with a confidence of 95 % (by the sign test), and the
 ratio of the best run of each.
 
+- Max RSS is that of the largest single process, not the sum of a pipeline. 1 GB = 10⁹ bytes.
+"""
+
+OF_COMMANDS = """\
 - Runs that were not proved were repeated; raw.csv has every run and why it was discarded.
 - The output of all runs was compared with each other, line by line in the order of the list where
   the command promises that order.
-- Max RSS is that of the largest single process, not the sum of a pipeline. 1 GB = 10⁹ bytes.
 """
 
 ON_FILES = """\
@@ -41,7 +45,7 @@ LIMITED = """\
 
 ALONE = """\
 - Where a difference of a few per cent is looked for, a run counts only if the rest of the machine
-  used no more than a fifth of a core meanwhile.
+  used no more than a fifth of a core meanwhile, or what `--others-max` said.
 """
 
 SWEEP = """\
@@ -52,7 +56,10 @@ SWEEP = """\
 def write_report(bench, suite):
     """Writes summary.md and the charts; raw.csv is there already."""
     cases = [measured.case for measured in bench.measured]
-    method = [METHOD, ON_FILES if suite.unit == "files" else suite.method]
+    method = [METHOD]
+    method += [OF_COMMANDS] if any(case.unit != "futures" for case in cases) else []
+    method += [ON_FILES] if any(case.unit == "files" for case in cases) else []
+    method += [suite.method] if suite.method else []
     method += [LIMITED] if any(case.reads_per_second for case in cases) else []
     method += [ALONE] if any(case.others_max for case in cases) else []
     method += [SWEEP] if any(case.x_axis for case in cases) else []
@@ -61,10 +68,14 @@ def write_report(bench, suite):
     if suite.targets:
         rows = [row for target in suite.targets for row in target_rows(bench.measured, target)]
         parts += ["## Targets\n", markdown_table(["target", "measured", "verdict"], rows)]
+    compared = comparison.comparison_rows(bench.measured)
+    if compared:
+        parts += ["## This tree and the earlier commit\n", comparison.METHOD,
+                  markdown_table(comparison.HEADER, compared)]
     parts += ["## Machine and programs\n", markdown_table(["what", "value"], bench.facts.items()),
               *failures(bench.measured)]
     for measured in bench.measured:
-        parts += [f"## {measured.name}\n", *case_section(bench, measured, suite)]
+        parts += [f"## {measured.name}\n", *case_section(bench, measured)]
     bench.results.write("summary.md", "\n".join(parts))
 
 
@@ -80,7 +91,8 @@ def failures(all_measured):
 
 
 def target_rows(all_measured, target):
-    make_rows = memory_rows if isinstance(target, MemoryTarget) else ratio_rows
+    make_rows = {MemoryTarget: memory_rows, SwitchTarget: switch_rows,
+                 CountTarget: count_rows}.get(type(target), ratio_rows)
     return make_rows(all_measured, target)
 
 
@@ -93,15 +105,17 @@ def ratio_rows(all_measured, target):
 
 
 def ratio_verdict(measured, target):
-    ratios = measured.ratios(target.against, target.ours, target.figure)
+    several = isinstance(target.against, tuple)
+    against = measured.quickest(target.against, target.figure) if several else target.against
+    ratios = measured.ratios(against, target.ours, target.figure) if against else []
     if not ratios:
         reason = next((why for label, why in measured.left_out.items()
-                       if label in (target.against, target.ours)), "not proved")
+                       if label in (against, target.ours)), "not proved")
         return "–", reason
-    details = [f"rounds: {len(ratios)}"]
+    details = [f"rounds: {len(ratios)}"] + ([f"against `{against}`"] if several else [])
     between = median_interval(ratios)
     if between:
-        best = measured.best_ratio(target.against, target.ours, target.figure)
+        best = measured.best_ratio(against, target.ours, target.figure)
         details += [f"95 %: {between[0]:.3f} to {between[1]:.3f}", f"best of each: {best:.3f}"]
     return (f"{median(ratios):.3f} × ({'; '.join(details)})",
             met(median(ratios) >= target.ratio))
@@ -120,6 +134,24 @@ def memory_rows(all_measured, target):
     return [(text, f"{max(peaks):.1f} MiB", met(max(peaks) <= target.mib))]
 
 
+def switch_rows(all_measured, target):
+    rows = []
+    for measured in all_measured:
+        if measured.case.name == target.case and measured.used(target.contender):
+            found = [run.usage.switches / measured.items for run in measured.used(target.contender)]
+            rows.append((target.text, f"{median(found):.3f} (rounds: {len(found)})",
+                         met(median(found) < target.below)))
+    return rows or [(target.text, "–", "not run")]
+
+
+def count_rows(all_measured, target):
+    counts = [run.counts[target.count] for measured in all_measured
+              if measured.case.name == target.case for run in measured.used(measured.reference)]
+    if not counts:
+        return [(target.text, "–", "not run")]
+    return [(target.text, f"{max(counts):,}", met(max(counts) <= target.most))]
+
+
 def met(good):
     return "met" if good else "**missed**"
 
@@ -128,14 +160,14 @@ def met(good):
 # Cases
 
 
-def case_section(bench, measured, suite):
+def case_section(bench, measured):
     """Chart and table of one case: what was run, and how it went."""
     case = measured.case
     data = f"; data: {measured.bytes / 1e9:.3f} GB" if measured.bytes else ""
-    lines = [f"{suite.unit.capitalize()}: {measured.items:,}{data}.\n"]
+    lines = [f"{case.unit.capitalize()}: {measured.items:,}{data}.\n"] if case.timed else []
     lines += [f"{case.note}\n"] if case.note else []
     lines += [f"Left out: `{label}`: {why}.\n" for label, why in measured.left_out.items()]
-    chart = chart_of(measured, suite.unit)
+    chart = chart_of(measured, case.unit) if case.timed else None
     if chart:
         name = f"{case.name}-{measured.variant}.svg".replace(" ", "-").replace(",", "")
         bench.results.write(name, chart)
@@ -144,7 +176,7 @@ def case_section(bench, measured, suite):
               if one.label != one.command]
     if longer:
         lines.append(markdown_table(["contender", "full command"], longer))
-    columns = columns_of(measured, suite.unit)
+    columns = columns_of(measured, case.unit)
     rows = [(f"`{one.label}`", *row_or_reason(measured, one, columns))
             for one in measured.contenders]
     lines.append(markdown_table(["contender", "runs", *columns], rows))
@@ -171,6 +203,8 @@ def columns_of(measured, unit):
         return lambda _, used: spread([figure(run.usage.wall_s) for run in used], form)
 
     columns = {"wall s": of_wall("{:.3f}", lambda wall: wall)}
+    if not measured.case.timed:
+        return {**columns, **count_columns(measured)}
     if measured.case.data == "memory":
         columns["µs per item"] = of_wall("{:.2f}", lambda wall: wall / items * 1e6)
     else:
@@ -178,17 +212,32 @@ def columns_of(measured, unit):
     if size and measured.case.data != "memory":
         columns["GB/s"] = of_wall("{:.3f}", lambda wall: size / wall / 1e9)
     columns["user+sys s"] = lambda _, used: spread([run.usage.cpu_s for run in used])
-    if not size:
+    if measured.case.nanoseconds:
+        columns["ns of processor per item"] = \
+            lambda _, used: spread([run.usage.cpu_s / items * 1e9 for run in used], "{:.1f}")
+        columns["ringmill uses × less processor"] = \
+            lambda contender, _: ratio_cell(measured, contender, "cpu")
+    elif not size:
         columns["µs of processor per item"] = \
             lambda _, used: spread([run.usage.cpu_s / items * 1e6 for run in used])
-    columns["max RSS MiB"] = lambda _, used: f"{peak_mib(used):.1f}"
+    columns |= count_columns(measured)
     if size and measured.case.data != "memory":
         columns["device reads"] = lambda _, used: reads_cell(used)
+    if measured.case.counts_switches:
+        columns["context switches per item"] = lambda _, used: spread(
+            [run.usage.switches / items for run in used])
     if measured.case.reads_per_second:
         columns["most reads in a second"] = \
             lambda _, used: f"{max(run.most_reads_per_s for run in used):,}"
     columns["ringmill is × faster"] = lambda contender, _: ratio_cell(measured, contender)
     return columns
+
+
+def count_columns(measured):
+    """The most of each count in any run, and of the memory."""
+    columns = {title: lambda _, used, title=title: f"{max(run.counts[title] for run in used):,}"
+               for title in measured.case.counts}
+    return {**columns, "max RSS MiB": lambda _, used: f"{peak_mib(used):.1f}"}
 
 
 def peak_mib(used):
@@ -200,9 +249,9 @@ def reads_cell(used):
     return f"{median(reads):,.0f}" if reads else "–"
 
 
-def ratio_cell(measured, contender):
+def ratio_cell(measured, contender, figure="wall"):
     reference = measured.reference_for(contender)
-    found = measured.ratios(contender.label, reference) if reference else []
+    found = measured.ratios(contender.label, reference, figure) if reference else []
     if contender.label == reference or not found:
         return "–"
     return f"**{median(found):.2f}** ({min(found):.2f} to {max(found):.2f})"

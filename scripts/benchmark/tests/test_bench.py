@@ -44,10 +44,10 @@ class AllAvailable:
         return [one for one in contenders if not one.peer], left_out
 
 
-def bench_of(scene, *contenders, rounds=2, attempts=3):
+def bench_of(scene, *contenders, rounds=2, attempts=3, **more):
     options = SimpleNamespace(rounds=rounds, attempts=attempts, no_peers=False)
     bench = Bench(options, SimpleNamespace(programs=AllAvailable), Rows())
-    bench.run_case(Case("case", "title", "data", list(contenders)), "creation", scene)
+    bench.run_case(Case("case", "title", "data", list(contenders), **more), "creation", scene)
     return bench, bench.measured[0]
 
 
@@ -56,6 +56,11 @@ class Rounds(unittest.TestCase):
         scene = Scripted()
         bench_of(scene, contender("a"), contender("b"), contender("c"))
         self.assertEqual("".join(scene.order), "abcabc")
+
+    def test_where_they_alternate_every_second_round_runs_backwards(self):
+        scene = Scripted()
+        bench_of(scene, contender("a"), contender("b"), contender("c"), rounds=3, alternates=True)
+        self.assertEqual("".join(scene.order), "abccbaabc")
 
     def test_a_run_that_is_not_proved_is_repeated_and_recorded(self):
         scene = Scripted(a=[run(unproved="not hot")])
@@ -94,6 +99,12 @@ class Ratios(unittest.TestCase):
         self.assertEqual(measured.reference, "ringmill 1")
         self.assertEqual(measured.ratios("peer"), [2.0, 3.0])
         self.assertEqual(measured.ratios("ringmill 1", "peer"), [0.5, 1 / 3])
+
+    def test_the_quickest_has_the_best_median(self):
+        scene = Scripted(a=[run(1.0), run(9.0), run(9.0)], b=[run(2.0), run(3.0), run(4.0)])
+        _, measured = bench_of(scene, contender("a"), contender("b"), rounds=3)
+        self.assertEqual(measured.quickest(("a", "b", "missing")), "b")
+        self.assertIsNone(measured.quickest(("missing",)))
 
     def test_in_a_sweep_it_is_the_one_at_the_same_place(self):
         points = [contender(f"{name} {x}", series=name, x=x)

@@ -7,7 +7,7 @@ from benchmark.endless import pieces
 from benchmark.jobs import SUITES
 from benchmark.jobs.hash.contenders import contender
 from benchmark.jobs.hash.digests import DigestCheck, bsd, fclones, gnu, hashdeep
-from benchmark.model import MemoryTarget, RatioTarget
+from benchmark.model import MemoryTarget, RatioTarget, SwitchTarget
 from benchmark.programs import VERSION_FLAGS
 
 
@@ -73,6 +73,7 @@ class Tables(unittest.TestCase):
 
     def test_every_case_has_a_reference_and_known_programs(self):
         for case in (case for suite in SUITES for case in suite.cases):
+            self.assertIn(case.against, [None, *(one.label for one in case.contenders)])
             self.assertTrue(any(one.label.startswith("ringmill") for one in case.contenders))
             for one in case.contenders:
                 self.assertTrue(set(one.programs) <= VERSION_FLAGS.keys())
@@ -84,8 +85,13 @@ class Tables(unittest.TestCase):
             for target in suite.targets:
                 if isinstance(target, RatioTarget):
                     labels = [one.label for one in cases[target.case].contenders]
-                    self.assertIn(target.against, labels)
+                    several = isinstance(target.against, tuple)
+                    for label in target.against if several else [target.against]:
+                        self.assertIn(label, labels)
                     self.assertIn(target.ours, [None, *labels])
+                elif isinstance(target, SwitchTarget):
+                    labels = [one.label for one in cases[target.case].contenders]
+                    self.assertIn(target.contender, labels)
                 elif isinstance(target, MemoryTarget) and target.case:
                     self.assertIn(target.case, cases)
 

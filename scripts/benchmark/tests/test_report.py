@@ -6,15 +6,16 @@ from pathlib import Path
 
 from benchmark.bench import Measured, Run
 from benchmark.measure import Usage
-from benchmark.model import Case, Contender, MemoryTarget, RatioTarget
+from benchmark.model import Case, Contender, MemoryTarget, RatioTarget, SwitchTarget
+from benchmark.report import comparison
 from benchmark.report.charts import chart_of
 from benchmark.report.directory import ResultDirectory
 from benchmark.report.summary import markdown_table, target_rows
 from benchmark.report.svg import short, ticks
 
 
-def run(wall_s):
-    return Run(Usage(0, wall_s, wall_s * 2, 0.0, 10 * 1024, 0, 0.0))
+def run(wall_s, switches=0):
+    return Run(Usage(0, wall_s, wall_s * 2, 0.0, 10 * 1024, 0, 0.0, switches, 0))
 
 
 def measured(walls, x_axis=None, **more):
@@ -82,9 +83,46 @@ class Targets(unittest.TestCase):
         (row,) = target_rows([], RatioTarget("text", "case", "peer", 4.0))
         self.assertEqual(row[1:], ("–", "not run"))
 
+    def test_of_several_the_best_counts(self):
+        found = measured({"ringmill": [2.0], "a": [4.0], "b": [3.0]})
+        (_, figure, _), = target_rows([found], RatioTarget("text", "case", ("a", "b"), 0.9))
+        self.assertEqual(figure, "1.500 × (rounds: 1; against `b`)")
+
+    def test_context_switches(self):
+        found = measured({"ringmill": [1.0]})
+        found.runs["ringmill"] = {1: run(1.0, 90), 2: run(1.0, 110), 3: run(1.0, 99)}
+        target = SwitchTarget("text", "case", "ringmill", 0.1)
+        self.assertEqual(target_rows([found], target), [("text", "0.099 (rounds: 3)", "met")])
+        self.assertEqual(target_rows([], target), [("text", "–", "not run")])
+
     def test_memory(self):
         (row,) = target_rows([measured({"ringmill": [1.0]})], MemoryTarget("all: {variant}", 64))
         self.assertEqual(row, ("all: creation", "10.0 MiB", "met"))
+
+
+class Comparison(unittest.TestCase):
+    def rows(self, ours, earlier):
+        found = measured({"ringmill": ours, "earlier-ringmill": earlier},
+                         against="earlier-ringmill")
+        return comparison.comparison_rows([found])
+
+    def test_ratios_are_of_this_tree_to_the_earlier_commit(self):
+        wall, cpu = self.rows([1.0, 1.1, 1.2], [1.0, 1.0, 1.0])
+        self.assertEqual(wall, ("case, creation", "wall", 3, "**1.000** (1.000 to 1.000)",
+                                "**1.100** (1.000 to 1.200)", "**1.100** (1.000 to 1.200)", "–",
+                                "**missed**"))
+        self.assertEqual(cpu[4], "**2.200** (2.000 to 2.400)")
+
+    def test_two_per_cent_are_allowed(self):
+        (*_, verdict), _ = self.rows([1.02] * 6, [1.0] * 6)
+        self.assertEqual(verdict, "met")
+
+    def test_what_was_not_measured_has_no_verdict(self):
+        (*_, verdict), _ = self.rows([1.0], [])
+        self.assertEqual(verdict, "not proved")
+
+    def test_other_cases_are_not_compared(self):
+        self.assertEqual(comparison.comparison_rows([measured({"ringmill": [1.0]})]), [])
 
 
 class Directory(unittest.TestCase):

@@ -9,9 +9,10 @@ from benchmark.files.sets import DataSet, tree
 from benchmark.files.volumes import MIB, PAGE
 
 
-def small_set(options):
-    parameters = {"files": options.files, "bytes": PAGE, "seed": options.seed}
-    return DataSet("small", parameters, tree([PAGE] * options.files))
+def small_set(options, files=None):
+    files = files or options.files
+    parameters = {"files": files, "bytes": PAGE, "seed": options.seed}
+    return DataSet("small", parameters, tree([PAGE] * files))
 
 
 def mixed_set(options):

@@ -1,4 +1,4 @@
-//! The ordered window: which items are pulled, finished and emitted, and what may happen next.
+//! The window: counts pulled, finished and emitted items, and puts results in order.
 
 use std::collections::VecDeque;
 
@@ -31,9 +31,13 @@ pub struct Window<T> {
 
 impl<T> Window<T> {
     /// A window for at most `capacity` items between pull and emission.
+    ///
+    /// # Panics
+    ///
+    /// If `capacity` is 0.
     #[must_use]
     pub fn new(order: Order, capacity: usize) -> Self {
-        assert!(capacity > 0, "a window of nothing never moves");
+        assert!(capacity > 0, "a window needs room for one item");
         Self {
             order,
             capacity: capacity as u64,
@@ -52,6 +56,10 @@ impl<T> Window<T> {
     }
 
     /// Counts `count` more items as pulled. Their indexes follow those pulled before.
+    ///
+    /// # Panics
+    ///
+    /// If there is no room for so many.
     pub fn pull(&mut self, count: usize) {
         assert!(
             count <= self.room(),
@@ -59,12 +67,18 @@ impl<T> Window<T> {
         );
         self.pulled += count as u64;
         if self.order == Order::Input {
-            self.places
-                .extend(std::iter::repeat_with(|| None).take(count));
+            for _ in 0..count {
+                self.places.push_back(None);
+            }
         }
     }
 
     /// Puts the result of the item with this index into its place.
+    ///
+    /// # Panics
+    ///
+    /// If the item was not pulled, or has a result already. (In completion order the latter is not
+    /// noticed.)
     pub fn finish(&mut self, index: u64, result: T) {
         assert!(index < self.pulled, "item {index} was never pulled");
         match self.order {
@@ -85,26 +99,36 @@ impl<T> Window<T> {
         self.waiting() >= self.capacity / 8
     }
 
-    /// True if the next result to emit is there.
+    /// True if a result can be emitted now.
     #[must_use]
     pub fn head_is_ready(&self) -> bool {
         matches!(self.places.front(), Some(Some(_)))
     }
 
-    /// Moves up to `max` results that may be emitted now to the end of `into`.
+    /// Takes the next result if it can be emitted now.
+    ///
+    /// It counts as emitted only after [`Window::mark_emitted`].
+    #[must_use = "the result is no longer in the window"]
+    pub fn take_one(&mut self) -> Option<T> {
+        if !self.head_is_ready() {
+            return None;
+        }
+        self.taken += 1;
+        self.places.pop_front().flatten()
+    }
+
+    /// Moves up to `max` results that can be emitted now to the end of `into`.
     ///
     /// They count as emitted only after [`Window::mark_emitted`].
     pub fn take_ready(&mut self, max: usize, into: &mut Vec<T>) {
-        for _ in 0..max {
-            if !self.head_is_ready() {
-                break;
-            }
-            into.extend(self.places.pop_front().flatten());
-            self.taken += 1;
-        }
+        into.extend(std::iter::from_fn(|| self.take_one()).take(max));
     }
 
-    /// Says that `count` taken results have been written out.
+    /// Counts `count` more taken results as emitted, which makes room for as many items.
+    ///
+    /// # Panics
+    ///
+    /// If fewer were taken.
     pub fn mark_emitted(&mut self, count: usize) {
         self.emitted += count as u64;
         assert!(self.emitted <= self.taken, "emitted more than was taken");
@@ -116,7 +140,7 @@ impl<T> Window<T> {
         self.pulled
     }
 
-    /// Results written out so far.
+    /// Results emitted so far.
     #[must_use]
     pub fn emitted(&self) -> u64 {
         self.emitted
@@ -165,7 +189,7 @@ mod tests {
         assert_eq!(
             window.room(),
             1,
-            "taken results hold their room until they are written"
+            "taken results hold their room until they are emitted"
         );
         window.mark_emitted(3);
         assert_eq!(window.room(), 4);
@@ -177,6 +201,20 @@ mod tests {
         window.pull(3);
         window.finish(2, 2);
         assert_eq!(ready(&mut window), [2]);
+    }
+
+    #[test]
+    fn one_result_can_be_taken() {
+        let mut window = Window::new(Order::Input, 4);
+        window.pull(2);
+        window.finish(1, 'b');
+        assert_eq!(window.take_one(), None);
+        window.finish(0, 'a');
+        assert_eq!(window.take_one(), Some('a'));
+        assert_eq!((window.waiting(), window.emitted()), (2, 0));
+        window.mark_emitted(1);
+        assert_eq!(window.take_one(), Some('b'));
+        assert_eq!(window.take_one(), None);
     }
 
     #[test]

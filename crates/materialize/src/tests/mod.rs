@@ -1,0 +1,4 @@
+//! Seeded schedules over scripted futures.
+
+mod schedules;
+mod script;
