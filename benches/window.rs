@@ -3,25 +3,29 @@
 //! `window` is the ordered window alone. A schedule is made beforehand and replayed: what finishes
 //! in each turn of a loop, and how much is pulled before it. `mill` is everything a run has but the
 //! kernel: list bytes, splitter, feed, event loop, window, emitter, on one thread, with one
-//! operation per item that is done when the engine is asked next; once also with latencies recorded.
+//! operation per item that is done in the loop's next turn; once also with latencies recorded.
 
 use std::hint::black_box;
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ringmill::clock::{self, Clock};
-use ringmill::engine::sim::Random;
-use ringmill::engine::{Completion, Engine, Op, Token, Value, Wait, Wake};
-use ringmill::error::{Errno, ItemError};
+use ringmill::error::{ItemError, Operation};
+use ringmill::io::sim::Random;
+use ringmill::io::{
+    Attempt, Carrier, Completion, FileKind, FileSystem, Io, IoLimits, Op, Stat, Timestamp, Value,
+    Wait, Wake,
+};
 use ringmill::item::Item;
+use ringmill::jobs::Job;
 use ringmill::jobs::hash::Hashed;
-use ringmill::jobs::{Context, Event, Job};
 use ringmill::mill::{Finished, Mill, Order, Ready, Window};
-use ringmill::run::{EventLoop, LoopLimits, Turn};
+use ringmill::run::{Desk, EventLoop, LoopLimits, Turn, Workers, tasks_of};
 use ringmill::source::{Separator, Splitter};
-use ringmill::stats::{Collector, Detail, Recorder};
+use ringmill::stats::{Collector, Detail, Recorder, Stopwatch};
 
 /// Items between pull and emission, and in flight: a usual run.
 const WINDOW: usize = 8192;
@@ -184,9 +188,10 @@ fn window(c: &mut Criterion) {
     group.finish();
 }
 
-/// An engine that has done everything by the next turn, and never does anything.
+/// A carrier that has done everything by the next turn, and never does anything.
+#[derive(Default)]
 struct NextTurn {
-    submitted: Vec<(Token, Op)>,
+    submitted: Vec<(u32, Op)>,
 }
 
 struct NobodyWaits;
@@ -195,45 +200,53 @@ impl Wake for NobodyWaits {
     fn wake(&self) {}
 }
 
+const STAT: Stat = Stat {
+    kind: FileKind::Regular,
+    size_bytes: 0,
+    modified: Timestamp {
+        seconds: 0,
+        nanoseconds: 0,
+    },
+    changed: Timestamp {
+        seconds: 0,
+        nanoseconds: 0,
+    },
+    device: (1, 1),
+    inode: 1,
+    file_system: FileSystem::Nowait,
+};
+
 impl Clock for NextTurn {
     fn now_ns(&self) -> u64 {
         clock::now_ns()
     }
 }
 
-impl Engine for NextTurn {
-    fn try_now(&mut self, _op: &mut Op) -> Option<Result<Value, Errno>> {
-        None
+impl Carrier for NextTurn {
+    fn try_now(&mut self, _op: &mut Op) -> Attempt {
+        Attempt::Submit
     }
 
     fn forget_names(&mut self) {}
 
-    fn submit(&mut self, token: Token, op: Op) {
-        self.submitted.push((token, op));
+    fn submit(&mut self, key: u32, op: Op) {
+        self.submitted.push((key, op));
     }
 
     fn turn(&mut self, _wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
         let done = self.submitted.drain(..);
-        completions.extend(done.map(|(token, op)| Completion {
-            token,
+        completions.extend(done.map(|(key, op)| Completion {
+            key,
             op,
-            result: Ok(Value::Done),
+            outcome: Ok(Value::Stat(STAT)),
         }));
         Ok(())
     }
 
-    fn cancel(&mut self, _slot: u32) {}
+    fn cancel(&mut self, _key: u32) {}
 
     fn outstanding(&self) -> usize {
         self.submitted.len()
-    }
-
-    fn open_files(&self) -> usize {
-        0
-    }
-
-    fn enters(&self) -> u64 {
-        0
     }
 
     fn waker(&self) -> Arc<dyn Wake> {
@@ -249,33 +262,16 @@ impl Engine for NextTurn {
 struct OneOp;
 
 impl Job for OneOp {
-    type State = ();
     type Value = usize;
-    type Service = ();
+    type Local = ();
 
-    fn serve(&self) {}
+    fn local(&self, _io: &Io) {}
 
-    fn begin(&self) {}
-
-    fn step(
-        &self,
-        (): &mut (),
-        item: &Item,
-        event: Event,
-        context: &mut Context<'_>,
-    ) -> Option<Result<usize, ItemError>> {
-        match event {
-            Event::Start => {
-                context.submit(Op::StatPath(item.clone()));
-                None
-            }
-            Event::Completed(..) => Some(Ok(item.bytes().len())),
-            Event::BufferFree => unreachable!("it needs no buffer"),
-            Event::Told(nothing) => match nothing {},
-        }
+    async fn run(_local: Rc<()>, io: Io, item: Item) -> Result<usize, ItemError> {
+        let stat = io.stat(&item).await;
+        stat.map_err(|errno| ItemError::errno(Operation::Open, errno))?;
+        Ok(item.bytes().len())
     }
-
-    fn discard(&self, (): (), _context: &mut Context<'_>) {}
 }
 
 /// A list of names of a usual length, in pieces as a pipe or a file gives them.
@@ -301,7 +297,7 @@ impl List {
 /// All parts of a run, whose turns come one after another on this thread.
 struct Machine {
     mill: Arc<Mill<usize>>,
-    event_loop: EventLoop<OneOp, NextTurn>,
+    event_loop: EventLoop<usize>,
     splitter: Splitter,
     results: Vec<Finished<usize>>,
     emitted: u64,
@@ -310,23 +306,20 @@ struct Machine {
 impl Machine {
     fn new(in_flight: usize, latencies: Option<Arc<Collector>>) -> Self {
         let mill = Arc::new(Mill::new(Order::Input, WINDOW, 1, false));
-        let engine = NextTurn {
-            submitted: Vec::new(),
-        };
-        let limits = LoopLimits {
+        let limits = IoLimits {
             in_flight,
             large_buffers: 1,
+        };
+        let stopwatch = Stopwatch::new(Recorder::new(latencies), false);
+        let io = Io::new(Box::new(NextTurn::default()), limits, stopwatch);
+        let tasks = tasks_of(&OneOp, &io);
+        let workers = Workers::new(1, 0, None, || Desk::new(&OneOp, Recorder::new(None), false));
+        let limits = LoopLimits {
+            in_flight,
             timeout: None,
         };
         Self {
-            event_loop: EventLoop::new(
-                0,
-                Arc::clone(&mill),
-                Arc::new(OneOp),
-                engine,
-                limits,
-                Recorder::new(latencies),
-            ),
+            event_loop: EventLoop::new(0, Arc::clone(&mill), io, tasks, workers, limits),
             mill,
             splitter: Splitter::new(Separator::Newline),
             results: Vec::with_capacity(RESULTS_PER_TAKE),
@@ -347,7 +340,9 @@ impl Machine {
             let Turn::Wait(wait) = self.event_loop.turn() else {
                 unreachable!("the input never ends");
             };
-            self.event_loop.wait(wait).expect("this engine never fails");
+            self.event_loop
+                .wait(wait)
+                .expect("this carrier never fails");
             self.emit();
         }
     }

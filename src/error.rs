@@ -1,6 +1,6 @@
 //! What can go wrong with one item, and how it is said.
 
-use crate::engine::SpecialKind;
+use crate::io::SpecialKind;
 use std::{fmt, io};
 
 /// An operating system error number, with its symbolic name and its message.
@@ -49,6 +49,14 @@ impl Errno {
     }
 }
 
+impl Errno {
+    /// True for the errors that say that a descriptor is lacking, which another item may free.
+    #[must_use]
+    pub fn is_descriptor_shortage(self) -> bool {
+        matches!(self.0, libc::EMFILE | libc::ENFILE)
+    }
+}
+
 impl From<rustix::io::Errno> for Errno {
     fn from(errno: rustix::io::Errno) -> Self {
         Self(errno.raw_os_error())
@@ -59,6 +67,12 @@ impl From<&io::Error> for Errno {
     /// EIO for an error that is not the system's.
     fn from(error: &io::Error) -> Self {
         Self(error.raw_os_error().unwrap_or(libc::EIO))
+    }
+}
+
+impl From<Errno> for io::Error {
+    fn from(errno: Errno) -> Self {
+        Self::from_raw_os_error(errno.0)
     }
 }
 
@@ -92,6 +106,15 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Open,
+        Self::Stat,
+        Self::Read,
+        Self::Close,
+        Self::Exchange,
+    ];
+
     /// The word used in messages and in JSON.
     #[must_use]
     pub fn name(self) -> &'static str {

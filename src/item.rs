@@ -148,6 +148,22 @@ impl Item {
         self.path_from(0)
     }
 
+    /// The same item in a batch of its own, whose memory is used again if nobody else has it any more.
+    pub(crate) fn copy_into(&self, batch: &mut Arc<Batch>) -> Self {
+        if Arc::get_mut(batch).is_none() {
+            *batch = Arc::default();
+        }
+        let copy = Arc::get_mut(batch).expect("nobody else has it");
+        copy.first_index = self.index();
+        copy.bytes.clear();
+        copy.bytes
+            .extend_from_slice(self.batch.bytes_with_nul(self.position));
+        let end = u32::try_from(copy.bytes.len() - 1).expect("it fits, as it did before");
+        copy.ends.clear();
+        copy.ends.push(end);
+        Self::new(Arc::clone(batch), 0)
+    }
+
     /// The path from this byte on.
     pub(crate) fn path_from(&self, start: usize) -> Option<&CStr> {
         let path = self.batch.bytes_with_nul(self.position);

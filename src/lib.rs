@@ -67,8 +67,8 @@
 pub mod cli;
 pub mod clock;
 pub mod digest;
-pub mod engine;
 pub mod error;
+pub mod io;
 pub mod item;
 pub mod jobs;
 pub mod mill;

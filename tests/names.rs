@@ -1,20 +1,22 @@
-//! The invariants for names: event loops that look names up, over seeded schedules of the simulated
-//! engine and its network. Packets are lost, late and doubled, answers do not fit, streams end
+//! The invariants for names: event loops that look names up, over seeded schedules of the simulation
+//! and its network. Packets are lost, late and doubled, answers do not fit, streams end
 //! anywhere, servers will not answer, operations fail for shortages. The numbers are those of
 //! ARCHITECTURE.md.
+//!
+//! `RINGMILL_CASES=1000000 cargo test --release --test names` tries that many schedules, in place of
+//! the two thousand of an ordinary run.
 
 mod simulated;
 
 use proptest::prelude::*;
 use ringmill::clock::Clock;
-use ringmill::engine::Transport;
-use ringmill::engine::sim::{Faults, Network, Random, SimEngine, World};
+use ringmill::io::Transport;
+use ringmill::io::sim::{Faults, Network, Random, SimCarrier, World};
 use ringmill::item::Batch;
 use ringmill::jobs::dns::{DnsJob, Found, Settings, SharedFigures, Status, parse_type};
 use ringmill::mill::{Finished, Mill, Order, Ready};
-use ringmill::run::{EventLoop, LoopLimits, Turn};
-use ringmill::stats::Recorder;
-use simulated::{SimLoop, next_timer};
+use ringmill::run::Turn;
+use simulated::{Parts, SimLoop, Spurious, Wakers, next_timer, workers};
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -43,6 +45,8 @@ struct Scenario {
     closed: u8,
     shortage: u8,
     stop_at_step: Option<usize>,
+    /// Tasks are woken for no reason now and then.
+    spurious: bool,
 }
 
 fn scenario() -> impl Strategy<Value = Scenario> {
@@ -65,6 +69,7 @@ fn scenario() -> impl Strategy<Value = Scenario> {
         any::<bool>(),
         proptest::option::weighted(0.3, 20.0_f64..10_000.0),
         proptest::option::weighted(0.2, 0_usize..2_000),
+        any::<bool>(),
     );
     (sizes, servers, faults, rest).prop_map(|(sizes, servers, faults, rest)| Scenario {
         seed: rest.0,
@@ -88,6 +93,7 @@ fn scenario() -> impl Strategy<Value = Scenario> {
         closed: faults.2,
         shortage: faults.3,
         stop_at_step: rest.3,
+        spurious: rest.4,
     })
 }
 
@@ -145,9 +151,10 @@ struct Simulation {
     random: Random,
     world: Arc<World>,
     mill: Arc<Mill<Found>>,
-    /// An engine that does nothing but tell the time.
-    clock: SimEngine,
-    loops: Vec<SimLoop<DnsJob, SimEngine>>,
+    /// A carrier that does nothing but tell the time.
+    clock: SimCarrier,
+    loops: Vec<SimLoop<Found>>,
+    wakers: Wakers,
     figures: SharedFigures,
     numbers: Vec<usize>,
     added: usize,
@@ -181,7 +188,8 @@ impl Simulation {
         let mill = Mill::new(scenario.order, scenario.window, scenario.loops, false);
         let (mill, figures) = (Arc::new(mill), SharedFigures::default());
         let servers = (0..scenario.servers).map(|at| ([192, 0, 2, 1], 1000 + u16::from(at)).into());
-        let job = Arc::new(DnsJob {
+        let wakers = Wakers::default();
+        let job = DnsJob {
             settings: Settings {
                 servers: servers.collect(),
                 sockets_per_server: scenario.sockets_per_server,
@@ -194,25 +202,26 @@ impl Simulation {
             },
             default_type: parse_type(b"A").unwrap(),
             figures: figures.clone(),
+        };
+        let job = Arc::new(Spurious {
+            job,
+            wakers: wakers.clone(),
         });
-        let limits = LoopLimits {
+        let parts = Parts {
+            job: &job,
+            world: &world,
+            mill: &mill,
+            workers: &workers(&job, &world, 0, None),
             in_flight: scenario.in_flight_per_loop,
             large_buffers: 1,
             timeout: None,
+            collector: None,
         };
-        let loops = (0..scenario.loops).map(|index| {
-            let engine = SimEngine::new(Arc::clone(&world), random.next_u64());
-            let handle = engine.handle();
-            let (mill, job) = (Arc::clone(&mill), Arc::clone(&job));
-            let recorder = Recorder::new(None);
-            SimLoop::new(
-                EventLoop::new(index, mill, job, engine, limits, recorder),
-                handle,
-            )
-        });
+        let new_loop = |index| parts.new_loop(index, random.next_u64());
         Self {
-            loops: loops.collect(),
-            clock: SimEngine::new(Arc::clone(&world), 0),
+            loops: (0..scenario.loops).map(new_loop).collect(),
+            clock: SimCarrier::new(Arc::clone(&world), 0),
+            wakers,
             random,
             world,
             mill,
@@ -241,6 +250,9 @@ impl Simulation {
                 1 => self.move_emitter(),
                 chosen => self.move_loop(chosen - 2),
             };
+            if self.scenario.spurious && self.random.percent(10) {
+                self.wakers.wake_one(&mut self.random);
+            }
             let counters = self.mill.counters();
             let unfinished = counters.pulled - counters.emitted;
             assert!(
@@ -373,8 +385,16 @@ fn name(number: usize) -> Vec<u8> {
     format!("n{number}.example").into_bytes()
 }
 
+/// Schedules to try, where an ordinary run tries this many.
+fn cases(usually: u32) -> u32 {
+    let wanted = std::env::var("RINGMILL_CASES");
+    wanted.map_or(usually, |wanted| {
+        wanted.parse().expect("RINGMILL_CASES is a number")
+    })
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(2000), max_shrink_iters: 100, failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn every_name_has_one_right_row_on_every_schedule(scenario in scenario()) {

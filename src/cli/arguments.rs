@@ -1,7 +1,7 @@
 //! What can be said on the command line. Plain data; nothing here looks at the system.
 
 use super::forms::FormArguments;
-use super::servers::parse_resolver;
+use super::resolver_address::parse_resolver;
 use crate::digest::Algorithm;
 use crate::jobs::dns;
 use clap::builder::{PossibleValuesParser, TypedValueParser};

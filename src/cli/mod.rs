@@ -13,6 +13,7 @@ mod observer;
 mod output;
 mod plan;
 mod plot;
+mod resolver_address;
 mod servers;
 mod setup_error;
 mod stream;

@@ -6,7 +6,7 @@ use super::limits::Descriptors;
 use super::output::Output;
 use super::setup_error::SetupError;
 use crate::clock;
-use crate::engine::uring;
+use crate::io::uring;
 use crate::mill::Counters;
 use crate::run::{End, EngineKind, Plan, Report};
 use crate::sink::messages;

@@ -2,7 +2,7 @@
 
 use super::arguments::{EngineChoice, ResourceArguments};
 use super::limits::Descriptors;
-use crate::engine::uring::{self, Refusal};
+use crate::io::uring::{self, Refusal};
 use crate::mill::Order;
 use crate::mill::budget::{self, Budget};
 use crate::run::{EngineKind, Plan};

@@ -1,7 +1,7 @@
 //! Why there can be no run.
 
-use crate::engine::uring::Refusal;
 use crate::error::Errno;
+use crate::io::uring::Refusal;
 use crate::run::RunError;
 use crate::sink::messages;
 use std::io;

@@ -54,6 +54,13 @@ impl Feed {
         !self.batches.is_empty()
     }
 
+    /// Items that could be pulled now.
+    #[must_use]
+    pub fn items(&self) -> usize {
+        let items: usize = self.batches.iter().map(|batch| batch.len()).sum();
+        items - self.position as usize
+    }
+
     /// The input's own error, once.
     pub fn take_error(&mut self) -> Option<InputError> {
         match self.end.take() {

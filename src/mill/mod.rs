@@ -4,21 +4,20 @@
 pub mod budget;
 mod feed;
 mod pace;
-mod pressure;
-mod timers;
 
 pub use feed::Feed;
 pub use pace::{Pace, Schedule};
-pub use pressure::{Pressure, Retry, Strain};
 pub use ringmill_materialize::{Order, Window};
-pub use timers::Timers;
 
-use crate::engine::Wake;
 use crate::error::ItemError;
+use crate::io::{Strain, Wake};
 use crate::item::{Batch, Item, Portion};
 use crate::source::InputError;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+/// How long a loop leaves items to other loops that have room for them.
+const YIELD_PAUSE: Duration = Duration::from_millis(1);
 
 /// An item with its result.
 #[derive(Debug)]
@@ -44,6 +43,17 @@ impl<V> Finished<V> {
     }
 }
 
+/// What a loop asks of the mill.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ask {
+    /// Items it could start now.
+    pub room: usize,
+    /// Items it has.
+    pub in_flight: usize,
+    /// What it lacks.
+    pub strain: Strain,
+}
+
 /// What came of a loop's exchange with the mill.
 #[derive(Clone, Copy, Debug)]
 pub struct Exchange {
@@ -53,8 +63,10 @@ pub struct Exchange {
     pub held_back: Option<HeldBack>,
     /// When the items it got were due, in their order, if the run has a rate.
     pub schedule: Option<Schedule>,
-    /// When it may get more, if the rate is what held it back.
+    /// When it may get more, if the rate is what held it back, or other loops.
     pub resume_at: Option<Duration>,
+    /// How many items it got.
+    pub pulled: usize,
 }
 
 /// What keeps fewer items in flight than there could be.
@@ -102,12 +114,28 @@ struct State<V> {
 
 struct LoopState {
     waker: Option<Arc<dyn Wake>>,
-    /// It had room for items and got none.
+    /// It is to be woken when there are items for it.
     hungry: bool,
+    /// It has room for more items than it has, or has not asked yet.
+    has_room: bool,
+    in_flight: usize,
+    /// It left items to others and was given none. It does so once in a row.
+    has_yielded: bool,
     strain: Strain,
     /// The progress of all loops when this one last asked what could free resources.
     progress_seen: u64,
     running: bool,
+}
+
+impl LoopState {
+    /// Wakes it if it waits for items.
+    fn feed(&mut self) {
+        if std::mem::take(&mut self.hungry)
+            && let Some(waker) = &self.waker
+        {
+            waker.wake();
+        }
+    }
 }
 
 /// What the emitter finds.
@@ -139,6 +167,9 @@ impl<V> Mill<V> {
         let new_loop = || LoopState {
             waker: None,
             hungry: false,
+            has_room: true,
+            in_flight: 0,
+            has_yielded: false,
             strain: Strain::default(),
             progress_seen: 0,
             running: true,
@@ -220,13 +251,12 @@ impl<V> Mill<V> {
     /// Hands over what a loop has finished and pulls up to `max` items for it. Before the loop
     /// waits, it has to [`announce`](Mill::announce) what it handed over.
     ///
-    /// A loop that asked for items and got none is woken when there may be some.
+    /// A loop that was not given all it asked for is woken when there may be more.
     pub fn exchange(
         &self,
         loop_index: usize,
         finished: &mut Vec<Finished<V>>,
-        max: usize,
-        strain: Strain,
+        ask: Ask,
         pulled: &mut Vec<Portion>,
         now: Duration,
     ) -> Exchange {
@@ -238,8 +268,11 @@ impl<V> Mill<V> {
         if state.window.is_filling_up() && state.window.head_is_ready() {
             self.notify_emitter(&mut state);
         }
-        state.loops[loop_index].strain = strain;
-        state.loops[loop_index].hungry = false;
+        let asking = &mut state.loops[loop_index];
+        asking.strain = ask.strain;
+        asking.in_flight = ask.in_flight;
+        asking.has_room = ask.room > 0;
+        asking.hungry = false;
         if state.stopped {
             return Exchange::nothing(Directive::Stop);
         }
@@ -247,15 +280,12 @@ impl<V> Mill<V> {
             self.feed_has_room.notify_one();
             return Exchange::nothing(Directive::Finish);
         }
-        let exchange = state.pull(max, pulled, now);
-        if !pulled.is_empty() {
-            if state.feed.has_room() {
-                self.feed_has_room.notify_one();
-            }
-        } else if exchange.directive == Directive::Continue {
-            // The rate needs nobody to wake the loop: it knows when it may go on.
-            state.loops[loop_index].hungry = max > 0 && exchange.resume_at.is_none();
+        let share = state.share_of(loop_index, ask.room);
+        let mut exchange = state.pull(ask.room, share, pulled, now);
+        if !pulled.is_empty() && state.feed.has_room() {
+            self.feed_has_room.notify_one();
         }
+        state.settle(loop_index, ask.room, &mut exchange, now);
         exchange
     }
 
@@ -296,6 +326,12 @@ impl<V> Mill<V> {
     }
 
     // For the emitter.
+
+    /// True if [`Mill::take_ready`] would give results.
+    #[must_use]
+    pub fn has_results(&self) -> bool {
+        self.lock().window.head_is_ready()
+    }
 
     /// Takes up to `max` results whose turn it is, waiting no longer than `timeout` for the first.
     pub fn take_ready(
@@ -391,26 +427,37 @@ impl Exchange {
             held_back: None,
             schedule: None,
             resume_at: None,
+            pulled: 0,
         }
     }
 }
 
 impl<V> State<V> {
-    /// Pulls up to `max` items.
-    fn pull(&mut self, max: usize, pulled: &mut Vec<Portion>, now: Duration) -> Exchange {
-        let room = max.min(self.window.room());
-        let allowed = self.allowance(now, room);
+    /// Pulls up to `share` items for a loop that has room for `room` of them.
+    fn pull(
+        &mut self,
+        room: usize,
+        share: usize,
+        pulled: &mut Vec<Portion>,
+        now: Duration,
+    ) -> Exchange {
+        let window_room = self.window.room();
+        let wanted = share.min(window_room);
+        let allowed = self.allowance(now, wanted);
         let count = self.feed.pull(allowed, pulled);
         self.window.pull(count);
         let schedule = self.pace.as_mut().map(|pace| pace.start(count));
-        let held_back = if count == max {
+        let held_back = if count == room {
             None
-        } else if count == room {
+        } else if count == window_room {
             Some(HeldBack::Window)
         } else if count < allowed || !self.feed.has_items() {
             Some(HeldBack::Input)
-        } else {
+        } else if count < wanted {
             Some(HeldBack::Rate)
+        } else {
+            // The rest is left to other loops.
+            None
         };
         let mut resume_at = None;
         if let Some(pace) = &mut self.pace {
@@ -430,6 +477,42 @@ impl<V> State<V> {
             held_back,
             schedule,
             resume_at,
+            pulled: count,
+        }
+    }
+
+    /// How many of `max` items a loop may pull while others have room, too: as many as leave all with
+    /// the same number. Without that, one loop would take all of a short list. It is only asked to wait
+    /// for the others for a moment, for one of them may be blocked.
+    fn share_of(&self, loop_index: usize, max: usize) -> usize {
+        let own = &self.loops[loop_index];
+        let items = self.feed.items().min(self.window.room());
+        if max == 0 || own.has_yielded || items >= 2 * max * self.loops.len() {
+            return max;
+        }
+        let with_room = self.loops.iter().filter(|l| l.running && l.has_room);
+        let (count, in_flight) = with_room.fold((0, 0), |(count, in_flight), l| {
+            (count + 1, in_flight + l.in_flight)
+        });
+        let level = (in_flight + items).div_ceil(count);
+        max.min(level.saturating_sub(own.in_flight))
+    }
+
+    /// Decides when a loop that got less than it has room for is to come again.
+    fn settle(&mut self, loop_index: usize, room: usize, exchange: &mut Exchange, now: Duration) {
+        let pulled = exchange.pulled;
+        let own = &mut self.loops[loop_index];
+        own.in_flight += pulled;
+        own.has_room = pulled < room;
+        let leaves_items = own.has_room && exchange.held_back.is_none();
+        own.has_yielded = leaves_items && pulled == 0;
+        if leaves_items {
+            exchange.resume_at = Some(now + YIELD_PAUSE);
+        }
+        let rate_decides = exchange.held_back == Some(HeldBack::Rate);
+        own.hungry = exchange.directive == Directive::Continue && own.has_room && !rate_decides;
+        if self.feed.has_items() && (leaves_items || !own.has_room) {
+            self.wake_others(loop_index);
         }
     }
 
@@ -440,18 +523,63 @@ impl<V> State<V> {
     }
 
     fn wake_hungry(&mut self) {
-        for l in &mut self.loops {
-            if std::mem::take(&mut l.hungry)
-                && let Some(waker) = &l.waker
-            {
-                waker.wake();
-            }
-        }
+        self.loops.iter_mut().for_each(LoopState::feed);
+    }
+
+    fn wake_others(&mut self, loop_index: usize) {
+        let others = self.loops.iter_mut().enumerate();
+        others
+            .filter(|(index, _)| *index != loop_index)
+            .for_each(|(_, l)| l.feed());
     }
 
     /// True if no more results will come: everything is emitted, or the loops have ended.
     fn has_ended(&self) -> bool {
         let no_more_pulls = self.stopped || self.pulls_ended || self.feed.is_exhausted();
         no_more_pulls && (self.window.in_flight() == 0 || self.loops.iter().all(|l| !l.running))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exchange(mill: &Mill<()>, loop_index: usize, room: usize, now: Duration) -> Exchange {
+        let ask = Ask {
+            room,
+            ..Ask::default()
+        };
+        mill.exchange(loop_index, &mut Vec::new(), ask, &mut Vec::new(), now)
+    }
+
+    /// What there was no input for is not made up for.
+    #[test]
+    fn a_list_that_stalls_does_not_catch_up_with_the_rate() {
+        let second = Duration::from_secs(1);
+        let mill = Mill::new(Order::Input, 100, 1, false).paced(Some(Pace::new(1.0)));
+        mill.add(Batch::from_iter(["a"]), second);
+        let got = exchange(&mill, 0, 10, second);
+        assert_eq!((got.pulled, got.held_back), (1, Some(HeldBack::Input)));
+        mill.add(Batch::from_iter(["b"; 10]), 20 * second);
+        assert_eq!(exchange(&mill, 0, 10, 20 * second).pulled, 1);
+    }
+
+    #[test]
+    fn a_full_window_is_told_and_nothing_is_left_to_others() {
+        let mill = Mill::new(Order::Input, 3, 2, false);
+        mill.add(Batch::from_iter(["a"; 10]), Duration::ZERO);
+        let first = exchange(&mill, 0, 10, Duration::ZERO);
+        assert_eq!(first.pulled, 2);
+        assert_eq!(first.resume_at, Some(YIELD_PAUSE));
+        let second = exchange(&mill, 1, 10, Duration::ZERO);
+        assert_eq!(
+            (second.pulled, second.held_back),
+            (1, Some(HeldBack::Window))
+        );
+        let third = exchange(&mill, 0, 8, Duration::ZERO);
+        assert_eq!(
+            (third.held_back, third.resume_at),
+            (Some(HeldBack::Window), None)
+        );
     }
 }

@@ -1,43 +1,51 @@
 //! A run on the calling thread alone. It is slow, but all is done.
 
 use super::emitter::Emitter;
-use super::{EventLoop, LARGE_BUFFERS, LoopLimits, Plan, Report, Sink, Turn, feed, new_mill};
-use crate::engine::threads::ThreadsEngine;
-use crate::engine::{Engine, Wait};
+use super::loops::{event_loop, new_workers};
+use super::{Plan, Report, RunError, Sink, Turn, feed, new_mill};
+use crate::io::poll::PollCarrier;
+use crate::io::{Carrier, Wait, WakeUp};
 use crate::jobs::Job;
 use crate::source::Source;
-use crate::stats::Recorder;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 /// The same as [`run`](super::run) where no thread could be started, for the reason given. Without
-/// threads, the engine makes all its calls at once.
+/// threads, all calls are made at once.
+///
+/// # Errors
+/// If the loop cannot be woken for want of a descriptor.
 pub(super) fn run<J: Job, S: Source>(
     plan: &Plan,
-    job: Arc<J>,
+    job: &Arc<J>,
     mut source: S,
     sink: &mut dyn Sink<J::Value>,
     interrupt: &AtomicBool,
     reason: io::Error,
-) -> Report {
-    let mill = Arc::new(new_mill(plan, 1));
-    let engine = ThreadsEngine::new(1);
-    let description = engine.describe();
-    let limits = LoopLimits {
-        in_flight: plan.in_flight,
-        large_buffers: LARGE_BUFFERS,
-        timeout: plan.timeout,
+) -> Result<Report, RunError> {
+    let plan = &Plan {
+        loops: 1,
+        ..plan.clone()
     };
-    let recorder = Recorder::new(plan.latencies.clone());
-    let mut event_loop = EventLoop::new(0, Arc::clone(&mill), job, engine, limits, recorder);
+    let mill = Arc::new(new_mill(plan, 1));
+    let wake_up = WakeUp::new().map_err(|errno| RunError::Engine(errno.into()))?;
+    let carrier = PollCarrier::new(wake_up);
+    let description = carrier.describe();
+    let workers = new_workers(plan, job, 0, None);
+    let mut event_loop = event_loop(0, plan, &**job, &mill, &workers, Box::new(carrier));
     let mut has_more = true;
     let mut work = || match event_loop.turn() {
         Turn::Ended => mill.loop_ended(0),
+        // What is ready is written out first.
+        Turn::Wait(_) if mill.has_results() => {}
         // The source may block, so it is not asked before all it gave is done and written out. (A rate
         // may keep some of that waiting.)
         Turn::Wait(wait)
-            if wait != Wait::No && has_more && event_loop.in_flight() == 0 && !mill.has_input() =>
+            if wait != Wait::No
+                && has_more
+                && mill.counters().in_flight == 0
+                && !mill.has_input() =>
         {
             has_more = feed(&mut source, &mill);
         }
@@ -49,9 +57,9 @@ pub(super) fn run<J: Job, S: Source>(
     let end = emitter.run(interrupt);
     let failed = emitter.failed;
     drop(emitter);
-    Report {
+    Ok(Report {
         activity: event_loop.activity(),
         alone: Some(reason),
         ..Report::new(&mill, end, failed, description)
-    }
+    })
 }

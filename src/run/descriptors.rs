@@ -18,3 +18,21 @@ pub(super) fn separate() {
     // its engine, which stays on this thread and those it starts.
     let _shared_if_it_fails = unsafe { libc::unshare(libc::CLONE_FILES) };
 }
+
+/// The same for a worker, but without the descriptors from this number on: those are files that its
+/// loop has opened since, and must be able to close. Where that cannot be, the table stays shared.
+pub(super) fn separate_below(first_of_loops: u32) {
+    const CLOSE_RANGE_UNSHARE: u32 = 1 << 1;
+    // SAFETY: the call reads no memory. The kernel first gives the thread a table of its own
+    // (close_range(2), Linux 5.9), so what is closed stays open for all others. On this thread, which
+    // has just started, nothing refers to a descriptor of that range: the loops' wake-ups, the only
+    // ones it will use that it does not open itself, were made earlier and have lower numbers.
+    let _shared_if_it_fails = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first_of_loops,
+            u32::MAX,
+            CLOSE_RANGE_UNSHARE,
+        )
+    };
+}

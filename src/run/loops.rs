@@ -1,15 +1,19 @@
 //! The threads of the event loops.
 
+use super::tasks::tasks_of;
+use super::workers::{Desk, Workers};
 use super::{
     EngineKind, EventLoop, LARGE_BUFFERS, LoopLimits, Plan, RunError, credentials, descriptors,
 };
-use crate::engine::Engine;
-use crate::engine::threads::ThreadsEngine;
-use crate::engine::uring::{Refusal, UringEngine, WakeUp};
+use crate::error::Errno;
+use crate::io::poll::PollCarrier;
+use crate::io::uring::{Refusal, UringCarrier};
+use crate::io::{Carrier, Io, IoLimits, WakeUp};
 use crate::jobs::Job;
 use crate::mill::Mill;
-use crate::stats::{Activity, Recorder};
+use crate::stats::{Activity, Detail, Recorder, Stopwatch};
 use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -25,39 +29,46 @@ impl<V> Drop for LoopGuard<'_, V> {
     }
 }
 
-/// The threads of the event loops.
-pub(super) struct Loops {
+/// The threads of the event loops, and the workers they share.
+pub(super) struct Loops<V: Send + 'static> {
+    mill: Arc<Mill<V>>,
     threads: Vec<JoinHandle<()>>,
-    /// One for each loop that is to have a ring. All are made before the first loop starts, so that
-    /// each loop's descriptor table has them: a loop that fails wakes the others. They are kept until
-    /// the last has ended: closed by one of them, they would stay open in everybody else's table.
-    wake_ups: Vec<Result<Arc<WakeUp>, Refusal>>,
-    told: Arc<Mutex<Told>>,
+    /// One for each loop. All are made before the first loop starts, so that each loop's descriptor
+    /// table has them: a loop that fails wakes the others. They are kept until the last has ended:
+    /// closed by one of them, they would stay open in everybody else's table.
+    wake_ups: Vec<Result<Arc<WakeUp>, Errno>>,
+    workers: Arc<Workers<V>>,
+    facts: Arc<Mutex<Facts>>,
 }
 
-/// What the loops tell about themselves.
+/// What the loops report about themselves.
 #[derive(Default)]
-pub(super) struct Told {
+pub(super) struct Facts {
     pub(super) engine: String,
     pub(super) fell_back: Option<Refusal>,
     pub(super) activity: Activity,
     failure: Option<RunError>,
 }
 
-impl Loops {
-    pub(super) fn start<J: Job>(
+impl<V: Send + 'static> Loops<V> {
+    pub(super) fn start<J: Job<Value = V>>(
         plan: &Plan,
         job: &Arc<J>,
-        mill: &Arc<Mill<J::Value>>,
+        mill: &Arc<Mill<V>>,
     ) -> io::Result<Self> {
-        let rings = match plan.engine {
-            EngineKind::Uring => plan.loops,
-            EngineKind::Threads => 0,
-        };
+        let wake_ups: Vec<_> = std::iter::repeat_with(WakeUp::new)
+            .take(plan.loops)
+            .collect();
+        let made = wake_ups.iter().flatten();
+        let last = made.map(|wake_up| wake_up.as_fd().as_raw_fd()).max();
+        let first_of_loops = last.map(|last| last.unsigned_abs() + 1);
+        let separate_below = first_of_loops.filter(|_| plan.separate_descriptors);
         let mut loops = Self {
+            mill: Arc::clone(mill),
             threads: Vec::new(),
-            wake_ups: std::iter::repeat_with(WakeUp::new).take(rings).collect(),
-            told: Arc::default(),
+            wake_ups,
+            workers: new_workers(plan, job, plan.io_workers, separate_below),
+            facts: Arc::default(),
         };
         for index in 0..plan.loops {
             match loops.start_one(index, plan.clone(), Arc::clone(job), Arc::clone(mill)) {
@@ -70,15 +81,16 @@ impl Loops {
         Ok(loops)
     }
 
-    fn start_one<J: Job>(
+    fn start_one<J: Job<Value = V>>(
         &mut self,
         index: usize,
         plan: Plan,
         job: Arc<J>,
-        mill: Arc<Mill<J::Value>>,
+        mill: Arc<Mill<V>>,
     ) -> io::Result<()> {
-        let told = Arc::clone(&self.told);
-        let wake_up = self.wake_ups.get(index).cloned();
+        let facts = Arc::clone(&self.facts);
+        let wake_up = self.wake_ups[index].clone();
+        let workers = Arc::clone(&self.workers);
         let thread = std::thread::Builder::new().name(format!("ringmill-loop{index}"));
         let thread = thread.spawn(move || {
             let _guard = LoopGuard(&mill, index);
@@ -86,8 +98,18 @@ impl Loops {
             if plan.separate_descriptors {
                 descriptors::separate();
             }
-            if let Err(error) = run_loop(index, &plan, wake_up, job, &mill, &told) {
-                lock(&told).failure.get_or_insert(error);
+            let carrier = carrier(index, &plan, wake_up, &facts);
+            let end = carrier.and_then(|carrier| {
+                if index == 0 {
+                    lock(&facts).engine = carrier.describe();
+                }
+                let mut event_loop = event_loop(index, &plan, &*job, &mill, &workers, carrier);
+                let end = event_loop.run().map_err(RunError::Engine);
+                lock(&facts).activity += event_loop.activity();
+                end
+            });
+            if let Err(error) = end {
+                lock(&facts).failure.get_or_insert(error);
                 mill.stop();
             }
         })?;
@@ -95,22 +117,37 @@ impl Loops {
         Ok(())
     }
 
-    pub(super) fn join(self) -> Result<Told, RunError> {
-        for thread in self.threads {
-            if let Err(panic) = thread.join() {
-                std::panic::resume_unwind(panic);
-            }
+    pub(super) fn join(mut self) -> Result<Facts, RunError> {
+        if let Err(panic) = self.join_threads() {
+            std::panic::resume_unwind(panic);
         }
-        let mut told = std::mem::take(&mut *lock(&self.told));
-        match told.failure.take() {
+        self.workers.close();
+        let mut facts = std::mem::take(&mut *lock(&self.facts));
+        match facts.failure.take() {
             Some(error) => Err(error),
-            None => Ok(told),
+            None => Ok(facts),
         }
     }
 }
 
-fn lock(told: &Mutex<Told>) -> MutexGuard<'_, Told> {
-    told.lock().unwrap_or_else(PoisonError::into_inner)
+impl<V: Send + 'static> Loops<V> {
+    /// Waits for all threads; gives the first panic among them.
+    fn join_threads(&mut self) -> std::thread::Result<()> {
+        let ends = self.threads.drain(..).map(JoinHandle::join);
+        ends.fold(Ok(()), Result::and)
+    }
+}
+
+impl<V: Send + 'static> Drop for Loops<V> {
+    /// Nothing goes on without whoever started it, not even if that panics.
+    fn drop(&mut self) {
+        self.mill.stop();
+        let _ = self.join_threads();
+    }
+}
+
+fn lock(facts: &Mutex<Facts>) -> MutexGuard<'_, Facts> {
+    facts.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The part of `total` that falls to one of `shares`.
@@ -118,53 +155,71 @@ fn share(total: usize, shares: usize, index: usize) -> usize {
     (total / shares + usize::from(index < total % shares)).max(1)
 }
 
-fn run_loop<J: Job>(
-    index: usize,
+/// Workers for a run, up to so many threads.
+pub(super) fn new_workers<J: Job>(
     plan: &Plan,
-    wake_up: Option<Result<Arc<WakeUp>, Refusal>>,
-    job: Arc<J>,
-    mill: &Arc<Mill<J::Value>>,
-    told: &Mutex<Told>,
-) -> Result<(), RunError> {
-    let limits = LoopLimits {
-        in_flight: share(plan.in_flight, plan.loops, index),
-        large_buffers: share(LARGE_BUFFERS, plan.loops, index),
-        timeout: plan.timeout,
-    };
-    let workers = share(plan.io_workers, plan.loops, index);
-    let describe = |text: String| {
-        if index == 0 {
-            lock(told).engine = text;
-        }
-    };
-    let mill = Arc::clone(mill);
-    let recorder = Recorder::new(plan.latencies.clone());
-    // Each item has one operation outstanding, or some reads, which the buffers limit.
-    let outstanding_max = limits.in_flight + limits.large_buffers;
-    let uring = wake_up.map(|wake_up| UringEngine::new(outstanding_max, workers, wake_up?));
-    let uring = match uring {
-        Some(Err(refusal)) if plan.may_fall_back => {
-            lock(told).fell_back.get_or_insert(refusal);
-            None
-        }
-        other => other.transpose()?,
-    };
-    if let Some(engine) = uring {
-        describe(engine.describe());
-        let event_loop = EventLoop::new(index, mill, job, engine, limits, recorder);
-        return run_to_end(event_loop, told);
-    }
-    let engine = ThreadsEngine::new(workers);
-    describe(engine.describe());
-    let event_loop = EventLoop::new(index, mill, job, engine, limits, recorder);
-    run_to_end(event_loop, told)
+    job: &Arc<J>,
+    workers_max: usize,
+    separate_below: Option<u32>,
+) -> Arc<Workers<J::Value>> {
+    let (job, latencies) = (Arc::clone(job), plan.latencies.clone());
+    let has_deadline = plan.timeout.is_some();
+    Workers::new(plan.loops, workers_max, separate_below, move || {
+        let recorder = Recorder::new(latencies.clone());
+        let times_items = has_deadline || recorder.records(Detail::Totals);
+        Desk::new(&*job, recorder, times_items)
+    })
 }
 
-fn run_to_end<J: Job, E: Engine>(
-    mut event_loop: EventLoop<J, E>,
-    told: &Mutex<Told>,
-) -> Result<(), RunError> {
-    let end = event_loop.run();
-    lock(told).activity += event_loop.activity();
-    end.map_err(RunError::Engine)
+/// The event loop of this number, with its share of what the plan allows.
+pub(super) fn event_loop<J: Job>(
+    index: usize,
+    plan: &Plan,
+    job: &J,
+    mill: &Arc<Mill<J::Value>>,
+    workers: &Arc<Workers<J::Value>>,
+    carrier: Box<dyn Carrier>,
+) -> EventLoop<J::Value> {
+    let in_flight = share(plan.in_flight, plan.loops, index);
+    let limits = IoLimits {
+        in_flight,
+        large_buffers: share(LARGE_BUFFERS, plan.loops, index),
+    };
+    let recorder = Recorder::new(plan.latencies.clone());
+    let io = Io::new(
+        carrier,
+        limits,
+        Stopwatch::new(recorder, plan.timeout.is_some()),
+    );
+    let tasks = tasks_of(job, &io);
+    let limits = LoopLimits {
+        in_flight,
+        timeout: plan.timeout,
+    };
+    let (mill, workers) = (Arc::clone(mill), Arc::clone(workers));
+    EventLoop::new(index, mill, io, tasks, workers, limits)
+}
+
+/// What carries out the operations of a loop: the engine of the plan, or what may take its place.
+fn carrier(
+    index: usize,
+    plan: &Plan,
+    wake_up: Result<Arc<WakeUp>, Errno>,
+    facts: &Mutex<Facts>,
+) -> Result<Box<dyn Carrier>, RunError> {
+    let wake_up = wake_up.map_err(|errno| RunError::Engine(errno.into()))?;
+    if plan.engine == EngineKind::Uring {
+        // Each item has one operation outstanding, or some reads, which the buffers limit.
+        let in_flight = share(plan.in_flight, plan.loops, index);
+        let outstanding_max = in_flight + share(LARGE_BUFFERS, plan.loops, index);
+        let workers = share(plan.io_workers, plan.loops, index);
+        match UringCarrier::new(outstanding_max, workers, Arc::clone(&wake_up)) {
+            Ok(carrier) => return Ok(Box::new(carrier)),
+            Err(refusal) if plan.may_fall_back => {
+                lock(facts).fell_back.get_or_insert(refusal);
+            }
+            Err(refusal) => return Err(refusal.into()),
+        }
+    }
+    Ok(Box::new(PollCarrier::new(wake_up)))
 }

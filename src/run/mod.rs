@@ -7,13 +7,19 @@ mod descriptors;
 mod emitter;
 mod event_loop;
 mod loops;
+mod ready;
 mod shortfall;
-mod slots;
+mod tasks;
+mod workers;
 
 pub use event_loop::{EventLoop, LoopLimits, Turn};
+pub use tasks::{Tasks, tasks_of};
+pub use workers::{Desk, Workers};
+
+pub use crate::io::Held;
 
 use crate::clock;
-use crate::engine::uring::Refusal;
+use crate::io::uring::Refusal;
 use crate::jobs::Job;
 use crate::mill::{Counters, Finished, Mill, Order, Pace};
 use crate::source::{InputError, Source};
@@ -157,7 +163,7 @@ pub fn run<J: Job, S: Source>(
     let (source_thread, loops) = match started {
         Ok(started) => started,
         Err(error) if plan.engine == EngineKind::Threads || plan.may_fall_back => {
-            return Ok(alone::run(plan, job, source, sink, interrupt, error));
+            return alone::run(plan, &job, source, sink, interrupt, error);
         }
         Err(error) => return Err(RunError::Thread(error)),
     };
@@ -168,11 +174,11 @@ pub fn run<J: Job, S: Source>(
     let end = emitter.run(interrupt);
     let failed = emitter.failed;
     drop(emitter);
-    let told = loops.join()?;
+    let facts = loops.join()?;
     Ok(Report {
-        fell_back: told.fell_back,
-        activity: told.activity,
-        ..Report::new(&mill, end, failed, told.engine)
+        fell_back: facts.fell_back,
+        activity: facts.activity,
+        ..Report::new(&mill, end, failed, facts.engine)
     })
 }
 

@@ -1,36 +1,34 @@
 use super::*;
 use crate::error::ItemError;
+use crate::io::Io;
 use crate::item::{Batch, Item};
-use crate::jobs::{Context, Event};
 use crate::source::Arguments;
 use crate::stats::{Detail, Phase};
+use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 /// Makes a call for each item, as if it read something, and is done.
-struct Call<F>(F);
+struct Call<F>(Arc<F>);
+
+impl<F: Fn() + Send + Sync + 'static> Call<F> {
+    fn new(call: F) -> Self {
+        Self(Arc::new(call))
+    }
+}
 
 impl<F: Fn() + Send + Sync + 'static> Job for Call<F> {
-    type State = ();
     type Value = ();
-    type Service = ();
+    type Local = Arc<F>;
 
-    fn serve(&self) {}
-
-    fn begin(&self) {}
-
-    fn step(
-        &self,
-        (): &mut (),
-        _: &Item,
-        _: Event,
-        context: &mut Context<'_>,
-    ) -> Option<Result<(), ItemError>> {
-        (self.0)();
-        context.lap(Phase::READ);
-        Some(Ok(()))
+    fn local(&self, _: &Io) -> Arc<F> {
+        Arc::clone(&self.0)
     }
 
-    fn discard(&self, (): (), _: &mut Context<'_>) {}
+    async fn run(call: Rc<Arc<F>>, io: Io, _: Item) -> Result<(), ItemError> {
+        call();
+        io.lap(Phase::READ);
+        Ok(())
+    }
 }
 
 /// The latencies of the items.
@@ -73,7 +71,7 @@ fn eight_items() -> Arguments {
 #[should_panic(expected = "a job with a bug")]
 fn a_panic_in_a_loop_ends_the_run() {
     let plan = plan(EngineKind::Threads, 2);
-    let job = Call(|| panic!("a job with a bug"));
+    let job = Call::new(|| panic!("a job with a bug"));
     let (mut sink, interrupt) = (Latencies::default(), AtomicBool::new(false));
     let _ = run(&plan, job, eight_items(), &mut sink, &interrupt);
 }
@@ -93,7 +91,7 @@ fn a_panic_in_a_loop_ends_the_waits_of_all_others() {
     let plan = plan(EngineKind::Uring, 16);
     // The sender is gone when no loop has the job any more.
     let (sender, receiver) = mpsc::channel::<()>();
-    let job = Call(move || {
+    let job = Call::new(move || {
         let _kept = &sender;
         let thread = std::thread::current();
         assert_ne!(thread.name(), Some("ringmill-loop0"), "a job with a bug");
@@ -115,7 +113,7 @@ fn each_item_has_a_latency_of_its_own() {
             ..plan(EngineKind::Threads, 1)
         };
         let pause = Duration::from_millis(2);
-        let job = Call(move || std::thread::sleep(pause));
+        let job = Call::new(move || std::thread::sleep(pause));
         let (mut sink, interrupt) = (Latencies::default(), AtomicBool::new(false));
         run(&plan, job, eight_items(), &mut sink, &interrupt).unwrap();
         assert_eq!(sink.0.len(), 8);
@@ -143,8 +141,8 @@ fn a_run_alone_can_be_interrupted() {
     let interrupt = Arc::new(AtomicBool::new(false));
     let source = Interrupting(Arc::clone(&interrupt), 0);
     let mut sink = Latencies::default();
-    let (job, reason) = (Arc::new(Call(|| ())), io::Error::other("no threads"));
-    let report = alone::run(&plan, job, source, &mut sink, &interrupt, reason);
+    let (job, reason) = (Arc::new(Call::new(|| ())), io::Error::other("no threads"));
+    let report = alone::run(&plan, &job, source, &mut sink, &interrupt, reason).unwrap();
     assert!(matches!(report.end, End::Interrupted), "{:?}", report.end);
     assert_eq!((report.counters.emitted, sink.0.len()), (2, 2));
 }
@@ -167,10 +165,64 @@ fn a_run_alone_keeps_the_rate() {
         ..plan(EngineKind::Threads, 1)
     };
     let (mut sink, interrupt) = (Latencies::default(), AtomicBool::new(false));
-    let (job, reason) = (Arc::new(Call(|| ())), io::Error::other("no threads"));
+    let (job, reason) = (Arc::new(Call::new(|| ())), io::Error::other("no threads"));
     let began = std::time::Instant::now();
-    let report = alone::run(&plan, job, OneByOne(21), &mut sink, &interrupt, reason);
+    let report = alone::run(&plan, &job, OneByOne(21), &mut sink, &interrupt, reason).unwrap();
     assert!(matches!(report.end, End::Complete), "{:?}", report.end);
     assert_eq!(sink.0.len(), 20);
     assert!(began.elapsed() >= Duration::from_millis(19));
+}
+
+/// The second item comes only when the first has been written out.
+struct AfterTheFirst(u32, mpsc::Receiver<()>);
+
+impl Source for AfterTheFirst {
+    fn next_batch(&mut self) -> Result<Option<Batch>, InputError> {
+        self.0 += 1;
+        if self.0 == 2 {
+            let written = self.1.recv_timeout(Duration::from_secs(10));
+            written.expect("the first is to be written out");
+        }
+        Ok((self.0 <= 2).then(|| Batch::from_iter(["a"])))
+    }
+}
+
+struct Tells(mpsc::Sender<()>);
+
+impl Sink<()> for Tells {
+    fn result(&mut self, _: Finished<()>) -> io::Result<()> {
+        let _ = self.0.send(());
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Its items are parked for a while.
+struct Parks;
+
+impl Job for Parks {
+    type Value = ();
+    type Local = ();
+
+    fn local(&self, _: &Io) {}
+
+    async fn run(_: Rc<()>, io: Io, _: Item) -> Result<(), ItemError> {
+        let until = io.now() + Duration::from_millis(20);
+        io.park(io.sleep_until(until)).await;
+        Ok(())
+    }
+}
+
+#[test]
+fn a_run_alone_does_not_forget_parked_items_for_its_source() {
+    let plan = plan(EngineKind::Threads, 1);
+    let (sender, receiver) = mpsc::channel();
+    let (mut sink, source) = (Tells(sender), AfterTheFirst(0, receiver));
+    let (interrupt, reason) = (AtomicBool::new(false), io::Error::other("no threads"));
+    let job = Arc::new(Parks);
+    let report = alone::run(&plan, &job, source, &mut sink, &interrupt, reason).unwrap();
+    assert_eq!(report.counters.emitted, 2);
 }

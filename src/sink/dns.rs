@@ -2,7 +2,7 @@
 
 use super::jsonl;
 use crate::clock::to_ns;
-use crate::engine::Transport;
+use crate::io::Transport;
 use crate::item::Item;
 use crate::jobs::dns::{Answer, Found, Record, Status, words};
 use domain::base::name::Name;

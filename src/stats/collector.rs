@@ -153,6 +153,17 @@ impl Recorder {
         }
     }
 
+    /// Publishes what it has before an interval has passed: there may be nothing to do for long. With no
+    /// intervals, the end is soon enough.
+    pub fn publish_early(&mut self) {
+        if let Some(collector) = &self.collector
+            && collector.interval.is_some()
+            && !self.tally.is_empty()
+        {
+            collector.publish(&mut self.tally, false);
+        }
+    }
+
     #[cold]
     fn publish(&mut self, now_ns: u64) {
         let Some(collector) = self.collector.clone() else {

@@ -82,6 +82,11 @@ impl Stopwatch {
         self.recorder.record(phase, to_ns.saturating_sub(from_ns));
     }
 
+    /// Publishes what has been recorded, if that is to happen before the end.
+    pub fn publish(&mut self) {
+        self.recorder.publish_early();
+    }
+
     /// When the next turn must begin for what has been recorded to be published in time.
     #[must_use]
     pub fn publish_at(&self) -> Option<Duration> {

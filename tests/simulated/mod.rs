@@ -1,24 +1,98 @@
-//! Event loops on simulated engines, moved one turn at a time by whoever tests them.
+//! Event loops on simulated carriers, moved one turn at a time by whoever tests them.
 
 use ringmill::clock::Clock;
-use ringmill::engine::sim::SimHandle;
-use ringmill::engine::{Engine, Wait};
+use ringmill::error::ItemError;
+use ringmill::io::sim::{Random, SimCarrier, SimHandle, World};
+use ringmill::io::{Carrier, Io, IoLimits, Wait};
+use ringmill::item::Item;
 use ringmill::jobs::Job;
-use ringmill::run::{EventLoop, Turn};
-use std::sync::Arc;
+use ringmill::mill::Mill;
+use ringmill::run::{Desk, EventLoop, LoopLimits, Turn, Workers, tasks_of};
+use ringmill::stats::{Collector, Phase, Recorder, Stopwatch};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
+/// How long a loop leaves items to other loops.
+#[allow(dead_code, reason = "not used in all tests")]
+pub const YIELD_PAUSE: Duration = Duration::from_millis(1);
+
+/// What all loops of a simulation are made with.
+pub struct Parts<'a, J: Job> {
+    pub job: &'a Arc<J>,
+    pub world: &'a Arc<World>,
+    pub mill: &'a Arc<Mill<J::Value>>,
+    pub workers: &'a Arc<Workers<J::Value>>,
+    pub in_flight: usize,
+    pub large_buffers: usize,
+    pub timeout: Option<Duration>,
+    pub collector: Option<&'a Arc<Collector>>,
+}
+
+/// Workers without threads: the loops run their items themselves.
+pub fn workers<J: Job>(
+    job: &Arc<J>,
+    world: &Arc<World>,
+    seed: u64,
+    collector: Option<&Arc<Collector>>,
+) -> Arc<Workers<J::Value>> {
+    let (job, world, collector) = (Arc::clone(job), Arc::clone(world), collector.cloned());
+    // For as many loops as any test has.
+    Workers::new(16, 0, None, move || {
+        let carrier = SimCarrier::for_worker(Arc::clone(&world), seed);
+        Desk::with(
+            &*job,
+            Box::new(carrier),
+            Recorder::new(collector.clone()),
+            true,
+        )
+    })
+}
+
+impl<J: Job> Parts<'_, J> {
+    /// The loop of this number on a carrier of its own.
+    pub fn new_loop(&self, index: usize, seed: u64) -> SimLoop<J::Value> {
+        let carrier = SimCarrier::new(Arc::clone(self.world), seed);
+        let handle = carrier.handle();
+        SimLoop::new(self.event_loop(index, Box::new(carrier)), handle)
+    }
+
+    /// The loop of this number on another carrier.
+    pub fn event_loop(&self, index: usize, carrier: Box<dyn Carrier>) -> EventLoop<J::Value> {
+        let limits = IoLimits {
+            in_flight: self.in_flight,
+            large_buffers: self.large_buffers,
+        };
+        let recorder = Recorder::new(self.collector.cloned());
+        let io = Io::new(
+            carrier,
+            limits,
+            Stopwatch::new(recorder, self.timeout.is_some()),
+        );
+        let tasks = tasks_of(&**self.job, &io);
+        let limits = LoopLimits {
+            in_flight: self.in_flight,
+            timeout: self.timeout,
+        };
+        let (mill, workers) = (Arc::clone(self.mill), Arc::clone(self.workers));
+        EventLoop::new(index, mill, io, tasks, workers, limits)
+    }
+}
+
 /// A loop, and what it waits for.
-pub struct SimLoop<J: Job, E: Engine> {
-    pub event_loop: Option<EventLoop<J, E>>,
+pub struct SimLoop<V> {
+    pub event_loop: Option<EventLoop<V>>,
     pub handle: Arc<SimHandle>,
     wait: Wait,
     /// When that wait ends by itself.
     waits_until: Option<Duration>,
 }
 
-impl<J: Job, E: Engine> SimLoop<J, E> {
-    pub fn new(event_loop: EventLoop<J, E>, handle: Arc<SimHandle>) -> Self {
+impl<V: Send + 'static> SimLoop<V> {
+    pub fn new(event_loop: EventLoop<V>, handle: Arc<SimHandle>) -> Self {
         Self {
             event_loop: Some(event_loop),
             handle,
@@ -51,9 +125,107 @@ impl<J: Job, E: Engine> SimLoop<J, E> {
         }
         Some(turn)
     }
+
+    /// When it will take its next turn even if nobody wakes it.
+    #[allow(dead_code, reason = "not used in all tests")]
+    pub fn next_turn(&self, now: Duration) -> Option<Duration> {
+        if self.wait == Wait::No || self.handle.is_woken() {
+            return Some(now);
+        }
+        [self.waits_until, self.handle.next()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// True if it could start an item, as far as its places are concerned.
+    #[allow(dead_code, reason = "not used in all tests")]
+    pub fn has_place(&self, in_flight_max: usize) -> bool {
+        let event_loop = self.event_loop.as_ref();
+        event_loop.is_some_and(|event_loop| event_loop.in_flight() < in_flight_max)
+    }
 }
 
 /// The first moment that one of the loops waits for: time must not pass by it.
-pub fn next_timer<J: Job, E: Engine>(loops: &[SimLoop<J, E>]) -> Option<Duration> {
+pub fn next_timer<V>(loops: &[SimLoop<V>]) -> Option<Duration> {
     loops.iter().filter_map(|one| one.waits_until).min()
+}
+
+/// I14, between two steps: if an item can be pulled and a loop has a place for it, one of those loops
+/// takes a turn now, or at the end of the pause that loops make for each other.
+#[allow(dead_code, reason = "not used in all tests")]
+pub fn check_liveness<V: Send + 'static>(
+    loops: &[SimLoop<V>],
+    mill: &Mill<V>,
+    in_flight_max: usize,
+    now: Duration,
+) {
+    if !mill.could_pull(now) {
+        return;
+    }
+    let mut with_place = loops
+        .iter()
+        .filter(|l| l.has_place(in_flight_max))
+        .peekable();
+    if with_place.peek().is_none() {
+        return;
+    }
+    let soon = now + YIELD_PAUSE;
+    let comes = |one: &SimLoop<V>| one.next_turn(now).is_some_and(|at| at <= soon);
+    assert!(with_place.any(comes), "I14: nobody comes for an item");
+}
+
+/// Wakers of the tasks that a [`Spurious`] job has polled lately.
+#[derive(Clone, Debug, Default)]
+pub struct Wakers(Arc<Mutex<Vec<Waker>>>);
+
+impl Wakers {
+    const KEPT: usize = 32;
+
+    fn keep(&self, context: &Context<'_>) {
+        let mut wakers = self.0.lock().unwrap();
+        if wakers.len() == Self::KEPT {
+            wakers.remove(0);
+        }
+        wakers.push(context.waker().clone());
+    }
+
+    /// Wakes one of the tasks for no reason.
+    pub fn wake_one(&self, random: &mut Random) {
+        let wakers = self.0.lock().unwrap();
+        if !wakers.is_empty() {
+            wakers[random.below(wakers.len())].wake_by_ref();
+        }
+    }
+}
+
+/// A job whose tasks may be woken for no reason.
+pub struct Spurious<J> {
+    pub job: J,
+    pub wakers: Wakers,
+}
+
+impl<J: Job> Job for Spurious<J> {
+    type Value = J::Value;
+    type Local = (Rc<J::Local>, Wakers);
+
+    const PHASES: &'static [Phase] = J::PHASES;
+
+    fn local(&self, io: &Io) -> Self::Local {
+        (Rc::new(self.job.local(io)), self.wakers.clone())
+    }
+
+    async fn run(local: Rc<Self::Local>, io: Io, item: Item) -> Result<J::Value, ItemError> {
+        let (inner, wakers) = &*local;
+        let mut task = pin!(J::run(Rc::clone(inner), io, item));
+        poll_fn(|context| {
+            wakers.keep(context);
+            task.as_mut().poll(context)
+        })
+        .await
+    }
+
+    fn is_failure(value: &J::Value) -> bool {
+        J::is_failure(value)
+    }
 }

@@ -158,7 +158,7 @@ impl<S: Source> Stream for Materialize<S> {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        rows_left(&self.window, self.in_flight.left())
+        self.window.rows_left(self.in_flight.left())
     }
 }
 
@@ -177,14 +177,4 @@ impl<S: Source> fmt::Debug for Materialize<S> {
             .field("window", &self.window.capacity())
             .finish_non_exhaustive()
     }
-}
-
-/// Bounds of the rows to come: those in the window, and one for each item not pulled yet.
-pub(crate) fn rows_left<T>(
-    window: &Window<T>,
-    (lower, upper): (usize, Option<usize>),
-) -> (usize, Option<usize>) {
-    let inside = usize::try_from(window.pulled() - window.emitted()).unwrap_or(usize::MAX);
-    let upper = upper.and_then(|upper| upper.checked_add(inside));
-    (lower.saturating_add(inside), upper)
 }

@@ -1,7 +1,6 @@
 //! The two halves of a split stream: one runs the futures, the other yields the results.
 
 use crate::in_flight::{InFlight, Ledger, Output};
-use crate::materialize::rows_left;
 use crate::source::Source;
 use crate::window::Window;
 use futures_core::Stream;
@@ -285,7 +284,7 @@ impl<T> Stream for Rows<T> {
             DriverState::Running | DriverState::Broken => (0, None),
         };
         let window = state.window.as_ref().expect("it is taken on drop");
-        rows_left(window, left)
+        window.rows_left(left)
     }
 }
 

@@ -158,6 +158,17 @@ impl<T> Window<T> {
         self.finished - self.emitted
     }
 
+    /// Bounds of the rows to come, with those of the items that have not been pulled: one for each of
+    /// them, and those in the window.
+    pub(crate) fn rows_left(
+        &self,
+        (lower, upper): (usize, Option<usize>),
+    ) -> (usize, Option<usize>) {
+        let inside = usize::try_from(self.pulled - self.emitted).unwrap_or(usize::MAX);
+        let upper = upper.and_then(|upper| upper.checked_add(inside));
+        (lower.saturating_add(inside), upper)
+    }
+
     /// The cap on pulled − emitted.
     #[must_use]
     pub fn capacity(&self) -> u64 {

@@ -1,7 +1,7 @@
 //! What came of a question.
 
 use super::question::Question;
-use crate::engine::Transport;
+use crate::io::Transport;
 use domain::base::iana::OptRcode;
 use domain::base::message::{Message, RecordSection};
 use domain::base::name::ParsedName;

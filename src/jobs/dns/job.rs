@@ -1,15 +1,17 @@
 //! The job: an item is a question.
 
 use super::answer::Answer;
+use super::client::Client;
 use super::figures::SharedFigures;
 use super::question::{Invalid, Question};
 use super::resolver::{Resolver, Settings};
-use super::service::DnsService;
 use crate::error::ItemError;
+use crate::io::Io;
 use crate::item::Item;
-use crate::jobs::{Context, Event, Job};
+use crate::jobs::Job;
 use crate::stats::Phase;
 use domain::base::Rtype;
+use std::rc::Rc;
 
 /// From the first submission to the first query: until a server had room for the question.
 pub const WAIT: Phase = Phase::of_job(0, "wait");
@@ -27,13 +29,18 @@ pub struct DnsJob {
     pub figures: SharedFigures,
 }
 
+/// What the questions of a loop share.
+pub struct Local {
+    client: Rc<Client>,
+    default_type: Rtype,
+}
+
 /// What came of an item: an answer, or why there was no question.
 pub type Found = Result<Answer, Invalid>;
 
 impl Job for DnsJob {
-    type State = ();
     type Value = Found;
-    type Service = DnsService;
+    type Local = Local;
 
     const PHASES: &'static [Phase] = &[
         Phase::QUEUE,
@@ -45,39 +52,20 @@ impl Job for DnsJob {
         Phase::SCHEDULED_TOTAL,
     ];
 
-    fn serve(&self) -> DnsService {
-        DnsService::new(Resolver::new(self.settings.clone()), self.figures.clone())
+    fn local(&self, io: &Io) -> Local {
+        let resolver = Resolver::new(self.settings.clone());
+        Local {
+            client: Client::start(io, resolver, self.figures.clone()),
+            default_type: self.default_type,
+        }
     }
 
-    fn begin(&self) {}
-
-    fn step(
-        &self,
-        (): &mut (),
-        item: &Item,
-        event: Event<Answer>,
-        context: &mut Context<'_, DnsService>,
-    ) -> Option<Result<Found, ItemError>> {
-        match event {
-            Event::Start => match Question::parse(item.bytes(), self.default_type) {
-                Ok(question) => {
-                    let (slot, now) = (context.slot(), context.now());
-                    context.service().resolver().ask(slot, question, now);
-                    None
-                }
-                Err(invalid) => Some(Ok(Err(invalid))),
-            },
-            Event::Told(answer) => {
-                context.record(WAIT, answer.wait);
-                if let Some(round_trip) = answer.round_trip {
-                    context.record(QUERY, round_trip);
-                }
-                Some(Ok(Ok(answer)))
-            }
-            Event::Completed(..) | Event::BufferFree => {
-                unreachable!("an item has no operations of its own")
-            }
-        }
+    fn run(
+        local: Rc<Local>,
+        io: Io,
+        item: Item,
+    ) -> impl Future<Output = Result<Found, ItemError>> + 'static {
+        look_up(local, io, item)
     }
 
     fn is_failure(found: &Found) -> bool {
@@ -85,9 +73,17 @@ impl Job for DnsJob {
             .as_ref()
             .map_or(true, |answer| !answer.status.is_definite())
     }
+}
 
-    fn discard(&self, (): (), context: &mut Context<'_, DnsService>) {
-        let (slot, now) = (context.slot(), context.now());
-        context.service().resolver().forget(slot, now);
+async fn look_up(local: Rc<Local>, io: Io, item: Item) -> Result<Found, ItemError> {
+    let question = match Question::parse(item.bytes(), local.default_type) {
+        Ok(question) => question,
+        Err(invalid) => return Ok(Err(invalid)),
+    };
+    let answer = local.client.ask(question).await;
+    io.record(WAIT, answer.wait);
+    if let Some(round_trip) = answer.round_trip {
+        io.record(QUERY, round_trip);
     }
+    Ok(Ok(answer))
 }

@@ -1,7 +1,21 @@
 //! How many questions a server may be asked at one time.
 
-use super::server::Ending;
 use std::time::Duration;
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// A reply came, after this time.
+    Answered(Duration),
+    /// No reply came in time.
+    Lost,
+    /// It said that it cannot, or will not (SERVFAIL, REFUSED).
+    Unwilling,
+    /// Nobody is there: the port is closed.
+    Absent,
+    /// It has ended the stream, as it may at any time.
+    Closed,
+}
 
 /// Queries under way at one time, at first and at least.
 const LIMIT_AT_FIRST: usize = 32;

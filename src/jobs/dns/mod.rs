@@ -1,10 +1,11 @@
 //! Lookups in the Domain Name System.
 //!
 //! An item is a question. The items of a loop share a [`Resolver`], which asks servers until each
-//! question has its answer, and which [`DnsService`] runs on a few connected sockets: questions are
+//! question has its answer, and which a client runs on a few connected sockets: questions are
 //! told apart by socket and id.
 
 mod answer;
+mod client;
 mod figures;
 mod frames;
 mod ids;
@@ -15,7 +16,6 @@ mod question;
 mod random;
 mod resolver;
 mod server;
-mod service;
 #[cfg(test)]
 mod tests;
 mod throttle;
@@ -25,4 +25,3 @@ pub use figures::{Figures, SharedFigures};
 pub use job::{DnsJob, Found, QUERY, WAIT};
 pub use question::{Invalid, Question, parse_type, with_types, words};
 pub use resolver::{Resolver, Settings, SocketId, Transmit};
-pub use service::DnsService;

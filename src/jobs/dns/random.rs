@@ -1,7 +1,7 @@
 //! Numbers nobody can guess.
 
 #[cfg(test)]
-use crate::engine::sim;
+use crate::io::sim;
 
 /// Random bytes kept at hand. To ask the kernel for each would cost more than the query.
 const POOL_LEN: usize = 1024;

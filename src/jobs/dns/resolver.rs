@@ -4,12 +4,13 @@
 use super::answer::{Answer, Status};
 use super::figures::Figures;
 use super::ids::{Holder, Ids};
+use super::limit::Ending;
 use super::message::{self, Reply, Spelling};
 use super::question::Question;
 use super::random::Random;
-use super::server::{Ending, Server};
-use crate::engine::Transport;
-use crate::mill::Timers;
+use super::server::Server;
+use crate::io::Timers;
+use crate::io::Transport;
 use domain::base::iana::OptRcode;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;

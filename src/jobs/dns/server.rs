@@ -1,7 +1,7 @@
 //! What is known of one server: how quick it is, how much it bears, whether it is there.
 
 use super::figures::Figures;
-use super::limit::Limit;
+use super::limit::{Ending, Limit};
 use super::throttle::Throttle;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -18,21 +18,6 @@ const FAILURES_MAX: u32 = 16;
 /// How long it is left alone before it is probed, at first and at most.
 const ASIDE_AT_FIRST: Duration = Duration::from_millis(100);
 const ASIDE_MAX: Duration = Duration::from_secs(5);
-
-/// How an attempt ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ending {
-    /// A reply came, after this time.
-    Answered(Duration),
-    /// No reply came in time.
-    Lost,
-    /// It said that it cannot, or will not (SERVFAIL, REFUSED).
-    Unwilling,
-    /// Nobody is there: the port is closed.
-    Absent,
-    /// It has ended the stream, as it may at any time.
-    Closed,
-}
 
 /// One server, as this loop knows it.
 #[derive(Debug)]

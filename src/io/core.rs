@@ -1,0 +1,424 @@
+//! The handle, and the state of one loop's or worker's operations behind it.
+
+use super::buffer::{Buffer, BufferClass, BufferPool};
+use super::carrier::{Attempt, Carrier};
+use super::current::CurrentOperation;
+use super::flights::{BACKGROUND, Flights, Recipient};
+use super::op::{Op, Outcome, Value};
+use super::places::{Parked, Places};
+use super::pressure::Pressure;
+use super::resources::{Starved, Verdict};
+use super::sleeps::Sleeps;
+use super::undelivered::Detached;
+use crate::clock;
+use crate::error::{Errno, Operation};
+use crate::stats::{Activity, Phase, Recorder, Stopwatch};
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+/// Operations an item may do in a row when nothing it does needs waiting. Then others have their
+/// turn.
+pub(super) const STEPS_PER_POLL: u32 = 16;
+
+/// Bytes of large pieces read at once after which a turn begins no more of them: results that are
+/// ready and new items do not wait while long files are hashed.
+const READ_AT_ONCE_MAX: usize = 2 * 1024 * 1024;
+
+/// A task that belongs to the loop and not to an item.
+pub type BackgroundTask = Pin<Box<dyn Future<Output = ()>>>;
+
+/// The operations of one loop or worker. Cheap to clone.
+#[derive(Clone)]
+pub struct Io {
+    pub(super) core: Rc<Core>,
+}
+
+pub(super) struct Core {
+    pub(super) buffers: BufferPool,
+    pub(super) is_worker: bool,
+    /// Where a worker shows what it does.
+    pub(super) shown: RefCell<Option<Arc<CurrentOperation>>>,
+    /// The item whose task is polled, by its slot.
+    pub(super) current: Cell<u32>,
+    /// Operations the task may still try in this poll.
+    pub(super) steps: Cell<u32>,
+    /// The task that is polled has met with something that may block.
+    pub(super) moves_to_worker: Cell<bool>,
+    /// The task that is polled has dropped what its item was parked for.
+    pub(super) park_was_dropped: Cell<bool>,
+    pub(super) state: RefCell<State>,
+}
+
+pub(super) struct State {
+    pub(super) carrier: Box<dyn Carrier>,
+    pub(super) flights: Flights,
+    pub(super) items: Vec<ItemState>,
+    pub(super) places: Places,
+    pub(super) pressure: Pressure<u32>,
+    pub(super) starved: Starved,
+    pub(super) sleeps: Sleeps,
+    pub(super) stopwatch: Stopwatch,
+    pub(super) activity: Activity,
+    /// Counts the turns.
+    pub(super) turn: u64,
+    /// Bytes of large pieces read at once in this turn.
+    pub(super) read_at_once: usize,
+    /// To be woken when the next turn begins.
+    pub(super) next_turn: Vec<Waker>,
+    pub(super) spawned: Vec<BackgroundTask>,
+    /// Items that may be pulled, as far as the job's service has a say in it.
+    pub(super) intake: usize,
+}
+
+/// What is known of the item in a slot.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ItemState {
+    /// Operations with the carrier.
+    pub(super) outstanding: u32,
+    pub(super) open_files: u32,
+    pub(super) last_operation: Operation,
+    pub(super) parked: Parked,
+    /// It failed on a worker because something was exhausted.
+    pub(super) lacks_on_worker: bool,
+}
+
+impl ItemState {
+    pub(super) const NEW: Self = Self {
+        outstanding: 0,
+        open_files: 0,
+        last_operation: Operation::Open,
+        parked: Parked::No,
+        lacks_on_worker: false,
+    };
+}
+
+/// What one loop may use.
+#[derive(Clone, Copy, Debug)]
+pub struct IoLimits {
+    /// Items in flight, at most.
+    pub in_flight: usize,
+    /// Large buffers, at most.
+    pub large_buffers: usize,
+}
+
+impl Io {
+    /// The operations of a loop.
+    #[must_use]
+    pub fn new(carrier: Box<dyn Carrier>, limits: IoLimits, stopwatch: Stopwatch) -> Self {
+        Self::with(carrier, limits, stopwatch, false)
+    }
+
+    /// The operations of a worker, which has one item at a time. What it lacks is for the loop to
+    /// deal with, which can free something.
+    #[must_use]
+    pub fn for_worker(carrier: Box<dyn Carrier>, recorder: Recorder, times_items: bool) -> Self {
+        let limits = IoLimits {
+            in_flight: 1,
+            large_buffers: 8,
+        };
+        let stopwatch = Stopwatch::new(recorder, times_items);
+        Self::with(carrier, limits, stopwatch, true)
+    }
+
+    fn with(
+        carrier: Box<dyn Carrier>,
+        limits: IoLimits,
+        stopwatch: Stopwatch,
+        is_worker: bool,
+    ) -> Self {
+        let state = State {
+            carrier,
+            flights: Flights::default(),
+            items: Vec::new(),
+            places: Places::new(limits.in_flight),
+            pressure: Pressure::new(limits.in_flight),
+            starved: Starved::default(),
+            sleeps: Sleeps::default(),
+            stopwatch,
+            activity: Activity::default(),
+            turn: 0,
+            read_at_once: 0,
+            next_turn: Vec::new(),
+            spawned: Vec::new(),
+            intake: usize::MAX,
+        };
+        Self {
+            core: Rc::new(Core {
+                buffers: BufferPool::new(limits.large_buffers),
+                is_worker,
+                shown: RefCell::default(),
+                current: Cell::new(BACKGROUND),
+                steps: Cell::new(0),
+                moves_to_worker: Cell::new(false),
+                park_was_dropped: Cell::new(false),
+                state: RefCell::new(state),
+            }),
+        }
+    }
+
+    // For tasks.
+
+    /// A buffer for a file that ends within one read.
+    #[must_use]
+    pub fn small_buffer(&self) -> Buffer {
+        self.core.buffers.small()
+    }
+
+    /// A large buffer, once one is free, those who asked earlier have theirs, and this turn of the
+    /// loop has time for another large piece.
+    pub async fn large_buffer(&self) -> Buffer {
+        let permit = self.core.buffers.large_permit().await;
+        while self.borrow().read_at_once >= READ_AT_ONCE_MAX {
+            self.next_turn().await;
+        }
+        self.core.buffers.large(permit)
+    }
+
+    /// A large buffer that would make the item faster, if no other item waits for one.
+    #[must_use]
+    pub fn spare_large_buffer(&self) -> Option<Buffer> {
+        self.core.buffers.spare_large()
+    }
+
+    /// Waits for the loop's next turn.
+    pub async fn next_turn(&self) {
+        let turn = self.borrow().turn;
+        std::future::poll_fn(|context| {
+            let state = &mut *self.borrow();
+            if state.turn != turn {
+                return Poll::Ready(());
+            }
+            state.next_turn.push(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// One item's share of so many operations, if each in flight in this loop is to have the same;
+    /// at least 1. On a worker operations are made one after the other.
+    #[must_use]
+    pub fn share_of(&self, operations: usize) -> usize {
+        if self.core.is_worker {
+            return 1;
+        }
+        (operations / self.borrow().places.alive().max(1)).max(1)
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        let state = &mut *self.borrow();
+        // The next item begins later.
+        state.stopwatch.expire();
+        state.carrier.now()
+    }
+
+    /// Says how many more items the loop should pull at most, because any further one would only be
+    /// parked, whatever its subject. Until this is said, there is no such limit.
+    pub fn limit_intake(&self, items: usize) {
+        self.borrow().intake = items;
+    }
+
+    /// Runs a task that belongs to the loop and ends with it.
+    pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        self.borrow().spawned.push(Box::pin(task));
+    }
+
+    /// Says what the time since the item's last operation, or since the last such call, was spent on.
+    pub fn lap(&self, phase: Phase) {
+        let state = &mut *self.borrow();
+        state.stopwatch.lap(phase, &*state.carrier);
+    }
+
+    /// Counts something that took this long.
+    pub fn record(&self, phase: Phase, time: Duration) {
+        let time_ns = clock::to_ns(time);
+        self.borrow().stopwatch.record(phase, 0, time_ns);
+    }
+
+    pub(super) fn borrow(&self) -> std::cell::RefMut<'_, State> {
+        self.core.state.borrow_mut()
+    }
+
+    // For operations.
+
+    /// Starts an operation that nobody waits for.
+    pub(super) fn detach(&self, mut op: Op, to: Detached) {
+        match self.attempt(&mut op) {
+            Attempt::Done(outcome) => to.completed(op, &outcome),
+            _ => {
+                self.borrow()
+                    .submit(op, BACKGROUND, Recipient::Detached(to));
+            }
+        }
+    }
+
+    /// True if the task that is polled may try another operation.
+    pub(super) fn may_step(&self) -> bool {
+        let steps = self.core.steps.get();
+        self.core.steps.set(steps.saturating_sub(1));
+        steps > 0
+    }
+
+    pub(super) fn attempt(&self, op: &mut Op) -> Attempt {
+        let state = &mut *self.borrow();
+        if let Some(item) = state.items.get_mut(self.core.current.get() as usize) {
+            item.last_operation = op.operation();
+        }
+        if self.core.is_worker
+            && let Some(shown) = &*self.core.shown.borrow()
+        {
+            shown.set(op.operation());
+        }
+        let attempt = state.carrier.try_now(op);
+        if let Attempt::Done(outcome) = &attempt {
+            state.activity.at_once += 1;
+            if let Some(phase) = op.phase() {
+                state.stopwatch.lap(phase, &*state.carrier);
+            }
+            if let Op::Read { buffer, .. } = op
+                && buffer.class() == BufferClass::Large
+                && let Ok(Value::Count(count)) = outcome
+            {
+                state.read_at_once += count;
+            }
+            state.note_progress(outcome);
+        }
+        attempt
+    }
+
+    pub(super) fn submit(&self, op: Op, waker: &Waker) -> u32 {
+        let owner = self.core.current.get();
+        self.borrow()
+            .submit(op, owner, Recipient::Waiting(waker.clone()))
+    }
+
+    pub(super) fn take_completion(&self, key: u32, waker: &Waker) -> Option<(Op, Outcome)> {
+        self.borrow().flights.take(key, waker)
+    }
+
+    /// The future that waited for the operation is gone.
+    pub(super) fn abandon(&self, key: u32) {
+        let state = &mut *self.borrow();
+        if state.flights.abandon(key) {
+            state.carrier.cancel(key);
+        }
+    }
+
+    /// True if a shortage of the operation is waited out here.
+    pub(super) fn waits_out(&self, op: &Op) -> bool {
+        !self.core.is_worker && !op.is_at_socket()
+    }
+
+    pub(super) fn starve(&self, op: Op, errno: Errno, waker: &Waker) -> u32 {
+        let state = &mut *self.borrow();
+        let item = state.items.get(self.core.current.get() as usize);
+        let holds_file = item.is_some_and(|item| item.open_files > 0);
+        let key = state.starved.insert(op, errno, waker.clone());
+        let (alive, now) = (state.places.alive(), state.stopwatch.now());
+        state.pressure.shortage(key, holds_file, alive, now);
+        key
+    }
+
+    /// An operation of the item that is polled begins to lack something. Gives the item's slot, with
+    /// which the operation's end is to be told.
+    pub(super) fn begins_to_lack(&self) -> u32 {
+        let owner = self.core.current.get();
+        self.borrow().starved.count(owner, true);
+        owner
+    }
+
+    pub(super) fn lacks_no_more(&self, owner: u32) {
+        self.borrow().starved.count(owner, false);
+    }
+
+    pub(super) fn verdict(&self, key: u32, waker: &Waker) -> Verdict {
+        self.borrow().starved.verdict(key, waker)
+    }
+
+    pub(super) fn forget_starved(&self, key: u32) {
+        let state = &mut *self.borrow();
+        if state.starved.remove(key) {
+            state.pressure.remove(|other| *other == key);
+        }
+    }
+
+    pub(super) fn move_to_worker(&self) {
+        assert_ne!(
+            self.core.current.get(),
+            BACKGROUND,
+            "a task of the loop itself must not block"
+        );
+        self.core.moves_to_worker.set(true);
+    }
+
+    pub(super) fn file_opened(&self) -> u32 {
+        let owner = self.core.current.get();
+        if let Some(item) = self.borrow().items.get_mut(owner as usize) {
+            item.open_files += 1;
+        }
+        owner
+    }
+
+    /// A file of this item was closed, and the time since its last operation was spent on that if
+    /// `is_lap` is set.
+    pub(super) fn file_closed(&self, owner: u32, is_lap: bool) {
+        let state = &mut *self.borrow();
+        if let Some(item) = state.items.get_mut(owner as usize) {
+            item.open_files = item.open_files.saturating_sub(1);
+        }
+        if is_lap {
+            state.activity.at_once += 1;
+            state.stopwatch.lap(Phase::CLOSE, &*state.carrier);
+        }
+    }
+}
+
+impl State {
+    pub(super) fn submit(&mut self, op: Op, owner: u32, to: Recipient) -> u32 {
+        self.activity.submissions += 1;
+        if let Some(item) = self.items.get_mut(owner as usize) {
+            item.outstanding += 1;
+        }
+        let submitted_at_ns = self.stopwatch.now_ns();
+        let key = self.flights.insert(owner, submitted_at_ns, to);
+        self.carrier.submit(key, op);
+        self.stopwatch.expire();
+        key
+    }
+
+    /// Parked items that will not free anything soon: they hold nothing, or they wait for a place.
+    pub(super) fn parked_that_free_nothing(&self) -> usize {
+        let frees_nothing = |(slot, item): &(usize, &ItemState)| {
+            let is_idle = match item.parked {
+                Parked::No | Parked::UntilPolled => false,
+                Parked::Yes => item.open_files == 0 && item.outstanding == 0,
+                Parked::Returning => true,
+            };
+            is_idle && !self.starved.lacks(*slot)
+        };
+        self.items.iter().enumerate().filter(frees_nothing).count()
+    }
+
+    pub(super) fn note_progress(&mut self, outcome: &Outcome) {
+        if !outcome.as_ref().is_err_and(|errno| errno.is_shortage()) {
+            self.pressure.progressed();
+        }
+    }
+
+    /// Makes sure that what happens now gets its own time, if times are recorded.
+    pub(super) fn refresh(&mut self) {
+        self.stopwatch.refresh(&*self.carrier);
+    }
+}
+
+impl fmt::Debug for Io {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Io").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,122 @@
+//! Operations in flight, by key, and who gets their outcomes.
+
+use super::op::{Completion, Op, Outcome};
+use super::undelivered::Detached;
+use std::task::Waker;
+
+/// The owner of operations that belong to no item.
+pub(super) const BACKGROUND: u32 = u32::MAX;
+
+/// Operations that are with the carrier, or whose outcomes have not been taken.
+#[derive(Debug, Default)]
+pub(super) struct Flights {
+    flights: Vec<Option<Flight>>,
+    free: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Flight {
+    /// The slot of the item it belongs to.
+    owner: u32,
+    submitted_at_ns: u64,
+    to: Recipient,
+}
+
+/// Who gets the outcome of an operation.
+#[derive(Debug)]
+pub(super) enum Recipient {
+    /// A future, which is woken.
+    Waiting(Waker),
+    /// The future that was woken, when it asks.
+    Ended(Op, Outcome),
+    /// Nobody any more.
+    Abandoned,
+    /// Nobody, unless it fails.
+    Detached(Detached),
+}
+
+/// An operation that has completed.
+pub(super) struct Completed {
+    pub(super) owner: u32,
+    pub(super) submitted_at_ns: u64,
+}
+
+impl Flights {
+    pub(super) fn insert(&mut self, owner: u32, submitted_at_ns: u64, to: Recipient) -> u32 {
+        let key = self.free.pop().unwrap_or_else(|| {
+            self.flights.push(None);
+            u32::try_from(self.flights.len() - 1).expect("fewer than 2^32 operations")
+        });
+        self.flights[key as usize] = Some(Flight {
+            owner,
+            submitted_at_ns,
+            to,
+        });
+        key
+    }
+
+    /// Gives a completion to whoever waits for it. What nobody waits for any more is freed: buffers
+    /// go back, files that a late open has brought are closed.
+    pub(super) fn complete(&mut self, completion: Completion) -> Completed {
+        let Completion { key, op, outcome } = completion;
+        let flight = self.get_mut(key);
+        let completed = Completed {
+            owner: flight.owner,
+            submitted_at_ns: flight.submitted_at_ns,
+        };
+        match std::mem::replace(&mut flight.to, Recipient::Abandoned) {
+            Recipient::Waiting(waker) => {
+                flight.to = Recipient::Ended(op, outcome);
+                waker.wake();
+            }
+            Recipient::Abandoned => self.remove(key),
+            Recipient::Detached(to) => {
+                self.remove(key);
+                to.completed(op, &outcome);
+            }
+            Recipient::Ended(..) => unreachable!("one completion for each operation"),
+        }
+        completed
+    }
+
+    /// Operations in flight, or whose outcomes have not been taken.
+    pub(super) fn len(&self) -> usize {
+        self.flights.len() - self.free.len()
+    }
+
+    /// The outcome if it is there. Otherwise the waker is called when it is.
+    pub(super) fn take(&mut self, key: u32, waker: &Waker) -> Option<(Op, Outcome)> {
+        let flight = self.get_mut(key);
+        if let Recipient::Waiting(known) = &mut flight.to {
+            known.clone_from(waker);
+            return None;
+        }
+        let to = std::mem::replace(&mut flight.to, Recipient::Abandoned);
+        let Recipient::Ended(op, outcome) = to else {
+            unreachable!("whoever asks waits for it")
+        };
+        self.remove(key);
+        Some((op, outcome))
+    }
+
+    /// Nobody waits for the operation any more. True if it is still in flight.
+    pub(super) fn abandon(&mut self, key: u32) -> bool {
+        let flight = self.get_mut(key);
+        let was = std::mem::replace(&mut flight.to, Recipient::Abandoned);
+        let is_in_flight = matches!(was, Recipient::Waiting(_));
+        if !is_in_flight {
+            self.remove(key);
+        }
+        is_in_flight
+    }
+
+    fn get_mut(&mut self, key: u32) -> &mut Flight {
+        let flight = self.flights[key as usize].as_mut();
+        flight.expect("the operation is known")
+    }
+
+    fn remove(&mut self, key: u32) {
+        self.flights[key as usize] = None;
+        self.free.push(key);
+    }
+}

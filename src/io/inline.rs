@@ -1,0 +1,169 @@
+//! What is cached is done at once, by plain calls on the loop's own thread.
+
+use super::calls;
+use super::carrier::Attempt;
+use super::metadata::FileKind;
+use super::mounts::{FileSystem, Mounts};
+use super::op::{Op, Value};
+use super::open_file::OpenFile;
+use super::path_cache::{PathCache, Place};
+use super::probe::AdaptiveProbe;
+use super::socket_calls::{self, Transport};
+use crate::item::Item;
+use rustix::fs::Statx;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Plain calls where they do not block, and the knowledge of where that is.
+pub(super) struct Inline {
+    mounts: Mounts,
+    path_cache: PathCache,
+    /// Of plain reads of cached content. One that fails has started a fetch of its own, which the
+    /// block layer cannot merge with the neighbours' as it does with a batch from a ring.
+    read_probe: AdaptiveProbe,
+}
+
+impl Inline {
+    pub(super) fn new() -> Self {
+        Self {
+            mounts: Mounts::default(),
+            path_cache: PathCache::new(),
+            read_probe: AdaptiveProbe::new(),
+        }
+    }
+
+    /// Does the operation by a plain call if that does not block: everything about a file whose
+    /// name and content are cached. On a warm cache nothing is quicker.
+    pub(super) fn try_file_now(&mut self, op: &mut Op) -> Attempt {
+        match op {
+            Op::StatPath(path) => self.look_up_cached(path),
+            Op::Open { file_system, .. } if *file_system == FileSystem::Blocking => Attempt::Block,
+            Op::Open {
+                path, file_system, ..
+            } => {
+                let file_system = *file_system;
+                let (directory, path) = self.path_cache.start_of(path);
+                match calls::open_cached(directory, path) {
+                    Some(descriptor) => {
+                        let open = OpenFile::new(descriptor, file_system);
+                        Attempt::Done(Ok(Value::File(open)))
+                    }
+                    None => Attempt::Submit,
+                }
+            }
+            Op::StatFile(file) => {
+                let stat = calls::stat_file(file.as_fd(), file.file_system);
+                Attempt::Done(stat.map(Value::Stat))
+            }
+            Op::Read { parallel: true, .. } => Attempt::Submit,
+            Op::Read {
+                file,
+                offset,
+                buffer,
+                ..
+            } => match file.file_system {
+                FileSystem::Memory => {
+                    let count = calls::read(file.as_fd(), *offset, buffer);
+                    Attempt::Done(count.map(Value::Count))
+                }
+                // Only part of it may be cached, but a part is better than the way to a worker and
+                // back.
+                _ => {
+                    if !self.read_probe.is_due() {
+                        return Attempt::Submit;
+                    }
+                    let count = calls::read_cached(file.as_fd(), *offset, buffer);
+                    self.read_probe.record(count.is_some());
+                    count.map_or(Attempt::Submit, |count| {
+                        Attempt::Done(Ok(Value::Count(count)))
+                    })
+                }
+            },
+            _ => unreachable!("sockets have calls of their own"),
+        }
+    }
+
+    /// Looks a path up by a plain call if that is not going to block: see [`PathCache`].
+    fn look_up_cached(&mut self, item: &Item) -> Attempt {
+        if !self.path_cache.is_trusted() {
+            return Attempt::Submit;
+        }
+        match self.path_cache.place_of(item.bytes(), &mut self.mounts) {
+            Place::Local => {}
+            Place::Unknown => return Attempt::Submit,
+            Place::Blocking => return Attempt::Block,
+        }
+        let start = self.path_cache.start_timing();
+        let (directory, path) = self.path_cache.start_of(item);
+        let result = calls::stat_link(directory, path);
+        if let Some(start) = start {
+            self.path_cache.took(start.elapsed());
+        }
+        let statx = match result {
+            // It may lead to where a look-up blocks.
+            Ok(statx) if calls::is_link(&statx) => match calls::open_path_cached(item.bytes()) {
+                Some((_, statx)) => statx,
+                None => return Attempt::Submit,
+            },
+            Ok(statx) => statx,
+            Err(errno) => return Attempt::Done(Err(errno)),
+        };
+        let stat = calls::to_stat(&statx, &mut self.mounts);
+        if stat.kind == FileKind::Regular && stat.file_system == FileSystem::Blocking {
+            return Attempt::Block;
+        }
+        Attempt::Done(Ok(Value::Stat(stat)))
+    }
+
+    /// See [`Carrier::forget_names`](super::Carrier::forget_names).
+    pub(super) fn forget_names(&mut self) {
+        self.path_cache.leave();
+    }
+
+    /// Metadata that a look-up elsewhere has found.
+    pub(super) fn stat(&mut self, path: &Item, statx: &Statx) -> Value {
+        let stat = calls::to_stat(statx, &mut self.mounts);
+        if stat.kind == FileKind::Regular && stat.file_system == FileSystem::Blocking {
+            self.path_cache.blocks(path.bytes());
+        }
+        Value::Stat(stat)
+    }
+}
+
+/// The same for sockets. What a ring does it does many at a time, which is better than a call for
+/// each; but what has come already is best taken at once.
+pub(super) fn try_socket_now(op: &mut Op, has_ring: bool) -> Attempt {
+    let done = match op {
+        Op::MakeSocket { address, transport } => {
+            let socket = socket_calls::make(*address, *transport, has_ring);
+            Some(socket.map(|socket: OwnedFd| {
+                // Nothing about a socket blocks the loop.
+                Value::File(OpenFile::new(socket, FileSystem::Nowait))
+            }))
+        }
+        Op::Connect {
+            transport: Transport::Stream,
+            ..
+        }
+        | Op::Send { .. }
+            if has_ring =>
+        {
+            None
+        }
+        Op::Connect {
+            socket, address, ..
+        } => {
+            let connected = socket_calls::connect_now(socket.as_fd(), *address);
+            connected.map(|done| done.map(|()| Value::Done))
+        }
+        Op::Send { socket, bytes } => {
+            let sent = socket_calls::send_now(socket.as_fd(), bytes);
+            sent.map(|count| count.map(Value::Count))
+        }
+        Op::Receive { socket, bytes } => {
+            let received = socket_calls::receive_now(socket.as_fd(), bytes);
+            received.map(|count| count.map(Value::Count))
+        }
+        _ => unreachable!("files have calls of their own"),
+    };
+    done.map_or(Attempt::Submit, Attempt::Done)
+}

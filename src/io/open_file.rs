@@ -1,0 +1,60 @@
+//! What stands behind open files and sockets.
+
+use super::mounts::FileSystem;
+use crate::error::Errno;
+use std::any::Any;
+use std::fmt::Debug;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// A file that only a simulation knows.
+pub(crate) trait Simulated: Any + Debug {
+    /// Closes it.
+    fn close(self: Box<Self>) -> Result<(), Errno>;
+
+    /// For the simulation to find what it has made.
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// An open descriptor and what its file system can do. It closes with the last share, so an
+/// operation that holds one never meets a reused descriptor number.
+#[derive(Debug)]
+pub struct OpenFile {
+    pub(crate) handle: Handle,
+    pub(crate) file_system: FileSystem,
+}
+
+/// What stands behind an open file.
+#[derive(Debug)]
+pub(crate) enum Handle {
+    Descriptor(OwnedFd),
+    Simulated(Box<dyn Simulated>),
+}
+
+impl OpenFile {
+    pub(crate) fn new(descriptor: OwnedFd, file_system: FileSystem) -> Self {
+        Self {
+            handle: Handle::Descriptor(descriptor),
+            file_system,
+        }
+    }
+
+    /// Closes it. The kernel reports nothing of interest about a descriptor that was only read.
+    pub(super) fn close(self) -> Result<(), Errno> {
+        match self.handle {
+            Handle::Descriptor(descriptor) => {
+                drop(descriptor);
+                Ok(())
+            }
+            Handle::Simulated(open) => open.close(),
+        }
+    }
+}
+
+impl AsFd for OpenFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.handle {
+            Handle::Descriptor(descriptor) => descriptor.as_fd(),
+            Handle::Simulated(_) => unreachable!("simulated files stay in the simulation"),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Sockets by poll(2), and files by workers alone, where io_uring is forbidden. It never makes an
+//! io_uring call: some sandboxes kill the process for one.
+
+use super::carrier::{Attempt, Carrier, Wait, Wake};
+use super::inline;
+use super::op::{Completion, Op};
+use super::open_file::OpenFile;
+use super::wake_up::WakeUp;
+use crate::clock::{self, Clock};
+use crate::error::Errno;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+/// Operations at sockets where they do not block. Items with files belong on workers.
+pub struct PollCarrier {
+    wake_up: Arc<WakeUp>,
+    /// Operations that wait for their sockets.
+    waiting: Vec<(u32, Op)>,
+    /// No longer waited for.
+    cancelled: Vec<Completion>,
+}
+
+impl PollCarrier {
+    /// A carrier with nothing in flight.
+    #[must_use]
+    pub fn new(wake_up: Arc<WakeUp>) -> Self {
+        Self {
+            wake_up,
+            waiting: Vec::new(),
+            cancelled: Vec::new(),
+        }
+    }
+
+    /// Waits until one of the sockets is ready, or the loop is woken.
+    fn wait_for_sockets(&self, wait: Wait) -> io::Result<()> {
+        let timeout = match wait {
+            Wait::No => Some(Timespec::default()),
+            Wait::Forever => None,
+            // A time too long for the kernel's type is for ever.
+            Wait::AtMost(duration) => Timespec::try_from(duration).ok(),
+        };
+        let mut descriptors = vec![PollFd::new(&self.wake_up, PollFlags::IN)];
+        descriptors.extend(self.waiting.iter().map(|(_, op)| {
+            let (socket, flags) = awaited(op);
+            PollFd::from_borrowed_fd(socket.as_fd(), flags)
+        }));
+        match poll(&mut descriptors, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        if !descriptors[0].revents().is_empty() {
+            self.wake_up.reset();
+        }
+        Ok(())
+    }
+
+    /// Does what can be done at sockets now.
+    fn serve_sockets(&mut self, completions: &mut Vec<Completion>) {
+        for (key, mut op) in std::mem::take(&mut self.waiting) {
+            match inline::try_socket_now(&mut op, false) {
+                Attempt::Done(outcome) => completions.push(Completion { key, op, outcome }),
+                _ => self.waiting.push((key, op)),
+            }
+        }
+    }
+}
+
+/// The socket that an operation waits for, and what for.
+fn awaited(op: &Op) -> (&OpenFile, PollFlags) {
+    match op {
+        Op::Connect { socket, .. } | Op::Send { socket, .. } => (socket, PollFlags::OUT),
+        Op::Receive { socket, .. } => (socket, PollFlags::IN),
+        op => unreachable!("{op:?} does not wait for a socket"),
+    }
+}
+
+impl Clock for PollCarrier {
+    fn now_ns(&self) -> u64 {
+        clock::now_ns()
+    }
+}
+
+impl Carrier for PollCarrier {
+    fn try_now(&mut self, op: &mut Op) -> Attempt {
+        if op.is_at_socket() {
+            inline::try_socket_now(op, false)
+        } else {
+            Attempt::Block
+        }
+    }
+
+    fn forget_names(&mut self) {}
+
+    fn submit(&mut self, key: u32, op: Op) {
+        self.waiting.push((key, op));
+    }
+
+    fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
+        completions.append(&mut self.cancelled);
+        let is_idle = completions.is_empty();
+        self.wait_for_sockets(if is_idle { wait } else { Wait::No })?;
+        self.serve_sockets(completions);
+        Ok(())
+    }
+
+    fn cancel(&mut self, key: u32) {
+        let Some(at) = self.waiting.iter().position(|(other, _)| *other == key) else {
+            return;
+        };
+        let (key, op) = self.waiting.swap_remove(at);
+        let outcome = Err(Errno::new(libc::ECANCELED));
+        self.cancelled.push(Completion { key, op, outcome });
+    }
+
+    fn outstanding(&self) -> usize {
+        self.waiting.len() + self.cancelled.len()
+    }
+
+    fn waker(&self) -> Arc<dyn Wake> {
+        Arc::clone(&self.wake_up) as Arc<dyn Wake>
+    }
+
+    fn describe(&self) -> String {
+        "threads".to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wake_up_ends_a_wait() {
+        let mut carrier = PollCarrier::new(WakeUp::new().unwrap());
+        carrier.waker().wake();
+        carrier.turn(Wait::Forever, &mut Vec::new()).unwrap();
+    }
+}

@@ -1,0 +1,159 @@
+//! Operations that failed because something was exhausted, and wait to be tried again. When that
+//! happens is decided in [`pressure`](super::pressure).
+
+use super::flights::BACKGROUND;
+use super::op::Op;
+use crate::error::Errno;
+use std::task::Waker;
+
+/// Operations that wait, by key, and tasks on workers that failed for the same reason.
+#[derive(Debug, Default)]
+pub(super) struct Starved {
+    entries: Vec<Option<Entry>>,
+    free: Vec<u32>,
+    /// By slot, how many operations of the item, or attempts on workers, have failed and have not ended
+    /// otherwise since.
+    of_items: Vec<u32>,
+    /// Items for which that is any.
+    items: usize,
+}
+
+#[derive(Debug)]
+enum Entry {
+    Op {
+        op: Op,
+        errno: Errno,
+        waker: Waker,
+        /// Whether it is to be given up, once that is decided.
+        gives_up: Option<bool>,
+    },
+    /// The item in this slot failed on a worker.
+    Item(u32),
+}
+
+/// What is to be done with a starved operation.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// Wait on.
+    Wait,
+    /// Try again.
+    Retry(Op),
+    /// The error is the outcome.
+    GiveUp(Op, Errno),
+}
+
+impl Starved {
+    pub(super) fn insert(&mut self, op: Op, errno: Errno, waker: Waker) -> u32 {
+        self.add(Entry::Op {
+            op,
+            errno,
+            waker,
+            gives_up: None,
+        })
+    }
+
+    pub(super) fn insert_item(&mut self, slot: u32) -> u32 {
+        self.add(Entry::Item(slot))
+    }
+
+    /// Items that lack something. What is tried again is still lacking until it has succeeded. Tasks
+    /// of the loop itself are no items.
+    pub(super) fn items(&self) -> usize {
+        self.items
+    }
+
+    /// True if the item in this slot lacks something.
+    pub(super) fn lacks(&self, slot: usize) -> bool {
+        self.of_items.get(slot).is_some_and(|of_item| *of_item > 0)
+    }
+
+    /// An operation of the item in this slot begins to lack something, or ends.
+    pub(super) fn count(&mut self, owner: u32, lacks: bool) {
+        if owner == BACKGROUND {
+            return;
+        }
+        let owner = owner as usize;
+        if self.of_items.len() <= owner {
+            self.of_items.resize(owner + 1, 0);
+        }
+        let of_item = &mut self.of_items[owner];
+        let before = *of_item;
+        *of_item = if lacks { before + 1 } else { before - 1 };
+        self.items += usize::from(before == 0);
+        self.items -= usize::from(*of_item == 0);
+    }
+
+    fn add(&mut self, entry: Entry) -> u32 {
+        let key = self.free.pop().unwrap_or_else(|| {
+            self.entries.push(None);
+            u32::try_from(self.entries.len() - 1).expect("fewer than 2^32 operations")
+        });
+        self.entries[key as usize] = Some(entry);
+        key
+    }
+
+    /// Operations and items that wait.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len() - self.free.len()
+    }
+
+    /// Decides what becomes of an operation and wakes its task. Gives the slot of an item.
+    pub(super) fn decide(&mut self, key: u32, give_up: bool) -> Option<u32> {
+        match self.entries[key as usize].as_mut().expect("it waits") {
+            Entry::Op {
+                waker, gives_up, ..
+            } => {
+                *gives_up = Some(give_up);
+                waker.wake_by_ref();
+                None
+            }
+            Entry::Item(slot) => {
+                let slot = *slot;
+                self.take(key);
+                Some(slot)
+            }
+        }
+    }
+
+    pub(super) fn verdict(&mut self, key: u32, new_waker: &Waker) -> Verdict {
+        if let Some(Entry::Op {
+            gives_up: None,
+            waker,
+            ..
+        }) = &mut self.entries[key as usize]
+        {
+            waker.clone_from(new_waker);
+            return Verdict::Wait;
+        }
+        match self.take(key) {
+            Entry::Op {
+                op,
+                gives_up: Some(false),
+                ..
+            } => Verdict::Retry(op),
+            Entry::Op { op, errno, .. } => Verdict::GiveUp(op, errno),
+            Entry::Item(_) => unreachable!("items on workers have no futures here"),
+        }
+    }
+
+    /// The operation is not wanted any more. True if nothing had been decided about it.
+    pub(super) fn remove(&mut self, key: u32) -> bool {
+        matches!(self.take(key), Entry::Op { gives_up: None, .. })
+    }
+
+    /// The key of an item that waits, by its slot.
+    pub(super) fn key_of_item(&self, slot: u32) -> Option<u32> {
+        let is_it = |entry: &Option<Entry>| matches!(entry, Some(Entry::Item(s)) if *s == slot);
+        let at = self.entries.iter().position(is_it)?;
+        u32::try_from(at).ok()
+    }
+
+    pub(super) fn take_item(&mut self, key: u32) {
+        self.take(key);
+    }
+
+    fn take(&mut self, key: u32) -> Entry {
+        self.free.push(key);
+        self.entries[key as usize].take().expect("it waits")
+    }
+}

@@ -1,0 +1,141 @@
+//! A simulated network: servers that answer, and what happens on the way.
+
+use super::Random;
+use crate::io::socket_calls::Transport;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// What the servers say, and what becomes of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Network {
+    /// What the server at this address says to a message; nothing if it keeps silent.
+    pub answer: fn(SocketAddr, Transport, &[u8]) -> Option<Vec<u8>>,
+    /// Of 100 datagrams so many are lost.
+    pub lost: u8,
+    /// Of 100 datagrams so many come twice.
+    pub doubled: u8,
+    /// Of 100 messages in a stream so many are the last: the server closes it.
+    pub closed: u8,
+}
+
+/// A socket, and what is on its way to it.
+#[derive(Debug)]
+pub(super) struct SimSocket {
+    server: SocketAddr,
+    transport: Transport,
+    /// What was sent in a stream and is no whole message yet. Its length comes before each message, in
+    /// two bytes.
+    sent: Vec<u8>,
+    /// With the time at which it comes. No bytes are the end of a stream.
+    arriving: VecDeque<(Duration, Vec<u8>)>,
+}
+
+impl SimSocket {
+    pub(super) fn new(server: SocketAddr, transport: Transport) -> Self {
+        Self {
+            server,
+            transport,
+            sent: Vec::new(),
+            arriving: VecDeque::new(),
+        }
+    }
+
+    /// Sends the bytes, or the first of them; returns how many.
+    pub(super) fn send(
+        &mut self,
+        bytes: &[u8],
+        network: &Network,
+        now: Duration,
+        random: &mut Random,
+    ) -> usize {
+        match self.transport {
+            Transport::Datagram => {
+                self.send_datagram(bytes, network, now, random);
+                bytes.len()
+            }
+            Transport::Stream => {
+                let count = 1 + random.below(bytes.len());
+                self.sent.extend_from_slice(&bytes[..count]);
+                self.answer_stream(network, now, random);
+                count
+            }
+        }
+    }
+
+    fn send_datagram(
+        &mut self,
+        bytes: &[u8],
+        network: &Network,
+        now: Duration,
+        random: &mut Random,
+    ) {
+        let copies = 1 + usize::from(random.percent(network.doubled));
+        for _ in 0..copies {
+            if random.percent(network.lost) {
+                continue;
+            }
+            if let Some(reply) = (network.answer)(self.server, self.transport, bytes) {
+                self.arriving.push_back((now + latency(random), reply));
+            }
+        }
+    }
+
+    fn answer_stream(&mut self, network: &Network, now: Duration, random: &mut Random) {
+        let has_ended = |(_, piece): &(Duration, Vec<u8>)| piece.is_empty();
+        while let Some((message, rest)) = first_message(&self.sent) {
+            let reply = (network.answer)(self.server, self.transport, message);
+            self.sent = rest.to_vec();
+            if self.arriving.back().is_some_and(has_ended) {
+                // Nobody reads that any more.
+                return;
+            }
+            let mut at = self.arriving.back().map_or(now, |&(at, _)| at.max(now));
+            if let Some(reply) = reply {
+                let len = u16::try_from(reply.len()).expect("a message is short");
+                let mut rest = [&len.to_be_bytes()[..], &reply].concat();
+                while !rest.is_empty() {
+                    let left = rest.split_off(1 + random.below(rest.len()));
+                    // All of it is on the same way.
+                    at += latency(random) / 64;
+                    self.arriving.push_back((at, rest));
+                    rest = left;
+                }
+            }
+            if random.percent(network.closed) {
+                self.arriving.push_back((at + latency(random), Vec::new()));
+            }
+        }
+    }
+
+    /// When something next comes.
+    pub(super) fn next(&self) -> Option<Duration> {
+        self.arriving.iter().map(|&(at, _)| at).min()
+    }
+
+    /// Receives what has come by now; returns how many bytes. `None` if nothing has.
+    pub(super) fn receive(&mut self, bytes: &mut [u8], now: Duration) -> Option<usize> {
+        let at = self.arriving.iter().position(|&(at, _)| at <= now)?;
+        let (due, mut message) = self.arriving.remove(at)?;
+        let count = message.len().min(bytes.len());
+        bytes[..count].copy_from_slice(&message[..count]);
+        bytes[count..].fill(0xa5);
+        if self.transport == Transport::Stream {
+            let rest = message.split_off(count);
+            if count == 0 || !rest.is_empty() {
+                // An end goes on being the end.
+                self.arriving.push_front((due, rest));
+            }
+        }
+        Some(count)
+    }
+}
+
+fn latency(random: &mut Random) -> Duration {
+    Duration::from_micros(1 + random.next_u64() % (1 << random.below(18)))
+}
+
+fn first_message(stream: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (len, rest) = stream.split_first_chunk()?;
+    rest.split_at_checked(usize::from(u16::from_be_bytes(*len)))
+}

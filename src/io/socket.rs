@@ -1,0 +1,91 @@
+//! Sockets, as tasks use them.
+
+use super::core::Io;
+use super::op::{Op, Value};
+use super::open_file::OpenFile;
+use super::perform::Perform;
+use super::socket_calls::Transport;
+use super::undelivered::{Detached, Undelivered};
+use crate::error::Errno;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+/// A connected socket. It closes when it is dropped and no operation uses it any more.
+///
+/// Errors of resource exhaustion come back to the caller like any other: what one socket lacks must
+/// not throttle the others.
+#[derive(Debug)]
+pub struct Socket {
+    io: Io,
+    open: Rc<OpenFile>,
+}
+
+impl Socket {
+    /// Makes a socket and connects it to the address.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub async fn connect(
+        io: &Io,
+        address: SocketAddr,
+        transport: Transport,
+    ) -> Result<Self, Errno> {
+        let (_, made) = Perform::new(io.clone(), Op::MakeSocket { address, transport }).await;
+        let open = match made? {
+            Value::File(open) => Rc::new(open),
+            other => unreachable!("a socket was to be made, not {other:?}"),
+        };
+        let connect = Op::Connect {
+            socket: Rc::clone(&open),
+            address,
+            transport,
+        };
+        Perform::new(io.clone(), connect).await.1?;
+        Ok(Self {
+            io: io.clone(),
+            open,
+        })
+    }
+
+    /// Receives into the whole length of `bytes`, and gives it back with the number of bytes that
+    /// came: of one datagram, or of a stream, whose end is 0 bytes.
+    ///
+    /// # Errors
+    /// What the kernel said; for a datagram socket also what became of an earlier datagram.
+    pub async fn receive(&self, bytes: Vec<u8>) -> (Vec<u8>, Result<usize, Errno>) {
+        let socket = Rc::clone(&self.open);
+        match Perform::new(self.io.clone(), Op::Receive { socket, bytes }).await {
+            (Op::Receive { bytes, .. }, outcome) => (bytes, outcome.map(count_in)),
+            (op, _) => unreachable!("{op:?} was not asked for"),
+        }
+    }
+
+    /// Sends the bytes; of a stream perhaps only the first of them. Gives back the bytes, and how
+    /// many were sent.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub async fn send(&self, bytes: Vec<u8>) -> (Vec<u8>, Result<usize, Errno>) {
+        let socket = Rc::clone(&self.open);
+        match Perform::new(self.io.clone(), Op::Send { socket, bytes }).await {
+            (Op::Send { bytes, .. }, outcome) => (bytes, outcome.map(count_in)),
+            (op, _) => unreachable!("{op:?} was not asked for"),
+        }
+    }
+
+    /// Sends a datagram without waiting for the send. If it fails, the datagram is put into
+    /// `undelivered` with the error.
+    pub fn post(&self, bytes: Vec<u8>, undelivered: &Rc<Undelivered>) {
+        let socket = Rc::clone(&self.open);
+        let undelivered = Rc::clone(undelivered);
+        self.io
+            .detach(Op::Send { socket, bytes }, Detached(undelivered));
+    }
+}
+
+fn count_in(value: Value) -> usize {
+    match value {
+        Value::Count(count) => count,
+        other => unreachable!("bytes are counted, not {other:?}"),
+    }
+}

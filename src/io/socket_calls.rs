@@ -1,0 +1,83 @@
+//! Plain calls at sockets, which never wait.
+
+use crate::error::Errno;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use std::net::SocketAddr;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+/// How bytes travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// As datagrams: UDP.
+    Datagram,
+    /// As a stream: TCP.
+    Stream,
+}
+
+impl Transport {
+    /// The protocol by which the internet has it.
+    #[must_use]
+    pub fn protocol(self) -> &'static str {
+        match self {
+            Self::Datagram => "udp",
+            Self::Stream => "tcp",
+        }
+    }
+}
+
+/// A socket. Without a ring, one that never waits.
+pub(super) fn make(
+    address: SocketAddr,
+    transport: Transport,
+    has_ring: bool,
+) -> Result<OwnedFd, Errno> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let kind = match transport {
+        Transport::Datagram => SocketType::DGRAM,
+        Transport::Stream => SocketType::STREAM,
+    };
+    let mut flags = SocketFlags::CLOEXEC;
+    flags.set(SocketFlags::NONBLOCK, !has_ring);
+    Ok(rustix::net::socket_with(family, kind, flags, None)?)
+}
+
+/// Connects a datagram socket, or one that never waits. `None` while the other end has not answered.
+pub(super) fn connect_now(
+    socket: BorrowedFd<'_>,
+    address: SocketAddr,
+) -> Option<Result<(), Errno>> {
+    use rustix::io::Errno as E;
+    match rustix::net::connect(socket, &address) {
+        Ok(()) | Err(E::ISCONN) => Some(Ok(())),
+        Err(E::INPROGRESS | E::ALREADY) => None,
+        Err(errno) => Some(Err(errno.into())),
+    }
+}
+
+/// Sends, if there is room for it now.
+pub(super) fn send_now(socket: BorrowedFd<'_>, bytes: &[u8]) -> Option<Result<usize, Errno>> {
+    if_it_need_not_wait(rustix::net::send(
+        socket,
+        bytes,
+        SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
+    ))
+}
+
+/// Receives what is there already.
+pub(super) fn receive_now(
+    socket: BorrowedFd<'_>,
+    bytes: &mut [u8],
+) -> Option<Result<usize, Errno>> {
+    let received = rustix::net::recv(socket, bytes, RecvFlags::DONTWAIT);
+    if_it_need_not_wait(received.map(|(count, _)| count))
+}
+
+fn if_it_need_not_wait(result: rustix::io::Result<usize>) -> Option<Result<usize, Errno>> {
+    match result {
+        Err(rustix::io::Errno::AGAIN) => None,
+        other => Some(other.map_err(Errno::from)),
+    }
+}

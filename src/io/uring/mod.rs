@@ -1,0 +1,208 @@
+//! The io_uring carrier: the one home of `unsafe` I/O.
+
+mod ops;
+mod ring;
+mod setup;
+
+pub use setup::{Refusal, features, probe};
+
+use super::carrier::{Attempt, Carrier, Wait, Wake};
+use super::inline::{self, Inline};
+use super::mounts::FileSystem;
+use super::op::{Completion, Op, Value};
+use super::open_file::OpenFile;
+use super::wake_up::WakeUp;
+use crate::clock::{self, Clock};
+use crate::error::Errno;
+use ring::{Ended, Ring};
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Completions handed over in one turn, at most, so that started items are advanced and results
+/// leave before too many more have come.
+const COMPLETIONS_PER_TURN: usize = 256;
+
+/// Bytes read after which a turn hands over no more. While those are hashed, the kernel fetches what
+/// the turn before made room for.
+const BYTES_PER_TURN: usize = 2 * 1024 * 1024;
+
+/// How long the end of a run waits for operations that cannot be cancelled.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Operations on an io_uring instance, except those that a plain call does better.
+///
+/// Files whose reads may block for somebody else's sake (FUSE, NFS, overlayfs, procfs, devices) are
+/// never read here: their items belong on workers. The ring would give such reads to a kernel
+/// thread of its own anyway, and it repeats a short read of a FUSE file in direct mode at the same
+/// offset (seen on Linux 6.18): the result is content that the file does not have.
+pub struct UringCarrier {
+    inline: Inline,
+    ring: Ring,
+    /// Waiting for room in the ring.
+    backlog: VecDeque<(u32, Op)>,
+    /// Cancelled before they were in the ring.
+    cancelled: Vec<Completion>,
+}
+
+impl UringCarrier {
+    /// Sets up a ring with room for `outstanding_max` operations, and up to `workers_max` kernel
+    /// threads for what blocks. It belongs to the calling thread.
+    ///
+    /// # Errors
+    /// Whatever the kernel refuses, with its likely cause.
+    pub fn new(
+        outstanding_max: usize,
+        workers_max: usize,
+        wake_up: Arc<WakeUp>,
+    ) -> Result<Self, Refusal> {
+        let workers_max = u32::try_from(workers_max).unwrap_or(u32::MAX);
+        Ok(Self {
+            inline: Inline::new(),
+            ring: Ring::new(outstanding_max, workers_max, wake_up)?,
+            backlog: VecDeque::new(),
+            cancelled: Vec::new(),
+        })
+    }
+
+    fn complete(&mut self, ended: Ended) -> Completion {
+        let Ended {
+            key,
+            op,
+            result,
+            statx,
+        } = ended;
+        let outcome = result.map(|count| match &op {
+            Op::StatPath(path) => {
+                let statx = statx.expect("a look-up has room for its answer");
+                self.inline.stat(path, &statx)
+            }
+            Op::Open { file_system, .. } => {
+                let descriptor = ring::own_descriptor(count);
+                Value::File(OpenFile::new(descriptor, *file_system))
+            }
+            Op::Read { buffer, .. } => Value::Count(checked_count(count, buffer.len())),
+            Op::Send { bytes, .. } | Op::Receive { bytes, .. } => {
+                Value::Count(checked_count(count, bytes.len()))
+            }
+            Op::Connect { .. } => Value::Done,
+            Op::StatFile(_) | Op::MakeSocket { .. } => unreachable!("done at once"),
+        });
+        Completion { key, op, outcome }
+    }
+}
+
+/// The number of bytes that were moved, of a buffer of this length.
+fn checked_count(count: i32, len: usize) -> usize {
+    let count = usize::try_from(count).expect("a count is not negative");
+    assert!(
+        count <= len,
+        "the kernel moved more than there was room for"
+    );
+    count
+}
+
+impl Clock for UringCarrier {
+    fn now_ns(&self) -> u64 {
+        clock::now_ns()
+    }
+}
+
+impl Carrier for UringCarrier {
+    fn try_now(&mut self, op: &mut Op) -> Attempt {
+        if op.is_at_socket() {
+            inline::try_socket_now(op, true)
+        } else {
+            self.inline.try_file_now(op)
+        }
+    }
+
+    fn forget_names(&mut self) {
+        self.inline.forget_names();
+    }
+
+    fn submit(&mut self, key: u32, op: Op) {
+        debug_assert!(
+            !matches!(&op, Op::Read { file, .. } if file.file_system == FileSystem::Blocking)
+        );
+        if !self.ring.has_room() {
+            self.backlog.push_back((key, op));
+        } else if let Err(error) = self.ring.push(key, op) {
+            self.ring.fail(error);
+        }
+    }
+
+    fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
+        while self.ring.has_room()
+            && let Some((key, op)) = self.backlog.pop_front()
+        {
+            self.ring.push(key, op)?;
+        }
+        completions.append(&mut self.cancelled);
+        self.ring.enter(if completions.is_empty() {
+            wait
+        } else {
+            Wait::No
+        })?;
+        let mut bytes_read = 0;
+        for _ in 0..COMPLETIONS_PER_TURN {
+            let Some(ended) = self.ring.pop() else { break };
+            let completion = self.complete(ended);
+            if let Ok(Value::Count(count)) = completion.outcome {
+                bytes_read += count;
+            }
+            completions.push(completion);
+            if bytes_read >= BYTES_PER_TURN {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn cancel(&mut self, key: u32) {
+        match self.backlog.iter().position(|(other, _)| *other == key) {
+            None => self.ring.cancel(key),
+            Some(at) => {
+                let (key, op) = self.backlog.remove(at).expect("just found");
+                let outcome = Err(Errno::new(libc::ECANCELED));
+                self.cancelled.push(Completion { key, op, outcome });
+            }
+        }
+    }
+
+    fn outstanding(&self) -> usize {
+        self.ring.outstanding() + self.backlog.len() + self.cancelled.len()
+    }
+
+    fn enters(&self) -> u64 {
+        self.ring.enters()
+    }
+
+    fn waker(&self) -> Arc<dyn Wake> {
+        self.ring.waker()
+    }
+
+    fn describe(&self) -> String {
+        self.ring.describe()
+    }
+}
+
+impl Drop for UringCarrier {
+    /// Waits for every completion of the ring, so that no buffer is freed under an operation and no
+    /// late open leaks its descriptor.
+    fn drop(&mut self) {
+        self.backlog.clear();
+        let deadline = Instant::now() + GRACE;
+        self.ring.cancel_all();
+        while self.ring.outstanding() > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.ring.enter(Wait::AtMost(left)).is_err() {
+                break;
+            }
+            while let Some(ended) = self.ring.pop() {
+                self.complete(ended);
+            }
+        }
+    }
+}

@@ -1,0 +1,516 @@
+//! The resolver's sockets and timer: tasks of the loop around a [`Resolver`], which itself does no
+//! input or output.
+
+use super::answer::Answer;
+use super::figures::SharedFigures;
+use super::frames::{self, Frames};
+use super::question::Question;
+use super::resolver::{Resolver, SocketId};
+use crate::error::Errno;
+use crate::io::{Io, Sleep, Socket, Transport, Undelivered};
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+/// Room for what is received at one time: for datagrams more than servers are told to send.
+const RECEIVE_LEN: usize = 4096;
+
+/// How long to wait before what failed because something was exhausted is tried again.
+const EXHAUSTION_PAUSE: Duration = Duration::from_millis(2);
+
+/// Runs a [`Resolver`] for the items of one loop.
+pub struct Client {
+    io: Io,
+    resolver: RefCell<Resolver>,
+    sockets: Vec<SocketState>,
+    /// Items that wait for an answer, by the numbers the resolver knows them under.
+    askers: RefCell<Askers>,
+    places: RefCell<Places>,
+    timer: RefCell<Timer>,
+    figures: SharedFigures,
+}
+
+/// A socket, made when it is first needed, and after its other end has closed it when it is needed
+/// again.
+#[derive(Default)]
+struct SocketState {
+    open: RefCell<Option<Rc<Socket>>>,
+    /// To be sent.
+    queue: RefCell<Vec<Vec<u8>>>,
+    /// What could not be sent.
+    undelivered: Rc<Undelivered>,
+    /// Of the task that makes the socket and receives.
+    receiver: Cell<Option<Waker>>,
+    /// Of the task that sends.
+    sender: Cell<Option<Waker>>,
+}
+
+#[derive(Default)]
+struct Askers {
+    places: Vec<Asker>,
+    free: Vec<u32>,
+}
+
+#[derive(Default)]
+struct Asker {
+    answer: Option<Answer>,
+    waker: Option<Waker>,
+}
+
+/// Questions that the resolver could take at once.
+#[derive(Default)]
+struct Places {
+    free: usize,
+    /// Of these, so many belong to items that have not asked yet.
+    promised: usize,
+    /// Items that wait for a place, by their tickets.
+    waiting: VecDeque<(u64, Waker)>,
+    next_ticket: u64,
+}
+
+#[derive(Default)]
+struct Timer {
+    /// When the resolver is to be called, as far as the task of the timer knows.
+    at: Option<Duration>,
+    waker: Option<Waker>,
+}
+
+impl Client {
+    /// Spawns the tasks that a resolver needs. They leave its figures there in the end.
+    pub(super) fn start(io: &Io, resolver: Resolver, figures: SharedFigures) -> Rc<Self> {
+        let sockets = std::iter::repeat_with(SocketState::default);
+        let places = Places {
+            free: resolver.room(io.now()),
+            ..Places::default()
+        };
+        let client = Rc::new(Self {
+            io: io.clone(),
+            sockets: sockets.take(resolver.sockets()).collect(),
+            resolver: RefCell::new(resolver),
+            askers: RefCell::default(),
+            places: RefCell::new(places),
+            timer: RefCell::default(),
+            figures,
+        });
+        for id in (0..).map(SocketId).take(client.sockets.len()) {
+            io.spawn(Rc::clone(&client).receive_at(id));
+            match client.transport(id) {
+                Transport::Datagram => io.spawn(Rc::clone(&client).repeat_at(id)),
+                Transport::Stream => io.spawn(Rc::clone(&client).send_at(id)),
+            }
+        }
+        io.spawn(Rc::clone(&client).run_timer());
+        client.after_change(io.now());
+        client
+    }
+
+    /// Asks a question, once the resolver has a place for it. Until then the item is parked.
+    pub(super) async fn ask(&self, question: Question) -> Answer {
+        let mut place = Place::new(self);
+        self.io.park(poll_fn(|context| place.poll(context))).await;
+        let asking = self.begin(question, place);
+        poll_fn(|context| asking.poll(context)).await
+    }
+
+    fn begin(&self, question: Question, place: Place<'_>) -> Asking<'_> {
+        let asking = Asking::new(self);
+        let now = self.io.now();
+        self.resolver.borrow_mut().ask(asking.number, question, now);
+        let mut places = self.places.borrow_mut();
+        places.free = places.free.saturating_sub(1);
+        drop(places);
+        drop(place);
+        self.after_change(now);
+        asking
+    }
+
+    fn state(&self, SocketId(id): SocketId) -> &SocketState {
+        &self.sockets[id as usize]
+    }
+
+    fn transport(&self, id: SocketId) -> Transport {
+        self.resolver.borrow().transport(id)
+    }
+
+    /// Tells the resolver of something, and does what it wants done.
+    fn tell(&self, what: impl FnOnce(&mut Resolver, Duration)) {
+        let now = self.io.now();
+        what(&mut self.resolver.borrow_mut(), now);
+        self.places.borrow_mut().free = self.resolver.borrow().room(now);
+        self.after_change(now);
+    }
+
+    /// Sends what the resolver wants sent, hands answers to their items, and sets the timer.
+    fn after_change(&self, now: Duration) {
+        let mut resolver = self.resolver.borrow_mut();
+        while let Some(transmit) = resolver.transmit() {
+            let id = transmit.socket;
+            self.state(id)
+                .send(transmit.message, resolver.transport(id));
+        }
+        let mut askers = self.askers.borrow_mut();
+        while let Some((number, answer)) = resolver.answer() {
+            askers.answered(number, answer);
+        }
+        self.timer.borrow_mut().set(resolver.wake_at(now));
+        let places = self.places.borrow();
+        places.wake();
+        self.io.limit_intake(places.available());
+    }
+
+    /// Calls the resolver when it wants to be called.
+    async fn run_timer(self: Rc<Self>) {
+        // For the time it was set to.
+        let mut sleep: Option<(Duration, Sleep)> = None;
+        loop {
+            poll_fn(|context| self.poll_timer(&mut sleep, context)).await;
+            self.tell(Resolver::time_passed);
+        }
+    }
+
+    fn poll_timer(
+        &self,
+        sleep: &mut Option<(Duration, Sleep)>,
+        context: &mut Context<'_>,
+    ) -> Poll<()> {
+        let mut timer = self.timer.borrow_mut();
+        let Some(at) = timer.at else {
+            timer.waker = Some(context.waker().clone());
+            *sleep = None;
+            return Poll::Pending;
+        };
+        if sleep.as_ref().is_none_or(|(known, _)| *known != at) {
+            *sleep = Some((at, self.io.sleep_until(at)));
+        }
+        let (_, running) = sleep.as_mut().expect("just set");
+        if Pin::new(running).poll(context).is_ready() {
+            timer.at = None;
+            *sleep = None;
+            return Poll::Ready(());
+        }
+        timer.waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+
+    /// Makes the socket when it is needed, and hands the resolver what comes there.
+    async fn receive_at(self: Rc<Self>, id: SocketId) {
+        let state = self.state(id);
+        let (address, transport) = {
+            let resolver = self.resolver.borrow();
+            (resolver.address(id), resolver.transport(id))
+        };
+        loop {
+            poll_fn(|context| match state.queue.borrow().is_empty() {
+                true => wait_as(&state.receiver, context),
+                false => Poll::Ready(()),
+            })
+            .await;
+            match Socket::connect(&self.io, address, transport).await {
+                Ok(socket) => {
+                    let socket = Rc::new(socket);
+                    state.open(&socket, transport);
+                    match transport {
+                        Transport::Datagram => self.receive_datagrams(id, &socket).await,
+                        Transport::Stream => self.receive_stream(id, &socket).await,
+                    }
+                }
+                Err(errno) if is_our_lack(errno) => self.pause().await,
+                Err(_) => {
+                    // There is no way to that address.
+                    state.queue.borrow_mut().clear();
+                    self.tell(|resolver, now| resolver.refused(id, now));
+                }
+            }
+        }
+    }
+
+    async fn receive_datagrams(&self, id: SocketId, socket: &Socket) {
+        let mut bytes = vec![0; RECEIVE_LEN];
+        loop {
+            let received;
+            (bytes, received) = socket.receive(bytes).await;
+            match received {
+                Ok(count) => self.tell(|resolver, now| resolver.received(id, &bytes[..count], now)),
+                Err(errno) if is_our_lack(errno) => self.pause().await,
+                // What an earlier datagram met with on its way, mostly a closed port.
+                Err(_) => self.tell(|resolver, now| resolver.refused(id, now)),
+            }
+        }
+    }
+
+    /// Ends with the connection.
+    async fn receive_stream(&self, id: SocketId, socket: &Socket) {
+        let mut frames = Frames::default();
+        let mut bytes = vec![0; RECEIVE_LEN];
+        loop {
+            let received;
+            (bytes, received) = socket.receive(bytes).await;
+            match received {
+                Ok(count @ 1..) => {
+                    frames.add(&bytes[..count]);
+                    while let Some(message) = frames.next() {
+                        self.tell(|resolver, now| resolver.received(id, message, now));
+                    }
+                }
+                Err(errno) if is_our_lack(errno) => self.pause().await,
+                Ok(_) | Err(_) => {
+                    let state = self.state(id);
+                    state.open.replace(None);
+                    state.queue.borrow_mut().clear();
+                    return self.tell(|resolver, now| resolver.disconnected(id, now));
+                }
+            }
+        }
+    }
+
+    /// Sends what is queued for a stream, one after the other: the pieces must keep their order.
+    async fn send_at(self: Rc<Self>, id: SocketId) {
+        let state = self.state(id);
+        loop {
+            let (socket, mut bytes) = poll_fn(|context| {
+                let socket = state.open.borrow().clone();
+                match socket.filter(|_| !state.queue.borrow().is_empty()) {
+                    Some(socket) => Poll::Ready((socket, state.queue.take().concat())),
+                    None => wait_as(&state.sender, context),
+                }
+            })
+            .await;
+            while !bytes.is_empty() {
+                let sent;
+                (bytes, sent) = socket.send(bytes).await;
+                match sent {
+                    Ok(count) => drop(bytes.drain(..count)),
+                    Err(errno) if is_our_lack(errno) => self.pause().await,
+                    // The receiver meets with the end of the connection, too.
+                    Err(_) => break,
+                }
+            }
+        }
+    }
+
+    /// Sends datagrams again that could not be sent because something was exhausted.
+    async fn repeat_at(self: Rc<Self>, id: SocketId) {
+        let state = self.state(id);
+        loop {
+            let take = |context: &mut Context<'_>| match state.undelivered.take(context.waker()) {
+                Some(failed) => Poll::Ready(failed),
+                None => Poll::Pending,
+            };
+            let (bytes, errno) = poll_fn(take).await;
+            if is_our_lack(errno) {
+                self.pause().await;
+                state.send(bytes, Transport::Datagram);
+            } else {
+                self.tell(|resolver, now| resolver.refused(id, now));
+            }
+        }
+    }
+
+    async fn pause(&self) {
+        let until = self.io.now() + EXHAUSTION_PAUSE;
+        self.io.sleep_until(until).await;
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.figures.add(self.resolver.borrow().figures());
+    }
+}
+
+fn is_our_lack(errno: Errno) -> bool {
+    errno.is_shortage() || errno.raw() == libc::EINTR
+}
+
+fn wait_as<T>(waker: &Cell<Option<Waker>>, context: &Context<'_>) -> Poll<T> {
+    waker.set(Some(context.waker().clone()));
+    Poll::Pending
+}
+
+fn wake(waker: &Cell<Option<Waker>>) {
+    if let Some(waker) = waker.take() {
+        waker.wake();
+    }
+}
+
+impl SocketState {
+    /// Sends a message, or queues it until the socket can take it.
+    fn send(&self, message: Vec<u8>, transport: Transport) {
+        match (transport, &*self.open.borrow()) {
+            (Transport::Datagram, Some(socket)) => socket.post(message, &self.undelivered),
+            (Transport::Datagram, None) => {
+                self.queue.borrow_mut().push(message);
+                wake(&self.receiver);
+            }
+            (Transport::Stream, _) => {
+                self.queue.borrow_mut().push(frames::framed(&message));
+                wake(&self.receiver);
+                wake(&self.sender);
+            }
+        }
+    }
+
+    /// The socket is connected.
+    fn open(&self, socket: &Rc<Socket>, transport: Transport) {
+        self.open.replace(Some(Rc::clone(socket)));
+        match transport {
+            Transport::Datagram => {
+                for message in self.queue.take() {
+                    socket.post(message, &self.undelivered);
+                }
+            }
+            Transport::Stream => wake(&self.sender),
+        }
+    }
+}
+
+impl Askers {
+    fn add(&mut self) -> u32 {
+        self.free.pop().unwrap_or_else(|| {
+            self.places.push(Asker::default());
+            u32::try_from(self.places.len() - 1).expect("fewer than 2^32 questions")
+        })
+    }
+
+    fn answered(&mut self, number: u32, answer: Answer) {
+        let asker = &mut self.places[number as usize];
+        asker.answer = Some(answer);
+        if let Some(waker) = asker.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl Places {
+    fn available(&self) -> usize {
+        self.free.saturating_sub(self.promised)
+    }
+
+    fn find(&self, ticket: u64) -> Option<usize> {
+        self.waiting
+            .binary_search_by_key(&ticket, |(ticket, _)| *ticket)
+            .ok()
+    }
+
+    /// Wakes as many as there are places for. They leave the queue when they take theirs.
+    fn wake(&self) {
+        let first = self.waiting.iter().take(self.available());
+        first.for_each(|(_, waker)| waker.wake_by_ref());
+    }
+}
+
+/// An item's place at the resolver: it waits for it, and then has it until it has asked.
+struct Place<'a> {
+    client: &'a Client,
+    ticket: Option<u64>,
+    is_promised: bool,
+}
+
+impl<'a> Place<'a> {
+    fn new(client: &'a Client) -> Self {
+        Self {
+            client,
+            ticket: None,
+            is_promised: false,
+        }
+    }
+
+    fn poll(&mut self, context: &Context<'_>) -> Poll<()> {
+        let places = &mut *self.client.places.borrow_mut();
+        let at = self.ticket.and_then(|ticket| places.find(ticket));
+        if at.unwrap_or(places.waiting.len()) < places.available() {
+            if let Some(at) = at {
+                places.waiting.remove(at);
+            }
+            places.promised += 1;
+            self.ticket = None;
+            self.is_promised = true;
+            return Poll::Ready(());
+        }
+        match at {
+            Some(at) => places.waiting[at].1.clone_from(context.waker()),
+            None => {
+                self.ticket = Some(places.next_ticket);
+                places.next_ticket += 1;
+                let waker = context.waker().clone();
+                places
+                    .waiting
+                    .extend(self.ticket.map(|ticket| (ticket, waker)));
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let places = &mut *self.client.places.borrow_mut();
+        places.promised -= usize::from(self.is_promised);
+        if let Some(at) = self.ticket.and_then(|ticket| places.find(ticket)) {
+            places.waiting.remove(at);
+        }
+        // What it leaves is for the next.
+        places.wake();
+    }
+}
+
+impl Timer {
+    fn set(&mut self, at: Option<Duration>) {
+        let is_earlier = at.is_some_and(|at| self.at.is_none_or(|known| at < known));
+        if is_earlier {
+            self.at = at;
+            if let Some(waker) = self.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+}
+
+/// An item that has asked. Dropping it before the answer makes the resolver forget it.
+struct Asking<'a> {
+    client: &'a Client,
+    number: u32,
+    is_answered: Cell<bool>,
+}
+
+impl<'a> Asking<'a> {
+    fn new(client: &'a Client) -> Self {
+        Self {
+            client,
+            number: client.askers.borrow_mut().add(),
+            is_answered: Cell::new(false),
+        }
+    }
+
+    fn poll(&self, context: &Context<'_>) -> Poll<Answer> {
+        let mut askers = self.client.askers.borrow_mut();
+        let asker = &mut askers.places[self.number as usize];
+        match asker.answer.take() {
+            Some(answer) => {
+                self.is_answered.set(true);
+                Poll::Ready(answer)
+            }
+            None => {
+                asker.waker = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        let mut askers = self.client.askers.borrow_mut();
+        let asker = std::mem::take(&mut askers.places[self.number as usize]);
+        askers.free.push(self.number);
+        drop(askers);
+        if !self.is_answered.get() && asker.answer.is_none() {
+            self.client
+                .tell(|resolver, now| resolver.forget(self.number, now));
+        }
+    }
+}

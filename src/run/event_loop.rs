@@ -1,0 +1,643 @@
+//! The event loop: an executor for the tasks of one thread.
+//!
+//! A turn: take what has completed and poll the tasks that it woke; hand over results and pull new
+//! items; poll those for the first time; submit and wait.
+
+use super::ready::{ReadyQueue, TaskWaker};
+use super::shortfall::Shortfall;
+use super::tasks::{ItemResult, Tasks};
+use super::workers::{Desk, Done, Outbox, Task, TaskId, Withdrawn, Workers};
+use crate::error::{Cause, Errno, ItemError, Operation};
+use crate::io::{BackgroundTask, Completion, Held, Io, Timers, Wait};
+use crate::item::{Item, Portion};
+use crate::mill::{Ask, Directive, Exchange, Finished, Mill};
+use crate::stats::{Activity, Phase};
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// Tasks of the loop itself have this bit in their numbers. There are never so many slots.
+const BACKGROUND: u32 = 1 << 31;
+
+/// How often in one turn the tasks are polled that were woken meanwhile: most are woken by others,
+/// and need not wait for the next turn.
+const POLL_ROUNDS: usize = 4;
+
+/// What one loop may use.
+#[derive(Clone, Copy, Debug)]
+pub struct LoopLimits {
+    /// Items in flight, at most.
+    pub in_flight: usize,
+    /// An item's deadline after its first operation.
+    pub timeout: Option<Duration>,
+}
+
+/// What a turn of the loop calls for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Wait like this, then take another turn.
+    Wait(Wait),
+    /// Everything this loop will ever do is done.
+    Ended,
+}
+
+/// An event loop. It belongs to one thread and never blocks but in [`EventLoop::wait`].
+pub struct EventLoop<V> {
+    index: usize,
+    mill: Arc<Mill<V>>,
+    io: Io,
+    limits: LoopLimits,
+    tasks: Box<dyn Tasks<V>>,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    background: Vec<(TaskWaker, Option<BackgroundTask>)>,
+    ready: Arc<ReadyQueue>,
+    deadlines: Timers,
+    /// Since when all places have been held by items that were given up.
+    stuck_since: Option<Duration>,
+    shortfall: Shortfall,
+    /// When the rate allows the next pull.
+    resume_at: Option<Duration>,
+    workers: Arc<Workers<V>>,
+    /// For workers, when this turn ends.
+    for_workers: Vec<Task>,
+    /// Items that workers have.
+    at_workers: usize,
+    /// When the workers are to be supervised, while items wait for one.
+    supervise_at: Option<Duration>,
+    /// Where not one thread can be started, this loop's own does what workers would.
+    desk: Option<Desk<V>>,
+    completions: Vec<Completion>,
+    woken: Vec<u32>,
+    done: Vec<Done<V>>,
+    finished: Vec<Finished<V>>,
+    pulled: Vec<Portion>,
+}
+
+/// A place for an item in flight.
+struct Slot {
+    waker: TaskWaker,
+    item: Option<InFlight>,
+}
+
+/// An item in flight.
+struct InFlight {
+    item: Item,
+    started_at_ns: u64,
+    /// When the schedule meant it to start, if the run has a rate.
+    due_at_ns: Option<u64>,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// It has a task in this loop.
+    Task,
+    /// A worker has it, or will have. Something was exhausted when it was last there.
+    AtWorker(Option<Shortage>),
+    /// It failed on a worker because something was exhausted, with this error. It waits to be begun
+    /// again.
+    Starved(Shortage),
+    /// Its result is out. The slot only waits for the last completions.
+    Abandoned,
+    /// The same, for the worker that has it.
+    AbandonedAtWorker,
+}
+
+/// What an item could not do, and why.
+type Shortage = (Operation, Errno);
+
+impl<V: Send + 'static> EventLoop<V> {
+    /// A loop with nothing in flight.
+    pub fn new(
+        index: usize,
+        mill: Arc<Mill<V>>,
+        io: Io,
+        tasks: Box<dyn Tasks<V>>,
+        workers: Arc<Workers<V>>,
+        limits: LoopLimits,
+    ) -> Self {
+        mill.set_waker(index, io.waker());
+        workers.set_outbox(index, Outbox::new(limits.in_flight, io.waker()));
+        Self {
+            index,
+            mill,
+            ready: ReadyQueue::new(io.waker()),
+            io,
+            limits,
+            tasks,
+            slots: Vec::new(),
+            free: Vec::new(),
+            background: Vec::new(),
+            deadlines: Timers::default(),
+            stuck_since: None,
+            shortfall: Shortfall::default(),
+            resume_at: None,
+            workers,
+            for_workers: Vec::new(),
+            at_workers: 0,
+            supervise_at: None,
+            desk: None,
+            completions: Vec::new(),
+            woken: Vec::new(),
+            done: Vec::new(),
+            finished: Vec::new(),
+            pulled: Vec::new(),
+        }
+    }
+
+    /// Runs until everything is done or the mill is stopped.
+    ///
+    /// # Errors
+    /// If the carrier fails; the items in flight are then lost.
+    pub fn run(&mut self) -> io::Result<()> {
+        while let Turn::Wait(wait) = self.turn() {
+            self.wait(wait)?;
+        }
+        Ok(())
+    }
+
+    /// Goes on with the tasks that were woken, hands over what is finished, starts new items.
+    pub fn turn(&mut self) -> Turn {
+        self.ready.ends_wait();
+        self.io.begin_turn();
+        self.take_completions();
+        self.take_from_workers();
+        self.poll_woken();
+        self.expire();
+        self.retry();
+        let is_stuck = self.is_stuck();
+        let room = if is_stuck {
+            self.limits.in_flight
+        } else {
+            self.io.room()
+        };
+        let pulled_at_ns = self.io.item_time_ns();
+        let now = self.io.turn_time();
+        let exchange = self.mill.exchange(
+            self.index,
+            &mut self.finished,
+            Ask {
+                room,
+                in_flight: self.io.going_on(),
+                strain: self.io.strain(),
+            },
+            &mut self.pulled,
+            now,
+        );
+        let Exchange {
+            directive,
+            mut schedule,
+            resume_at,
+            pulled: count,
+            ..
+        } = exchange;
+        let under_pressure = self.io.is_under_pressure();
+        self.shortfall.note(exchange.held_back, under_pressure, now);
+        self.resume_at = resume_at;
+        if directive == Directive::Stop {
+            return Turn::Ended;
+        }
+        self.io.forget_names();
+        let mut pulled = std::mem::take(&mut self.pulled);
+        for item in pulled.drain(..).flat_map(|portion| portion.items()) {
+            let due_at_ns = schedule.as_mut().and_then(Iterator::next);
+            if is_stuck {
+                let error = Err(self.timed_out(Operation::Open));
+                self.hand_over(item, pulled_at_ns, due_at_ns, error);
+            } else {
+                self.start(item, pulled_at_ns, due_at_ns);
+            }
+        }
+        self.pulled = pulled;
+        self.poll_woken();
+        self.send_to_workers();
+        // Items that parked have left places, and those that came back have taken some.
+        let mill_knows_room = directive == Directive::Finish || self.io.room() == room - count;
+        let is_over = self.finished.is_empty() && mill_knows_room && !self.io.wants_turn();
+        if !is_over || !self.ready.may_wait() {
+            // Another turn hands over results, fills places and goes on.
+            return Turn::Wait(Wait::No);
+        }
+        self.mill.announce();
+        if directive == Directive::Finish && self.io.going_on() == 0 {
+            // What was given up and still hangs is not waited for.
+            return Turn::Ended;
+        }
+        Turn::Wait(self.wait_for())
+    }
+
+    /// Submits and waits as the last turn said.
+    ///
+    /// # Errors
+    /// If the carrier fails.
+    pub fn wait(&mut self, wait: Wait) -> io::Result<()> {
+        self.io.wait(wait, &mut self.completions)
+    }
+
+    /// What it has done so far.
+    #[must_use]
+    pub fn activity(&self) -> Activity {
+        Activity {
+            held_back: self.shortfall.times(),
+            ..self.io.activity()
+        }
+    }
+
+    /// Items in flight in this loop, those given up but not yet let go by the kernel included.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.io.in_flight()
+    }
+
+    /// What it holds; for checking that all comes back.
+    #[must_use]
+    pub fn held(&self) -> Held {
+        self.io.held()
+    }
+
+    fn wait_for(&mut self) -> Wait {
+        let stuck_until = self.stuck_since.zip(self.limits.timeout);
+        let stuck_until = stuck_until.map(|(since, timeout)| since.saturating_add(timeout));
+        if self.at_workers > 0 {
+            self.supervise_at = self.workers.supervise(self.io.now());
+        } else {
+            self.supervise_at = None;
+        }
+        let next = [
+            self.deadlines.next_due(),
+            stuck_until,
+            self.io.next_due(),
+            self.resume_at,
+            self.supervise_at,
+        ];
+        let next = next.into_iter().flatten().min();
+        // The turn has taken a while.
+        next.map_or(Wait::Forever, |at| {
+            Wait::AtMost(at.saturating_sub(self.io.now()))
+        })
+    }
+
+    // Tasks.
+
+    fn start(&mut self, item: Item, pulled_at_ns: u64, due_at_ns: Option<u64>) {
+        let now_ns = self.io.item_time_ns();
+        self.io.record_between(Phase::QUEUE, pulled_at_ns, now_ns);
+        if let Some(due_at_ns) = due_at_ns {
+            self.io
+                .record_between(Phase::SCHEDULED_QUEUE, due_at_ns, now_ns);
+        }
+        let slot = self.free.pop().unwrap_or_else(|| {
+            let slot = u32::try_from(self.slots.len()).expect("fewer than 2^31 slots");
+            let waker = self.ready.waker(slot);
+            self.slots.push(Slot { waker, item: None });
+            slot
+        });
+        self.tasks.start(slot as usize, item.clone());
+        self.slots[slot as usize].item = Some(InFlight {
+            item,
+            started_at_ns: now_ns,
+            due_at_ns,
+            stage: Stage::Task,
+        });
+        self.io.item_started(slot);
+        if let Some(timeout) = self.limits.timeout {
+            let deadline = Duration::from_nanos(now_ns).saturating_add(timeout);
+            self.deadlines.set(slot, deadline);
+        }
+        self.poll_item(slot);
+    }
+
+    /// Polls the tasks that were woken.
+    fn poll_woken(&mut self) {
+        let mut woken = std::mem::take(&mut self.woken);
+        for _ in 0..POLL_ROUNDS {
+            self.add_spawned();
+            self.ready.take(&mut woken);
+            if woken.is_empty() {
+                break;
+            }
+            for task in woken.drain(..) {
+                if task & BACKGROUND == 0 {
+                    self.poll_item(task);
+                } else {
+                    self.poll_background(task & !BACKGROUND);
+                }
+            }
+        }
+        self.woken = woken;
+    }
+
+    fn poll_item(&mut self, slot: u32) {
+        let place = &mut self.slots[slot as usize];
+        place.waker.begin_poll();
+        let has_task = place.item.as_ref().is_some_and(|i| i.stage == Stage::Task);
+        if !has_task {
+            // The wake-up was for an earlier task.
+            return;
+        }
+        let mut context = Context::from_waker(place.waker.waker());
+        let poll = || self.tasks.poll(slot as usize, &mut context);
+        let (poll, stays) = self.io.enter(Some(slot), poll);
+        match poll {
+            Poll::Ready(result) => self.finish(slot, result),
+            Poll::Pending if stays => self.io.item_goes_on(slot),
+            Poll::Pending => {
+                self.tasks.clear(slot as usize);
+                self.io.item_moves(slot);
+                self.give_to_workers(slot);
+            }
+        }
+    }
+
+    fn add_spawned(&mut self) {
+        for task in self.io.take_spawned() {
+            let number = u32::try_from(self.background.len()).expect("fewer than 2^31 tasks");
+            let waker = self.ready.waker(BACKGROUND | number);
+            waker.waker().wake_by_ref();
+            self.background.push((waker, Some(task)));
+        }
+    }
+
+    fn poll_background(&mut self, number: u32) {
+        let (waker, task) = &mut self.background[number as usize];
+        waker.begin_poll();
+        let Some(future) = task else { return };
+        let mut context = Context::from_waker(waker.waker());
+        let (poll, _) = self.io.enter(None, || future.as_mut().poll(&mut context));
+        if poll.is_ready() {
+            *task = None;
+        }
+    }
+
+    fn take_completions(&mut self) {
+        let mut completions = std::mem::take(&mut self.completions);
+        for completion in completions.drain(..) {
+            if let Some(slot) = self.io.complete(completion) {
+                self.let_go(slot);
+            }
+        }
+        self.completions = completions;
+    }
+
+    fn finish(&mut self, slot: u32, result: ItemResult<V>) {
+        self.deadlines.cancel(slot);
+        let flight = self.flight(slot);
+        let (started_at_ns, due_at_ns) = (flight.started_at_ns, flight.due_at_ns);
+        let item = flight.item.clone();
+        self.hand_over(item, started_at_ns, due_at_ns, result);
+        // A task may have left operations behind.
+        self.flight(slot).stage = Stage::Abandoned;
+        self.io.item_abandoned(slot);
+        self.let_go(slot);
+    }
+
+    fn hand_over(
+        &mut self,
+        item: Item,
+        started_at_ns: u64,
+        due_at_ns: Option<u64>,
+        result: ItemResult<V>,
+    ) {
+        let finished_at_ns = self.io.item_time_ns();
+        self.hand_over_at(item, started_at_ns, due_at_ns, finished_at_ns, result);
+    }
+
+    fn hand_over_at(
+        &mut self,
+        item: Item,
+        started_at_ns: u64,
+        due_at_ns: Option<u64>,
+        finished_at_ns: u64,
+        result: ItemResult<V>,
+    ) {
+        self.io
+            .record_between(Phase::TOTAL, started_at_ns, finished_at_ns);
+        if let Some(due_at_ns) = due_at_ns {
+            self.io
+                .record_between(Phase::SCHEDULED_TOTAL, due_at_ns, finished_at_ns);
+        }
+        let is_failure = self.tasks.is_failure(&result);
+        self.finished.push(Finished {
+            item,
+            started_at_ns,
+            finished_at_ns,
+            result,
+            is_failure,
+        });
+    }
+
+    fn flight(&mut self, slot: u32) -> &mut InFlight {
+        let flight = self.slots[slot as usize].item.as_mut();
+        flight.expect("the slot is in use")
+    }
+
+    // Items whose results are out.
+
+    /// Gives up the items whose deadline has come. Their results go out now; their slots stay taken
+    /// until the kernel has let go of everything.
+    fn expire(&mut self) {
+        while let Some(slot) = self.deadlines.pop_due(self.io.turn_time()) {
+            self.abandon(slot);
+        }
+    }
+
+    fn abandon(&mut self, slot: u32) {
+        let stage = std::mem::replace(&mut self.flight(slot).stage, Stage::Abandoned);
+        let mut operation = self.io.last_operation(slot);
+        let of_loop = self.index;
+        match stage {
+            Stage::Task => self.tasks.clear(slot as usize),
+            Stage::Starved((of, _)) => {
+                operation = of;
+                self.io.forget_starved_item(slot);
+            }
+            Stage::AtWorker(_) if self.for_workers.iter().any(|task| task.id.slot == slot) => {
+                self.for_workers.retain(|task| task.id.slot != slot);
+            }
+            Stage::AtWorker(_) => match self.workers.withdraw(TaskId { of_loop, slot }) {
+                Withdrawn::Unstarted => self.at_workers -= 1,
+                Withdrawn::Running(of) => {
+                    operation = of;
+                    // Its slot is in use until it comes back.
+                    self.flight(slot).stage = Stage::AbandonedAtWorker;
+                }
+            },
+            Stage::Abandoned | Stage::AbandonedAtWorker => unreachable!("given up once"),
+        }
+        self.io.item_abandoned(slot);
+        let flight = self.flight(slot);
+        let (started_at_ns, due_at_ns) = (flight.started_at_ns, flight.due_at_ns);
+        let item = flight.item.clone();
+        let error = Err(self.timed_out(operation));
+        self.hand_over(item, started_at_ns, due_at_ns, error);
+        self.let_go(slot);
+    }
+
+    /// Frees the slot of an item whose result is out, once nothing of it is outstanding.
+    fn let_go(&mut self, slot: u32) {
+        let place = &mut self.slots[slot as usize];
+        let is_over = place
+            .item
+            .as_ref()
+            .is_some_and(|i| i.stage == Stage::Abandoned);
+        if !is_over || self.io.outstanding(slot) > 0 {
+            return;
+        }
+        place.item = None;
+        self.free.push(slot);
+        if let Some(starved) = self.io.item_ended(slot) {
+            self.begin_again(starved);
+        }
+    }
+
+    /// True if items must fail without having been started: every place has been held by an item
+    /// that was given up and still hangs, for as long as an item may take. Otherwise a list with
+    /// that many hanging files would never end.
+    fn is_stuck(&mut self) -> bool {
+        let Some(timeout) = self.limits.timeout else {
+            return false;
+        };
+        if self.io.abandoned() < self.limits.in_flight {
+            self.stuck_since = None;
+            return false;
+        }
+        let now = self.io.turn_time();
+        let since = *self.stuck_since.get_or_insert(now);
+        let is_stuck = now >= since.saturating_add(timeout);
+        if is_stuck {
+            // As many again may wait as long again.
+            self.stuck_since = Some(now);
+        }
+        is_stuck
+    }
+
+    fn timed_out(&self, operation: Operation) -> ItemError {
+        let timeout = self.limits.timeout.unwrap_or_default();
+        let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        ItemError {
+            operation,
+            cause: Cause::TimedOut { timeout_ms },
+        }
+    }
+
+    // Workers.
+
+    fn give_to_workers(&mut self, slot: u32) {
+        let of_loop = self.index;
+        let flight = self.flight(slot);
+        flight.stage = match flight.stage {
+            Stage::Starved(shortage) => Stage::AtWorker(Some(shortage)),
+            _ => Stage::AtWorker(None),
+        };
+        let (id, item) = (TaskId { of_loop, slot }, flight.item.clone());
+        self.for_workers.push(Task { id, item, batch: 0 });
+    }
+
+    fn send_to_workers(&mut self) {
+        if !self.for_workers.is_empty() {
+            self.at_workers += self.for_workers.len();
+            if !self.workers.add(self.for_workers.drain(..)) {
+                self.desk.get_or_insert_with(|| self.workers.new_desk());
+            }
+        }
+        // Slow progress is better than none.
+        if let Some(desk) = &mut self.desk {
+            self.workers.run_one(desk);
+        }
+    }
+
+    fn take_from_workers(&mut self) {
+        if self.at_workers == 0 {
+            return;
+        }
+        let mut done = std::mem::take(&mut self.done);
+        self.workers.take_done(self.index, &mut done);
+        for done in done.drain(..) {
+            self.at_workers -= 1;
+            let slot = done.slot;
+            let result = match done.outcome {
+                Ok(result) => result,
+                Err(panic) => std::panic::resume_unwind(panic),
+            };
+            let shortage = result.as_ref().err().and_then(shortage_of);
+            // If it lacks the same as before, nothing has changed.
+            let is_progress = match (shortage, self.flight(slot).stage) {
+                (Some(now), Stage::AtWorker(Some(before))) => !is_the_same(now, before),
+                _ => true,
+            };
+            self.io.worker_ended(done.operations, is_progress);
+            if self.flight(slot).stage == Stage::AbandonedAtWorker {
+                self.flight(slot).stage = Stage::Abandoned;
+                self.let_go(slot);
+            } else if let Some(shortage) = shortage {
+                self.flight(slot).stage = Stage::Starved(shortage);
+                self.io.starve_item(slot);
+            } else {
+                self.finish_from_worker(slot, done.item, done.finished_at_ns, result);
+            }
+        }
+        self.done = done;
+    }
+
+    fn finish_from_worker(
+        &mut self,
+        slot: u32,
+        item: Item,
+        finished_at_ns: u64,
+        result: ItemResult<V>,
+    ) {
+        self.deadlines.cancel(slot);
+        let flight = self.flight(slot);
+        flight.stage = Stage::Abandoned;
+        let (started_at_ns, due_at_ns) = (flight.started_at_ns, flight.due_at_ns);
+        self.hand_over_at(item, started_at_ns, due_at_ns, finished_at_ns, result);
+        self.io.item_abandoned(slot);
+        self.let_go(slot);
+    }
+
+    // Resource exhaustion.
+
+    fn retry(&mut self) {
+        let (mill, index) = (&self.mill, self.index);
+        match self.io.retry(|| mill.can_free_resources(index)) {
+            None => {}
+            Some((slot, false)) => self.begin_again(slot),
+            Some((slot, true)) => {
+                let Stage::Starved((operation, errno)) = self.flight(slot).stage else {
+                    unreachable!("it waits to be begun again")
+                };
+                self.finish(slot, Err(ItemError::errno(operation, errno)));
+            }
+        }
+    }
+
+    fn begin_again(&mut self, slot: u32) {
+        self.give_to_workers(slot);
+    }
+}
+
+fn is_the_same(one: Shortage, other: Shortage) -> bool {
+    let lacks_descriptor = |(_, errno): Shortage| errno.is_descriptor_shortage();
+    one == other || (one.0 == other.0 && lacks_descriptor(one) && lacks_descriptor(other))
+}
+
+fn shortage_of(error: &ItemError) -> Option<Shortage> {
+    match error.cause {
+        Cause::Errno(errno) if errno.is_shortage() => Some((error.operation, errno)),
+        _ => None,
+    }
+}
+
+impl<V> Drop for EventLoop<V> {
+    /// Ends the tasks before the carrier, which waits for what they have left in flight.
+    fn drop(&mut self) {
+        for slot in 0..self.slots.len() {
+            self.tasks.clear(slot);
+        }
+        self.background.clear();
+        drop(self.io.take_spawned());
+        self.workers.abandon_all(self.index);
+    }
+}

@@ -1,0 +1,167 @@
+//! A job, a source or a sink that panics leaves no thread and no descriptor behind. All in one test, as
+//! both are counted for the whole process.
+
+use ringmill::error::{Errno, ItemError, Operation};
+use ringmill::io::Io;
+use ringmill::item::{Batch, Item};
+use ringmill::jobs::Job;
+use ringmill::mill::{Finished, Order};
+use ringmill::run::{EngineKind, Plan, Report, RunError, Sink, run};
+use ringmill::source::{InputError, Source};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Who panics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Panics {
+    Nobody,
+    /// The task of an item, on a loop.
+    Task,
+    /// The task of an item, on a worker.
+    TaskOnWorker,
+    /// What makes what the items of a worker share.
+    LocalOfWorker,
+    Source,
+    Sink,
+}
+
+fn is_on(name: &str) -> bool {
+    thread::current()
+        .name()
+        .is_some_and(|known| known.starts_with(name))
+}
+
+/// Opens the item and has it open for a while.
+struct Opens(Panics);
+
+impl Job for Opens {
+    type Value = ();
+    type Local = Panics;
+
+    fn local(&self, _: &Io) -> Panics {
+        let panics = self.0 == Panics::LocalOfWorker && is_on("ringmill-io");
+        assert!(!panics, "as it was told to");
+        self.0
+    }
+
+    async fn run(panics: Rc<Panics>, io: Io, item: Item) -> Result<(), ItemError> {
+        let in_open = |errno: Errno| ItemError::errno(Operation::Open, errno);
+        if item.index() == 20 {
+            assert_ne!(*panics, Panics::Task, "as it was told to");
+        }
+        let stat = io.stat(&item).await.map_err(in_open)?;
+        let file = io.open(&item, &stat).await.map_err(in_open)?;
+        if item.index() == 20 {
+            assert_ne!(*panics, Panics::TaskOnWorker, "as it was told to");
+        }
+        io.sleep_until(io.now() + Duration::from_millis(1)).await;
+        file.close().await.map_err(in_open)
+    }
+}
+
+/// The same item again and again, for ever if it is to be ended by a panic.
+struct Endless(Panics, u32);
+
+impl Source for Endless {
+    fn next_batch(&mut self) -> Result<Option<Batch>, InputError> {
+        self.1 += 1;
+        assert!(self.0 != Panics::Source || self.1 < 10, "as it was told to");
+        let is_over = self.0 == Panics::Nobody && self.1 == 10;
+        Ok((!is_over).then(|| Batch::from_iter(["Cargo.toml"; 4])))
+    }
+}
+
+struct Discards(Panics);
+
+impl Sink<()> for Discards {
+    fn result(&mut self, finished: Finished<()>) -> io::Result<()> {
+        assert!(
+            self.0 != Panics::Sink || finished.item.index() < 20,
+            "as it was told to"
+        );
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn run_with(engine: EngineKind, panics: Panics) -> thread::Result<Result<Report, RunError>> {
+    let plan = Plan {
+        engine,
+        may_fall_back: true,
+        in_flight: 8,
+        window: 16,
+        loops: 2,
+        io_workers: 4,
+        order: Order::Input,
+        fail_fast: false,
+        timeout: None,
+        rate_per_s: None,
+        latencies: None,
+        separate_descriptors: false,
+    };
+    let (source, mut sink) = (Endless(panics, 0), Discards(panics));
+    catch_unwind(AssertUnwindSafe(|| {
+        run(
+            &plan,
+            Opens(panics),
+            source,
+            &mut sink,
+            &AtomicBool::new(false),
+        )
+    }))
+}
+
+fn count(directory: &str) -> usize {
+    std::fs::read_dir(directory).unwrap().count()
+}
+
+/// Threads and descriptors of this process.
+fn held() -> (usize, usize) {
+    (count("/proc/self/task"), count("/proc/self/fd"))
+}
+
+#[test]
+fn whoever_panics_leaves_nothing_behind() {
+    for engine in [EngineKind::Threads, EngineKind::Uring] {
+        run_with(engine, Panics::Nobody).unwrap().unwrap();
+        let before = settled(held());
+        for panics in [
+            Panics::Task,
+            Panics::TaskOnWorker,
+            Panics::LocalOfWorker,
+            Panics::Source,
+            Panics::Sink,
+        ] {
+            if engine == EngineKind::Uring && panics == Panics::LocalOfWorker {
+                // Here nothing need be done by a worker.
+                continue;
+            }
+            let ended = run_with(engine, panics);
+            match panics {
+                Panics::Source => {
+                    let report = ended.unwrap().unwrap();
+                    assert!(report.input_error.is_some());
+                }
+                _ => assert!(ended.is_err(), "{engine:?}: {panics:?}"),
+            }
+            assert_eq!(settled(before), before, "{engine:?}: {panics:?}");
+        }
+    }
+}
+
+/// What is held once the last threads have ended, which are not waited for.
+fn settled(wanted: (usize, usize)) -> (usize, usize) {
+    let began = Instant::now();
+    thread::sleep(Duration::from_millis(20));
+    while held() > wanted && began.elapsed() < Duration::from_secs(5) {
+        thread::sleep(Duration::from_millis(5));
+    }
+    held()
+}

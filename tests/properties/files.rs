@@ -1,0 +1,829 @@
+//! Files hashed on any schedule.
+
+use crate::cases;
+use crate::simulated::{
+    Parts, SimLoop, Spurious, Wakers, YIELD_PAUSE, check_liveness, next_timer, workers,
+};
+use proptest::prelude::*;
+use ringmill::clock::Clock;
+use ringmill::digest::Algorithm;
+use ringmill::error::{Cause, Errno, ItemError, Operation};
+use ringmill::io::sim::{Faults, Quirk, Random, SimCarrier, SimFile, World};
+use ringmill::io::{BufferClass, FileKind, FileSystem, SpecialKind, Wait};
+use ringmill::item::{Batch, PATH_LEN_MAX};
+use ringmill::jobs::Job;
+use ringmill::jobs::hash::{HASH, HashJob, Hashed};
+use ringmill::mill::{Finished, Mill, Order, Pace, Ready};
+use ringmill::run::{EventLoop, Held, Turn};
+use ringmill::source::InputError;
+use ringmill::stats::{Collector, Detail, Latencies, Phase};
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+const ALGORITHM: Algorithm = Algorithm::Crc32c;
+const STEPS_MAX: usize = 2_000_000;
+
+/// One scenario. Everything that happens follows from it.
+#[derive(Clone, Debug)]
+struct Scenario {
+    seed: u64,
+    items: usize,
+    loops: usize,
+    in_flight_per_loop: usize,
+    window: usize,
+    large_buffers: usize,
+    order: Order,
+    fail_fast: bool,
+    /// In percent of files.
+    failing_files: u8,
+    hanging_files: u8,
+    large_files: u8,
+    faults: Faults,
+    descriptors_max: usize,
+    /// The emitter moves this rarely.
+    emitter_slowness: usize,
+    input_fails: bool,
+    stop_at_step: Option<usize>,
+    read_special: bool,
+    strict: bool,
+    /// Items have a deadline even if none hangs. Without it no timer makes up for a lost wake-up.
+    has_deadline: bool,
+    /// The source moves this rarely.
+    source_slowness: usize,
+    /// The source gives one item at a time, and only when it has been pulled.
+    trickles: bool,
+    rate_per_s: Option<f64>,
+    /// Tasks are woken for no reason now and then.
+    spurious: bool,
+}
+
+impl Scenario {
+    fn timeout(&self) -> Option<Duration> {
+        (self.has_deadline || self.hanging_files > 0).then_some(TIMEOUT)
+    }
+}
+
+fn scenario() -> impl Strategy<Value = Scenario> {
+    let sizes = (
+        1_usize..120,
+        1_usize..4,
+        // One item or one buffer at a time leaves no other to blame for a delay.
+        prop_oneof![1 => Just(1_usize), 3 => 1_usize..12],
+        1_usize..40,
+        prop_oneof![1 => Just(1_usize), 2 => 1_usize..6],
+    );
+    let kinds = (
+        any::<bool>(),
+        prop::bool::weighted(0.2),
+        0_u8..40,
+        prop_oneof![Just(0_u8), 0_u8..15],
+        0_u8..30,
+    );
+    let faults = (0_u8..50, prop_oneof![Just(0_u8), 0_u8..50], any::<bool>());
+    let rest = (
+        any::<u64>(),
+        prop_oneof![Just(1000_usize), 1_usize..8],
+        1_usize..30,
+        prop::bool::weighted(0.2),
+        proptest::option::weighted(0.2, 0_usize..600),
+        prop::bool::weighted(0.3),
+        prop::bool::weighted(0.2),
+        any::<bool>(),
+        prop_oneof![Just(1_usize), 1_usize..100],
+        // Operations take up to 65 ms each.
+        proptest::option::weighted(0.3, 1.0_f64..100_000.0),
+        (prop::bool::weighted(0.25), any::<bool>()),
+    );
+    (sizes, kinds, faults, rest).prop_map(|(sizes, kinds, faults, rest)| Scenario {
+        seed: rest.0,
+        items: sizes.0,
+        loops: sizes.1,
+        in_flight_per_loop: sizes.2,
+        window: sizes.3,
+        large_buffers: sizes.4,
+        order: if kinds.0 {
+            Order::Input
+        } else {
+            Order::Completion
+        },
+        fail_fast: kinds.1,
+        failing_files: kinds.2,
+        hanging_files: kinds.3,
+        large_files: kinds.4,
+        faults: Faults {
+            short_read: faults.0,
+            shortage: faults.1,
+            stubborn: faults.2,
+        },
+        descriptors_max: rest.1,
+        emitter_slowness: rest.2,
+        input_fails: rest.3,
+        stop_at_step: rest.4,
+        read_special: rest.5,
+        strict: rest.6,
+        has_deadline: rest.7,
+        source_slowness: rest.8,
+        rate_per_s: rest.9,
+        trickles: rest.10.0,
+        spurious: rest.10.1,
+    })
+}
+
+/// What an item must come to.
+#[derive(Clone, Debug)]
+enum Expected {
+    Value(Hashed),
+    Error(ItemError),
+    /// It hangs: its deadline ends it.
+    TimedOut,
+}
+
+const TIMEOUT: Duration = Duration::from_secs(20);
+const LARGE_READ: usize = BufferClass::Large.len_bytes();
+
+/// How often the job begins again because its path came to lead to another file.
+const RESTARTS_MAX: u8 = 3;
+
+struct TestFile {
+    name: Vec<u8>,
+    /// `None`: there is nothing of that name.
+    file: Option<SimFile>,
+    expected: Expected,
+}
+
+fn make_item(random: &mut Random, scenario: &Scenario, number: usize) -> TestFile {
+    let mut name = format!("file {number}").into_bytes();
+    let error = |cause| {
+        let operation = Operation::Open;
+        Expected::Error(ItemError { operation, cause })
+    };
+    let errno = |raw| error(Cause::Errno(Errno::new(raw)));
+    let without_file = if random.percent(scenario.failing_files) {
+        match random.below(8) {
+            0 => Some(errno(libc::ENOENT)),
+            1 => {
+                name.extend_from_slice(b"\0x");
+                Some(error(Cause::NulInName))
+            }
+            2 => {
+                name.resize(PATH_LEN_MAX + 1, b'x');
+                Some(errno(libc::ENAMETOOLONG))
+            }
+            3 => {
+                name.resize(PATH_LEN_MAX, b'x');
+                None
+            }
+            _ => None,
+        }
+    } else {
+        None
+    };
+    if let Some(expected) = without_file {
+        return TestFile {
+            name,
+            file: None,
+            expected,
+        };
+    }
+    let (file, expected) = make_file(random, scenario, number);
+    TestFile {
+        name,
+        file: Some(file),
+        expected,
+    }
+}
+
+fn make_file(random: &mut Random, scenario: &Scenario, number: usize) -> (SimFile, Expected) {
+    let len = if random.percent(scenario.large_files) {
+        // Enough pieces for some to be read ahead, and to come in any order.
+        random.below(5 * LARGE_READ)
+    } else {
+        random.below(40_000)
+    };
+    let content = pattern()[number..number + len].to_vec();
+    let digest = ALGORITHM.digest(&content);
+    let mut file = SimFile::regular(content);
+    let mut hashed = Hashed {
+        digest,
+        size_bytes: len as u64,
+        changed: false,
+    };
+    if random.percent(scenario.hanging_files) {
+        file.hangs = true;
+        return (file, Expected::TimedOut);
+    }
+    if random.percent(scenario.failing_files) {
+        let errno = Errno::new(libc::EIO);
+        let expected = match random.below(6) {
+            0 => {
+                file.open_errno = Some(Errno::new(libc::EACCES));
+                Expected::Error(ItemError::errno(Operation::Open, Errno::new(libc::EACCES)))
+            }
+            1 => {
+                file.kind = FileKind::Special(SpecialKind::Fifo);
+                let (operation, cause) = (Operation::Open, Cause::Special(SpecialKind::Fifo));
+                file.said_size = Some(0);
+                if scenario.read_special {
+                    Expected::Value(hashed)
+                } else {
+                    Expected::Error(ItemError { operation, cause })
+                }
+            }
+            2 => {
+                file.kind = FileKind::Directory;
+                Expected::Error(ItemError::errno(Operation::Read, Errno::new(libc::EISDIR)))
+            }
+            3 => {
+                file.quirk = Some(Quirk::StatFails);
+                Expected::Error(ItemError::errno(Operation::Stat, errno))
+            }
+            4 => {
+                file.quirk = Some(Quirk::CloseFails);
+                Expected::Error(ItemError::errno(Operation::Close, errno))
+            }
+            _ => {
+                file.read_errno = Some((random.below(len + 1) as u64, errno));
+                Expected::Error(ItemError::errno(Operation::Read, errno))
+            }
+        };
+        return (file, expected);
+    }
+    match random.below(14) {
+        // As in procfs, and in user-space file systems that do not know or do not tell.
+        0 => lie_about_size(&mut file, 0),
+        1 => lie_about_size(&mut file, random.below(len + 1)),
+        2 => lie_about_size(&mut file, len + random.below(2 * LARGE_READ)),
+        // As on any network file system that can be trusted.
+        3 => file.file_system = FileSystem::Blocking,
+        4 if len > LARGE_READ => {
+            // A read ends exactly where the file is said to end, and more follows.
+            let reads = 1 + random.below((len - 1) / LARGE_READ);
+            lie_about_size(&mut file, reads * LARGE_READ);
+            if scenario.faults.short_read == 0 {
+                // It has grown since it was looked up, on a local file system.
+                file.file_system = FileSystem::Nowait;
+                hashed.changed = true;
+            }
+        }
+        5 => file.quirk = Some(Quirk::LaterModified),
+        6 => file.quirk = Some(Quirk::LaterChanged),
+        7 => file.quirk = Some(Quirk::Grown),
+        8 => {
+            let times = u8::try_from(1 + random.below(5)).unwrap();
+            file.quirk = Some(Quirk::Replaced(times));
+        }
+        _ => {}
+    }
+    hashed.changed |= match file.quirk {
+        Some(Quirk::LaterModified | Quirk::LaterChanged | Quirk::Grown) => true,
+        Some(Quirk::Replaced(times)) => times > RESTARTS_MAX,
+        _ => false,
+    };
+    let expected = if hashed.changed && scenario.strict {
+        Expected::Error(ItemError {
+            operation: Operation::Read,
+            cause: Cause::Changed,
+        })
+    } else {
+        Expected::Value(hashed)
+    };
+    (file, expected)
+}
+
+/// Bytes of which each file has some. To make them anew for each would take most of the time.
+fn pattern() -> &'static [u8] {
+    static PATTERN: OnceLock<Vec<u8>> = OnceLock::new();
+    PATTERN.get_or_init(|| {
+        (0..6 * LARGE_READ)
+            .map(|at| (at * 7 + at / 251) as u8)
+            .collect()
+    })
+}
+
+fn lie_about_size(file: &mut SimFile, size: usize) {
+    file.said_size = Some(size as u64);
+    file.file_system = FileSystem::Blocking;
+}
+
+struct Simulation {
+    scenario: Scenario,
+    random: Random,
+    world: Arc<World>,
+    mill: Arc<Mill<Hashed>>,
+    /// A carrier that does nothing but tell the time.
+    clock: SimCarrier,
+    loops: Vec<SimLoop<Hashed>>,
+    /// Of each loop, whether it left items to others in its last turn.
+    has_yielded: Vec<bool>,
+    wakers: Wakers,
+    names: Vec<Vec<u8>>,
+    expected: Vec<Expected>,
+    /// A file that hangs may keep a large buffer from others.
+    large_files_hang: bool,
+    added: usize,
+    first_added_at: Option<Duration>,
+    /// When each of the emitted items started.
+    started_at_ns: Vec<u64>,
+    /// Emitted items that were never started.
+    unstarted: u64,
+    collector: Arc<Collector>,
+    latencies: Latencies,
+    input_ended: bool,
+    emitted: Vec<u64>,
+    /// Taken from the mill, not yet marked as emitted.
+    unmarked: usize,
+    stopped: bool,
+    ended: bool,
+}
+
+impl Simulation {
+    fn new(scenario: Scenario) -> Self {
+        let mut random = Random::new(scenario.seed);
+        let mut files = HashMap::new();
+        let mut names = Vec::new();
+        let mut expected = Vec::new();
+        let mut large_files_hang = false;
+        for number in 0..scenario.items {
+            let item = make_item(&mut random, &scenario, number);
+            if let Some(file) = item.file {
+                let is_large = file.content.len() >= BufferClass::Small.len_bytes();
+                large_files_hang |= file.hangs && is_large;
+                files.insert(item.name.clone(), file);
+            }
+            names.push(item.name);
+            expected.push(item.expected);
+        }
+        let world = Arc::new(World::new(files, scenario.faults, scenario.descriptors_max));
+        let Scenario {
+            order,
+            window,
+            loops,
+            fail_fast,
+            ..
+        } = scenario;
+        let clock = SimCarrier::new(Arc::clone(&world), 0);
+        let pace = scenario.rate_per_s.map(Pace::new);
+        let mill = Arc::new(Mill::new(order, window, loops, fail_fast).paced(pace));
+        let collector = Collector::new(
+            HashJob::PHASES,
+            Detail::Phases,
+            Some(Duration::from_millis(50)),
+        );
+        let wakers = Wakers::default();
+        let job = HashJob {
+            algorithm: ALGORITHM,
+            read_special: scenario.read_special,
+            strict: scenario.strict,
+        };
+        let job = Arc::new(Spurious {
+            job,
+            wakers: wakers.clone(),
+        });
+        let parts = Parts {
+            job: &job,
+            world: &world,
+            mill: &mill,
+            workers: &workers(&job, &world, random.next_u64(), Some(&collector)),
+            in_flight: scenario.in_flight_per_loop,
+            large_buffers: scenario.large_buffers,
+            timeout: scenario.timeout(),
+            collector: Some(&collector),
+        };
+        let new_loop = |index| parts.new_loop(index, random.next_u64());
+        Self {
+            loops: (0..loops).map(new_loop).collect(),
+            has_yielded: vec![false; loops],
+            random,
+            world,
+            mill,
+            clock,
+            wakers,
+            names,
+            expected,
+            large_files_hang,
+            added: 0,
+            first_added_at: None,
+            started_at_ns: Vec::new(),
+            unstarted: 0,
+            collector,
+            latencies: Latencies::new(HashJob::PHASES),
+            input_ended: false,
+            emitted: Vec::new(),
+            unmarked: 0,
+            stopped: false,
+            ended: false,
+            scenario,
+        }
+    }
+
+    fn run(mut self) {
+        let mut idle = 0;
+        for step in 0..STEPS_MAX {
+            if self.scenario.stop_at_step == Some(step) {
+                self.stopped = true;
+                self.mill.stop();
+            }
+            let moved = match self.random.below(self.loops.len() + 2) {
+                0 => self.move_source(),
+                1 => self.random.below(self.scenario.emitter_slowness) == 0 && self.move_emitter(),
+                chosen => self.move_loop(chosen - 2),
+            };
+            self.check_counters();
+            if self.scenario.spurious && self.random.percent(10) {
+                self.wakers.wake_one(&mut self.random);
+            }
+            // Joining the threads of the loops would wait for ever if one of them did not end.
+            if self.ended && self.loops.iter().all(|l| l.event_loop.is_none()) {
+                return self.check_end();
+            }
+            idle = if moved { 0 } else { idle + 1 };
+            // I6: a state in which nobody can move is a lost wake-up.
+            assert!(idle < 20_000, "nobody can move: {:?}", self.mill.counters());
+        }
+        panic!("no end after {STEPS_MAX} steps: {:?}", self.mill.counters());
+    }
+
+    fn move_source(&mut self) -> bool {
+        if self.input_ended
+            || !self.mill.has_room()
+            || self.random.below(self.scenario.source_slowness) > 0
+            || self.random.percent(30)
+        {
+            return false;
+        }
+        let left = self.expected.len() - self.added;
+        if left == 0 {
+            self.input_ended = true;
+            self.mill.end_input(if self.scenario.input_fails {
+                Err(input_error())
+            } else {
+                Ok(())
+            });
+            return true;
+        }
+        if self.scenario.trickles && self.mill.has_input() {
+            return false;
+        }
+        let count = match self.scenario.trickles {
+            true => 1,
+            false => 1 + self.random.below(left),
+        };
+        let names = &self.names[self.added..self.added + count];
+        let now = self.clock.now();
+        self.first_added_at.get_or_insert(now);
+        self.mill.add(Batch::from_iter(names), now);
+        self.added += count;
+        true
+    }
+
+    fn move_loop(&mut self, chosen: usize) -> bool {
+        let under_pressure = self.is_under_pressure();
+        let next_timer = next_timer(&self.loops);
+        let pulled_before = self.mill.counters().pulled;
+        let sim_loop = &mut self.loops[chosen];
+        let Some(turn) = sim_loop.turn(next_timer, &self.clock) else {
+            return false;
+        };
+        let event_loop = sim_loop.event_loop.as_ref().expect("it took a turn");
+        let in_flight_max = self.scenario.in_flight_per_loop;
+        let held = event_loop.held();
+        // I8, I10: each buffer and each operation belongs to an item in flight.
+        if held.in_flight == 0 {
+            assert_eq!(held, Held::default(), "something was not given back");
+        }
+        match turn {
+            Turn::Ended => {
+                // I10 and I7: a loop that ended by itself has nothing left, but for what was given
+                // up at its deadline.
+                if !self.stopped && !self.scenario.fail_fast && !under_pressure {
+                    assert_eq!(held.in_flight, 0);
+                    assert_eq!(sim_loop.handle.outstanding(), 0);
+                }
+                sim_loop.event_loop = None;
+                self.mill.loop_ended(chosen);
+            }
+            Turn::Wait(wait) => {
+                // I1
+                assert!(held.in_flight <= in_flight_max);
+                let has_pulled = self.mill.counters().pulled > pulled_before;
+                self.check_open_files();
+                self.check_wait(chosen, wait, has_pulled);
+            }
+        }
+        true
+    }
+
+    /// I7: each open file belongs to an item in flight, which has one at most.
+    fn check_open_files(&self) {
+        let loops = self.loops.iter().filter_map(|l| l.event_loop.as_ref());
+        let in_flight: usize = loops.map(EventLoop::in_flight).sum();
+        assert!(
+            self.world.descriptors() <= in_flight,
+            "a file was left open"
+        );
+    }
+
+    /// I5: a loop waits only if it is full, under pressure, there is nothing to pull, or, for a moment
+    /// and once in a row, it leaves what there is to another loop that has room for it.
+    fn check_wait(&mut self, chosen: usize, wait: Wait, has_pulled: bool) {
+        let in_flight_max = self.scenario.in_flight_per_loop;
+        let left_to_others = std::mem::take(&mut self.has_yielded[chosen]) && !has_pulled;
+        let starving = self.scenario.faults.shortage > 0 || self.scenario.descriptors_max < 1000;
+        if wait == Wait::No || starving || !self.mill.could_pull(self.clock.now()) {
+            return;
+        }
+        if !self.loops[chosen].has_place(in_flight_max) {
+            return;
+        }
+        let mut others = self
+            .loops
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| *at != chosen);
+        // One whose turn comes now tells only then that it has lost its place since its last.
+        let now = self.clock.now();
+        let may_take = |other: &SimLoop<Hashed>| {
+            other.has_place(in_flight_max)
+                || (other.event_loop.is_some() && other.next_turn(now) == Some(now))
+        };
+        let other_has_place = others.any(|(_, other)| may_take(other));
+        let is_short = matches!(wait, Wait::AtMost(time) if time <= YIELD_PAUSE);
+        assert!(other_has_place && is_short, "I5: work was left lying");
+        assert!(!left_to_others, "I5: left to others twice in a row");
+        self.has_yielded[chosen] = !has_pulled;
+    }
+
+    fn move_emitter(&mut self) -> bool {
+        if self.ended {
+            return false;
+        }
+        // As the real one: it says nothing when it has written nothing, and so wakes nobody.
+        if self.unmarked > 0 {
+            self.mill.mark_emitted(self.unmarked);
+            self.unmarked = 0;
+        }
+        let max = 1 + self.random.below(20);
+        let mut results = Vec::new();
+        match self
+            .mill
+            .take_ready(max, Some(Duration::ZERO), &mut results)
+        {
+            Ready::Nothing => false,
+            Ready::Ended => {
+                self.ended = true;
+                true
+            }
+            Ready::Results => {
+                for finished in results {
+                    if !self.emit(&finished) {
+                        break;
+                    }
+                }
+                true
+            }
+        }
+    }
+
+    /// Checks and counts a result; false if the run ends with it.
+    fn emit(&mut self, finished: &Finished<Hashed>) -> bool {
+        let index = finished.item.index();
+        // I3
+        if self.scenario.order == Order::Input {
+            assert_eq!(index, self.emitted.len() as u64, "out of order");
+        }
+        assert!(!self.emitted.contains(&index), "item {index} emitted twice");
+        let number = usize::try_from(index).unwrap();
+        assert_eq!(finished.item.bytes(), self.names[number]);
+        self.check_result(number, &finished.result);
+        self.check_latency(finished);
+        self.started_at_ns.push(finished.started_at_ns);
+        self.emitted.push(index);
+        self.unmarked += 1;
+        if self.scenario.fail_fast && finished.result.is_err() && !self.stopped {
+            self.stopped = true;
+            self.mill.stop();
+            // I11: in input order, everything before the failure is out, and nothing after.
+            self.ended = true;
+            return false;
+        }
+        true
+    }
+
+    fn check_result(&self, number: usize, result: &Result<Hashed, ItemError>) {
+        match (&self.expected[number], result) {
+            (Expected::Value(expected), Ok(hashed)) => assert_eq!(expected, hashed),
+            (Expected::Error(expected), Err(error)) if expected == error => {}
+            (Expected::TimedOut, Err(error)) if is_time_out(error) => {}
+            (_, Err(error)) if is_time_out(error) => {
+                assert!(self.may_be_late(), "item {number}: {error}");
+            }
+            (_, Err(error)) if error.as_errno().is_some_and(Errno::is_shortage) => {
+                assert!(self.may_lack(), "item {number}: {error}");
+            }
+            (expected, result) => panic!("item {number}: expected {expected:?}, got {result:?}"),
+        }
+    }
+
+    /// A deadline is kept, and it is no earlier than it was said to be.
+    fn check_latency(&mut self, finished: &Finished<Hashed>) {
+        let latency = Duration::from_nanos(finished.latency_ns());
+        let timed_out = finished.result.as_ref().is_err_and(is_time_out);
+        if timed_out {
+            // What fails only because all slots hang was never started.
+            let unstarted = self.scenario.faults.stubborn && latency.is_zero();
+            assert!(latency >= TIMEOUT || unstarted, "early: {latency:?}");
+            self.unstarted += u64::from(latency < TIMEOUT);
+        }
+        if self.scenario.timeout().is_some() {
+            assert!(latency <= TIMEOUT, "late: {latency:?}");
+        }
+    }
+
+    fn some_hang(&self) -> bool {
+        let hangs = |expected: &Expected| matches!(expected, Expected::TimedOut);
+        self.expected.iter().any(hangs)
+    }
+
+    fn descriptors_are_few(&self) -> bool {
+        let in_flight_max = self.scenario.loops * self.scenario.in_flight_per_loop;
+        self.scenario.descriptors_max < in_flight_max
+    }
+
+    /// True if an item that does not hang may still miss its deadline: shortages take time to pass,
+    /// and what hangs may keep from it what it needs.
+    fn may_be_late(&self) -> bool {
+        let buffers_are_held = self.large_files_hang && self.scenario.in_flight_per_loop > 1;
+        let others_hang = self.some_hang()
+            && (self.descriptors_are_few() || self.scenario.faults.stubborn || buffers_are_held);
+        self.scenario.faults.shortage > 0 || others_hang
+    }
+
+    /// True if an item may fail for a shortage, which is allowed only if nothing of ours could free
+    /// what it lacks. Here that takes descriptors held for good by what was given up and cannot be
+    /// cancelled.
+    fn may_lack(&self) -> bool {
+        let held_for_good = self.some_hang() && self.scenario.faults.stubborn;
+        self.descriptors_are_few() && held_for_good
+    }
+
+    fn is_under_pressure(&self) -> bool {
+        let many_hang = self.scenario.hanging_files > 0;
+        self.scenario.faults.shortage > 0 || self.scenario.descriptors_max < 1000 || many_hang
+    }
+
+    /// I1, I2, I7 at every step.
+    fn check_counters(&self) {
+        let counters = self.mill.counters();
+        let outstanding = counters.pulled - counters.emitted;
+        assert!(
+            outstanding <= self.scenario.window as u64,
+            "I2: {counters:?}"
+        );
+        let in_flight_max = self.scenario.loops * self.scenario.in_flight_per_loop;
+        assert!(
+            counters.in_flight <= in_flight_max as u64,
+            "I1: {counters:?}"
+        );
+        assert!(
+            self.world.descriptors_peak() <= self.scenario.descriptors_max,
+            "I7"
+        );
+        if self.scenario.faults.shortage == 0 && self.scenario.descriptors_max >= 1000 {
+            let (loops, now) = (&self.loops, self.clock.now());
+            check_liveness(loops, &self.mill, self.scenario.in_flight_per_loop, now);
+        }
+    }
+
+    fn check_end(mut self) {
+        self.mill.mark_emitted(self.unmarked);
+        let counters = self.mill.counters();
+        assert_eq!(counters.emitted, self.emitted.len() as u64);
+        if self.stopped {
+            // I9
+            assert!(counters.pulled - counters.emitted <= self.scenario.window as u64);
+        } else {
+            // I4, I13
+            assert_eq!(counters.emitted, counters.pulled);
+            assert_eq!(self.emitted.len(), self.expected.len());
+            assert_eq!(
+                self.mill.take_input_error().is_some(),
+                self.scenario.input_fails
+            );
+        }
+        // I7, I10: whatever the end, nothing is left open or outstanding.
+        for sim_loop in &mut self.loops {
+            sim_loop.event_loop = None;
+            assert_eq!(sim_loop.handle.outstanding(), 0);
+        }
+        assert_eq!(self.world.descriptors(), 0);
+        self.check_rate();
+        self.check_recorded();
+    }
+
+    /// From the first input on, no more items start than the rate allows.
+    fn check_rate(&mut self) {
+        let Some(rate_per_s) = self.scenario.rate_per_s else {
+            return;
+        };
+        self.started_at_ns.sort_unstable();
+        for (started, at_ns) in self.started_at_ns.iter().enumerate() {
+            let first_added_at = self.first_added_at.expect("something was started");
+            let elapsed = Duration::from_nanos(*at_ns).saturating_sub(first_added_at);
+            let most = elapsed.as_secs_f64() * rate_per_s + 1.0;
+            assert!(
+                started as f64 <= most - 1.0 + 1e-6,
+                "{started} items in {elapsed:?}"
+            );
+        }
+    }
+
+    /// Each item is counted in each phase that it went through, whichever loop had it.
+    fn check_recorded(&mut self) {
+        self.collector.take(&mut self.latencies);
+        let count = |phase| self.latencies.get(phase).count();
+        if !self.stopped {
+            let emitted = self.emitted.len() as u64;
+            assert_eq!(count(Phase::TOTAL), emitted);
+            assert_eq!(count(Phase::QUEUE), emitted - self.unstarted);
+            let scheduled = self.scenario.rate_per_s.map_or(0, |_| emitted);
+            assert_eq!(count(Phase::SCHEDULED_TOTAL), scheduled);
+        }
+        // What failed for a shortage is tried again, and both are counted.
+        if self.scenario.faults.shortage == 0 && !self.descriptors_are_few() {
+            assert!(count(Phase::CLOSE) <= count(Phase::OPEN));
+            assert!(count(Phase::OPEN) <= count(Phase::LOOK_UP));
+        }
+        assert!(count(HASH) <= count(Phase::READ));
+        let sum = |phase| {
+            let histogram = self.latencies.get(phase).histogram();
+            histogram.map_or(0.0, |known| known.mean() * known.len() as f64)
+        };
+        if self.scenario.rate_per_s.is_some() && !self.stopped {
+            // Nothing starts before it is due. Three digits are kept of each.
+            assert!(sum(Phase::SCHEDULED_TOTAL) * 1.002 + 100.0 >= sum(Phase::TOTAL));
+        }
+    }
+}
+
+fn is_time_out(error: &ItemError) -> bool {
+    matches!(error.cause, Cause::TimedOut { .. })
+}
+
+fn input_error() -> InputError {
+    InputError {
+        name: "list".into(),
+        operation: "read",
+        message: "simulated".into(),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(300), max_shrink_iters: 40,
+        failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn the_invariants_hold_on_every_schedule(scenario in scenario()) {
+        Simulation::new(scenario).run();
+    }
+}
+
+/// With no descriptor to be had at all, nothing of ours can free one: then that is the result, long
+/// before the deadline.
+#[test]
+fn a_permanent_shortage_becomes_the_result() {
+    let name = b"file".to_vec();
+    let files = HashMap::from([(name.clone(), SimFile::regular(b"content".to_vec()))]);
+    let world = Arc::new(World::new(files, Faults::default(), 0));
+    let mill = Arc::new(Mill::new(Order::Input, 4, 1, false));
+    let job = Arc::new(HashJob {
+        algorithm: ALGORITHM,
+        read_special: false,
+        strict: false,
+    });
+    let parts = Parts {
+        job: &job,
+        world: &world,
+        mill: &mill,
+        workers: &workers(&job, &world, 1, None),
+        in_flight: 2,
+        large_buffers: 1,
+        timeout: Some(TIMEOUT),
+        collector: None,
+    };
+    let carrier = SimCarrier::new(Arc::clone(&world), 1);
+    let mut event_loop = parts.event_loop(0, Box::new(carrier));
+    mill.add(Batch::from_iter([&name, &name]), Duration::ZERO);
+    mill.end_input(Ok(()));
+    event_loop.run().unwrap();
+    let mut results = Vec::new();
+    assert_eq!(mill.take_ready(9, None, &mut results), Ready::Results);
+    assert_eq!(results.len(), 2);
+    for finished in results {
+        let latency_ns = finished.latency_ns();
+        let error = finished.result.expect_err("no descriptor is to be had");
+        let lacking = ItemError::errno(Operation::Open, Errno::new(libc::EMFILE));
+        assert_eq!(error, lacking);
+        assert!(u128::from(latency_ns) < TIMEOUT.as_nanos());
+    }
+}

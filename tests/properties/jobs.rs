@@ -1,0 +1,798 @@
+//! Jobs of all kinds on any schedule. Each item follows a script of its own: it opens two files at
+//! once, parks, sleeps, waits for another thread, runs several things at once, drops some of them half
+//! done. Deadlines, stops and failures end items at any of their awaits.
+
+use crate::cases;
+use crate::simulated::{
+    Parts, SimLoop, Spurious, Wakers, YIELD_PAUSE, check_liveness, next_timer, workers,
+};
+use proptest::prelude::*;
+use ringmill::clock::Clock;
+use ringmill::error::{Cause, Errno, ItemError, Operation};
+use ringmill::io::sim::{Faults, Random, SimCarrier, SimFile, World};
+use ringmill::io::{FileSystem, Io, Semaphore, Wait};
+use ringmill::item::{Batch, Item};
+use ringmill::jobs::Job;
+use ringmill::mill::{Finished, Mill, Order, Ready};
+use ringmill::run::{Held, Turn};
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+/// No operation takes longer, if it does not hang.
+const OPERATION_MAX: Duration = Duration::from_millis(66);
+
+const STEPS_MAX: usize = 1_000_000;
+
+/// One thing an item does.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// Looks its path up so many times.
+    Stats(usize),
+    /// Has two files open at once, opened one after the other or both at a time.
+    TwoFiles {
+        at_once: bool,
+    },
+    /// Reads a file by several reads in flight, and waits for them in the wrong order.
+    Reads,
+    /// Waits, parked, for the permit of its subject, and works with it.
+    Park(usize),
+    /// Parks within a wait for which it is parked already.
+    ParkTwice(usize),
+    /// Parks for two things at once.
+    ParkForTwo(usize),
+    /// Is parked while an operation is in flight.
+    ParkForRead,
+    Sleep(Duration),
+    NextTurn,
+    LargeBuffer,
+    /// Waits for another thread, without any operation.
+    Outside,
+    /// Several operations, each with a waker of its own.
+    Unordered(usize),
+    /// Drops what it does when a time has passed.
+    Race(Duration),
+    /// A task of the loop does something for it.
+    Spawn(Duration),
+}
+
+/// What an item does in all.
+#[derive(Clone, Debug)]
+struct Script {
+    steps: Vec<Step>,
+    /// It drops all it does when that has been polled so many times, and ends well.
+    aborts_after: Option<usize>,
+    fails: bool,
+}
+
+/// Where an item that waits for another thread is found by it.
+#[derive(Debug, Default)]
+struct Gate {
+    is_open: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+}
+
+type Gates = Arc<Mutex<Vec<Arc<Gate>>>>;
+
+struct Scripted {
+    /// A task of each loop sleeps now and then.
+    ticks: bool,
+    scripts: Arc<Vec<Script>>,
+    gates: Gates,
+}
+
+struct Local {
+    scripts: Arc<Vec<Script>>,
+    gates: Gates,
+    subjects: Vec<Semaphore>,
+}
+
+const SUBJECTS: usize = 2;
+
+impl Job for Scripted {
+    type Value = u64;
+    type Local = Local;
+
+    fn local(&self, io: &Io) -> Local {
+        // It is never late.
+        let (ticker, ticks) = (io.clone(), if self.ticks { 20 } else { 0 });
+        io.spawn(async move {
+            for _ in 0..ticks {
+                let at = ticker.now() + Duration::from_micros(700);
+                ticker.sleep_until(at).await;
+                assert_eq!(ticker.now(), at, "a timer fired too early or too late");
+            }
+        });
+        Local {
+            scripts: Arc::clone(&self.scripts),
+            gates: Arc::clone(&self.gates),
+            subjects: (1..=SUBJECTS).map(Semaphore::new).collect(),
+        }
+    }
+
+    async fn run(local: Rc<Local>, io: Io, item: Item) -> Result<u64, ItemError> {
+        let number = usize::try_from(item.index()).unwrap();
+        let script = &local.scripts[number];
+        let mut steps = pin!(follow(&local, &io, &item, script));
+        match script.aborts_after {
+            None => steps.await?,
+            Some(polls) => up_to(polls, steps.as_mut()).await.unwrap_or(Ok(()))?,
+        }
+        match script.fails {
+            true => Err(in_open(Errno::new(libc::EIO))),
+            false => Ok(item.index()),
+        }
+    }
+}
+
+fn in_open(errno: Errno) -> ItemError {
+    ItemError::errno(Operation::Open, errno)
+}
+
+/// Polls a future so many times; `None` if it has not ended then.
+async fn up_to<F: Future>(polls: usize, mut future: Pin<&mut F>) -> Option<F::Output> {
+    let mut left = polls;
+    poll_fn(|context| {
+        if left == 0 {
+            return Poll::Ready(None);
+        }
+        left -= 1;
+        let poll = future.as_mut().poll(context).map(Some);
+        if poll.is_pending() && left == 0 {
+            context.waker().wake_by_ref();
+        }
+        poll
+    })
+    .await
+}
+
+async fn follow(local: &Local, io: &Io, item: &Item, script: &Script) -> Result<(), ItemError> {
+    for step in &script.steps {
+        take_step(*step, local, io, item).await.map_err(in_open)?;
+    }
+    Ok(())
+}
+
+async fn take_step(step: Step, local: &Local, io: &Io, item: &Item) -> Result<(), Errno> {
+    match step {
+        Step::Stats(count) => {
+            for _ in 0..count {
+                io.stat(item).await?;
+            }
+        }
+        Step::TwoFiles { at_once } => two_files(io, item, at_once).await?,
+        Step::Reads => read_ahead(io, item).await?,
+        Step::Park(subject) => {
+            let permit = io.park(local.subjects[subject].acquire()).await;
+            io.stat(item).await?;
+            drop(permit);
+        }
+        Step::ParkTwice(subject) => {
+            let permit = io.park(async {
+                let permit = io.park(local.subjects[subject].acquire()).await;
+                io.sleep_until(io.now() + Duration::from_micros(50)).await;
+                permit
+            });
+            let _permit = permit.await;
+            io.stat(item).await?;
+        }
+        Step::ParkForTwo(subject) => {
+            let until = io.now() + Duration::from_micros(300);
+            let permit = io.park(local.subjects[subject].acquire());
+            let (permit, ()) = both(permit, io.park(io.sleep_until(until))).await;
+            io.stat(item).await?;
+            drop(permit);
+        }
+        Step::ParkForRead => {
+            let stat = io.stat(item).await?;
+            let file = io.open(item, &stat).await?;
+            io.park(file.read(io.small_buffer(), Some(0), true)).await?;
+            file.close().await?;
+        }
+        Step::Sleep(time) => {
+            let at = io.now() + time;
+            io.sleep_until(at).await;
+            assert_eq!(io.now(), at, "a timer fired too early or too late");
+        }
+        Step::NextTurn => io.next_turn().await,
+        Step::LargeBuffer => {
+            let buffer = io.large_buffer().await;
+            io.stat(item).await?;
+            drop(buffer);
+        }
+        Step::Outside => outside(&local.gates).await,
+        Step::Unordered(count) => unordered(io, item, count).await?,
+        Step::Race(time) => race(io, item, time).await?,
+        Step::Spawn(time) => spawned(io, time).await,
+    }
+    Ok(())
+}
+
+async fn two_files(io: &Io, item: &Item, at_once: bool) -> Result<(), Errno> {
+    let stat = io.stat(item).await?;
+    let (one, two) = match at_once {
+        true => both(io.open(item, &stat), io.open(item, &stat)).await,
+        false => (io.open(item, &stat).await, io.open(item, &stat).await),
+    };
+    let (one, two) = (one?, two?);
+    assert_eq!(one.stat().await?.size_bytes, stat.size_bytes);
+    one.close().await?;
+    two.stat().await?;
+    // The other is closed when it is dropped.
+    Ok(())
+}
+
+async fn read_ahead(io: &Io, item: &Item) -> Result<(), Errno> {
+    let stat = io.stat(item).await?;
+    let file = io.open(item, &stat).await?;
+    let mut reads = Vec::new();
+    for offset in [0, 10, 20] {
+        let mut read = file.read(io.small_buffer(), Some(offset), true);
+        read.start().await;
+        reads.push((offset, read));
+    }
+    // The first of them is never waited for.
+    for (offset, read) in reads.drain(1..).rev() {
+        let (buffer, count) = read.await?;
+        let offset = u8::try_from(offset).unwrap();
+        let is_right = |(at, byte): (usize, &u8)| usize::from(*byte) == usize::from(offset) + at;
+        assert!(buffer[..count].iter().enumerate().all(is_right));
+    }
+    Ok(())
+}
+
+async fn outside(gates: &Gates) {
+    let gate = Arc::<Gate>::default();
+    gates.lock().unwrap().push(Arc::clone(&gate));
+    poll_fn(|context| {
+        *gate.waker.lock().unwrap() = Some(context.waker().clone());
+        match gate.is_open.load(Ordering::Acquire) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    })
+    .await;
+}
+
+/// Looks up so many times at once. Each look-up is only polled when its own waker was called.
+async fn unordered(io: &Io, item: &Item, count: usize) -> Result<(), Errno> {
+    struct Child {
+        is_woken: AtomicBool,
+        parent: Mutex<Waker>,
+    }
+    impl Wake for Child {
+        fn wake(self: Arc<Self>) {
+            self.is_woken.store(true, Ordering::Release);
+            self.parent.lock().unwrap().wake_by_ref();
+        }
+    }
+    let mut running = Vec::new();
+    for _ in 0..count {
+        let child = Arc::new(Child {
+            is_woken: AtomicBool::new(true),
+            parent: Mutex::new(Waker::noop().clone()),
+        });
+        running.push((child, Box::pin(io.stat(item))));
+    }
+    poll_fn(|context| {
+        let mut at = 0;
+        while let Some((child, future)) = running.get_mut(at) {
+            child.parent.lock().unwrap().clone_from(context.waker());
+            let is_woken = child.is_woken.swap(false, Ordering::AcqRel);
+            let waker = Waker::from(Arc::clone(child));
+            match is_woken.then(|| future.as_mut().poll(&mut Context::from_waker(&waker))) {
+                Some(Poll::Ready(Err(errno))) => return Poll::Ready(Err(errno)),
+                Some(Poll::Ready(Ok(_))) => drop(running.swap_remove(at)),
+                Some(Poll::Pending) | None => at += 1,
+            }
+        }
+        match running.is_empty() {
+            true => Poll::Ready(Ok(())),
+            false => Poll::Pending,
+        }
+    })
+    .await
+}
+
+async fn race(io: &Io, item: &Item, time: Duration) -> Result<(), Errno> {
+    let mut timer = pin!(io.sleep_until(io.now() + time));
+    let mut files = pin!(two_files(io, item, false));
+    poll_fn(|context| match files.as_mut().poll(context) {
+        Poll::Pending => timer.as_mut().poll(context).map(Ok),
+        ready => ready,
+    })
+    .await
+}
+
+async fn spawned(io: &Io, time: Duration) {
+    let (done, waker) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(None::<Waker>)));
+    let task = (io.clone(), Rc::clone(&done), Rc::clone(&waker));
+    io.spawn(async move {
+        let (io, done, waker) = task;
+        let at = io.now() + time;
+        io.sleep_until(at).await;
+        assert_eq!(io.now(), at, "a timer fired too early or too late");
+        done.set(true);
+        if let Some(waker) = waker.take() {
+            waker.wake();
+        }
+    });
+    poll_fn(|context| {
+        waker.set(Some(context.waker().clone()));
+        match done.get() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    })
+    .await;
+}
+
+async fn both<A: Future, B: Future>(a: A, b: B) -> (A::Output, B::Output) {
+    let (mut a, mut b) = (pin!(a), pin!(b));
+    let (mut of_a, mut of_b) = (None, None);
+    poll_fn(|context| {
+        if of_a.is_none()
+            && let Poll::Ready(output) = a.as_mut().poll(context)
+        {
+            of_a = Some(output);
+        }
+        if of_b.is_none()
+            && let Poll::Ready(output) = b.as_mut().poll(context)
+        {
+            of_b = Some(output);
+        }
+        match (of_a.is_some(), of_b.is_some()) {
+            (true, true) => Poll::Ready(()),
+            _ => Poll::Pending,
+        }
+    })
+    .await;
+    (of_a.expect("it has ended"), of_b.expect("it has ended"))
+}
+
+#[derive(Clone, Debug)]
+struct Scenario {
+    seed: u64,
+    items: usize,
+    loops: usize,
+    in_flight_per_loop: usize,
+    window: usize,
+    large_buffers: usize,
+    order: Order,
+    fail_fast: bool,
+    faults: Faults,
+    /// In percent of files.
+    hanging_files: u8,
+    blocking_files: u8,
+    /// In percent of items.
+    aborts: u8,
+    failures: u8,
+    descriptors_max: usize,
+    timeout: Option<Duration>,
+    stop_at_step: Option<usize>,
+    spurious: bool,
+    trickles: bool,
+}
+
+fn scenario() -> impl Strategy<Value = Scenario> {
+    let sizes = (1_usize..60, 1_usize..4, 1_usize..8, 1_usize..40, 1_usize..3);
+    let faults = (
+        prop_oneof![Just(0_u8), 0_u8..30],
+        any::<bool>(),
+        prop_oneof![Just(0_u8), 0_u8..20],
+        prop_oneof![Just(0_u8), 0_u8..50],
+        prop_oneof![Just(0_u8), 0_u8..60],
+        prop_oneof![Just(0_u8), 0_u8..30],
+    );
+    let ends = (
+        proptest::option::weighted(0.5, 1_u64..200_000),
+        proptest::option::weighted(0.3, 0_usize..300),
+        prop::bool::weighted(0.2),
+        prop_oneof![2 => Just(1000_usize), 1 => 2_usize..16],
+    );
+    let rest = (any::<u64>(), any::<bool>(), any::<bool>(), any::<bool>());
+    (sizes, faults, ends, rest).prop_map(|(sizes, faults, ends, rest)| Scenario {
+        seed: rest.0,
+        items: sizes.0,
+        loops: sizes.1,
+        in_flight_per_loop: sizes.2,
+        window: sizes.3,
+        large_buffers: sizes.4,
+        order: if rest.1 {
+            Order::Input
+        } else {
+            Order::Completion
+        },
+        fail_fast: ends.2,
+        faults: Faults {
+            short_read: 20,
+            shortage: faults.0,
+            stubborn: faults.1,
+        },
+        // Without a deadline nothing ends them.
+        hanging_files: if ends.0.is_some() { faults.2 } else { 0 },
+        blocking_files: faults.3,
+        aborts: faults.4,
+        failures: faults.5,
+        descriptors_max: ends.3,
+        timeout: ends.0.map(Duration::from_micros),
+        stop_at_step: ends.1,
+        spurious: rest.2,
+        trickles: rest.3,
+    })
+}
+
+fn script(random: &mut Random, scenario: &Scenario, is_blocking: bool) -> Script {
+    let micros = |random: &mut Random| Duration::from_micros(1 + random.below(5_000) as u64);
+    let one = |random: &mut Random| match random.below(if is_blocking { 7 } else { 14 }) {
+        0 => Step::Stats(random.below(40)),
+        1 => Step::TwoFiles { at_once: true },
+        2 => Step::TwoFiles { at_once: false },
+        3 => Step::Reads,
+        4 => Step::NextTurn,
+        5 => Step::LargeBuffer,
+        6 => Step::Unordered(1 + random.below(20)),
+        // A worker would wait for these in real time.
+        7 => Step::Park(random.below(SUBJECTS)),
+        8 => Step::ParkTwice(random.below(SUBJECTS)),
+        9 => Step::ParkForTwo(random.below(SUBJECTS)),
+        10 => Step::ParkForRead,
+        11 => match random.below(2) {
+            0 => Step::Sleep(micros(random)),
+            _ => Step::Spawn(micros(random)),
+        },
+        12 => Step::Outside,
+        _ => Step::Race(micros(random)),
+    };
+    let count = random.below(5);
+    Script {
+        steps: (0..count).map(|_| one(random)).collect(),
+        aborts_after: random.percent(scenario.aborts).then(|| random.below(12)),
+        fails: random.percent(scenario.failures),
+    }
+}
+
+fn name(number: usize) -> Vec<u8> {
+    format!("file {number}").into_bytes()
+}
+
+struct Simulation {
+    scenario: Scenario,
+    random: Random,
+    world: Arc<World>,
+    mill: Arc<Mill<u64>>,
+    clock: SimCarrier,
+    loops: Vec<SimLoop<u64>>,
+    has_yielded: Vec<bool>,
+    wakers: Wakers,
+    gates: Gates,
+    scripts: Arc<Vec<Script>>,
+    added: usize,
+    input_ended: bool,
+    emitted: Vec<u64>,
+    unmarked: usize,
+    stopped: bool,
+    ended: bool,
+}
+
+impl Simulation {
+    fn new(scenario: Scenario) -> Self {
+        let mut random = Random::new(scenario.seed);
+        let (mut files, mut scripts) = (HashMap::new(), Vec::new());
+        for number in 0..scenario.items {
+            let mut file = SimFile::regular((0..100).collect());
+            let is_blocking = random.percent(scenario.blocking_files);
+            if is_blocking {
+                file.file_system = FileSystem::Blocking;
+            }
+            file.hangs = random.percent(scenario.hanging_files) && !is_blocking;
+            files.insert(name(number), file);
+            scripts.push(script(&mut random, &scenario, is_blocking));
+        }
+        let world = World::new(files, scenario.faults, scenario.descriptors_max);
+        let (world, scripts) = (Arc::new(world), Arc::new(scripts));
+        let (wakers, gates) = (Wakers::default(), Gates::default());
+        let job = |ticks| Spurious {
+            job: Scripted {
+                ticks,
+                scripts: Arc::clone(&scripts),
+                gates: Arc::clone(&gates),
+            },
+            wakers: wakers.clone(),
+        };
+        // Where a worker's item does not wait, its other tasks do not go on.
+        let (job, job_of_workers) = (Arc::new(job(true)), Arc::new(job(false)));
+        let (loops, fail_fast) = (scenario.loops, scenario.fail_fast);
+        let mill = Mill::new(scenario.order, scenario.window, loops, fail_fast);
+        let mill = Arc::new(mill);
+        let parts = Parts {
+            job: &job,
+            world: &world,
+            mill: &mill,
+            workers: &workers(&job_of_workers, &world, random.next_u64(), None),
+            in_flight: scenario.in_flight_per_loop,
+            large_buffers: scenario.large_buffers,
+            timeout: scenario.timeout,
+            collector: None,
+        };
+        let new_loop = |index| parts.new_loop(index, random.next_u64());
+        Self {
+            loops: (0..loops).map(new_loop).collect(),
+            has_yielded: vec![false; loops],
+            clock: SimCarrier::new(Arc::clone(&world), 0),
+            random,
+            world,
+            mill,
+            wakers,
+            gates,
+            scripts,
+            added: 0,
+            input_ended: false,
+            emitted: Vec::new(),
+            unmarked: 0,
+            stopped: false,
+            ended: false,
+            scenario,
+        }
+    }
+
+    fn run(mut self) {
+        let mut idle = 0;
+        for step in 0..STEPS_MAX {
+            if self.scenario.stop_at_step == Some(step) {
+                self.stopped = true;
+                self.mill.stop();
+            }
+            let moved = match self.random.below(self.loops.len() + 3) {
+                0 => self.move_source(),
+                1 => self.move_emitter(),
+                2 => self.move_outside(),
+                chosen => self.move_loop(chosen - 3),
+            };
+            self.check_counters();
+            if self.ended && self.loops.iter().all(|l| l.event_loop.is_none()) {
+                return self.check_end();
+            }
+            idle = if moved { 0 } else { idle + 1 };
+            assert!(idle < 5_000, "I6: nobody can move: {}", self.describe());
+        }
+        panic!("no end after {STEPS_MAX} steps: {}", self.describe());
+    }
+
+    fn describe(&self) -> String {
+        let held = self
+            .loops
+            .iter()
+            .map(|l| l.event_loop.as_ref().map(|l| l.held()));
+        let held: Vec<Option<Held>> = held.collect();
+        format!(
+            "{:?} {held:?} at {:?}",
+            self.mill.counters(),
+            self.clock.now()
+        )
+    }
+
+    fn move_source(&mut self) -> bool {
+        let waits = self.scenario.trickles && self.mill.has_input();
+        if self.input_ended || waits || !self.mill.has_room() || self.random.percent(50) {
+            return false;
+        }
+        let left = self.scenario.items - self.added;
+        if left == 0 {
+            self.input_ended = true;
+            self.mill.end_input(Ok(()));
+            return true;
+        }
+        let count = match self.scenario.trickles {
+            true => 1,
+            false => 1 + self.random.below(left),
+        };
+        let names = (self.added..self.added + count).map(name);
+        self.mill.add(Batch::from_iter(names), self.clock.now());
+        self.added += count;
+        true
+    }
+
+    /// Another thread opens a gate, or wakes somebody for nothing.
+    fn move_outside(&mut self) -> bool {
+        if self.scenario.spurious && self.random.percent(50) {
+            self.wakers.wake_one(&mut self.random);
+            return false;
+        }
+        let mut gates = self.gates.lock().unwrap();
+        if gates.is_empty() {
+            return false;
+        }
+        let at = self.random.below(gates.len());
+        let gate = gates.swap_remove(at);
+        drop(gates);
+        gate.is_open.store(true, Ordering::Release);
+        if let Some(waker) = gate.waker.lock().unwrap().take() {
+            waker.wake();
+        }
+        true
+    }
+
+    fn is_calm(&self) -> bool {
+        self.scenario.faults.shortage == 0 && !self.descriptors_are_few()
+    }
+
+    fn descriptors_are_few(&self) -> bool {
+        let in_flight_max = self.scenario.loops * self.scenario.in_flight_per_loop;
+        // Parked items have one, too.
+        let most = 2 * in_flight_max + self.scenario.window;
+        self.scenario.descriptors_max < most
+    }
+
+    fn move_loop(&mut self, chosen: usize) -> bool {
+        let next_timer = next_timer(&self.loops);
+        let pulled_before = self.mill.counters().pulled;
+        let sim_loop = &mut self.loops[chosen];
+        let Some(turn) = sim_loop.turn(next_timer, &self.clock) else {
+            return false;
+        };
+        let event_loop = sim_loop.event_loop.as_ref().expect("it took a turn");
+        let held = event_loop.held();
+        // I1
+        let in_flight_max = self.scenario.in_flight_per_loop;
+        assert!(held.in_flight <= in_flight_max, "I1: {held:?}");
+        // I7, I8, I10: all belongs to an item, but for the tasks that sleep.
+        if held.in_flight == 0 && held.parked == 0 && held.operations == 0 {
+            let sleeping = held.sleeping;
+            let nothing = Held {
+                sleeping,
+                ..Held::default()
+            };
+            assert_eq!(held, nothing, "something was not given back");
+        }
+        match turn {
+            Turn::Ended => {
+                sim_loop.event_loop = None;
+                self.mill.loop_ended(chosen);
+            }
+            Turn::Wait(wait) => {
+                let has_pulled = self.mill.counters().pulled > pulled_before;
+                self.check_wait(chosen, wait, has_pulled);
+            }
+        }
+        true
+    }
+
+    /// I5, see the other simulation.
+    fn check_wait(&mut self, chosen: usize, wait: Wait, has_pulled: bool) {
+        let in_flight_max = self.scenario.in_flight_per_loop;
+        let left_to_others = std::mem::take(&mut self.has_yielded[chosen]) && !has_pulled;
+        if wait == Wait::No || !self.is_calm() || !self.mill.could_pull(self.clock.now()) {
+            return;
+        }
+        if !self.loops[chosen].has_place(in_flight_max) {
+            return;
+        }
+        let mut others = self
+            .loops
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| *at != chosen);
+        // One whose turn comes now tells only then that it has lost its place since its last.
+        let now = self.clock.now();
+        let may_take = |other: &SimLoop<u64>| {
+            other.has_place(in_flight_max)
+                || (other.event_loop.is_some() && other.next_turn(now) == Some(now))
+        };
+        let other_has_place = others.any(|(_, other)| may_take(other));
+        let is_short = matches!(wait, Wait::AtMost(time) if time <= YIELD_PAUSE);
+        assert!(other_has_place && is_short, "I5: work was left lying");
+        assert!(!left_to_others, "I5: left to others twice in a row");
+        self.has_yielded[chosen] = !has_pulled;
+    }
+
+    fn move_emitter(&mut self) -> bool {
+        if self.ended {
+            return false;
+        }
+        if self.unmarked > 0 {
+            self.mill.mark_emitted(self.unmarked);
+            self.unmarked = 0;
+        }
+        let mut results = Vec::new();
+        match self.mill.take_ready(5, Some(Duration::ZERO), &mut results) {
+            Ready::Nothing => return false,
+            Ready::Ended => self.ended = true,
+            Ready::Results => {
+                for finished in results {
+                    self.emit(&finished);
+                    if self.ended {
+                        break;
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    fn emit(&mut self, finished: &Finished<u64>) {
+        let index = finished.item.index();
+        if self.scenario.order == Order::Input {
+            assert_eq!(index, self.emitted.len() as u64, "I3");
+        }
+        assert!(!self.emitted.contains(&index), "item {index} emitted twice");
+        self.check_result(usize::try_from(index).unwrap(), finished);
+        self.emitted.push(index);
+        self.unmarked += 1;
+        if self.scenario.fail_fast && finished.is_failure && !self.stopped {
+            self.stopped = true;
+            self.mill.stop();
+            self.ended = true;
+        }
+    }
+
+    fn check_result(&self, number: usize, finished: &Finished<u64>) {
+        let script = &self.scripts[number];
+        let latency = Duration::from_nanos(finished.latency_ns());
+        match (&finished.result, self.scenario.timeout) {
+            (Ok(value), _) => {
+                assert_eq!(*value, number as u64);
+                assert!(!script.fails);
+            }
+            (Err(error), Some(timeout)) if matches!(error.cause, Cause::TimedOut { .. }) => {
+                // What fails because all places hang was never started. An operation that cannot be
+                // cancelled hangs, too, if it takes longer than an item may.
+                let may_hang = self.scenario.faults.stubborn || timeout < OPERATION_MAX;
+                let unstarted = may_hang && latency.is_zero();
+                assert!(latency == timeout || unstarted, "{latency:?}");
+            }
+            (Err(error), _) if error.as_errno().is_some_and(Errno::is_shortage) => {
+                assert!(self.descriptors_are_few(), "item {number}: {error}");
+            }
+            (Err(error), _) => {
+                assert_eq!(*error, in_open(Errno::new(libc::EIO)));
+                assert!(script.fails);
+            }
+        }
+    }
+
+    fn check_counters(&self) {
+        let counters = self.mill.counters();
+        let outstanding = counters.pulled - counters.emitted;
+        let window = self.scenario.window as u64;
+        assert!(outstanding <= window, "I2: {counters:?}");
+        let peak = self.world.descriptors_peak();
+        assert!(peak <= self.scenario.descriptors_max, "I7");
+        if self.is_calm() {
+            let (loops, now) = (&self.loops, self.clock.now());
+            check_liveness(loops, &self.mill, self.scenario.in_flight_per_loop, now);
+        }
+    }
+
+    fn check_end(mut self) {
+        self.mill.mark_emitted(self.unmarked);
+        let counters = self.mill.counters();
+        assert_eq!(counters.emitted, self.emitted.len() as u64);
+        if !self.stopped {
+            assert_eq!(self.emitted.len(), self.scenario.items, "I4");
+        }
+        for sim_loop in &mut self.loops {
+            assert_eq!(sim_loop.handle.outstanding(), 0);
+        }
+        assert_eq!(self.world.descriptors(), 0);
+        // The loops have let go of everything that leads to their carriers: the clock's is left.
+        self.loops.clear();
+        assert_eq!(Arc::strong_count(&self.world), 2, "a loop was leaked");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(1500), max_shrink_iters: 200,
+        failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn any_job_gives_back_all_it_had(scenario in scenario()) {
+        Simulation::new(scenario).run();
+    }
+}

@@ -1,0 +1,24 @@
+//! The invariants of the mill and of its loops, over seeded schedules of the simulation: orders of
+//! completion, short reads, shortages, errors, hanging files, stalls of the source, a slow consumer, a
+//! stop at any step. The numbers I1 to I14 are those of ARCHITECTURE.md.
+//!
+//! Everything runs on one thread, whose scheduler picks at random who moves next. A failure prints
+//! the scenario with its seed.
+//!
+//! `RINGMILL_CASES=1000000 cargo test --release --test properties` tries that many schedules in each
+//! of the tests, in place of the few hundred of an ordinary run.
+
+mod files;
+mod jobs;
+mod loops;
+#[path = "../simulated/mod.rs"]
+mod simulated;
+mod waits;
+
+/// Schedules to try, where an ordinary run tries this many.
+fn cases(usually: u32) -> u32 {
+    let wanted = std::env::var("RINGMILL_CASES");
+    wanted.map_or(usually, |wanted| {
+        wanted.parse().expect("RINGMILL_CASES is a number")
+    })
+}
