@@ -5,7 +5,7 @@
 //! ```no_run
 //! use ringmill::digest::Algorithm;
 //! use ringmill::jobs::hash::{HashJob, Hashed};
-//! use ringmill::mill::{Finished, Order};
+//! use ringmill::mill::{Finished, Order, PART_BYTES_DEFAULT};
 //! use ringmill::run::{EngineKind, Plan, Sink, run};
 //! use ringmill::source::{Lists, Separator};
 //! use std::sync::atomic::AtomicBool;
@@ -33,6 +33,7 @@
 //!     window: 8192,
 //!     loops: 2,
 //!     io_workers: 64,
+//!     part_bytes: PART_BYTES_DEFAULT,
 //!     order: Order::Input,
 //!     fail_fast: false,
 //!     timeout: None,

@@ -5,7 +5,7 @@ use ringmill::error::{Errno, ItemError, Operation};
 use ringmill::io::Io;
 use ringmill::item::{Batch, Item};
 use ringmill::jobs::Job;
-use ringmill::mill::{Finished, Order};
+use ringmill::mill::{Finished, Order, PART_BYTES_DEFAULT};
 use ringmill::run::{EngineKind, Plan, Report, RunError, Sink, run};
 use ringmill::source::{InputError, Source};
 use std::io;
@@ -99,6 +99,7 @@ fn run_with(engine: EngineKind, panics: Panics) -> thread::Result<Result<Report,
         window: 16,
         loops: 2,
         io_workers: 4,
+        part_bytes: PART_BYTES_DEFAULT,
         order: Order::Input,
         fail_fast: false,
         timeout: None,

@@ -3,8 +3,8 @@
 use super::arguments::{EngineChoice, ResourceArguments};
 use super::limits::Descriptors;
 use crate::io::uring::{self, Refusal};
-use crate::mill::Order;
 use crate::mill::budget::{self, Budget};
+use crate::mill::{Order, PART_BYTES_DEFAULT};
 use crate::run::{EngineKind, Plan};
 use crate::sink::messages;
 use serde_json::{Map, Value, json};
@@ -68,6 +68,7 @@ pub(super) fn plan(
         window,
         loops: fitted.loops.min(window),
         io_workers: arguments.io_workers.unwrap_or(IO_WORKERS_DEFAULT),
+        part_bytes: PART_BYTES_DEFAULT,
         order: wishes.order,
         fail_fast: wishes.fail_fast,
         timeout: wishes.timeout,

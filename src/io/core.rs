@@ -5,6 +5,7 @@ use super::carrier::{Attempt, Carrier};
 use super::current::CurrentOperation;
 use super::flights::{BACKGROUND, Flights, Recipient};
 use super::op::{Op, Outcome, Value};
+use super::part_writer::PartWriter;
 use super::places::{Parked, Places};
 use super::pressure::Pressure;
 use super::resources::{Starved, Verdict};
@@ -13,7 +14,7 @@ use super::undelivered::Detached;
 use crate::clock;
 use crate::error::{Errno, Operation};
 use crate::stats::{Activity, Phase, Recorder, Stopwatch};
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -51,6 +52,7 @@ pub(super) struct Core {
     pub(super) moves_to_worker: Cell<bool>,
     /// The task that is polled has dropped what its item was parked for.
     pub(super) park_was_dropped: Cell<bool>,
+    pub(super) part_writer: OnceCell<Arc<dyn PartWriter>>,
     pub(super) state: RefCell<State>,
 }
 
@@ -85,6 +87,12 @@ pub(super) struct ItemState {
     pub(super) parked: Parked,
     /// It failed on a worker because something was exhausted.
     pub(super) lacks_on_worker: bool,
+    /// The item's place in the input.
+    pub(super) index: u64,
+    /// It has handed over parts of its result.
+    pub(super) has_written: bool,
+    /// Its writes that wait.
+    pub(super) writes_waiting: u32,
 }
 
 impl ItemState {
@@ -94,6 +102,9 @@ impl ItemState {
         last_operation: Operation::Open,
         parked: Parked::No,
         lacks_on_worker: false,
+        index: 0,
+        has_written: false,
+        writes_waiting: 0,
     };
 }
 
@@ -113,12 +124,12 @@ impl Io {
         Self::with(carrier, limits, stopwatch, false)
     }
 
-    /// The operations of a worker, which has one item at a time. What it lacks is for the loop to
-    /// deal with, which can free something.
+    /// The operations of a worker, which has a place for each item it is given. What it lacks is for
+    /// the loop to deal with, which can free something.
     #[must_use]
     pub fn for_worker(carrier: Box<dyn Carrier>, recorder: Recorder, times_items: bool) -> Self {
         let limits = IoLimits {
-            in_flight: 1,
+            in_flight: usize::MAX,
             large_buffers: 8,
         };
         let stopwatch = Stopwatch::new(recorder, times_items);
@@ -156,6 +167,7 @@ impl Io {
                 steps: Cell::new(0),
                 moves_to_worker: Cell::new(false),
                 park_was_dropped: Cell::new(false),
+                part_writer: OnceCell::new(),
                 state: RefCell::new(state),
             }),
         }
@@ -348,13 +360,22 @@ impl Io {
         }
     }
 
-    pub(super) fn move_to_worker(&self) {
+    /// The item is to be begun anew on a worker. False if it cannot: some of its result has left.
+    pub(super) fn move_to_worker(&self) -> bool {
         assert_ne!(
             self.core.current.get(),
             BACKGROUND,
             "a task of the loop itself must not block"
         );
-        self.core.moves_to_worker.set(true);
+        let item = self.borrow().items[self.core.current.get() as usize];
+        let may_move = !item.has_written || self.part_writer().take_back(item.index);
+        self.core.moves_to_worker.set(may_move);
+        may_move
+    }
+
+    pub(super) fn part_writer(&self) -> &Arc<dyn PartWriter> {
+        let writer = self.core.part_writer.get();
+        writer.expect("the run takes parts of results")
     }
 
     pub(super) fn file_opened(&self) -> u32 {
@@ -396,7 +417,8 @@ impl State {
     pub(super) fn parked_that_free_nothing(&self) -> usize {
         let frees_nothing = |(slot, item): &(usize, &ItemState)| {
             let is_idle = match item.parked {
-                Parked::No | Parked::UntilPolled => false,
+                // The mill knows how many wait to write.
+                Parked::No | Parked::UntilPolled | Parked::Lending => false,
                 Parked::Yes => item.open_files == 0 && item.outstanding == 0,
                 Parked::Returning => true,
             };

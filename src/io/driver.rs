@@ -135,14 +135,17 @@ impl Io {
 
     // Items.
 
-    /// An item takes the slot, and a place.
-    pub(crate) fn item_started(&self, slot: u32) {
+    /// The item with this index takes the slot, and a place.
+    pub(crate) fn item_started(&self, slot: u32, index: u64) {
         let state = &mut *self.borrow();
         let slot = slot as usize;
         if state.items.len() <= slot {
             state.items.resize(slot + 1, ItemState::NEW);
         }
-        state.items[slot] = ItemState::NEW;
+        state.items[slot] = ItemState {
+            index,
+            ..ItemState::NEW
+        };
         state.places.take();
     }
 
@@ -154,17 +157,18 @@ impl Io {
             let item = &mut state.items[slot as usize];
             if item.parked == Parked::UntilPolled {
                 item.parked = Parked::No;
-                state.places.take_back();
+                state.places.take_back(Parked::UntilPolled);
             }
         }
     }
 
-    /// The item's task was dropped, and the item goes to a worker. If it was parked, it takes a place.
+    /// The item is to be begun anew on a worker. If it has no place, it takes one.
     pub(crate) fn item_moves(&self, slot: u32) {
         let state = &mut *self.borrow();
         let item = &mut state.items[slot as usize];
-        if std::mem::replace(&mut item.parked, Parked::No) != Parked::No {
-            state.places.take_back();
+        let parked = std::mem::replace(&mut item.parked, Parked::No);
+        if parked != Parked::No {
+            state.places.take_back(parked);
         }
     }
 
@@ -189,9 +193,28 @@ impl Io {
         state.starved.decide(key, false)
     }
 
+    /// An item on a worker waits for others of the run: until it ends, those who return may have its
+    /// place.
+    pub(crate) fn lend_place(&self, slot: u32) {
+        let state = &mut *self.borrow();
+        state.items[slot as usize].parked = Parked::Lending;
+        state.places.park();
+        state.places.lend();
+    }
+
     /// Operations of the item that are with the carrier.
     pub(crate) fn outstanding(&self, slot: u32) -> u32 {
         self.borrow().items[slot as usize].outstanding
+    }
+
+    /// True if the item has handed over parts of its result.
+    pub(crate) fn item_has_written(&self, slot: u32) -> bool {
+        self.borrow().items[slot as usize].has_written
+    }
+
+    /// True if the item waits until it may hand over a part of its result.
+    pub(crate) fn item_waits_to_write(&self, slot: u32) -> bool {
+        self.borrow().items[slot as usize].writes_waiting > 0
     }
 
     /// What the item did last.

@@ -16,11 +16,7 @@ impl Io {
     /// `future`.
     pub async fn park<F: Future>(&self, future: F) -> F::Output {
         let mut future = pin!(future);
-        let mut parking = Parking {
-            io: self,
-            parks: None,
-            ticket: None,
-        };
+        let mut parking = Parking::new(self, Parked::Yes);
         let output = poll_fn(|context| {
             let poll = future.as_mut().poll(context);
             if poll.is_pending() && parking.parks.is_none() {
@@ -36,49 +32,68 @@ impl Io {
 
 /// A wait for which an item is parked. Of several at a time, one inside another or side by side, the
 /// first parks the item.
-struct Parking<'a> {
-    io: &'a Io,
+#[derive(Debug)]
+pub(super) struct Parking {
+    io: Io,
+    /// How the item is parked.
+    like: Parked,
     /// The slot of the item that it has parked.
     parks: Option<u32>,
     ticket: Option<u64>,
 }
 
-impl Parking<'_> {
-    fn park(&mut self) {
+impl Parking {
+    fn new(io: &Io, like: Parked) -> Self {
+        Self {
+            io: io.clone(),
+            like,
+            parks: None,
+            ticket: None,
+        }
+    }
+
+    /// For an item that waits for others of the run: see [`Parked::Lending`].
+    pub(super) fn lending(io: &Io) -> Self {
+        Self::new(io, Parked::Lending)
+    }
+
+    pub(super) fn park(&mut self) {
         let state = &mut *self.io.borrow();
         let slot = self.io.core.current.get();
         // Tasks of the loop hold no place.
         let Some(item) = state.items.get_mut(slot as usize) else {
             return;
         };
-        match std::mem::replace(&mut item.parked, Parked::Yes) {
-            parked @ (Parked::Yes | Parked::Returning) => {
-                item.parked = parked;
-                return;
-            }
+        match item.parked {
+            Parked::Yes | Parked::Lending | Parked::Returning => return,
             Parked::No => state.places.park(),
             Parked::UntilPolled => {}
+        }
+        item.parked = self.like;
+        if self.like == Parked::Lending {
+            state.places.lend();
         }
         self.parks = Some(slot);
     }
 
-    fn unpark(&mut self, waker: &Waker) -> Poll<()> {
+    pub(super) fn unpark(&mut self, waker: &Waker) -> Poll<()> {
         if let Some(slot) = self.parks {
             let state = &mut *self.io.borrow();
             let has_place = state.places.unpark(&mut self.ticket, waker);
             let item = &mut state.items[slot as usize];
+            state.places.stop_lending(item.parked);
             if !has_place {
                 item.parked = Parked::Returning;
                 return Poll::Pending;
             }
             item.parked = Parked::No;
-            self.parks = None;
+            (self.parks, self.ticket) = (None, None);
         }
         Poll::Ready(())
     }
 }
 
-impl Drop for Parking<'_> {
+impl Drop for Parking {
     fn drop(&mut self) {
         let Some(slot) = self.parks else { return };
         let state = &mut *self.io.borrow();
@@ -86,6 +101,7 @@ impl Drop for Parking<'_> {
         if state.places.leave(self.ticket) {
             item.parked = Parked::No;
         } else if self.io.core.current.get() == slot {
+            state.places.stop_lending(item.parked);
             item.parked = Parked::UntilPolled;
             self.io.core.park_was_dropped.set(true);
         }

@@ -4,6 +4,7 @@ use super::carrier::Attempt;
 use super::core::Io;
 use super::op::{Op, Outcome};
 use super::resources::Verdict;
+use crate::error::Errno;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -65,12 +66,12 @@ impl Future for Perform {
                             this.stage = Stage::InFlight(this.io.submit(op, context.waker()));
                             return Poll::Pending;
                         }
-                        Attempt::Block => {
+                        Attempt::Block if this.io.move_to_worker() => {
                             // This future will be dropped, and the item begun anew on a worker.
-                            this.io.move_to_worker();
                             this.stage = Stage::New(op);
                             return Poll::Pending;
                         }
+                        Attempt::Block => (op, Err(Errno::new(libc::EOPNOTSUPP))),
                     }
                 }
                 Stage::InFlight(key) => match this.io.take_completion(key, context.waker()) {

@@ -13,6 +13,8 @@ pub(super) struct Places {
     abandoned: usize,
     /// Items that wait without a place.
     parked: usize,
+    /// Of these, items whose places only those may have that return, not new items.
+    lent: usize,
     /// Items that were given up without one: the kernel still holds something of theirs.
     lingering: usize,
     /// Parked items whose wait is over, in the order in which they ended it, by their tickets.
@@ -29,6 +31,7 @@ impl Places {
             taken: 0,
             abandoned: 0,
             parked: 0,
+            lent: 0,
             lingering: 0,
             returning: VecDeque::new(),
             next_ticket: 0,
@@ -68,8 +71,8 @@ impl Places {
         if !self.returning.is_empty() {
             return 0;
         }
-        let free = self.max.saturating_sub(self.taken);
-        limit.saturating_sub(self.alive()).min(free)
+        let free = self.max.saturating_sub(self.taken + self.lent);
+        limit.saturating_sub(self.alive() + self.lent).min(free)
     }
 
     pub(super) fn take(&mut self) {
@@ -83,6 +86,7 @@ impl Places {
         } else {
             self.parked -= 1;
             self.lingering += 1;
+            self.stop_lending(parking);
         }
     }
 
@@ -98,9 +102,10 @@ impl Places {
     }
 
     /// A parked item has a place again, even if there is none.
-    pub(super) fn take_back(&mut self) {
+    pub(super) fn take_back(&mut self, parking: Parked) {
         self.parked -= 1;
         self.taken += 1;
+        self.stop_lending(parking);
     }
 
     /// Gives free places to those who return.
@@ -119,6 +124,17 @@ impl Places {
         self.taken -= 1;
         self.parked += 1;
         self.admit();
+    }
+
+    /// A parked item waits for others of the run, which may themselves wait for a place. New items do
+    /// not get its own: there would be no end of items that have begun.
+    pub(super) fn lend(&mut self) {
+        self.lent += 1;
+    }
+
+    /// An item that was parked like this no longer is.
+    pub(super) fn stop_lending(&mut self, parking: Parked) {
+        self.lent -= usize::from(parking == Parked::Lending);
     }
 
     /// True if the item has its place back; otherwise its ticket is for when it asks again.
@@ -171,6 +187,8 @@ pub(super) enum Parked {
     No,
     /// It has given its place up.
     Yes,
+    /// The same, but only for those who return: see [`Places::lend`].
+    Lending,
     /// The same, and its wait is over: it waits for a place.
     Returning,
     /// It has none, and in the poll that goes on it has dropped what it was parked for.

@@ -191,7 +191,8 @@ impl<'a> Content<'a> {
                 }
             }
         }
-        self.hash_large().await
+        // Apart, so that the futures of small files are small.
+        Box::pin(self.hash_large()).await
     }
 
     async fn hash_large(&mut self) -> Result<(Digest, u64), Errno> {

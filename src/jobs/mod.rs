@@ -28,7 +28,9 @@ pub trait Job: Send + Sync + 'static {
     /// The task of one item. It ends with the item's result.
     ///
     /// It may be dropped at any await, and, until it has read anything that cannot be read again, may
-    /// be begun anew on a worker, which has an `Io` and a `Local` of its own.
+    /// be begun anew on a worker, which has an `Io` and a `Local` of its own. Parts of the result that
+    /// it has [written](Io::write) are taken back then; if some have left, an operation that belongs on
+    /// a worker fails instead.
     fn run(
         local: Rc<Self::Local>,
         io: Io,

@@ -4,17 +4,27 @@
 pub mod budget;
 mod feed;
 mod pace;
+mod parts;
+#[cfg(test)]
+mod parts_tests;
 
 pub use feed::Feed;
 pub use pace::{Pace, Schedule};
+pub use parts::Part;
 pub use ringmill_materialize::{Order, Window};
 
 use crate::error::ItemError;
-use crate::io::{Strain, Wake};
+use crate::io::{Admission, PartWriter, Strain, Wake};
 use crate::item::{Batch, Item, Portion};
 use crate::source::InputError;
+use parts::Parts;
+use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 use std::time::Duration;
+
+/// Bytes of parts that may wait for earlier items, if nothing else was said.
+pub const PART_BYTES_DEFAULT: usize = 64 * 1024 * 1024;
 
 /// How long a loop leaves items to other loops that have room for them.
 const YIELD_PAUSE: Duration = Duration::from_millis(1);
@@ -102,6 +112,9 @@ pub struct Mill<V> {
 
 struct State<V> {
     window: Window<Finished<V>>,
+    parts: Parts,
+    /// In completion order: results that finished while the parts of another item were leaving.
+    delayed: VecDeque<Finished<V>>,
     feed: Feed,
     loops: Vec<LoopState>,
     stopped: bool,
@@ -138,10 +151,29 @@ impl LoopState {
     }
 }
 
+/// What the emitter has taken: results, and parts of results. A part leaves before the result of its
+/// item, and after all results before that one; those of an item whose result is not here, last.
+#[derive(Debug)]
+pub struct Output<V> {
+    /// Results in their order.
+    pub results: Vec<Finished<V>>,
+    /// Parts in their order. Those of one item are neighbours.
+    pub parts: Vec<Part>,
+}
+
+impl<V> Default for Output<V> {
+    fn default() -> Self {
+        Self {
+            results: Vec::new(),
+            parts: Vec::new(),
+        }
+    }
+}
+
 /// What the emitter finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ready {
-    /// Results were taken.
+    /// Results or parts were taken.
     Results,
     /// The head is not ready.
     Nothing,
@@ -177,6 +209,8 @@ impl<V> Mill<V> {
         Self {
             state: Mutex::new(State {
                 window: Window::new(order, window),
+                parts: Parts::new(order, PART_BYTES_DEFAULT),
+                delayed: VecDeque::new(),
                 feed: Feed::default(),
                 loops: std::iter::repeat_with(new_loop).take(loops).collect(),
                 stopped: false,
@@ -194,6 +228,13 @@ impl<V> Mill<V> {
     #[must_use]
     pub fn paced(self, pace: Option<Pace>) -> Self {
         self.lock().pace = pace;
+        self
+    }
+
+    /// The same mill with another budget for parts of results that wait for earlier items.
+    #[must_use]
+    pub fn part_bytes(self, part_bytes: usize) -> Self {
+        self.lock().parts.set_budget(part_bytes);
         self
     }
 
@@ -306,7 +347,13 @@ impl<V> Mill<V> {
         let starved: usize = state.loops.iter().map(|l| l.strain.starved).sum();
         let progress = state.loops.iter().map(|l| l.strain.progress).sum();
         let seen = std::mem::replace(&mut state.loops[loop_index].progress_seen, progress);
-        state.window.in_flight() > starved as u64 || progress != seen
+        // The resources of those who wait to write come back only after the item at the front.
+        let stuck = if state.window.head_is_ready() {
+            starved
+        } else {
+            starved + state.parts.blocked()
+        };
+        state.window.in_flight() > stuck as u64 || progress != seen
     }
 
     /// True if a loop could pull an item now; for checking that no work is left lying.
@@ -327,30 +374,35 @@ impl<V> Mill<V> {
 
     // For the emitter.
 
-    /// True if [`Mill::take_ready`] would give results.
-    #[must_use]
-    pub fn has_results(&self) -> bool {
-        self.lock().window.head_is_ready()
-    }
-
-    /// Takes up to `max` results whose turn it is, waiting no longer than `timeout` for the first.
-    pub fn take_ready(
+    /// Takes up to `max` results and parts whose turn it is, waiting no longer than `timeout` for the
+    /// first.
+    pub fn take_output(
         &self,
         max: usize,
         timeout: Option<Duration>,
-        into: &mut Vec<Finished<V>>,
+        into: &mut Output<V>,
     ) -> Ready {
         let mut state = self.lock();
+        let mut timed_out = timeout.is_some_and(|timeout| timeout.is_zero());
         loop {
-            if state.window.head_is_ready() {
-                state.window.take_ready(max, into);
-                return Ready::Results;
+            let ready = if state.take(max, into) {
+                Some(Ready::Results)
+            } else if state.has_ended() {
+                Some(Ready::Ended)
+            } else {
+                timed_out.then_some(Ready::Nothing)
+            };
+            if state.parts.has_woken() {
+                let woken = state.parts.take_woken();
+                drop(state);
+                woken.into_iter().for_each(Waker::wake);
+                state = self.lock();
+                if ready.is_none() {
+                    continue;
+                }
             }
-            if state.has_ended() {
-                return Ready::Ended;
-            }
-            if timeout.is_some_and(|timeout| timeout.is_zero()) {
-                return Ready::Nothing;
+            if let Some(ready) = ready {
+                return ready;
             }
             state.emitter_waits = true;
             state = match timeout {
@@ -361,22 +413,80 @@ impl<V> Mill<V> {
                 Some(timeout) => {
                     let waited = self.head_ready.wait_timeout(state, timeout);
                     let (state, result) = waited.unwrap_or_else(PoisonError::into_inner);
-                    if result.timed_out() && !state.window.head_is_ready() && !state.has_ended() {
-                        return Ready::Nothing;
-                    }
+                    timed_out = result.timed_out();
                     state
                 }
             };
         }
     }
 
-    /// Says that `count` results have been written out.
+    /// The same for a job whose results have no parts.
+    pub fn take_ready(
+        &self,
+        max: usize,
+        timeout: Option<Duration>,
+        into: &mut Vec<Finished<V>>,
+    ) -> Ready {
+        let mut output = Output {
+            results: std::mem::take(into),
+            parts: Vec::new(),
+        };
+        let ready = self.take_output(max, timeout, &mut output);
+        debug_assert!(output.parts.is_empty(), "parts were taken for results");
+        *into = output.results;
+        ready
+    }
+
+    /// Says that `count` results have been written out, and all parts that were taken.
     pub fn mark_emitted(&self, count: usize) {
         let mut state = self.lock();
         state.window.mark_emitted(count);
+        state.parts.emitted();
         if state.feed.has_items() || state.feed.is_exhausted() {
             state.wake_hungry();
         }
+        call_woken(state);
+    }
+
+    /// Drops the parts that will not be written out, because the run is over.
+    pub fn release_parts(&self) {
+        self.lock().parts.release();
+    }
+
+    /// True if there is anything for the emitter. It is woken for that, unless it has no thread of its
+    /// own.
+    #[must_use]
+    pub fn has_output(&self) -> bool {
+        let state = self.lock();
+        state.window.head_is_ready() || state.parts.wants_emitter()
+    }
+
+    // For parts of results.
+
+    /// An item was given up at its deadline: its parts that were not taken for output never will be.
+    /// If it `lingers`, because a worker runs it still, it can write nothing until
+    /// [`Mill::lingers_no_more`].
+    pub fn give_up_parts(&self, index: u64, lingers: bool) {
+        let mut state = self.lock();
+        state.parts.give_up(index, lingers);
+        call_woken(state);
+    }
+
+    /// A worker has ended an item that was given up.
+    pub fn lingers_no_more(&self, index: u64) {
+        self.lock().parts.lingers_no_more(index);
+    }
+
+    /// Bytes of parts that were handed over and not taken for output; for checking the budget.
+    #[must_use]
+    pub fn part_bytes_held(&self) -> usize {
+        self.lock().parts.bytes()
+    }
+
+    /// Writers of parts that wait and were not woken.
+    #[cfg(test)]
+    pub(crate) fn writers_waiting(&self) -> usize {
+        self.lock().parts.waiting()
     }
 
     /// Pulls nothing more and has the loops give up what is in flight.
@@ -388,6 +498,7 @@ impl<V> Mill<V> {
             .iter()
             .filter_map(|l| l.waker.as_ref())
             .for_each(|waker| waker.wake());
+        state.parts.stop();
         self.feed_has_room.notify_one();
         self.notify_emitter(&mut state);
     }
@@ -417,6 +528,51 @@ impl<V> Mill<V> {
     /// The state is consistent between any two calls, so a panic elsewhere does not spoil it.
     fn lock(&self) -> MutexGuard<'_, State<V>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Calls the wakers of writers that may go on, without the lock.
+fn call_woken<V>(mut state: MutexGuard<'_, State<V>>) {
+    if state.parts.has_woken() {
+        let woken = state.parts.take_woken();
+        drop(state);
+        woken.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl<V: Send> PartWriter for Mill<V> {
+    fn write(
+        &self,
+        item: u64,
+        part: &mut Vec<u8>,
+        ticket: &mut Option<u64>,
+        waker: &Waker,
+    ) -> Admission {
+        let mut state = self.lock();
+        let admission = state.parts.write(item, part, ticket, waker);
+        match admission {
+            Admission::HandedOver { is_front: true } => self.notify_emitter(&mut state),
+            // The emitter may have to bring an item to the front.
+            Admission::Waits { is_front: false } if state.parts.front().is_none() => {
+                self.notify_emitter(&mut state);
+            }
+            _ => {}
+        }
+        call_woken(state);
+        admission
+    }
+
+    fn forget(&self, item: u64, ticket: u64) {
+        let mut state = self.lock();
+        state.parts.forget(item, ticket);
+        call_woken(state);
+    }
+
+    fn take_back(&self, item: u64) -> bool {
+        let mut state = self.lock();
+        let taken_back = state.parts.take_back(item);
+        call_woken(state);
+        taken_back
     }
 }
 
@@ -479,6 +635,79 @@ impl<V> State<V> {
             resume_at,
             pulled: count,
         }
+    }
+
+    /// Takes what is to leave next. False if that is nothing.
+    fn take(&mut self, max: usize, into: &mut Output<V>) -> bool {
+        let before = (into.results.len(), into.parts.len());
+        if self.parts.is_idle() && self.delayed.is_empty() {
+            self.window.take_ready(max, &mut into.results);
+            self.parts.results_taken(into.results.len() - before.0);
+        } else {
+            let count = |into: &Output<V>| into.results.len() + into.parts.len();
+            let end = count(into) + max;
+            while count(into) < end && self.take_next(end - count(into), into) {}
+        }
+        before != (into.results.len(), into.parts.len())
+    }
+
+    /// Takes the parts of the item at the front, up to `max`, and its result. False if no more is to
+    /// be taken now.
+    fn take_next(&mut self, max: usize, into: &mut Output<V>) -> bool {
+        let Some(front) = self.parts.front().or_else(|| self.next_front()) else {
+            return false;
+        };
+        let parts_max = into.parts.len() + max;
+        let is_all = self.parts.take(front, max, &mut into.parts);
+        if !is_all || into.parts.len() == parts_max {
+            return false;
+        }
+        let finished = match self.parts.order() {
+            Order::Input => {
+                self.window.take_ready(1, &mut into.results);
+                into.results
+                    .last()
+                    .is_some_and(|last| last.item.index() == front)
+            }
+            Order::Completion => self.take_delayed(front, &mut into.results),
+        };
+        if finished {
+            self.parts.result_taken(front);
+        }
+        finished
+    }
+
+    /// In completion order: brings an item to the front whose result is there, or else one that has
+    /// to write before any other can.
+    fn next_front(&mut self) -> Option<u64> {
+        self.delay_results();
+        let next = self.delayed.front().map(|next| next.item.index());
+        next.map(|next| self.parts.set_front(next))
+            .or_else(|| self.parts.elect_front())
+    }
+
+    /// Takes the result of the item at the front, if it is there: the first of those that are delayed,
+    /// or one of those that have come since.
+    fn take_delayed(&mut self, front: u64, into: &mut Vec<Finished<V>>) -> bool {
+        let is_it = |delayed: &Finished<V>| delayed.item.index() == front;
+        let known = self.delayed.len();
+        let at = if self.delayed.front().is_some_and(is_it) {
+            Some(0)
+        } else {
+            self.delay_results();
+            let new = self.delayed.iter().skip(known).position(is_it);
+            new.map(|at| known + at)
+        };
+        let finished = at.and_then(|at| self.delayed.remove(at));
+        let is_there = finished.is_some();
+        into.extend(finished);
+        is_there
+    }
+
+    fn delay_results(&mut self) {
+        let mut results = Vec::new();
+        self.window.take_ready(usize::MAX, &mut results);
+        self.delayed.extend(results);
     }
 
     /// How many of `max` items a loop may pull while others have room, too: as many as leave all with

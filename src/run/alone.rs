@@ -32,13 +32,13 @@ pub(super) fn run<J: Job, S: Source>(
     let wake_up = WakeUp::new().map_err(|errno| RunError::Engine(errno.into()))?;
     let carrier = PollCarrier::new(wake_up);
     let description = carrier.describe();
-    let workers = new_workers(plan, job, 0, None);
+    let workers = new_workers(plan, job, &mill, 0, None);
     let mut event_loop = event_loop(0, plan, &**job, &mill, &workers, Box::new(carrier));
     let mut has_more = true;
     let mut work = || match event_loop.turn() {
         Turn::Ended => mill.loop_ended(0),
         // What is ready is written out first.
-        Turn::Wait(_) if mill.has_results() => {}
+        Turn::Wait(_) if mill.has_output() => {}
         // The source may block, so it is not asked before all it gave is done and written out. (A rate
         // may keep some of that waiting.)
         Turn::Wait(wait)

@@ -2,14 +2,14 @@
 
 use super::{End, Plan, Sink};
 use crate::clock;
-use crate::mill::{Finished, Mill, Ready};
+use crate::mill::{Mill, Output, Ready};
 use crate::stats::{Phase, Recorder};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Results taken from the mill at once.
-const RESULTS_PER_TAKE: usize = 256;
+/// Results and parts taken from the mill at once.
+const OUTPUT_PER_TAKE: usize = 256;
 
 /// How often the emitter looks up from waiting: for a signal, and to show progress.
 const TICK: Duration = Duration::from_millis(100);
@@ -54,18 +54,20 @@ impl<'a, V> Emitter<'a, V> {
         if !matches!(end, End::Complete) {
             self.mill.stop();
         }
+        self.mill.release_parts();
         end
     }
 
     fn emit_all(&mut self, interrupt: &AtomicBool) -> io::Result<End> {
-        let mut results = Vec::with_capacity(RESULTS_PER_TAKE);
+        let mut output = Output::default();
+        output.results.reserve(OUTPUT_PER_TAKE);
         let mut timeout = Duration::ZERO;
         loop {
             if interrupt.load(Ordering::Relaxed) {
-                self.stop_and_drain(&mut results)?;
+                self.stop_and_drain(&mut output)?;
                 return Ok(End::Interrupted);
             }
-            match self.take(Some(timeout), &mut results) {
+            match self.take(Some(timeout), &mut output) {
                 Ready::Ended => return Ok(End::Complete),
                 // Flush before the wait, and only then: one write for all that was ready.
                 Ready::Nothing if timeout.is_zero() => {
@@ -75,7 +77,7 @@ impl<'a, V> Emitter<'a, V> {
                 Ready::Nothing => {}
                 Ready::Results => {
                     timeout = Duration::ZERO;
-                    if self.emit(&mut results)? {
+                    if self.emit(&mut output)? {
                         return Ok(End::FailFast);
                     }
                 }
@@ -86,13 +88,13 @@ impl<'a, V> Emitter<'a, V> {
     }
 
     /// Takes what is ready, waiting for it no longer than `timeout`, or working for it.
-    fn take(&mut self, timeout: Option<Duration>, results: &mut Vec<Finished<V>>) -> Ready {
+    fn take(&mut self, timeout: Option<Duration>, output: &mut Output<V>) -> Ready {
         let Some(work) = &mut self.work else {
-            return self.mill.take_ready(RESULTS_PER_TAKE, timeout, results);
+            return self.mill.take_output(OUTPUT_PER_TAKE, timeout, output);
         };
         let mut may_work = timeout != Some(Duration::ZERO);
         loop {
-            let ready = (self.mill).take_ready(RESULTS_PER_TAKE, Some(Duration::ZERO), results);
+            let ready = (self.mill).take_output(OUTPUT_PER_TAKE, Some(Duration::ZERO), output);
             if ready != Ready::Nothing || !may_work {
                 return ready;
             }
@@ -101,12 +103,17 @@ impl<'a, V> Emitter<'a, V> {
         }
     }
 
-    /// Writes the results out; true if the run is to end at one of them.
-    fn emit(&mut self, results: &mut Vec<Finished<V>>) -> io::Result<bool> {
+    /// Writes the results out, each after its parts; true if the run is to end at one of them.
+    fn emit(&mut self, output: &mut Output<V>) -> io::Result<bool> {
         let mut emitted = 0;
         let mut ends = false;
         let now_ns = clock::now_ns();
-        for finished in results.drain(..) {
+        let mut parts = output.parts.drain(..).peekable();
+        for finished in output.results.drain(..) {
+            let index = finished.item.index();
+            while let Some(part) = parts.next_if(|part| part.index == index) {
+                self.sink.part(index, &part.bytes)?;
+            }
             let is_failure = finished.is_failure;
             self.failed += u64::from(is_failure);
             let waited_ns = now_ns.saturating_sub(finished.finished_at_ns);
@@ -118,15 +125,19 @@ impl<'a, V> Emitter<'a, V> {
                 break;
             }
         }
+        // Of an item that has not finished.
+        for part in parts.filter(|_| !ends) {
+            self.sink.part(part.index, &part.bytes)?;
+        }
         self.mill.mark_emitted(emitted);
         Ok(ends)
     }
 
     /// Stops the loops, and emits what is finished and next in order.
-    fn stop_and_drain(&mut self, results: &mut Vec<Finished<V>>) -> io::Result<()> {
+    fn stop_and_drain(&mut self, output: &mut Output<V>) -> io::Result<()> {
         self.mill.stop();
-        while self.take(None, results) == Ready::Results {
-            if self.emit(results)? {
+        while self.take(None, output) == Ready::Results {
+            if self.emit(output)? {
                 break;
             }
         }

@@ -8,7 +8,7 @@ use super::shortfall::Shortfall;
 use super::tasks::{ItemResult, Tasks};
 use super::workers::{Desk, Done, Outbox, Task, TaskId, Withdrawn, Workers};
 use crate::error::{Cause, Errno, ItemError, Operation};
-use crate::io::{BackgroundTask, Completion, Held, Io, Timers, Wait};
+use crate::io::{BackgroundTask, Completion, Held, Io, PartWriter, Timers, Wait};
 use crate::item::{Item, Portion};
 use crate::mill::{Ask, Directive, Exchange, Finished, Mill};
 use crate::stats::{Activity, Phase};
@@ -120,6 +120,7 @@ impl<V: Send + 'static> EventLoop<V> {
     ) -> Self {
         mill.set_waker(index, io.waker());
         workers.set_outbox(index, Outbox::new(limits.in_flight, io.waker()));
+        io.write_parts_to(Arc::clone(&mill) as Arc<dyn PartWriter>);
         Self {
             index,
             mill,
@@ -221,7 +222,8 @@ impl<V: Send + 'static> EventLoop<V> {
             return Turn::Wait(Wait::No);
         }
         self.mill.announce();
-        if directive == Directive::Finish && self.io.going_on() == 0 {
+        let desk_is_idle = self.desk.as_ref().is_none_or(Desk::is_idle);
+        if directive == Directive::Finish && self.io.going_on() == 0 && desk_is_idle {
             // What was given up and still hangs is not waited for.
             return Turn::Ended;
         }
@@ -271,6 +273,7 @@ impl<V: Send + 'static> EventLoop<V> {
             self.io.next_due(),
             self.resume_at,
             self.supervise_at,
+            self.desk.as_ref().and_then(Desk::next_due),
         ];
         let next = next.into_iter().flatten().min();
         // The turn has taken a while.
@@ -294,6 +297,7 @@ impl<V: Send + 'static> EventLoop<V> {
             self.slots.push(Slot { waker, item: None });
             slot
         });
+        let index = item.index();
         self.tasks.start(slot as usize, item.clone());
         self.slots[slot as usize].item = Some(InFlight {
             item,
@@ -301,7 +305,7 @@ impl<V: Send + 'static> EventLoop<V> {
             due_at_ns,
             stage: Stage::Task,
         });
-        self.io.item_started(slot);
+        self.io.item_started(slot, index);
         if let Some(timeout) = self.limits.timeout {
             let deadline = Duration::from_nanos(now_ns).saturating_add(timeout);
             self.deadlines.set(slot, deadline);
@@ -383,14 +387,19 @@ impl<V: Send + 'static> EventLoop<V> {
 
     fn finish(&mut self, slot: u32, result: ItemResult<V>) {
         self.deadlines.cancel(slot);
+        self.io.item_abandoned(slot);
+        if self.io.outstanding(slot) == 0 {
+            let ended = self.slots[slot as usize].item.take();
+            let ended = ended.expect("the slot is in use");
+            self.hand_over(ended.item, ended.started_at_ns, ended.due_at_ns, result);
+            return self.free_slot(slot);
+        }
+        // The task has left operations behind.
         let flight = self.flight(slot);
+        flight.stage = Stage::Abandoned;
         let (started_at_ns, due_at_ns) = (flight.started_at_ns, flight.due_at_ns);
         let item = flight.item.clone();
         self.hand_over(item, started_at_ns, due_at_ns, result);
-        // A task may have left operations behind.
-        self.flight(slot).stage = Stage::Abandoned;
-        self.io.item_abandoned(slot);
-        self.let_go(slot);
     }
 
     fn hand_over(
@@ -448,7 +457,13 @@ impl<V: Send + 'static> EventLoop<V> {
         let mut operation = self.io.last_operation(slot);
         let of_loop = self.index;
         match stage {
-            Stage::Task => self.tasks.clear(slot as usize),
+            Stage::Task => {
+                self.tasks.clear(slot as usize);
+                if self.io.item_has_written(slot) {
+                    let index = self.flight(slot).item.index();
+                    self.mill.give_up_parts(index, false);
+                }
+            }
             Stage::Starved((of, _)) => {
                 operation = of;
                 self.io.forget_starved_item(slot);
@@ -460,6 +475,8 @@ impl<V: Send + 'static> EventLoop<V> {
                 Withdrawn::Unstarted => self.at_workers -= 1,
                 Withdrawn::Running(of) => {
                     operation = of;
+                    let index = self.flight(slot).item.index();
+                    self.mill.give_up_parts(index, true);
                     // Its slot is in use until it comes back.
                     self.flight(slot).stage = Stage::AbandonedAtWorker;
                 }
@@ -486,6 +503,10 @@ impl<V: Send + 'static> EventLoop<V> {
             return;
         }
         place.item = None;
+        self.free_slot(slot);
+    }
+
+    fn free_slot(&mut self, slot: u32) {
         self.free.push(slot);
         if let Some(starved) = self.io.item_ended(slot) {
             self.begin_again(starved);
@@ -539,7 +560,9 @@ impl<V: Send + 'static> EventLoop<V> {
         if !self.for_workers.is_empty() {
             self.at_workers += self.for_workers.len();
             if !self.workers.add(self.for_workers.drain(..)) {
-                self.desk.get_or_insert_with(|| self.workers.new_desk());
+                let (workers, wake) = (&self.workers, self.io.waker());
+                self.desk
+                    .get_or_insert_with(|| workers.new_desk().woken_through(wake));
             }
         }
         // Slow progress is better than none.
@@ -553,10 +576,14 @@ impl<V: Send + 'static> EventLoop<V> {
             return;
         }
         let mut done = std::mem::take(&mut self.done);
-        self.workers.take_done(self.index, &mut done);
+        for slot in self.workers.take_done(self.index, &mut done) {
+            if matches!(self.flight(slot).stage, Stage::AtWorker(_)) {
+                self.io.lend_place(slot);
+            }
+        }
         for done in done.drain(..) {
             self.at_workers -= 1;
-            let slot = done.slot;
+            let slot = done.id.slot;
             let result = match done.outcome {
                 Ok(result) => result,
                 Err(panic) => std::panic::resume_unwind(panic),
@@ -568,11 +595,17 @@ impl<V: Send + 'static> EventLoop<V> {
                 _ => true,
             };
             self.io.worker_ended(done.operations, is_progress);
+            let index = done.item.index();
+            // What has left cannot be written again.
+            let may_begin_again = || !done.has_written || self.mill.take_back(index);
+            let shortage = shortage.filter(|_| may_begin_again());
             if self.flight(slot).stage == Stage::AbandonedAtWorker {
+                self.mill.lingers_no_more(index);
                 self.flight(slot).stage = Stage::Abandoned;
                 self.let_go(slot);
             } else if let Some(shortage) = shortage {
                 self.flight(slot).stage = Stage::Starved(shortage);
+                self.io.item_moves(slot);
                 self.io.starve_item(slot);
             } else {
                 self.finish_from_worker(slot, done.item, done.finished_at_ns, result);

@@ -8,7 +8,7 @@ use super::{
 use crate::error::Errno;
 use crate::io::poll::PollCarrier;
 use crate::io::uring::{Refusal, UringCarrier};
-use crate::io::{Carrier, Io, IoLimits, WakeUp};
+use crate::io::{Carrier, Io, IoLimits, PartWriter, WakeUp};
 use crate::jobs::Job;
 use crate::mill::Mill;
 use crate::stats::{Activity, Detail, Recorder, Stopwatch};
@@ -67,7 +67,7 @@ impl<V: Send + 'static> Loops<V> {
             mill: Arc::clone(mill),
             threads: Vec::new(),
             wake_ups,
-            workers: new_workers(plan, job, plan.io_workers, separate_below),
+            workers: new_workers(plan, job, mill, plan.io_workers, separate_below),
             facts: Arc::default(),
         };
         for index in 0..plan.loops {
@@ -159,15 +159,18 @@ fn share(total: usize, shares: usize, index: usize) -> usize {
 pub(super) fn new_workers<J: Job>(
     plan: &Plan,
     job: &Arc<J>,
+    mill: &Arc<Mill<J::Value>>,
     workers_max: usize,
     separate_below: Option<u32>,
 ) -> Arc<Workers<J::Value>> {
     let (job, latencies) = (Arc::clone(job), plan.latencies.clone());
+    let mill = Arc::clone(mill);
     let has_deadline = plan.timeout.is_some();
     Workers::new(plan.loops, workers_max, separate_below, move || {
         let recorder = Recorder::new(latencies.clone());
         let times_items = has_deadline || recorder.records(Detail::Totals);
-        Desk::new(&*job, recorder, times_items)
+        let writer = Arc::clone(&mill) as Arc<dyn PartWriter>;
+        Desk::new(&*job, recorder, times_items).writing_to(writer)
     })
 }
 

@@ -58,6 +58,9 @@ pub struct Plan {
     pub loops: usize,
     /// Threads for calls that block, all loops together.
     pub io_workers: usize,
+    /// Bytes of parts of results that may wait for earlier items, all items together. One part more
+    /// may be held, and two of the item whose turn it is.
+    pub part_bytes: usize,
     /// Whether results leave in input order.
     pub order: Order,
     /// End the run at the first failure in the order of output.
@@ -81,6 +84,16 @@ pub trait Sink<V> {
     /// # Errors
     /// If it cannot be written. The run then ends.
     fn result(&mut self, finished: Finished<V>) -> io::Result<()>;
+
+    /// Takes a part of the result of the item with this index. All parts of an item come one after
+    /// the other, and then its result, unless the run ends before.
+    ///
+    /// # Errors
+    /// If it cannot be written. The run then ends. So it does if the sink expects no parts.
+    fn part(&mut self, _index: u64, _bytes: &[u8]) -> io::Result<()> {
+        let message = "the job gives results in parts, and the output takes none";
+        Err(io::Error::new(io::ErrorKind::Unsupported, message))
+    }
 
     /// Nothing more is ready: what has been taken should now be seen.
     ///
@@ -183,7 +196,9 @@ pub fn run<J: Job, S: Source>(
 }
 
 fn new_mill<V>(plan: &Plan, loops: usize) -> Mill<V> {
-    Mill::new(plan.order, plan.window, loops, plan.fail_fast).paced(plan.rate_per_s.map(Pace::new))
+    Mill::new(plan.order, plan.window, loops, plan.fail_fast)
+        .part_bytes(plan.part_bytes)
+        .paced(plan.rate_per_s.map(Pace::new))
 }
 
 impl Report {
@@ -250,5 +265,7 @@ impl<V> Drop for SourceGuard<'_, V> {
     }
 }
 
+#[cfg(test)]
+mod parts_tests;
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@ use super::*;
 use crate::error::ItemError;
 use crate::io::Io;
 use crate::item::{Batch, Item};
+use crate::mill::PART_BYTES_DEFAULT;
 use crate::source::Arguments;
 use crate::stats::{Detail, Phase};
 use std::rc::Rc;
@@ -54,6 +55,7 @@ fn plan(engine: EngineKind, loops: usize) -> Plan {
         window: 8 * loops,
         loops,
         io_workers: 1,
+        part_bytes: PART_BYTES_DEFAULT,
         order: Order::Input,
         fail_fast: false,
         timeout: None,

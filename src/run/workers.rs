@@ -3,18 +3,22 @@
 //! A loop hands over the items of a turn as one batch. Each worker polls the same tasks as the loop
 //! would, over plain calls, so an item costs no hand-over per operation. As many workers are active
 //! as there are processors, and more only while those are found blocked in calls.
+//!
+//! An item that waits until it may hand over a part of its result is suspended: its worker runs
+//! others meanwhile, for one of those may be what it waits for.
 
 use super::tasks::{ItemResult, Tasks, tasks_of};
 use super::{credentials, descriptors};
 use crate::error::Operation;
 use crate::io::blocking::Blocking;
-use crate::io::{BackgroundTask, Carrier, CurrentOperation, Io, Wake};
+use crate::io::{BackgroundTask, Carrier, CurrentOperation, Io, PartWriter, Wake};
 use crate::item::{Batch, Item};
 use crate::jobs::Job;
 use crate::stats::Recorder;
 use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread::{self, Thread};
@@ -47,28 +51,40 @@ pub(super) struct TaskId {
 
 /// An item that a worker has ended.
 pub(super) struct Done<V> {
-    pub(super) slot: u32,
+    pub(super) id: TaskId,
     pub(super) item: Item,
     /// Its result, or the panic of its task.
     pub(super) outcome: thread::Result<ItemResult<V>>,
     pub(super) finished_at_ns: u64,
     /// Operations it took.
     pub(super) operations: u64,
+    /// It has handed over parts of its result.
+    pub(super) has_written: bool,
 }
 
 /// Where workers leave the results of one loop's items.
 pub(super) struct Outbox<V> {
-    done: Mutex<Vec<Done<V>>>,
+    posted: Mutex<Posted<V>>,
     /// Results after which the loop is woken even if more are to come.
     results_per_wake: usize,
     wake: Arc<dyn Wake>,
+}
+
+/// What a loop has to know.
+struct Posted<V> {
+    done: Vec<Done<V>>,
+    /// The slots of items that were suspended for the first time.
+    suspended: Vec<u32>,
 }
 
 impl<V> Outbox<V> {
     /// For a loop with so many items in flight.
     pub(super) fn new(in_flight: usize, wake: Arc<dyn Wake>) -> Self {
         Self {
-            done: Mutex::default(),
+            posted: Mutex::new(Posted {
+                done: Vec::new(),
+                suspended: Vec::new(),
+            }),
             results_per_wake: RESULTS_PER_WAKE.min(in_flight / 4).max(1),
             wake,
         }
@@ -76,14 +92,20 @@ impl<V> Outbox<V> {
 
     /// Leaves a result. True if the loop is still to be told of it.
     fn post(&self, done: Done<V>) -> bool {
-        let mut results = lock(&self.done);
-        results.push(done);
-        let count = results.len();
-        drop(results);
+        let mut posted = lock(&self.posted);
+        posted.done.push(done);
+        let count = posted.done.len();
+        drop(posted);
         if count == self.results_per_wake {
             self.wake.wake();
         }
         count < self.results_per_wake
+    }
+
+    /// Says that an item was suspended for the first time.
+    fn post_suspended(&self, slot: u32) {
+        lock(&self.posted).suspended.push(slot);
+        self.wake.wake();
     }
 }
 
@@ -93,12 +115,35 @@ pub struct Desk<V> {
     tasks: Box<dyn Tasks<V>>,
     /// Tasks that items or the job have spawned. They go on while an item waits.
     background: Vec<BackgroundTask>,
-    waker: Waker,
+    signal: Arc<Signal>,
+    places: Vec<Place>,
+    free: Vec<usize>,
+    /// Places of the items that are not suspended: the one that was begun last, and those that were
+    /// woken.
+    active: Vec<usize>,
+    /// The place of the item that is polled.
+    polled: usize,
+    /// Items that are suspended.
+    suspended: usize,
+    /// Some have been suspended, or no longer are.
+    suspended_changed: bool,
+    /// Items that were suspended for the first time.
+    newly_suspended: Vec<TaskId>,
+    ended: Vec<Done<V>>,
     /// Directories were opened after this hand-over. An item of a later one may have been named after
     /// another directory took the place of one of them.
     names_hold_until: u64,
     /// A batch for one item, used again and again.
     scratch: Arc<Batch>,
+}
+
+/// Where a desk has an item. Its number is that of a slot of the [`Io`].
+struct Place {
+    waker: Waker,
+    woken: Arc<PlaceWaker>,
+    task: Option<Task>,
+    /// It has been suspended before.
+    was_suspended: bool,
 }
 
 impl<V> Desk<V> {
@@ -117,54 +162,201 @@ impl<V> Desk<V> {
         times_items: bool,
     ) -> Self {
         let io = Io::for_worker(carrier, recorder, times_items);
-        io.item_started(0);
+        let signal = Arc::new(Signal {
+            thread: thread::current(),
+            is_wanted: AtomicBool::new(false),
+            wake: OnceLock::new(),
+        });
         Self {
             tasks: tasks_of(job, &io),
             background: Vec::new(),
             io,
-            waker: Waker::from(Arc::new(Unpark(thread::current()))),
+            signal,
+            places: Vec::new(),
+            free: Vec::new(),
+            active: Vec::new(),
+            polled: 0,
+            suspended: 0,
+            suspended_changed: false,
+            newly_suspended: Vec::new(),
+            ended: Vec::new(),
             names_hold_until: 0,
             scratch: Arc::default(),
         }
     }
 
-    /// Runs an item to its end, however long that takes. `latest` is the last hand-over so far.
-    fn run(&mut self, task: Task, latest: u64) -> Done<V> {
+    /// The same for a job that gives results in parts.
+    #[must_use]
+    pub fn writing_to(self, writer: Arc<dyn PartWriter>) -> Self {
+        self.io.write_parts_to(writer);
+        self
+    }
+
+    /// The same where the thread has other waits than those for its items: `wake` ends them.
+    #[must_use]
+    pub(super) fn woken_through(self, wake: Arc<dyn Wake>) -> Self {
+        let _ = self.signal.wake.set(wake);
+        self
+    }
+
+    /// Runs an item until it has ended or is suspended, however long that takes. `latest` is the last
+    /// hand-over so far.
+    fn run(&mut self, task: Task, latest: u64) {
         if task.batch > self.names_hold_until {
             self.io.forget_names();
             self.names_hold_until = latest;
         }
         let item = task.item.copy_into(&mut self.scratch);
+        let at = self.free.pop().unwrap_or_else(|| {
+            self.places.push(Place::new(&self.signal));
+            self.places.len() - 1
+        });
+        self.io.begin_turn();
+        self.io.item_started(number(at), item.index());
+        let place = &mut self.places[at];
+        (place.task, place.was_suspended) = (Some(task), false);
+        self.active.push(at);
+        self.polled = at;
+        self.go_on(|desk| desk.tasks.start(at, item));
+    }
+
+    /// Goes on with the suspended items that were woken, until each has ended or is suspended again.
+    fn resume(&mut self) {
+        self.io.begin_turn();
+        self.go_on(|_| {});
+    }
+
+    fn go_on(&mut self, begin: impl FnOnce(&mut Self)) {
         // After a panic the worker ends, so nothing inconsistent is used again.
-        let outcome = panic::catch_unwind(AssertUnwindSafe(|| self.run_task(item)));
-        Done {
-            slot: task.id.slot,
-            item: task.item,
-            outcome,
-            finished_at_ns: self.io.item_time_ns(),
-            operations: self.io.take_operations(),
+        let poll = panic::catch_unwind(AssertUnwindSafe(|| {
+            begin(self);
+            self.poll_active();
+        }));
+        if let Err(panic) = poll {
+            self.end(self.polled, Err(panic));
         }
     }
 
-    fn run_task(&mut self, item: Item) -> ItemResult<V> {
-        self.io.begin_turn();
-        self.tasks.start(0, item);
+    fn poll_active(&mut self) {
         loop {
-            let mut context = Context::from_waker(&self.waker);
-            let poll = || self.tasks.poll(0, &mut context);
-            let (poll, _) = self.io.enter(Some(0), poll);
-            self.io.item_goes_on(0);
-            if let Poll::Ready(result) = poll {
-                return result;
+            self.activate_woken();
+            let mut next = 0;
+            while let Some(&at) = self.active.get(next) {
+                match self.poll(at) {
+                    Poll::Ready(result) => {
+                        self.active.swap_remove(next);
+                        self.end(at, Ok(result));
+                    }
+                    Poll::Pending if self.io.item_waits_to_write(number(at)) => {
+                        self.active.swap_remove(next);
+                        self.suspend(at);
+                    }
+                    Poll::Pending => next += 1,
+                }
             }
-            self.poll_background();
+            let Some(&first) = self.active.first() else {
+                return;
+            };
+            self.polled = first;
+            self.poll_background(first);
             self.wait();
         }
     }
 
-    fn poll_background(&mut self) {
+    fn poll(&mut self, at: usize) -> Poll<ItemResult<V>> {
+        self.polled = at;
+        let mut context = Context::from_waker(&self.places[at].waker);
+        let poll = || self.tasks.poll(at, &mut context);
+        let (poll, _) = self.io.enter(Some(number(at)), poll);
+        self.io.item_goes_on(number(at));
+        poll
+    }
+
+    fn end(&mut self, at: usize, outcome: thread::Result<ItemResult<V>>) {
+        let task = self.places[at].task.take().expect("it was begun");
+        self.ended.push(Done {
+            id: task.id,
+            item: task.item,
+            outcome,
+            finished_at_ns: self.io.item_time_ns(),
+            operations: self.io.take_operations(),
+            has_written: self.io.item_has_written(number(at)),
+        });
+        self.io.item_abandoned(number(at));
+        self.io.item_ended(number(at));
+        self.free.push(at);
+    }
+
+    // Suspended items.
+
+    fn suspend(&mut self, at: usize) {
+        self.suspended += 1;
+        self.suspended_changed = true;
+        let place = &mut self.places[at];
+        if !std::mem::replace(&mut place.was_suspended, true) {
+            let task = place.task.as_ref().expect("it was begun");
+            self.newly_suspended.push(task.id);
+        }
+        place.woken.is_suspended.store(true, Ordering::SeqCst);
+        // Whoever has woken it before did not know.
+        if place.woken.is_woken.load(Ordering::SeqCst) {
+            self.signal.is_wanted.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// Suspended items that were woken are active again.
+    fn activate_woken(&mut self) {
+        if !self.is_woken() {
+            return;
+        }
+        self.signal.is_wanted.store(false, Ordering::SeqCst);
+        for (at, place) in self.places.iter().enumerate() {
+            let is_suspended = || place.woken.is_suspended.load(Ordering::SeqCst);
+            if is_suspended() && place.woken.is_woken.swap(false, Ordering::SeqCst) {
+                place.woken.is_suspended.store(false, Ordering::SeqCst);
+                self.active.push(at);
+                self.suspended -= 1;
+                self.suspended_changed = true;
+            }
+        }
+    }
+
+    /// True if a suspended item can go on.
+    fn is_woken(&self) -> bool {
+        self.suspended > 0 && self.signal.is_wanted.load(Ordering::SeqCst)
+    }
+
+    /// True if no item is suspended.
+    pub(super) fn is_idle(&self) -> bool {
+        self.suspended == 0
+    }
+
+    /// When a timer of a suspended item is due.
+    pub(super) fn next_due(&self) -> Option<Duration> {
+        let due = || self.io.next_sleep_due();
+        if self.is_idle() { None } else { due() }
+    }
+
+    /// Wakes the suspended items whose timers are due.
+    fn wake_due(&self) {
+        if self.next_due().is_some_and(|due| due <= self.io.now()) {
+            self.io.begin_turn();
+        }
+    }
+
+    /// The suspended items, and what each did last.
+    fn suspended_items(&self) -> impl Iterator<Item = (TaskId, Operation)> {
+        let places = self.places.iter().enumerate();
+        places.filter_map(|(at, place)| {
+            let task = place.task.as_ref()?;
+            Some((task.id, self.io.last_operation(number(at))))
+        })
+    }
+
+    /// The item at this place waits meanwhile.
+    fn poll_background(&mut self, at: usize) {
         self.background.append(&mut self.io.take_spawned());
-        let mut context = Context::from_waker(&self.waker);
+        let mut context = Context::from_waker(&self.places[at].waker);
         let io = &self.io;
         let mut goes_on = |task: &mut BackgroundTask| {
             let (poll, _) = io.enter(None, || task.as_mut().poll(&mut context));
@@ -198,11 +390,56 @@ impl<V> Drop for Desk<V> {
     }
 }
 
-struct Unpark(Thread);
+/// A place as a slot of the [`Io`].
+fn number(place: usize) -> u32 {
+    u32::try_from(place).expect("fewer than 2^32 items")
+}
 
-impl std::task::Wake for Unpark {
+/// Ends a wait of the thread that has the desk.
+struct Signal {
+    thread: Thread,
+    /// A suspended item was woken.
+    is_wanted: AtomicBool,
+    /// Ends the waits that are not for active items alone.
+    wake: OnceLock<Arc<dyn Wake>>,
+}
+
+struct PlaceWaker {
+    is_woken: AtomicBool,
+    is_suspended: AtomicBool,
+    signal: Arc<Signal>,
+}
+
+impl Place {
+    fn new(signal: &Arc<Signal>) -> Self {
+        let woken = Arc::new(PlaceWaker {
+            is_woken: AtomicBool::new(false),
+            is_suspended: AtomicBool::new(false),
+            signal: Arc::clone(signal),
+        });
+        Self {
+            waker: Waker::from(Arc::clone(&woken)),
+            woken,
+            task: None,
+            was_suspended: false,
+        }
+    }
+}
+
+impl std::task::Wake for PlaceWaker {
     fn wake(self: Arc<Self>) {
-        self.0.unpark();
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.is_woken.store(true, Ordering::SeqCst);
+        if self.is_suspended.load(Ordering::SeqCst) {
+            self.signal.is_wanted.store(true, Ordering::SeqCst);
+            if let Some(wake) = self.signal.wake.get() {
+                wake.wake();
+            }
+        }
+        self.signal.thread.unpark();
     }
 }
 
@@ -244,10 +481,39 @@ struct WorkerThread {
     /// `None` until it runs.
     id: Option<rustix::thread::Pid>,
     current: Arc<CurrentOperation>,
-    /// The item it runs.
-    task: Option<TaskId>,
+    runs: Runs,
+    /// Suspended items, and what each did last.
+    suspended: Vec<(TaskId, Operation)>,
     /// Nobody waits for that any more: it may be stuck.
     is_abandoned: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Runs {
+    Nothing,
+    Item(TaskId),
+    /// It goes on with suspended items.
+    Suspended,
+}
+
+impl WorkerThread {
+    /// True if it may be stuck in the item.
+    fn may_run(&self, id: TaskId) -> bool {
+        match self.runs {
+            Runs::Nothing => false,
+            Runs::Item(own) => own == id,
+            Runs::Suspended => self.suspended.iter().any(|(own, _)| *own == id),
+        }
+    }
+
+    /// True if it may be stuck in an item of the loop.
+    fn may_run_for(&self, of_loop: usize) -> bool {
+        match self.runs {
+            Runs::Nothing => false,
+            Runs::Item(own) => own.of_loop == of_loop,
+            Runs::Suspended => self.suspended.iter().any(|(own, _)| own.of_loop == of_loop),
+        }
+    }
 }
 
 /// What became of an item that is not wanted any more.
@@ -300,9 +566,12 @@ impl<V: Send + 'static> Workers<V> {
         assert!(is_new, "a loop has one outbox");
     }
 
-    /// Moves the results of a loop's items to the end of `into`.
-    pub(super) fn take_done(&self, of_loop: usize, into: &mut Vec<Done<V>>) {
-        into.append(&mut lock(&self.shared.outbox(of_loop).done));
+    /// Moves the results of a loop's items to the end of `into`, and gives the slots of items that
+    /// were suspended for the first time.
+    pub(super) fn take_done(&self, of_loop: usize, into: &mut Vec<Done<V>>) -> Vec<u32> {
+        let posted = &mut *lock(&self.shared.outbox(of_loop).posted);
+        into.append(&mut posted.done);
+        std::mem::take(&mut posted.suspended)
     }
 
     /// Hands items over. False if not one thread is to be had for them: then somebody has to call
@@ -343,7 +612,8 @@ impl<V: Send + 'static> Workers<V> {
         let worker = WorkerThread {
             id: None,
             current: Arc::clone(&current),
-            task: None,
+            runs: Runs::Nothing,
+            suspended: Vec::new(),
             is_abandoned: false,
         };
         let thread = thread::Builder::new().name("ringmill-io".to_owned());
@@ -355,7 +625,8 @@ impl<V: Send + 'static> Workers<V> {
             }
             // After a panic nothing of it is used.
             match panic::catch_unwind(AssertUnwindSafe(|| new_desk())) {
-                Ok(mut desk) => {
+                Ok(desk) => {
+                    let mut desk = desk.woken_through(Arc::clone(guard.0) as Arc<dyn Wake>);
                     desk.io.show_operations(&guard.1);
                     guard.0.work(&mut desk, &guard.1);
                 }
@@ -368,16 +639,28 @@ impl<V: Send + 'static> Workers<V> {
         thread.is_ok()
     }
 
-    /// Runs the next item on the calling thread; false if there is none.
+    /// Goes on with the suspended items of the desk that were woken, and runs the next item, on the
+    /// calling thread; false if there is nothing to do.
     pub fn run_one(&self, desk: &mut Desk<V>) -> bool {
+        desk.wake_due();
+        let is_woken = desk.is_woken();
+        if is_woken {
+            desk.resume();
+        }
         let mut state = lock(&self.shared.state);
         let (task, latest) = (state.tasks.pop_front(), state.batches);
         drop(state);
-        let Some(task) = task else { return false };
-        let outbox = self.shared.outbox(task.id.of_loop);
-        outbox.post(desk.run(task, latest));
-        outbox.wake.wake();
-        true
+        let has_task = task.is_some();
+        if let Some(task) = task {
+            desk.run(task, latest);
+        }
+        self.shared.tell_suspended(desk);
+        for done in desk.ended.drain(..) {
+            let outbox = self.shared.outbox(done.id.of_loop);
+            outbox.post(done);
+            outbox.wake.wake();
+        }
+        is_woken || has_task
     }
 
     /// What a thread would work with.
@@ -392,13 +675,15 @@ impl<V: Send + 'static> Workers<V> {
             state.tasks.remove(at);
             return Withdrawn::Unstarted;
         }
-        let mut threads = state.threads.iter_mut();
-        let worker = threads.find(|worker| worker.task == Some(id));
+        for worker in &mut state.threads {
+            worker.is_abandoned |= worker.may_run(id);
+        }
+        let running = (state.threads.iter()).find(|worker| worker.runs == Runs::Item(id));
+        let mut suspended = state.threads.iter().flat_map(|worker| &worker.suspended);
+        let suspended = suspended.find(|(other, _)| *other == id);
         // Its result may be there already.
-        let current = worker.map(|worker| {
-            worker.is_abandoned = true;
-            worker.current.get()
-        });
+        let current = running.map(|worker| worker.current.get());
+        let current = current.or(suspended.map(|(_, operation)| *operation));
         Withdrawn::Running(current.unwrap_or(Operation::Close))
     }
 
@@ -414,7 +699,8 @@ impl<V: Send + 'static> Workers<V> {
             return Some(due);
         }
         state.supervised_at = now;
-        let running = state.threads.iter().filter(|worker| worker.task.is_some());
+        let threads = state.threads.iter();
+        let running = threads.filter(|worker| worker.runs != Runs::Nothing);
         let blocked = running
             .filter(|worker| worker.id.is_some_and(is_blocked))
             .count();
@@ -447,7 +733,7 @@ impl<V> Workers<V> {
         let mut state = lock(&self.shared.state);
         state.tasks.retain(|task| task.id.of_loop != of_loop);
         for worker in &mut state.threads {
-            worker.is_abandoned |= worker.task.is_some_and(|task| task.of_loop == of_loop);
+            worker.is_abandoned |= worker.may_run_for(of_loop);
         }
     }
 
@@ -472,7 +758,7 @@ impl<V> Drop for Workers<V> {
 }
 
 /// Counts a thread out when it ends.
-struct ThreadGuard<'a, V>(&'a Shared<V>, Arc<CurrentOperation>);
+struct ThreadGuard<'a, V>(&'a Arc<Shared<V>>, Arc<CurrentOperation>);
 
 impl<V> Drop for ThreadGuard<'_, V> {
     fn drop(&mut self) {
@@ -497,11 +783,12 @@ impl<V> Shared<V> {
         };
         let outbox = self.outbox(task.id.of_loop);
         outbox.post(Done {
-            slot: task.id.slot,
+            id: task.id,
             item: task.item,
             outcome: Err(panic),
             finished_at_ns: 0,
             operations: 0,
+            has_written: false,
         });
         outbox.wake.wake();
     }
@@ -510,46 +797,84 @@ impl<V> Shared<V> {
         lock(&self.state).thread(own).id = Some(rustix::thread::gettid());
         // A loop that has results and was not told.
         let mut untold: Option<usize> = None;
-        while let Some(next) = self.next_task(desk, own, &mut untold) {
-            let of_loop = next.task.id.of_loop;
-            if next.is_last || untold.is_some_and(|other| other != of_loop) {
-                self.tell(&mut untold);
+        while let Some(next) = self.next(desk, own, &mut untold) {
+            match next {
+                Next::Run {
+                    task,
+                    is_last,
+                    latest,
+                } => {
+                    let of_loop = task.id.of_loop;
+                    if is_last || untold.is_some_and(|other| other != of_loop) {
+                        self.tell(&mut untold);
+                    }
+                    desk.run(task, latest);
+                }
+                Next::Resume => desk.resume(),
             }
-            let done = desk.run(next.task, next.latest);
-            let panicked = done.outcome.is_err();
-            untold = self.outbox(of_loop).post(done).then_some(of_loop);
+            self.tell_suspended(desk);
+            let mut panicked = false;
+            for done in desk.ended.drain(..) {
+                let of_loop = done.id.of_loop;
+                if untold.is_some_and(|other| other != of_loop) {
+                    self.tell(&mut untold);
+                }
+                panicked |= done.outcome.is_err();
+                untold = self.outbox(of_loop).post(done).then_some(of_loop);
+            }
             if panicked {
                 return self.tell(&mut untold);
             }
         }
     }
 
-    /// Ends the last item and takes the next.
-    fn next_task(
+    /// What is to be done next, after what was done last; nothing if the run is over.
+    fn next(
         &self,
-        desk: &Desk<V>,
+        desk: &mut Desk<V>,
         own: &Arc<CurrentOperation>,
         untold: &mut Option<usize>,
     ) -> Option<Next> {
         let mut state = lock(&self.state);
         state.end(own);
+        if std::mem::take(&mut desk.suspended_changed) {
+            state.thread(own).suspended = desk.suspended_items().collect();
+        }
         loop {
-            if let Some(next) = state.begin(own) {
+            if let Some(next) = state.begin(own, desk.is_woken()) {
                 return Some(next);
             }
             drop(state);
             self.tell(untold);
             desk.rest();
             state = lock(&self.state);
-            while state.tasks.is_empty() || state.free_places() == 0 {
+            while (state.tasks.is_empty() || state.free_places() == 0) && !desk.is_woken() {
                 if state.closed {
                     return None;
                 }
-                state = self
-                    .filled
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner);
+                state = self.wait(state, desk);
             }
+        }
+    }
+
+    /// Waits for items, for a suspended item to be woken, or for one of its timers.
+    fn wait<'a>(&'a self, state: MutexGuard<'a, State>, desk: &Desk<V>) -> MutexGuard<'a, State> {
+        let filled = &self.filled;
+        let Some(due) = desk.next_due() else {
+            return filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        };
+        let timeout = due.saturating_sub(desk.io.now());
+        let waited = filled.wait_timeout(state, timeout);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        drop(state);
+        desk.wake_due();
+        lock(&self.state)
+    }
+
+    /// Says which items were suspended for the first time.
+    fn tell_suspended(&self, desk: &mut Desk<V>) {
+        for id in desk.newly_suspended.drain(..) {
+            self.outbox(id.of_loop).post_suspended(id.slot);
         }
     }
 
@@ -560,36 +885,57 @@ impl<V> Shared<V> {
     }
 }
 
-/// An item for a thread.
-struct Next {
-    task: Task,
-    /// No other waits for a thread.
-    is_last: bool,
-    /// The last hand-over so far.
-    latest: u64,
+/// Wakes a worker that waits for items, among others: one of those it has can go on.
+impl<V: Send> Wake for Shared<V> {
+    fn wake(&self) {
+        // It either waits already, or has yet to look whether it can.
+        drop(lock(&self.state));
+        self.filled.notify_all();
+    }
+}
+
+/// What a thread does next.
+enum Next {
+    /// Run an item.
+    Run {
+        task: Task,
+        /// No other waits for a thread.
+        is_last: bool,
+        /// The last hand-over so far.
+        latest: u64,
+    },
+    /// Go on with suspended items that were woken.
+    Resume,
 }
 
 impl State {
-    /// Gives a thread the next item, if there is one and it may run.
-    fn begin(&mut self, own: &Arc<CurrentOperation>) -> Option<Next> {
-        if self.free_places() == 0 {
+    /// Gives a thread the next item, if there is one and it may run. A thread of which suspended items
+    /// were woken goes on with those: what has been begun does not wait for others that may be blocked.
+    fn begin(&mut self, own: &Arc<CurrentOperation>, is_woken: bool) -> Option<Next> {
+        let (runs, next) = if is_woken {
+            (Runs::Suspended, Next::Resume)
+        } else if self.free_places() > 0 {
+            let task = self.tasks.pop_front()?;
+            let id = task.id;
+            let next = Next::Run {
+                is_last: self.tasks.is_empty(),
+                latest: self.batches,
+                task,
+            };
+            (Runs::Item(id), next)
+        } else {
             return None;
-        }
-        let task = self.tasks.pop_front()?;
+        };
         self.running += 1;
-        self.thread(own).task = Some(task.id);
-        Some(Next {
-            task,
-            is_last: self.tasks.is_empty(),
-            latest: self.batches,
-        })
+        self.thread(own).runs = runs;
+        Some(next)
     }
 
-    /// A thread runs no item any more.
+    /// A thread runs nothing any more.
     fn end(&mut self, own: &Arc<CurrentOperation>) {
         let worker = self.thread(own);
         worker.is_abandoned = false;
-        let ended = worker.task.take().is_some();
+        let ended = std::mem::replace(&mut worker.runs, Runs::Nothing) != Runs::Nothing;
         self.running -= usize::from(ended);
     }
 }
