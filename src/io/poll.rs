@@ -1,8 +1,9 @@
-//! Sockets by poll(2), and files by workers alone, where io_uring is forbidden. It never makes an
-//! io_uring call: some sandboxes kill the process for one.
+//! Sockets by poll(2), where io_uring is forbidden. Items whose files are not cached belong on
+//! workers. It never makes an io_uring call: some sandboxes kill the process for one.
 
+use super::buffer::BufferClass;
 use super::carrier::{Attempt, Carrier, Wait, Wake};
-use super::inline;
+use super::inline::{self, Inline};
 use super::op::{Completion, Op};
 use super::open_file::OpenFile;
 use super::wake_up::WakeUp;
@@ -13,8 +14,9 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-/// Operations at sockets where they do not block. Items with files belong on workers.
+/// Operations that do not block, and sockets that are waited for.
 pub struct PollCarrier {
+    inline: Inline,
     wake_up: Arc<WakeUp>,
     /// Operations that wait for their sockets.
     waiting: Vec<(u32, Op)>,
@@ -27,6 +29,7 @@ impl PollCarrier {
     #[must_use]
     pub fn new(wake_up: Arc<WakeUp>) -> Self {
         Self {
+            inline: Inline::new(),
             wake_up,
             waiting: Vec::new(),
             cancelled: Vec::new(),
@@ -85,13 +88,24 @@ impl Clock for PollCarrier {
 impl Carrier for PollCarrier {
     fn try_now(&mut self, op: &mut Op) -> Attempt {
         if op.is_at_socket() {
-            inline::try_socket_now(op, false)
-        } else {
-            Attempt::Block
+            return inline::try_socket_now(op, false);
+        }
+        // Whether all of a large file is cached is not known before its end, and then it would have to
+        // be begun anew.
+        let is_large =
+            matches!(op, Op::Read { buffer, .. } if buffer.class() == BufferClass::Large);
+        if is_large {
+            return Attempt::Block;
+        }
+        match self.inline.try_file_now(op) {
+            Attempt::Submit => Attempt::Block,
+            attempt => attempt,
         }
     }
 
-    fn forget_names(&mut self) {}
+    fn forget_names(&mut self) {
+        self.inline.forget_names();
+    }
 
     fn submit(&mut self, key: u32, op: Op) {
         self.waiting.push((key, op));
