@@ -4,7 +4,7 @@
 
 use crate::cases;
 use crate::simulated::{
-    Parts, SimLoop, Spurious, Wakers, YIELD_PAUSE, check_liveness, next_timer, workers,
+    Parts, SimLoop, Spurious, Wakers, check_liveness, check_wait, next_timer, workers,
 };
 use proptest::prelude::*;
 use ringmill::clock::Clock;
@@ -671,25 +671,9 @@ impl Simulation {
         if wait == Wait::No || !self.is_calm() || !self.mill.could_pull(self.clock.now()) {
             return;
         }
-        if !self.loops[chosen].has_place(in_flight_max) {
-            return;
-        }
-        let mut others = self
-            .loops
-            .iter()
-            .enumerate()
-            .filter(|(at, _)| *at != chosen);
-        // One whose turn comes now tells only then that it has lost its place since its last.
-        let now = self.clock.now();
-        let may_take = |other: &SimLoop<u64>| {
-            other.has_place(in_flight_max)
-                || (other.event_loop.is_some() && other.next_turn(now) == Some(now))
-        };
-        let other_has_place = others.any(|(_, other)| may_take(other));
-        let is_short = matches!(wait, Wait::AtMost(time) if time <= YIELD_PAUSE);
-        assert!(other_has_place && is_short, "I5: work was left lying");
-        assert!(!left_to_others, "I5: left to others twice in a row");
-        self.has_yielded[chosen] = !has_pulled;
+        let (loops, now) = (&self.loops, self.clock.now());
+        let leaves = check_wait(loops, chosen, in_flight_max, wait, now, left_to_others);
+        self.has_yielded[chosen] = leaves && !has_pulled;
     }
 
     fn move_emitter(&mut self) -> bool {

@@ -151,6 +151,34 @@ pub fn next_timer<V>(loops: &[SimLoop<V>]) -> Option<Duration> {
     loops.iter().filter_map(|one| one.waits_until).min()
 }
 
+/// I5, for a loop that is about to wait although an item can be pulled: it has no place for one, or,
+/// for a moment and once in a row, it leaves what there is to another loop that has room for it. True if
+/// it does that.
+#[allow(dead_code, reason = "not used in all tests")]
+pub fn check_wait<V: Send + 'static>(
+    loops: &[SimLoop<V>],
+    chosen: usize,
+    in_flight_max: usize,
+    wait: Wait,
+    now: Duration,
+    left_to_others: bool,
+) -> bool {
+    if !loops[chosen].has_place(in_flight_max) {
+        return false;
+    }
+    let mut others = loops.iter().enumerate().filter(|(at, _)| *at != chosen);
+    // One whose turn comes now tells only then that it has lost its place since its last.
+    let may_take = |other: &SimLoop<V>| {
+        other.has_place(in_flight_max)
+            || (other.event_loop.is_some() && other.next_turn(now) == Some(now))
+    };
+    let other_has_place = others.any(|(_, other)| may_take(other));
+    let is_short = matches!(wait, Wait::AtMost(time) if time <= YIELD_PAUSE);
+    assert!(other_has_place && is_short, "I5: work was left lying");
+    assert!(!left_to_others, "I5: left to others twice in a row");
+    true
+}
+
 /// I14, between two steps: if an item can be pulled and a loop has a place for it, one of those loops
 /// takes a turn now, or at the end of the pause that loops make for each other.
 #[allow(dead_code, reason = "not used in all tests")]
