@@ -5,11 +5,13 @@
 //! an architecture.
 //!
 //! A message that lies in one buffer, as most files do, goes through [`Algorithm::digest`]; a
-//! longer one is fed piece by piece to a [`Hasher`]. Both give the bytes that the usual tool for
+//! longer one is fed piece by piece to a [`Hasher`]; two short ones at once are quicker through
+//! [`Algorithm::digest_pair`]. All give the bytes that the usual tool for
 //! the algorithm prints (`b3sum`, `sha256sum`, `xxhsum` and so on), in the order it prints them.
 
 mod algorithm;
 mod hasher;
+mod pair;
 #[cfg(test)]
 mod tests;
 mod value;

@@ -3,6 +3,7 @@
 use super::buffer::{Buffer, BufferClass, BufferPool};
 use super::carrier::{Attempt, Carrier};
 use super::current::CurrentOperation;
+use super::digests::Digests;
 use super::flights::{BACKGROUND, Flights, Recipient};
 use super::op::{Op, Outcome, Value};
 use super::part_writer::PartWriter;
@@ -52,6 +53,7 @@ pub(super) struct Core {
     pub(super) moves_to_worker: Cell<bool>,
     /// The task that is polled has dropped what its item was parked for.
     pub(super) park_was_dropped: Cell<bool>,
+    pub(super) digests: RefCell<Digests>,
     pub(super) part_writer: OnceCell<Arc<dyn PartWriter>>,
     pub(super) state: RefCell<State>,
 }
@@ -167,6 +169,7 @@ impl Io {
                 steps: Cell::new(0),
                 moves_to_worker: Cell::new(false),
                 park_was_dropped: Cell::new(false),
+                digests: RefCell::default(),
                 part_writer: OnceCell::new(),
                 state: RefCell::new(state),
             }),
@@ -243,8 +246,13 @@ impl Io {
 
     /// Says what the time since the item's last operation, or since the last such call, was spent on.
     pub fn lap(&self, phase: Phase) {
+        self.laps([phase]);
+    }
+
+    /// The same for several things that were done together, each of which took all that time.
+    pub(super) fn laps(&self, phases: impl IntoIterator<Item = Phase>) {
         let state = &mut *self.borrow();
-        state.stopwatch.lap(phase, &*state.carrier);
+        state.stopwatch.laps(phases, &*state.carrier);
     }
 
     /// Counts something that took this long.

@@ -30,6 +30,8 @@ pub struct Held {
     pub starved: usize,
     /// Sleeping futures.
     pub sleeping: usize,
+    /// Digests that wait for others, or that nobody has taken.
+    pub digests: usize,
 }
 
 impl Io {
@@ -119,7 +121,7 @@ impl Io {
     /// True if something wants a turn without anything happening first.
     pub(crate) fn wants_turn(&self) -> bool {
         let state = self.borrow();
-        !state.next_turn.is_empty() || !state.spawned.is_empty()
+        !state.next_turn.is_empty() || !state.spawned.is_empty() || self.digest_waits()
     }
 
     /// The next moment at which something here is due.
@@ -360,6 +362,7 @@ impl Io {
             operations: state.flights.len(),
             starved: state.starved.len(),
             sleeping: state.sleeps.len(),
+            digests: self.core.digests.borrow().len(),
         }
     }
 

@@ -18,6 +18,7 @@ mod calls;
 mod carrier;
 mod core;
 mod current;
+mod digests;
 mod driver;
 mod file;
 mod flights;

@@ -8,7 +8,7 @@
 use super::Job;
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Cause, Errno, ItemError, Operation};
-use crate::io::{BufferClass, File, FileKind, FileSystem, Io, Read, Stat};
+use crate::io::{Buffer, BufferClass, File, FileKind, FileSystem, Io, Read, Stat};
 use crate::item::{Item, PATH_LEN_MAX};
 use crate::stats::Phase;
 use std::collections::VecDeque;
@@ -94,8 +94,9 @@ async fn hash(options: Rc<HashJob>, io: Io, path: Item) -> Result<Hashed, ItemEr
         check_kind(&before, &options)?;
         let file = io.open(&path, &before).await;
         let file = file.map_err(in_step(Operation::Open))?;
-        let mut content = Content::new(&io, &file, &before, options.algorithm);
-        let (digest, size_bytes) = content.hash().await.map_err(in_step(Operation::Read))?;
+        let mut content = Reading::new(&io, &file, &before, options.algorithm);
+        let read = content.read().await.map_err(in_step(Operation::Read))?;
+        let size_bytes = content.size_bytes;
         drop(content);
         let mut changed = false;
         if before.kind == FileKind::Regular {
@@ -116,6 +117,12 @@ async fn hash(options: Rc<HashJob>, io: Io, path: Item) -> Result<Hashed, ItemEr
             }
         }
         file.close().await.map_err(in_step(Operation::Close))?;
+        let digest = match read {
+            Content::Whole(buffer, len_bytes) => {
+                io.digest(options.algorithm, buffer, len_bytes, HASH).await
+            }
+            Content::Hashed(digest) => digest,
+        };
         return Ok(Hashed {
             digest,
             size_bytes,
@@ -153,19 +160,27 @@ fn in_step(operation: Operation) -> impl Fn(Errno) -> ItemError {
     move |errno| ItemError::errno(operation, errno)
 }
 
-/// The content of one file under way.
-struct Content<'a> {
+/// The content of a file.
+enum Content {
+    /// It lies in a buffer, and takes so many bytes of it.
+    Whole(Buffer, usize),
+    /// It has been hashed, piece by piece.
+    Hashed(Digest),
+}
+
+/// A file that is read.
+struct Reading<'a> {
     io: &'a Io,
     file: &'a File,
     before: &'a Stat,
     algorithm: Algorithm,
     /// Set when a file takes more than one read.
     hasher: Option<Box<Hasher>>,
-    /// Bytes hashed so far: where the next piece starts.
-    hashed: u64,
+    /// Bytes read so far, without a gap: where the next piece starts.
+    size_bytes: u64,
 }
 
-impl<'a> Content<'a> {
+impl<'a> Reading<'a> {
     fn new(io: &'a Io, file: &'a File, before: &'a Stat, algorithm: Algorithm) -> Self {
         Self {
             io,
@@ -173,39 +188,38 @@ impl<'a> Content<'a> {
             before,
             algorithm,
             hasher: None,
-            hashed: 0,
+            size_bytes: 0,
         }
     }
 
-    /// Reads to the end; gives the digest and the number of bytes.
-    async fn hash(&mut self) -> Result<(Digest, u64), Errno> {
+    /// Reads to the end.
+    async fn read(&mut self) -> Result<Content, Errno> {
         let is_small = self.before.size_bytes < BufferClass::Small.len_bytes() as u64;
         if self.before.kind == FileKind::Regular && is_small {
             loop {
                 let buffer = self.io.small_buffer();
-                let read = self.file.read(buffer, Some(self.hashed), false);
+                let read = self.file.read(buffer, Some(self.size_bytes), false);
                 let (buffer, count) = read.await?;
-                let ended = self.take(&buffer[..count], buffer.len());
-                if let Some(digest) = ended {
-                    return Ok((digest, self.hashed));
+                if let Some(content) = self.take(buffer, count) {
+                    return Ok(content);
                 }
             }
         }
         // Apart, so that the futures of small files are small.
-        Box::pin(self.hash_large()).await
+        Box::pin(self.read_large()).await
     }
 
-    async fn hash_large(&mut self) -> Result<(Digest, u64), Errno> {
+    async fn read_large(&mut self) -> Result<Content, Errno> {
         // In the order of the file. What a later one has read waits in its future.
         let mut reads = VecDeque::new();
-        let hashed = self.hash_pieces(&mut reads).await;
+        let content = self.read_pieces(&mut reads).await;
         wait_for_all(&mut reads).await;
-        hashed
+        content
     }
 
     /// Reads ahead within the size the file is said to have, beyond it only one step at a time. Some
     /// of that may still be in `reads` in the end.
-    async fn hash_pieces(&mut self, reads: &mut VecDeque<Read>) -> Result<(Digest, u64), Errno> {
+    async fn read_pieces(&mut self, reads: &mut VecDeque<Read>) -> Result<Content, Errno> {
         let is_regular = self.before.kind == FileKind::Regular;
         // Special files are read in the order they give.
         let ahead_up_to = if is_regular {
@@ -243,37 +257,36 @@ impl<'a> Content<'a> {
             }
             let read = reads.pop_front().expect("at least one is in flight");
             let (buffer, count) = read.await?;
-            let ended = self.take(&buffer[..count], buffer.len());
-            if let Some(digest) = ended {
-                return Ok((digest, self.hashed));
+            let is_short = count < buffer.len();
+            if let Some(content) = self.take(buffer, count) {
+                return Ok(content);
             }
-            if count < buffer.len() {
+            if is_short {
                 // What follows was read for nothing: the bytes in between are missing.
                 short_reads += u32::from(!reads.is_empty());
                 wait_for_all(reads).await;
-                next = self.hashed;
+                next = self.size_bytes;
             }
         }
     }
 
-    /// Hashes a piece, for which `asked` bytes were asked; gives the digest if it was the last.
-    fn take(&mut self, bytes: &[u8], asked: usize) -> Option<Digest> {
-        self.hashed += bytes.len() as u64;
-        let is_short = bytes.len() < asked;
-        let ends_at_size = knows_its_size(self.before) && self.hashed == self.before.size_bytes;
-        let ended = bytes.is_empty() || (is_short && ends_at_size);
-        let digest = if ended && self.hasher.is_none() {
-            Some(self.algorithm.digest(bytes))
-        } else {
-            let algorithm = self.algorithm;
-            let hasher = self
-                .hasher
-                .get_or_insert_with(|| Box::new(Hasher::new(algorithm)));
-            hasher.update(bytes);
-            ended.then(|| self.hasher.take().expect("just used").finalize())
-        };
+    /// Takes a piece; gives the content if it was the last.
+    fn take(&mut self, buffer: Buffer, count: usize) -> Option<Content> {
+        self.size_bytes += count as u64;
+        let is_short = count < buffer.len();
+        let ends_at_size = knows_its_size(self.before) && self.size_bytes == self.before.size_bytes;
+        let ended = count == 0 || (is_short && ends_at_size);
+        if ended && self.hasher.is_none() {
+            return Some(Content::Whole(buffer, count));
+        }
+        let algorithm = self.algorithm;
+        let hasher = self
+            .hasher
+            .get_or_insert_with(|| Box::new(Hasher::new(algorithm)));
+        hasher.update(&buffer[..count]);
+        let digest = ended.then(|| self.hasher.take().expect("just used").finalize());
         self.io.lap(HASH);
-        digest
+        digest.map(Content::Hashed)
     }
 }
 

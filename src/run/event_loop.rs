@@ -213,6 +213,9 @@ impl<V: Send + 'static> EventLoop<V> {
         }
         self.pulled = pulled;
         self.poll_woken();
+        if self.io.digest_waiting() {
+            self.poll_woken();
+        }
         self.send_to_workers();
         // Items that parked have left places, and those that came back have taken some.
         let mill_knows_room = directive == Directive::Finish || self.io.room() == room - count;

@@ -65,10 +65,18 @@ impl Stopwatch {
     /// Says what the time since it was last read was spent on.
     #[inline]
     pub fn lap(&mut self, phase: Phase, clock: &dyn Clock) {
+        self.laps([phase], clock);
+    }
+
+    /// The same for several things that were done together, each of which took all that time.
+    #[inline]
+    pub fn laps(&mut self, phases: impl IntoIterator<Item = Phase>, clock: &dyn Clock) {
         if self.recorder.records(Detail::Phases) {
             let now_ns = clock.now_ns();
             let lap_ns = now_ns.saturating_sub(self.now_ns);
-            self.recorder.record(phase, lap_ns);
+            for phase in phases {
+                self.recorder.record(phase, lap_ns);
+            }
             self.now_ns = now_ns;
             self.is_stale = false;
         } else {

@@ -21,7 +21,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-const ALGORITHM: Algorithm = Algorithm::Crc32c;
+/// One whose digests are computed two at a time.
+const ALGORITHM: Algorithm = Algorithm::Sha256;
 const STEPS_MAX: usize = 2_000_000;
 
 /// One scenario. Everything that happens follows from it.
@@ -506,6 +507,8 @@ impl Simulation {
             Turn::Wait(wait) => {
                 // I1
                 assert!(held.in_flight <= in_flight_max);
+                // I15: a digest waits for another only while tasks are polled.
+                assert!(wait == Wait::No || held.digests == 0);
                 let has_pulled = self.mill.counters().pulled > pulled_before;
                 self.check_open_files();
                 self.check_wait(chosen, wait, has_pulled);

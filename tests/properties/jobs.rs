@@ -8,6 +8,7 @@ use crate::simulated::{
 };
 use proptest::prelude::*;
 use ringmill::clock::Clock;
+use ringmill::digest::Algorithm;
 use ringmill::error::{Cause, Errno, ItemError, Operation};
 use ringmill::io::sim::{Faults, Random, SimCarrier, SimFile, World};
 use ringmill::io::{FileSystem, Io, Semaphore, Wait};
@@ -15,6 +16,7 @@ use ringmill::item::{Batch, Item};
 use ringmill::jobs::Job;
 use ringmill::mill::{Finished, Mill, Order, Ready};
 use ringmill::run::{Held, Turn};
+use ringmill::stats::Phase;
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -52,6 +54,8 @@ enum Step {
     Sleep(Duration),
     NextTurn,
     LargeBuffer,
+    /// Hashes so many buffers at once, of which some wait for those of other items.
+    Digests(usize),
     /// Waits for another thread, without any operation.
     Outside,
     /// Several operations, each with a waker of its own.
@@ -206,6 +210,7 @@ async fn take_step(step: Step, local: &Local, io: &Io, item: &Item) -> Result<()
             io.stat(item).await?;
             drop(buffer);
         }
+        Step::Digests(count) => digests(io, item, count).await,
         Step::Outside => outside(&local.gates).await,
         Step::Unordered(count) => unordered(io, item, count).await?,
         Step::Race(time) => race(io, item, time).await?,
@@ -298,6 +303,35 @@ async fn unordered(io: &Io, item: &Item, count: usize) -> Result<(), Errno> {
         }
     })
     .await
+}
+
+async fn digests(io: &Io, item: &Item, count: usize) {
+    let number = usize::try_from(item.index()).unwrap();
+    // The last has no content.
+    let mut running = Vec::new();
+    for left in (0..count).rev() {
+        let algorithm = Algorithm::ALL[(number + left) / 3 % Algorithm::ALL.len()];
+        let mut buffer = io.small_buffer();
+        let len_bytes = 97 * left;
+        buffer[..len_bytes].fill(item.index() as u8);
+        let expected = algorithm.digest(&buffer[..len_bytes]);
+        let digest = Box::pin(io.digest(algorithm, buffer, len_bytes, Phase::READ));
+        running.push((expected, digest));
+    }
+    poll_fn(|context| {
+        running.retain_mut(|(expected, digest)| match digest.as_mut().poll(context) {
+            Poll::Ready(digest) => {
+                assert_eq!(digest, *expected);
+                false
+            }
+            Poll::Pending => true,
+        });
+        match running.is_empty() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    })
+    .await;
 }
 
 async fn race(io: &Io, item: &Item, time: Duration) -> Result<(), Errno> {
@@ -430,7 +464,7 @@ fn scenario() -> impl Strategy<Value = Scenario> {
 
 fn script(random: &mut Random, scenario: &Scenario, is_blocking: bool) -> Script {
     let micros = |random: &mut Random| Duration::from_micros(1 + random.below(5_000) as u64);
-    let one = |random: &mut Random| match random.below(if is_blocking { 7 } else { 14 }) {
+    let one = |random: &mut Random| match random.below(if is_blocking { 8 } else { 15 }) {
         0 => Step::Stats(random.below(40)),
         1 => Step::TwoFiles { at_once: true },
         2 => Step::TwoFiles { at_once: false },
@@ -438,16 +472,17 @@ fn script(random: &mut Random, scenario: &Scenario, is_blocking: bool) -> Script
         4 => Step::NextTurn,
         5 => Step::LargeBuffer,
         6 => Step::Unordered(1 + random.below(20)),
+        7 => Step::Digests(1 + random.below(5)),
         // A worker would wait for these in real time.
-        7 => Step::Park(random.below(SUBJECTS)),
-        8 => Step::ParkTwice(random.below(SUBJECTS)),
-        9 => Step::ParkForTwo(random.below(SUBJECTS)),
-        10 => Step::ParkForRead,
-        11 => match random.below(2) {
+        8 => Step::Park(random.below(SUBJECTS)),
+        9 => Step::ParkTwice(random.below(SUBJECTS)),
+        10 => Step::ParkForTwo(random.below(SUBJECTS)),
+        11 => Step::ParkForRead,
+        12 => match random.below(2) {
             0 => Step::Sleep(micros(random)),
             _ => Step::Spawn(micros(random)),
         },
-        12 => Step::Outside,
+        13 => Step::Outside,
         _ => Step::Race(micros(random)),
     };
     let count = random.below(5);
@@ -657,6 +692,8 @@ impl Simulation {
                 self.mill.loop_ended(chosen);
             }
             Turn::Wait(wait) => {
+                // I15: a digest waits for another only while tasks are polled.
+                assert!(wait == Wait::No || held.digests == 0);
                 let has_pulled = self.mill.counters().pulled > pulled_before;
                 self.check_wait(chosen, wait, has_pulled);
             }
