@@ -235,10 +235,12 @@ impl Carrier for NextTurn {
 
     fn turn(&mut self, _wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
         let done = self.submitted.drain(..);
-        completions.extend(done.map(|(key, op)| Completion {
-            key,
-            op,
-            outcome: Ok(Value::Stat(STAT)),
+        completions.extend(done.map(|(key, mut op)| {
+            if let Op::StatPath { found, .. } = &mut op {
+                *found = Some(STAT);
+            }
+            let outcome = Ok(Value::Done);
+            Completion { key, op, outcome }
         }));
         Ok(())
     }

@@ -38,11 +38,12 @@ impl Blocking {
 
     fn carry_out(&mut self, op: &mut Op) -> Outcome {
         match op {
-            Op::StatPath(path) => {
+            Op::StatPath { path, found } => {
                 self.path_cache.enter(path.bytes());
                 let (directory, path) = self.path_cache.start_of(path);
                 let statx = calls::stat_path(directory, path)?;
-                Ok(Value::Stat(calls::to_stat(&statx, &mut self.mounts)))
+                *found = Some(calls::to_stat(&statx, &mut self.mounts));
+                Ok(Value::Done)
             }
             Op::Open {
                 path,
@@ -53,7 +54,10 @@ impl Blocking {
                 let descriptor = calls::open(directory, path, *wait)?;
                 Ok(Value::File(OpenFile::new(descriptor, *file_system)))
             }
-            Op::StatFile(file) => calls::stat_file(file.as_fd(), file.file_system).map(Value::Stat),
+            Op::StatFile { file, found } => {
+                *found = Some(calls::stat_file(file.as_fd(), file.file_system)?);
+                Ok(Value::Done)
+            }
             Op::Read {
                 file,
                 offset,

@@ -29,18 +29,21 @@ impl BufferClass {
 /// Memory that a read fills. Always initialised. Dropping it gives it back to its pool.
 #[derive(Debug)]
 pub struct Buffer {
-    class: BufferClass,
     /// Empty only while it is dropped.
     bytes: Box<[u8]>,
-    pool: BufferPool,
-    _permit: Option<Permit>,
+    lists: Rc<RefCell<FreeLists>>,
+    /// Large ones have one.
+    permit: Option<Permit>,
 }
 
 impl Buffer {
     /// Its size class.
     #[must_use]
     pub fn class(&self) -> BufferClass {
-        self.class
+        match self.permit {
+            None => BufferClass::Small,
+            Some(_) => BufferClass::Large,
+        }
     }
 }
 
@@ -60,9 +63,10 @@ impl DerefMut for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let mut lists = self.pool.lists.borrow_mut();
+        let class = self.class();
+        let mut lists = self.lists.borrow_mut();
         lists.lent -= 1;
-        lists.free(self.class).push(std::mem::take(&mut self.bytes));
+        lists.free(class).push(std::mem::take(&mut self.bytes));
     }
 }
 
@@ -107,7 +111,7 @@ impl BufferPool {
     /// A small buffer.
     #[must_use]
     pub fn small(&self) -> Buffer {
-        self.lend(BufferClass::Small, None)
+        self.lend(None)
     }
 
     /// A permit for [`BufferPool::large`], in the order they were asked for.
@@ -118,7 +122,7 @@ impl BufferPool {
     /// A large buffer for a permit.
     #[must_use]
     pub fn large(&self, permit: Permit) -> Buffer {
-        self.lend(BufferClass::Large, Some(permit))
+        self.lend(Some(permit))
     }
 
     /// A large buffer if one is free and nobody waits for it.
@@ -139,17 +143,20 @@ impl BufferPool {
         self.large_max - self.large.free()
     }
 
-    fn lend(&self, class: BufferClass, permit: Option<Permit>) -> Buffer {
+    fn lend(&self, permit: Option<Permit>) -> Buffer {
+        let class = match permit {
+            None => BufferClass::Small,
+            Some(_) => BufferClass::Large,
+        };
         let mut lists = self.lists.borrow_mut();
         lists.lent += 1;
         let free = lists.free(class).pop();
         // Fresh zeroed memory: pages that no read ever reaches are never touched.
         let new = || vec![0; class.len_bytes()].into_boxed_slice();
         Buffer {
-            class,
             bytes: free.unwrap_or_else(new),
-            pool: self.clone(),
-            _permit: permit,
+            lists: Rc::clone(&self.lists),
+            permit,
         }
     }
 }

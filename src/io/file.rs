@@ -19,8 +19,8 @@ impl Io {
     /// # Errors
     /// What the kernel said.
     pub async fn stat(&self, path: &Item) -> Result<Stat, Errno> {
-        let (_, outcome) = Perform::new(self.clone(), Op::StatPath(path.clone())).await;
-        Ok(stat_in(outcome?))
+        let path = path.clone();
+        look_up(self, Op::StatPath { path, found: None }).await
     }
 
     /// Opens a path for reading, which [`Io::stat`] found to lead to `stat`. A FIFO is waited for
@@ -34,7 +34,7 @@ impl Io {
             wait: stat.kind != FileKind::Regular,
             file_system: stat.file_system,
         };
-        match Perform::new(self.clone(), open).await.1? {
+        match Perform::new(self, open).await? {
             Value::File(open) => Ok(File::new(self.clone(), open)),
             other => unreachable!("an open gave {other:?}"),
         }
@@ -66,17 +66,17 @@ impl File {
     /// # Errors
     /// What the kernel said.
     pub async fn stat(&self) -> Result<Stat, Errno> {
-        let (_, outcome) = Perform::new(self.io.clone(), Op::StatFile(self.share())).await;
-        Ok(stat_in(outcome?))
+        let file = self.share();
+        look_up(&self.io, Op::StatFile { file, found: None }).await
     }
 
     /// Reads into the buffer's whole length: at this offset in bytes from the start, or at the
     /// file's own position. Several reads of one file may be in flight; `parallel` says that this
     /// is one of them. The number of bytes read comes with the buffer; 0 is the end of the file,
     /// fewer than asked for is not.
-    pub fn read(&self, buffer: Buffer, offset: Option<u64>, parallel: bool) -> Read {
+    pub fn read(&self, buffer: Buffer, offset: Option<u64>, parallel: bool) -> Read<'_> {
         let perform = Perform::new(
-            self.io.clone(),
+            &self.io,
             Op::Read {
                 file: self.share(),
                 offset,
@@ -123,13 +123,13 @@ impl Drop for File {
 /// it.
 #[derive(Debug)]
 #[must_use = "a read starts when it is polled"]
-pub struct Read {
-    perform: Perform,
+pub struct Read<'a> {
+    perform: Perform<'a>,
     /// If it was there when the read was started.
     outcome: Option<Result<(Buffer, usize), Errno>>,
 }
 
-impl Read {
+impl Read<'_> {
     /// Starts the read without waiting for it, so that it is in flight while others are waited for.
     pub async fn start(&mut self) {
         poll_fn(|context| {
@@ -143,14 +143,14 @@ impl Read {
 
     fn poll_perform(&mut self, context: &mut Context<'_>) -> Poll<Result<(Buffer, usize), Errno>> {
         let poll = Pin::new(&mut self.perform).poll(context);
-        poll.map(|(op, outcome)| match (op, outcome?) {
-            (Op::Read { buffer, .. }, Value::Count(count)) => Ok((buffer, count)),
-            (op, value) => unreachable!("{op:?} gave {value:?}"),
+        poll.map(|outcome| match (outcome?, self.perform.take_op()) {
+            (Value::Count(count), Op::Read { buffer, .. }) => Ok((buffer, count)),
+            (value, op) => unreachable!("{op:?} gave {value:?}"),
         })
     }
 }
 
-impl Future for Read {
+impl Future for Read<'_> {
     type Output = Result<(Buffer, usize), Errno>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -161,9 +161,11 @@ impl Future for Read {
     }
 }
 
-fn stat_in(value: Value) -> Stat {
-    match value {
-        Value::Stat(stat) => stat,
-        other => unreachable!("a look-up gave {other:?}"),
+async fn look_up(io: &Io, op: Op) -> Result<Stat, Errno> {
+    let mut perform = Perform::new(io, op);
+    (&mut perform).await?;
+    match perform.take_op() {
+        Op::StatPath { found, .. } | Op::StatFile { found, .. } => Ok(found.expect("it succeeded")),
+        op => unreachable!("{op:?} looks nothing up"),
     }
 }

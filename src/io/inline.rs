@@ -2,7 +2,7 @@
 
 use super::calls;
 use super::carrier::Attempt;
-use super::metadata::FileKind;
+use super::metadata::{FileKind, Stat};
 use super::mounts::{FileSystem, Mounts};
 use super::op::{Op, Value};
 use super::open_file::OpenFile;
@@ -32,10 +32,12 @@ impl Inline {
     }
 
     /// Does the operation by a plain call if that does not block: everything about a file whose
-    /// name and content are cached. On a warm cache nothing is quicker.
-    pub(super) fn try_file_now(&mut self, op: &mut Op) -> Attempt {
+    /// name and content are cached. On a warm cache nothing is quicker. What a ring does at sockets it
+    /// does many at a time, which is better than a call for each; but what has come already is best
+    /// taken at once.
+    pub(super) fn try_now(&mut self, op: &mut Op, has_ring: bool) -> Attempt {
         match op {
-            Op::StatPath(path) => self.look_up_cached(path),
+            Op::StatPath { path, found } => self.look_up_cached(path, found),
             Op::Open { file_system, .. } if *file_system == FileSystem::Blocking => Attempt::Block,
             Op::Open {
                 path, file_system, ..
@@ -50,9 +52,12 @@ impl Inline {
                     None => Attempt::Submit,
                 }
             }
-            Op::StatFile(file) => {
+            Op::StatFile { file, found } => {
                 let stat = calls::stat_file(file.as_fd(), file.file_system);
-                Attempt::Done(stat.map(Value::Stat))
+                Attempt::Done(stat.map(|stat| {
+                    *found = Some(stat);
+                    Value::Done
+                }))
             }
             Op::Read { parallel: true, .. } => Attempt::Submit,
             Op::Read {
@@ -78,12 +83,12 @@ impl Inline {
                     })
                 }
             },
-            _ => unreachable!("sockets have calls of their own"),
+            _ => try_socket_now(op, has_ring),
         }
     }
 
     /// Looks a path up by a plain call if that is not going to block: see [`PathCache`].
-    fn look_up_cached(&mut self, item: &Item) -> Attempt {
+    fn look_up_cached(&mut self, item: &Item, found: &mut Option<Stat>) -> Attempt {
         if !self.path_cache.is_trusted() {
             return Attempt::Submit;
         }
@@ -111,7 +116,8 @@ impl Inline {
         if stat.kind == FileKind::Regular && stat.file_system == FileSystem::Blocking {
             return Attempt::Block;
         }
-        Attempt::Done(Ok(Value::Stat(stat)))
+        *found = Some(stat);
+        Attempt::Done(Ok(Value::Done))
     }
 
     /// See [`Carrier::forget_names`](super::Carrier::forget_names).
@@ -120,17 +126,16 @@ impl Inline {
     }
 
     /// Metadata that a look-up elsewhere has found.
-    pub(super) fn stat(&mut self, path: &Item, statx: &Statx) -> Value {
+    pub(super) fn stat(&mut self, path: &Item, statx: &Statx) -> Stat {
         let stat = calls::to_stat(statx, &mut self.mounts);
         if stat.kind == FileKind::Regular && stat.file_system == FileSystem::Blocking {
             self.path_cache.blocks(path.bytes());
         }
-        Value::Stat(stat)
+        stat
     }
 }
 
-/// The same for sockets. What a ring does it does many at a time, which is better than a call for
-/// each; but what has come already is best taken at once.
+/// Does an operation at a socket by a plain call if that does not block.
 pub(super) fn try_socket_now(op: &mut Op, has_ring: bool) -> Attempt {
     let done = match op {
         Op::MakeSocket { address, transport } => {

@@ -19,7 +19,12 @@ use std::rc::Rc;
 #[derive(Debug)]
 pub enum Op {
     /// Look up the path, following links, and read its metadata, without opening it.
-    StatPath(Item),
+    StatPath {
+        /// The path.
+        path: Item,
+        /// The metadata, once it has succeeded.
+        found: Option<Stat>,
+    },
     /// Open the path for reading. Never waits for the other end of a FIFO unless `wait` is set.
     Open {
         /// The path.
@@ -30,7 +35,12 @@ pub enum Op {
         file_system: FileSystem,
     },
     /// Read the metadata of an open file.
-    StatFile(Rc<OpenFile>),
+    StatFile {
+        /// The file.
+        file: Rc<OpenFile>,
+        /// The metadata, once it has succeeded.
+        found: Option<Stat>,
+    },
     /// Read into the buffer's whole length.
     Read {
         /// The file.
@@ -79,13 +89,11 @@ pub enum Op {
 /// What a successful operation gives.
 #[derive(Debug)]
 pub enum Value {
-    /// Metadata.
-    Stat(Stat),
     /// An open file, or a socket.
     File(OpenFile),
     /// Bytes read, sent or received; for a file, 0 is its end.
     Count(usize),
-    /// Nothing (connected).
+    /// Nothing more: it is connected, or the metadata are in the operation.
     Done,
 }
 
@@ -107,9 +115,9 @@ impl Op {
     /// The phase its time belongs to; `None` for what waits for a peer that may never answer.
     pub(super) fn phase(&self) -> Option<Phase> {
         Some(match self {
-            Self::StatPath(_) => Phase::LOOK_UP,
+            Self::StatPath { .. } => Phase::LOOK_UP,
             Self::Open { .. } => Phase::OPEN,
-            Self::StatFile(_) => Phase::STAT,
+            Self::StatFile { .. } => Phase::STAT,
             Self::Read { .. } => Phase::READ,
             _ => return None,
         })
@@ -118,8 +126,8 @@ impl Op {
     /// The step to name if the item fails or times out in it.
     pub(super) fn operation(&self) -> Operation {
         match self {
-            Self::StatPath(_) | Self::Open { .. } => Operation::Open,
-            Self::StatFile(_) => Operation::Stat,
+            Self::StatPath { .. } | Self::Open { .. } => Operation::Open,
+            Self::StatFile { .. } => Operation::Stat,
             Self::Read { .. } => Operation::Read,
             _ => Operation::Exchange,
         }

@@ -87,9 +87,6 @@ impl Clock for PollCarrier {
 
 impl Carrier for PollCarrier {
     fn try_now(&mut self, op: &mut Op) -> Attempt {
-        if op.is_at_socket() {
-            return inline::try_socket_now(op, false);
-        }
         // Whether all of a large file is cached is not known before its end, and then it would have to
         // be begun anew.
         let is_large =
@@ -97,8 +94,8 @@ impl Carrier for PollCarrier {
         if is_large {
             return Attempt::Block;
         }
-        match self.inline.try_file_now(op) {
-            Attempt::Submit => Attempt::Block,
+        match self.inline.try_now(op, false) {
+            Attempt::Submit if !op.is_at_socket() => Attempt::Block,
             attempt => attempt,
         }
     }

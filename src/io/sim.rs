@@ -344,7 +344,7 @@ impl SimCarrier {
     }
 
     fn carry_out(&mut self, op: &mut Op) -> Outcome {
-        if !matches!(op, Op::StatFile(_)) && self.random.percent(self.world.faults.shortage) {
+        if !matches!(op, Op::StatFile { .. }) && self.random.percent(self.world.faults.shortage) {
             // Sockets know no cancellation but our own.
             let known = if op.is_at_socket() { 3 } else { 4 };
             let shortages = [libc::ENOMEM, libc::EAGAIN, libc::ENFILE, libc::ECANCELED];
@@ -356,10 +356,11 @@ impl SimCarrier {
             }
         }
         match op {
-            Op::StatPath(path) => {
+            Op::StatPath { path, found } => {
                 let file = self.world.files.get(path.bytes());
                 let file = file.ok_or(Errno::new(libc::ENOENT))?;
-                Ok(Value::Stat(stat_of(file)))
+                *found = Some(stat_of(file));
+                Ok(Value::Done)
             }
             Op::Open {
                 path, file_system, ..
@@ -380,11 +381,12 @@ impl SimCarrier {
                     *file_system,
                 )
             }
-            Op::StatFile(file) => {
+            Op::StatFile { file, found } => {
                 let Opened::File { name, file, .. } = opened(file) else {
                     unreachable!("sockets are no files")
                 };
-                self.world.stat_open(name, file).map(Value::Stat)
+                *found = Some(self.world.stat_open(name, file)?);
+                Ok(Value::Done)
             }
             Op::Read {
                 file,
@@ -474,7 +476,7 @@ impl SimCarrier {
         match op {
             _ if self.is_worker => false,
             Op::Open { file_system, .. } => *file_system == FileSystem::Blocking,
-            Op::StatPath(path) => {
+            Op::StatPath { path, .. } => {
                 let file = self.world.files.get(path.bytes());
                 let blocks = file.is_some_and(|file| file.file_system == FileSystem::Blocking);
                 blocks && self.random.percent(50)
@@ -573,7 +575,7 @@ impl Carrier for SimCarrier {
             return Attempt::Block;
         }
         // Metadata of an open file and new sockets need no waiting anywhere.
-        let is_always_quick = matches!(op, Op::StatFile(_) | Op::MakeSocket { .. });
+        let is_always_quick = matches!(op, Op::StatFile { .. } | Op::MakeSocket { .. });
         let is_quick = self.is_worker
             || is_always_quick
             || (self.random.percent(self.at_once_percent) && !hangs(op));

@@ -30,8 +30,8 @@ impl Socket {
         address: SocketAddr,
         transport: Transport,
     ) -> Result<Self, Errno> {
-        let (_, made) = Perform::new(io.clone(), Op::MakeSocket { address, transport }).await;
-        let open = match made? {
+        let make = Op::MakeSocket { address, transport };
+        let open = match Perform::new(io, make).await? {
             Value::File(open) => Rc::new(open),
             other => unreachable!("a socket was to be made, not {other:?}"),
         };
@@ -40,7 +40,7 @@ impl Socket {
             address,
             transport,
         };
-        Perform::new(io.clone(), connect).await.1?;
+        Perform::new(io, connect).await?;
         Ok(Self {
             io: io.clone(),
             open,
@@ -54,10 +54,7 @@ impl Socket {
     /// What the kernel said; for a datagram socket also what became of an earlier datagram.
     pub async fn receive(&self, bytes: Vec<u8>) -> (Vec<u8>, Result<usize, Errno>) {
         let socket = Rc::clone(&self.open);
-        match Perform::new(self.io.clone(), Op::Receive { socket, bytes }).await {
-            (Op::Receive { bytes, .. }, outcome) => (bytes, outcome.map(count_in)),
-            (op, _) => unreachable!("{op:?} was not asked for"),
-        }
+        self.exchange(Op::Receive { socket, bytes }).await
     }
 
     /// Sends the bytes; of a stream perhaps only the first of them. Gives back the bytes, and how
@@ -67,9 +64,15 @@ impl Socket {
     /// What the kernel said.
     pub async fn send(&self, bytes: Vec<u8>) -> (Vec<u8>, Result<usize, Errno>) {
         let socket = Rc::clone(&self.open);
-        match Perform::new(self.io.clone(), Op::Send { socket, bytes }).await {
-            (Op::Send { bytes, .. }, outcome) => (bytes, outcome.map(count_in)),
-            (op, _) => unreachable!("{op:?} was not asked for"),
+        self.exchange(Op::Send { socket, bytes }).await
+    }
+
+    async fn exchange(&self, op: Op) -> (Vec<u8>, Result<usize, Errno>) {
+        let mut perform = Perform::new(&self.io, op);
+        let outcome = (&mut perform).await;
+        match perform.take_op() {
+            Op::Send { bytes, .. } | Op::Receive { bytes, .. } => (bytes, outcome.map(count_in)),
+            op => unreachable!("{op:?} exchanges nothing"),
         }
     }
 

@@ -219,7 +219,7 @@ impl<'a> Reading<'a> {
 
     /// Reads ahead within the size the file is said to have, beyond it only one step at a time. Some
     /// of that may still be in `reads` in the end.
-    async fn read_pieces(&mut self, reads: &mut VecDeque<Read>) -> Result<Content, Errno> {
+    async fn read_pieces(&mut self, reads: &mut VecDeque<Read<'a>>) -> Result<Content, Errno> {
         let is_regular = self.before.kind == FileKind::Regular;
         // Special files are read in the order they give.
         let ahead_up_to = if is_regular {
@@ -291,7 +291,7 @@ impl<'a> Reading<'a> {
 }
 
 /// Waits for reads whose content is of no use, so that the file can be closed.
-async fn wait_for_all(reads: &mut VecDeque<Read>) {
+async fn wait_for_all(reads: &mut VecDeque<Read<'_>>) {
     for read in reads.drain(..) {
         let _ = read.await;
     }

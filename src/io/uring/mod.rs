@@ -7,7 +7,7 @@ mod setup;
 pub use setup::{Refusal, features, probe};
 
 use super::carrier::{Attempt, Carrier, Wait, Wake};
-use super::inline::{self, Inline};
+use super::inline::Inline;
 use super::mounts::FileSystem;
 use super::op::{Completion, Op, Value};
 use super::open_file::OpenFile;
@@ -69,14 +69,15 @@ impl UringCarrier {
     fn complete(&mut self, ended: Ended) -> Completion {
         let Ended {
             key,
-            op,
+            mut op,
             result,
             statx,
         } = ended;
-        let outcome = result.map(|count| match &op {
-            Op::StatPath(path) => {
+        let outcome = result.map(|count| match &mut op {
+            Op::StatPath { path, found } => {
                 let statx = statx.expect("a look-up has room for its answer");
-                self.inline.stat(path, &statx)
+                *found = Some(self.inline.stat(path, &statx));
+                Value::Done
             }
             Op::Open { file_system, .. } => {
                 let descriptor = ring::own_descriptor(count);
@@ -87,7 +88,7 @@ impl UringCarrier {
                 Value::Count(checked_count(count, bytes.len()))
             }
             Op::Connect { .. } => Value::Done,
-            Op::StatFile(_) | Op::MakeSocket { .. } => unreachable!("done at once"),
+            Op::StatFile { .. } | Op::MakeSocket { .. } => unreachable!("done at once"),
         });
         Completion { key, op, outcome }
     }
@@ -111,11 +112,7 @@ impl Clock for UringCarrier {
 
 impl Carrier for UringCarrier {
     fn try_now(&mut self, op: &mut Op) -> Attempt {
-        if op.is_at_socket() {
-            inline::try_socket_now(op, true)
-        } else {
-            self.inline.try_file_now(op)
-        }
+        self.inline.try_now(op, true)
     }
 
     fn forget_names(&mut self) {

@@ -18,7 +18,7 @@ pub(super) struct Entry {
 
 impl Entry {
     pub(super) fn new(op: Op) -> Self {
-        let needs_statx = matches!(op, Op::StatPath(_));
+        let needs_statx = matches!(op, Op::StatPath { .. });
         let address = match &op {
             Op::Connect { address, .. } => Some(Box::new((*address).into())),
             _ => None,
@@ -44,7 +44,7 @@ impl Entry {
 /// heap and stay good for as long as `entry` exists, wherever it is moved.
 pub(super) fn prepare(entry: &mut Entry) -> squeue::Entry {
     match &mut entry.op {
-        Op::StatPath(path) => {
+        Op::StatPath { path, .. } => {
             let path = calls::path(path).as_ptr();
             let answer = entry
                 .statx
@@ -104,7 +104,7 @@ pub(super) fn prepare(entry: &mut Entry) -> squeue::Entry {
             let (pointer, len) = (address.as_ptr(), address.addr_len());
             opcode::Connect::new(descriptor, pointer.cast::<libc::sockaddr>(), len).build()
         }
-        Op::StatFile(_) | Op::MakeSocket { .. } => unreachable!("done at once"),
+        Op::StatFile { .. } | Op::MakeSocket { .. } => unreachable!("done at once"),
     }
 }
 
