@@ -2,6 +2,7 @@
 
 use super::op::{Completion, Op, Outcome};
 use super::undelivered::Detached;
+use slab::Slab;
 use std::task::Waker;
 
 /// The owner of operations that belong to no item.
@@ -9,10 +10,7 @@ pub(super) const BACKGROUND: u32 = u32::MAX;
 
 /// Operations that are with the carrier, or whose outcomes have not been taken.
 #[derive(Debug, Default)]
-pub(super) struct Flights {
-    flights: Vec<Option<Flight>>,
-    free: Vec<u32>,
-}
+pub(super) struct Flights(Slab<Flight>);
 
 #[derive(Debug)]
 struct Flight {
@@ -43,23 +41,19 @@ pub(super) struct Completed {
 
 impl Flights {
     pub(super) fn insert(&mut self, owner: u32, submitted_at_ns: u64, to: Recipient) -> u32 {
-        let key = self.free.pop().unwrap_or_else(|| {
-            self.flights.push(None);
-            u32::try_from(self.flights.len() - 1).expect("fewer than 2^32 operations")
-        });
-        self.flights[key as usize] = Some(Flight {
+        let key = self.0.insert(Flight {
             owner,
             submitted_at_ns,
             to,
         });
-        key
+        u32::try_from(key).expect("fewer than 2^32 operations")
     }
 
     /// Gives a completion to whoever waits for it. What nobody waits for any more is freed: buffers
     /// go back, files that a late open has brought are closed.
     pub(super) fn complete(&mut self, completion: Completion) -> Completed {
         let Completion { key, op, outcome } = completion;
-        let flight = self.get_mut(key);
+        let flight = &mut self.0[key as usize];
         let completed = Completed {
             owner: flight.owner,
             submitted_at_ns: flight.submitted_at_ns,
@@ -69,9 +63,9 @@ impl Flights {
                 flight.to = Recipient::Ended(op, outcome);
                 waker.wake();
             }
-            Recipient::Abandoned => self.remove(key),
+            Recipient::Abandoned => drop(self.0.remove(key as usize)),
             Recipient::Detached(to) => {
-                self.remove(key);
+                drop(self.0.remove(key as usize));
                 to.completed(op, &outcome);
             }
             Recipient::Ended(..) => unreachable!("one completion for each operation"),
@@ -81,42 +75,30 @@ impl Flights {
 
     /// Operations in flight, or whose outcomes have not been taken.
     pub(super) fn len(&self) -> usize {
-        self.flights.len() - self.free.len()
+        self.0.len()
     }
 
     /// The outcome if it is there. Otherwise the waker is called when it is.
     pub(super) fn take(&mut self, key: u32, waker: &Waker) -> Option<(Op, Outcome)> {
-        let flight = self.get_mut(key);
+        let flight = &mut self.0[key as usize];
         if let Recipient::Waiting(known) = &mut flight.to {
             known.clone_from(waker);
             return None;
         }
-        let to = std::mem::replace(&mut flight.to, Recipient::Abandoned);
-        let Recipient::Ended(op, outcome) = to else {
-            unreachable!("whoever asks waits for it")
-        };
-        self.remove(key);
-        Some((op, outcome))
+        match self.0.remove(key as usize).to {
+            Recipient::Ended(op, outcome) => Some((op, outcome)),
+            _ => unreachable!("whoever asks waits for it"),
+        }
     }
 
     /// Nobody waits for the operation any more. True if it is still in flight.
     pub(super) fn abandon(&mut self, key: u32) -> bool {
-        let flight = self.get_mut(key);
+        let flight = &mut self.0[key as usize];
         let was = std::mem::replace(&mut flight.to, Recipient::Abandoned);
         let is_in_flight = matches!(was, Recipient::Waiting(_));
         if !is_in_flight {
-            self.remove(key);
+            drop(self.0.remove(key as usize));
         }
         is_in_flight
-    }
-
-    fn get_mut(&mut self, key: u32) -> &mut Flight {
-        let flight = self.flights[key as usize].as_mut();
-        flight.expect("the operation is known")
-    }
-
-    fn remove(&mut self, key: u32) {
-        self.flights[key as usize] = None;
-        self.free.push(key);
     }
 }

@@ -4,13 +4,13 @@
 use super::flights::BACKGROUND;
 use super::op::Op;
 use crate::error::Errno;
+use slab::Slab;
 use std::task::Waker;
 
 /// Operations that wait, by key, and tasks on workers that failed for the same reason.
 #[derive(Debug, Default)]
 pub(super) struct Starved {
-    entries: Vec<Option<Entry>>,
-    free: Vec<u32>,
+    entries: Slab<Entry>,
     /// By slot, how many operations of the item, or attempts on workers, have failed and have not ended
     /// otherwise since.
     of_items: Vec<u32>,
@@ -84,22 +84,18 @@ impl Starved {
     }
 
     fn add(&mut self, entry: Entry) -> u32 {
-        let key = self.free.pop().unwrap_or_else(|| {
-            self.entries.push(None);
-            u32::try_from(self.entries.len() - 1).expect("fewer than 2^32 operations")
-        });
-        self.entries[key as usize] = Some(entry);
-        key
+        let key = self.entries.insert(entry);
+        u32::try_from(key).expect("fewer than 2^32 operations")
     }
 
     /// Operations and items that wait.
     pub(super) fn len(&self) -> usize {
-        self.entries.len() - self.free.len()
+        self.entries.len()
     }
 
     /// Decides what becomes of an operation and wakes its task. Gives the slot of an item.
     pub(super) fn decide(&mut self, key: u32, give_up: bool) -> Option<u32> {
-        match self.entries[key as usize].as_mut().expect("it waits") {
+        match &mut self.entries[key as usize] {
             Entry::Op {
                 waker, gives_up, ..
             } => {
@@ -116,11 +112,11 @@ impl Starved {
     }
 
     pub(super) fn verdict(&mut self, key: u32, new_waker: &Waker) -> Verdict {
-        if let Some(Entry::Op {
+        if let Entry::Op {
             gives_up: None,
             waker,
             ..
-        }) = &mut self.entries[key as usize]
+        } = &mut self.entries[key as usize]
         {
             waker.clone_from(new_waker);
             return Verdict::Wait;
@@ -143,9 +139,9 @@ impl Starved {
 
     /// The key of an item that waits, by its slot.
     pub(super) fn key_of_item(&self, slot: u32) -> Option<u32> {
-        let is_it = |entry: &Option<Entry>| matches!(entry, Some(Entry::Item(s)) if *s == slot);
-        let at = self.entries.iter().position(is_it)?;
-        u32::try_from(at).ok()
+        let is_it = |entry: &Entry| matches!(entry, Entry::Item(other) if *other == slot);
+        let (key, _) = self.entries.iter().find(|(_, entry)| is_it(entry))?;
+        u32::try_from(key).ok()
     }
 
     pub(super) fn take_item(&mut self, key: u32) {
@@ -153,7 +149,6 @@ impl Starved {
     }
 
     fn take(&mut self, key: u32) -> Entry {
-        self.free.push(key);
-        self.entries[key as usize].take().expect("it waits")
+        self.entries.remove(key as usize)
     }
 }
