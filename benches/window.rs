@@ -16,8 +16,7 @@ use ringmill::clock::{self, Clock};
 use ringmill::error::{ItemError, Operation};
 use ringmill::io::sim::Random;
 use ringmill::io::{
-    Attempt, Carrier, Completion, FileKind, FileSystem, Io, IoLimits, Op, Stat, Timestamp, Value,
-    Wait, Wake,
+    Carrier, Completion, FileKind, FileSystem, Io, IoLimits, Op, Stat, Timestamp, Value, Wait, Wake,
 };
 use ringmill::item::Item;
 use ringmill::jobs::Job;
@@ -223,10 +222,6 @@ impl Clock for NextTurn {
 }
 
 impl Carrier for NextTurn {
-    fn try_now(&mut self, _op: &mut Op) -> Attempt {
-        Attempt::Submit
-    }
-
     fn forget_names(&mut self) {}
 
     fn submit(&mut self, key: u32, op: Op) {

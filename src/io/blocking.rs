@@ -1,13 +1,16 @@
 //! Plain calls that may block, for workers: each operation is done when it is first tried.
 
+use super::buffer::Buffer;
 use super::calls;
 use super::carrier::{Attempt, Carrier, Wait, Wake};
-use super::mounts::Mounts;
-use super::op::{Completion, Op, Outcome, Value};
+use super::metadata::Stat;
+use super::mounts::{FileSystem, Mounts};
+use super::op::{Completion, Op, Value};
 use super::open_file::OpenFile;
 use super::path_cache::PathCache;
 use crate::clock::{self, Clock};
 use crate::error::Errno;
+use crate::item::Item;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -35,42 +38,17 @@ impl Blocking {
             path_cache: PathCache::new(),
         }
     }
-
-    fn carry_out(&mut self, op: &mut Op) -> Outcome {
-        match op {
-            Op::StatPath { path, found } => {
-                self.path_cache.enter(path.bytes());
-                let (directory, path) = self.path_cache.start_of(path);
-                let statx = calls::stat_path(directory, path)?;
-                *found = Some(calls::to_stat(&statx, &mut self.mounts));
-                Ok(Value::Done)
-            }
-            Op::Open {
-                path,
-                wait,
-                file_system,
-            } => {
-                let (directory, path) = self.path_cache.start_of(path);
-                let descriptor = calls::open(directory, path, *wait)?;
-                Ok(Value::File(OpenFile::new(descriptor, *file_system)))
-            }
-            Op::StatFile { file, found } => {
-                *found = Some(calls::stat_file(file.as_fd(), file.file_system)?);
-                Ok(Value::Done)
-            }
-            Op::Read {
-                file,
-                offset,
-                buffer,
-                ..
-            } => calls::read(file.as_fd(), *offset, buffer).map(Value::Count),
-            // Items with sockets stay on their loop.
-            _ => Err(Errno::new(libc::EOPNOTSUPP)),
-        }
-    }
 }
 
-fn wait_out(mut attempt: impl FnMut() -> Outcome, mut pause: impl FnMut(Duration)) -> Outcome {
+/// Does an operation until it ends otherwise than because something is exhausted, or for too long.
+fn wait_out<T>(attempt: impl FnMut() -> Result<T, Errno>) -> Attempt<T> {
+    Attempt::Done(wait_out_with(attempt, thread::sleep))
+}
+
+fn wait_out_with<T>(
+    mut attempt: impl FnMut() -> Result<T, Errno>,
+    mut pause: impl FnMut(Duration),
+) -> Result<T, Errno> {
     for pause_ms in PAUSES_MS {
         match attempt() {
             Err(errno) if errno.is_shortage() && !errno.is_descriptor_shortage() => {
@@ -95,8 +73,38 @@ impl Clock for Blocking {
 }
 
 impl Carrier for Blocking {
-    fn try_now(&mut self, op: &mut Op) -> Attempt {
-        Attempt::Done(wait_out(|| self.carry_out(op), thread::sleep))
+    fn look_up(&mut self, item: &Item) -> Attempt<Stat> {
+        self.path_cache.enter(item.bytes());
+        let (directory, path) = self.path_cache.start_of(item);
+        let mounts = &mut self.mounts;
+        wait_out(|| Ok(calls::to_stat(&calls::stat_path(directory, path)?, mounts)))
+    }
+
+    fn open(&mut self, item: &Item, wait: bool, file_system: FileSystem) -> Attempt<OpenFile> {
+        let (directory, path) = self.path_cache.start_of(item);
+        wait_out(|| {
+            let descriptor = calls::open(directory, path, wait)?;
+            Ok(OpenFile::new(descriptor, file_system))
+        })
+    }
+
+    fn stat(&mut self, file: &OpenFile) -> Attempt<Stat> {
+        wait_out(|| calls::stat_file(file.as_fd(), file.file_system))
+    }
+
+    fn read(
+        &mut self,
+        file: &OpenFile,
+        offset: Option<u64>,
+        buffer: &mut Buffer,
+        _: bool,
+    ) -> Attempt<usize> {
+        wait_out(|| calls::read(file.as_fd(), offset, buffer))
+    }
+
+    /// Items with sockets stay on their loop.
+    fn try_socket(&mut self, _: &mut Op) -> Attempt<Value> {
+        Attempt::Done(Err(Errno::new(libc::EOPNOTSUPP)))
     }
 
     fn forget_names(&mut self) {
@@ -136,7 +144,7 @@ impl Wake for NeverWaits {
 mod tests {
     use super::*;
 
-    fn errno(raw: i32) -> Outcome {
+    fn errno(raw: i32) -> Result<(), Errno> {
         Err(Errno::new(raw))
     }
 
@@ -148,24 +156,24 @@ mod tests {
             if tries < 4 {
                 errno(libc::ENOMEM)
             } else {
-                Ok(Value::Done)
+                Ok(())
             }
         };
-        assert!(wait_out(attempt, |pause| paused += pause).is_ok());
+        assert!(wait_out_with(attempt, |pause| paused += pause).is_ok());
         assert_eq!((tries, paused), (4, Duration::from_millis(7)));
         let mut tries = 0;
         let lacking = || {
             tries += 1;
             errno(libc::ENOMEM)
         };
-        assert!(wait_out(lacking, |_| ()).is_err());
+        assert!(wait_out_with(lacking, |_| ()).is_err());
         assert_eq!(tries, 8);
     }
 
     #[test]
     fn what_trying_again_does_not_mend_is_not_tried_again() {
         for raw in [libc::EIO, libc::EMFILE, libc::ENFILE] {
-            assert!(wait_out(|| errno(raw), |_| unreachable!()).is_err());
+            assert!(wait_out_with(|| errno(raw), |_| unreachable!()).is_err());
         }
     }
 }

@@ -1,7 +1,13 @@
 //! Carriers carry out the operations of one loop.
 
-use super::op::{Completion, Op, Outcome};
+use super::buffer::Buffer;
+use super::metadata::Stat;
+use super::mounts::FileSystem;
+use super::op::{Completion, Op, Value};
+use super::open_file::OpenFile;
 use crate::clock::Clock;
+use crate::error::Errno;
+use crate::item::Item;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,19 +25,61 @@ pub enum Wait {
 
 /// What came of an attempt to carry out an operation at once.
 #[derive(Debug)]
-pub enum Attempt {
+pub enum Attempt<T> {
     /// It is done.
-    Done(Outcome),
+    Done(Result<T, Errno>),
     /// It has had no effect: it may have to wait, and is to be submitted.
     Submit,
     /// It has had no effect: it may block the thread, so the whole item belongs on a worker.
     Block,
 }
 
+impl<T> Attempt<T> {
+    /// Turns what a successful operation gives into something else.
+    pub(super) fn map<U>(self, into: impl FnOnce(T) -> U) -> Attempt<U> {
+        match self {
+            Self::Done(result) => Attempt::Done(result.map(into)),
+            Self::Submit => Attempt::Submit,
+            Self::Block => Attempt::Block,
+        }
+    }
+}
+
 /// Carries out operations for one loop. Operations end in any order.
+///
+/// The first methods do an operation at once if it needs no waiting. They borrow what it takes, since
+/// most operations at cached files end there. A carrier need not have them.
 pub trait Carrier: Clock {
-    /// Does the operation now if it needs no waiting.
-    fn try_now(&mut self, op: &mut Op) -> Attempt;
+    /// Looks the path up, as [`Op::StatPath`] does.
+    fn look_up(&mut self, _path: &Item) -> Attempt<Stat> {
+        Attempt::Submit
+    }
+
+    /// Opens the path, as [`Op::Open`] does.
+    fn open(&mut self, _path: &Item, _wait: bool, _file_system: FileSystem) -> Attempt<OpenFile> {
+        Attempt::Submit
+    }
+
+    /// Reads the metadata of an open file, as [`Op::StatFile`] does.
+    fn stat(&mut self, _file: &OpenFile) -> Attempt<Stat> {
+        Attempt::Submit
+    }
+
+    /// Reads, as [`Op::Read`] does.
+    fn read(
+        &mut self,
+        _file: &OpenFile,
+        _offset: Option<u64>,
+        _buffer: &mut Buffer,
+        _parallel: bool,
+    ) -> Attempt<usize> {
+        Attempt::Submit
+    }
+
+    /// Does an operation at a socket.
+    fn try_socket(&mut self, _op: &mut Op) -> Attempt<Value> {
+        Attempt::Submit
+    }
 
     /// Forgets which directory a name stands for: to be called when items have been pulled, which may
     /// have been named after a directory took another's place, and before a wait, during which no

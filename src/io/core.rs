@@ -6,6 +6,7 @@ use super::current::CurrentOperation;
 use super::digests::Digests;
 use super::flights::{BACKGROUND, Flights, Recipient};
 use super::op::{Op, Outcome, Value};
+use super::open_file::OpenFile;
 use super::part_writer::PartWriter;
 use super::places::{Parked, Places};
 use super::pressure::Pressure;
@@ -269,7 +270,7 @@ impl Io {
 
     /// Starts an operation that nobody waits for.
     pub(super) fn detach(&self, mut op: Op, to: Detached) {
-        match self.attempt(&mut op) {
+        match self.attempt_op(&mut op) {
             Attempt::Done(outcome) => to.completed(op, &outcome),
             _ => {
                 self.borrow()
@@ -285,31 +286,36 @@ impl Io {
         steps > 0
     }
 
-    pub(super) fn attempt(&self, op: &mut Op) -> Attempt {
+    /// Makes an attempt at an operation, as the task that is polled.
+    pub(super) fn attempt<T>(
+        &self,
+        operation: Operation,
+        phase: Option<Phase>,
+        attempt: impl FnOnce(&mut State) -> Attempt<T>,
+    ) -> Attempt<T> {
         let state = &mut *self.borrow();
         if let Some(item) = state.items.get_mut(self.core.current.get() as usize) {
-            item.last_operation = op.operation();
+            item.last_operation = operation;
         }
         if self.core.is_worker
             && let Some(shown) = &*self.core.shown.borrow()
         {
-            shown.set(op.operation());
+            shown.set(operation);
         }
-        let attempt = state.carrier.try_now(op);
-        if let Attempt::Done(outcome) = &attempt {
+        let attempt = attempt(state);
+        if let Attempt::Done(result) = &attempt {
             state.activity.at_once += 1;
-            if let Some(phase) = op.phase() {
+            if let Some(phase) = phase {
                 state.stopwatch.lap(phase, &*state.carrier);
             }
-            if let Op::Read { buffer, .. } = op
-                && buffer.class() == BufferClass::Large
-                && let Ok(Value::Count(count)) = outcome
-            {
-                state.read_at_once += count;
-            }
-            state.note_progress(outcome);
+            state.note_progress(result.as_ref().err());
         }
         attempt
+    }
+
+    /// The same for an operation that may have to be submitted.
+    pub(super) fn attempt_op(&self, op: &mut Op) -> Attempt<Value> {
+        self.attempt(op.operation(), op.phase(), |state| state.try_now(op))
     }
 
     pub(super) fn submit(&self, op: Op, waker: &Waker) -> u32 {
@@ -435,10 +441,63 @@ impl State {
         self.items.iter().enumerate().filter(frees_nothing).count()
     }
 
-    pub(super) fn note_progress(&mut self, outcome: &Outcome) {
-        if !outcome.as_ref().is_err_and(|errno| errno.is_shortage()) {
+    /// An operation has ended, or failed with this error.
+    pub(super) fn note_progress(&mut self, errno: Option<&Errno>) {
+        if !errno.is_some_and(|errno| errno.is_shortage()) {
             self.pressure.progressed();
         }
+    }
+
+    fn try_now(&mut self, op: &mut Op) -> Attempt<Value> {
+        match op {
+            Op::StatPath { path, found } => {
+                let found_now = |stat| {
+                    *found = Some(stat);
+                    Value::Done
+                };
+                self.carrier.look_up(path).map(found_now)
+            }
+            Op::Open {
+                path,
+                wait,
+                file_system,
+            } => {
+                let opened = self.carrier.open(path, *wait, *file_system);
+                opened.map(Value::File)
+            }
+            Op::StatFile { file, found } => {
+                let found_now = |stat| {
+                    *found = Some(stat);
+                    Value::Done
+                };
+                self.carrier.stat(file).map(found_now)
+            }
+            Op::Read {
+                file,
+                offset,
+                buffer,
+                parallel,
+            } => self
+                .read(file, *offset, buffer, *parallel)
+                .map(Value::Count),
+            _ => self.carrier.try_socket(op),
+        }
+    }
+
+    pub(super) fn read(
+        &mut self,
+        file: &OpenFile,
+        offset: Option<u64>,
+        buffer: &mut Buffer,
+        parallel: bool,
+    ) -> Attempt<usize> {
+        let attempt = self.carrier.read(file, offset, buffer, parallel);
+        if let Attempt::Done(Ok(count)) = attempt
+            && buffer.class() == BufferClass::Large
+        {
+            self.read_at_once += count;
+        }
+        attempt
     }
 
     /// Makes sure that what happens now gets its own time, if times are recorded.

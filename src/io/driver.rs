@@ -62,7 +62,7 @@ impl Io {
         let state = &mut *self.borrow();
         state.activity.completions += 1;
         let phase = completion.op.phase();
-        state.note_progress(&completion.outcome);
+        state.note_progress(completion.outcome.as_ref().err());
         let completed = state.flights.complete(completion);
         if let Some(phase) = phase {
             let now_ns = state.stopwatch.now_ns();

@@ -5,13 +5,14 @@ use super::core::Io;
 use super::metadata::{FileKind, Stat};
 use super::op::{Op, Value};
 use super::open_file::OpenFile;
-use super::perform::Perform;
-use crate::error::Errno;
+use super::perform::{First, Perform};
+use crate::error::{Errno, Operation};
 use crate::item::Item;
+use crate::stats::Phase;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 impl Io {
     /// What a path leads to, following links, without opening it.
@@ -19,8 +20,16 @@ impl Io {
     /// # Errors
     /// What the kernel said.
     pub async fn stat(&self, path: &Item) -> Result<Stat, Errno> {
-        let path = path.clone();
-        look_up(self, Op::StatPath { path, found: None }).await
+        let first = self.try_first(Operation::Open, Phase::LOOK_UP, |state| {
+            state.carrier.look_up(path)
+        });
+        match first {
+            Ok(result) => result,
+            Err(first) => {
+                let path = path.clone();
+                look_up(first, self, Op::StatPath { path, found: None }).await
+            }
+        }
     }
 
     /// Opens a path for reading, which [`Io::stat`] found to lead to `stat`. A FIFO is waited for
@@ -29,15 +38,25 @@ impl Io {
     /// # Errors
     /// What the kernel said.
     pub async fn open(&self, path: &Item, stat: &Stat) -> Result<File, Errno> {
-        let open = Op::Open {
-            path: path.clone(),
-            wait: stat.kind != FileKind::Regular,
-            file_system: stat.file_system,
+        let (wait, file_system) = (stat.kind != FileKind::Regular, stat.file_system);
+        let first = self.try_first(Operation::Open, Phase::OPEN, |state| {
+            state.carrier.open(path, wait, file_system)
+        });
+        let open = match first {
+            Ok(result) => result?,
+            Err(first) => {
+                let open = Op::Open {
+                    path: path.clone(),
+                    wait,
+                    file_system,
+                };
+                match Perform::after(first, self, open).await? {
+                    Value::File(open) => open,
+                    other => unreachable!("an open gave {other:?}"),
+                }
+            }
         };
-        match Perform::new(self, open).await? {
-            Value::File(open) => Ok(File::new(self.clone(), open)),
-            other => unreachable!("an open gave {other:?}"),
-        }
+        Ok(File::new(self.clone(), open))
     }
 }
 
@@ -66,8 +85,16 @@ impl File {
     /// # Errors
     /// What the kernel said.
     pub async fn stat(&self) -> Result<Stat, Errno> {
-        let file = self.share();
-        look_up(&self.io, Op::StatFile { file, found: None }).await
+        let first = self.io.try_first(Operation::Stat, Phase::STAT, |state| {
+            state.carrier.stat(self.open())
+        });
+        match first {
+            Ok(result) => result,
+            Err(first) => {
+                let file = Rc::clone(self.open());
+                look_up(first, &self.io, Op::StatFile { file, found: None }).await
+            }
+        }
     }
 
     /// Reads into the buffer's whole length: at this offset in bytes from the start, or at the
@@ -75,18 +102,11 @@ impl File {
     /// is one of them. The number of bytes read comes with the buffer; 0 is the end of the file,
     /// fewer than asked for is not.
     pub fn read(&self, buffer: Buffer, offset: Option<u64>, parallel: bool) -> Read<'_> {
-        let perform = Perform::new(
-            &self.io,
-            Op::Read {
-                file: self.share(),
-                offset,
-                buffer,
-                parallel,
-            },
-        );
         Read {
-            perform,
-            outcome: None,
+            file: self,
+            offset,
+            parallel,
+            stage: ReadStage::New(buffer),
         }
     }
 
@@ -106,8 +126,8 @@ impl File {
         result
     }
 
-    fn share(&self) -> Rc<OpenFile> {
-        Rc::clone(self.open.as_ref().expect("open until it is closed"))
+    fn open(&self) -> &Rc<OpenFile> {
+        self.open.as_ref().expect("open until it is closed")
     }
 }
 
@@ -124,45 +144,76 @@ impl Drop for File {
 #[derive(Debug)]
 #[must_use = "a read starts when it is polled"]
 pub struct Read<'a> {
-    perform: Perform<'a>,
-    /// If it was there when the read was started.
-    outcome: Option<Result<(Buffer, usize), Errno>>,
+    file: &'a File,
+    offset: Option<u64>,
+    parallel: bool,
+    stage: ReadStage<'a>,
+}
+
+#[derive(Debug)]
+enum ReadStage<'a> {
+    New(Buffer),
+    Performed(Perform<'a>),
+    /// It was there when the read was started.
+    Outcome(Result<(Buffer, usize), Errno>),
+    Ended,
 }
 
 impl Read<'_> {
     /// Starts the read without waiting for it, so that it is in flight while others are waited for.
     pub async fn start(&mut self) {
         poll_fn(|context| {
-            if let Poll::Ready(outcome) = self.poll_perform(context) {
-                self.outcome = Some(outcome);
+            if let Poll::Ready(outcome) = Pin::new(&mut *self).poll(context) {
+                self.stage = ReadStage::Outcome(outcome);
             }
             Poll::Ready(())
         })
         .await;
-    }
-
-    fn poll_perform(&mut self, context: &mut Context<'_>) -> Poll<Result<(Buffer, usize), Errno>> {
-        let poll = Pin::new(&mut self.perform).poll(context);
-        poll.map(|outcome| match (outcome?, self.perform.take_op()) {
-            (Value::Count(count), Op::Read { buffer, .. }) => Ok((buffer, count)),
-            (value, op) => unreachable!("{op:?} gave {value:?}"),
-        })
     }
 }
 
 impl Future for Read<'_> {
     type Output = Result<(Buffer, usize), Errno>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.outcome.take() {
-            Some(outcome) => Poll::Ready(outcome),
-            None => self.poll_perform(context),
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        if let ReadStage::Performed(perform) = &mut this.stage {
+            let outcome = ready!(Pin::new(&mut *perform).poll(context));
+            let op = perform.take_op();
+            this.stage = ReadStage::Ended;
+            return Poll::Ready(match (outcome?, op) {
+                (Value::Count(count), Op::Read { buffer, .. }) => Ok((buffer, count)),
+                (value, op) => unreachable!("{op:?} gave {value:?}"),
+            });
+        }
+        let mut buffer = match std::mem::replace(&mut this.stage, ReadStage::Ended) {
+            ReadStage::New(buffer) => buffer,
+            ReadStage::Outcome(outcome) => return Poll::Ready(outcome),
+            _ => panic!("a read was polled after it had ended"),
+        };
+        let (file, offset, parallel) = (this.file, this.offset, this.parallel);
+        let first = file.io.try_first(Operation::Read, Phase::READ, |state| {
+            state.read(file.open(), offset, &mut buffer, parallel)
+        });
+        match first {
+            Ok(result) => Poll::Ready(result.map(|count| (buffer, count))),
+            Err(first) => {
+                let read = Op::Read {
+                    file: Rc::clone(file.open()),
+                    offset,
+                    buffer,
+                    parallel,
+                };
+                this.stage = ReadStage::Performed(Perform::after(first, &file.io, read));
+                Pin::new(this).poll(context)
+            }
         }
     }
 }
 
-async fn look_up(io: &Io, op: Op) -> Result<Stat, Errno> {
-    let mut perform = Perform::new(io, op);
+/// Goes on with a look-up after the first attempt.
+async fn look_up(first: First, io: &Io, op: Op) -> Result<Stat, Errno> {
+    let mut perform = Perform::after(first, io, op);
     (&mut perform).await?;
     match perform.take_op() {
         Op::StatPath { found, .. } | Op::StatFile { found, .. } => Ok(found.expect("it succeeded")),

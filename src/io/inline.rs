@@ -1,5 +1,6 @@
 //! What is cached is done at once, by plain calls on the loop's own thread.
 
+use super::buffer::Buffer;
 use super::calls;
 use super::carrier::Attempt;
 use super::metadata::{FileKind, Stat};
@@ -13,7 +14,8 @@ use crate::item::Item;
 use rustix::fs::Statx;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// Plain calls where they do not block, and the knowledge of where that is.
+/// Plain calls where they do not block, and the knowledge of where that is: everything about a file
+/// whose name and content are cached. On a warm cache nothing is quicker.
 pub(super) struct Inline {
     mounts: Mounts,
     path_cache: PathCache,
@@ -31,64 +33,8 @@ impl Inline {
         }
     }
 
-    /// Does the operation by a plain call if that does not block: everything about a file whose
-    /// name and content are cached. On a warm cache nothing is quicker. What a ring does at sockets it
-    /// does many at a time, which is better than a call for each; but what has come already is best
-    /// taken at once.
-    pub(super) fn try_now(&mut self, op: &mut Op, has_ring: bool) -> Attempt {
-        match op {
-            Op::StatPath { path, found } => self.look_up_cached(path, found),
-            Op::Open { file_system, .. } if *file_system == FileSystem::Blocking => Attempt::Block,
-            Op::Open {
-                path, file_system, ..
-            } => {
-                let file_system = *file_system;
-                let (directory, path) = self.path_cache.start_of(path);
-                match calls::open_cached(directory, path) {
-                    Some(descriptor) => {
-                        let open = OpenFile::new(descriptor, file_system);
-                        Attempt::Done(Ok(Value::File(open)))
-                    }
-                    None => Attempt::Submit,
-                }
-            }
-            Op::StatFile { file, found } => {
-                let stat = calls::stat_file(file.as_fd(), file.file_system);
-                Attempt::Done(stat.map(|stat| {
-                    *found = Some(stat);
-                    Value::Done
-                }))
-            }
-            Op::Read { parallel: true, .. } => Attempt::Submit,
-            Op::Read {
-                file,
-                offset,
-                buffer,
-                ..
-            } => match file.file_system {
-                FileSystem::Memory => {
-                    let count = calls::read(file.as_fd(), *offset, buffer);
-                    Attempt::Done(count.map(Value::Count))
-                }
-                // Only part of it may be cached, but a part is better than the way to a worker and
-                // back.
-                _ => {
-                    if !self.read_probe.is_due() {
-                        return Attempt::Submit;
-                    }
-                    let count = calls::read_cached(file.as_fd(), *offset, buffer);
-                    self.read_probe.record(count.is_some());
-                    count.map_or(Attempt::Submit, |count| {
-                        Attempt::Done(Ok(Value::Count(count)))
-                    })
-                }
-            },
-            _ => try_socket_now(op, has_ring),
-        }
-    }
-
     /// Looks a path up by a plain call if that is not going to block: see [`PathCache`].
-    fn look_up_cached(&mut self, item: &Item, found: &mut Option<Stat>) -> Attempt {
+    pub(super) fn look_up(&mut self, item: &Item) -> Attempt<Stat> {
         if !self.path_cache.is_trusted() {
             return Attempt::Submit;
         }
@@ -116,8 +62,38 @@ impl Inline {
         if stat.kind == FileKind::Regular && stat.file_system == FileSystem::Blocking {
             return Attempt::Block;
         }
-        *found = Some(stat);
-        Attempt::Done(Ok(Value::Done))
+        Attempt::Done(Ok(stat))
+    }
+
+    /// Opens a path if it is cached.
+    pub(super) fn open(&mut self, path: &Item, file_system: FileSystem) -> Attempt<OpenFile> {
+        if file_system == FileSystem::Blocking {
+            return Attempt::Block;
+        }
+        let (directory, path) = self.path_cache.start_of(path);
+        match calls::open_cached(directory, path) {
+            Some(descriptor) => Attempt::Done(Ok(OpenFile::new(descriptor, file_system))),
+            None => Attempt::Submit,
+        }
+    }
+
+    /// Reads what is cached.
+    pub(super) fn read(
+        &mut self,
+        file: &OpenFile,
+        offset: Option<u64>,
+        buffer: &mut Buffer,
+    ) -> Attempt<usize> {
+        if file.file_system == FileSystem::Memory {
+            return Attempt::Done(calls::read(file.as_fd(), offset, buffer));
+        }
+        if !self.read_probe.is_due() {
+            return Attempt::Submit;
+        }
+        // Only part of it may be cached, but a part is better than the way to a worker and back.
+        let count = calls::read_cached(file.as_fd(), offset, buffer);
+        self.read_probe.record(count.is_some());
+        count.map_or(Attempt::Submit, |count| Attempt::Done(Ok(count)))
     }
 
     /// See [`Carrier::forget_names`](super::Carrier::forget_names).
@@ -126,7 +102,7 @@ impl Inline {
     }
 
     /// Metadata that a look-up elsewhere has found.
-    pub(super) fn stat(&mut self, path: &Item, statx: &Statx) -> Stat {
+    pub(super) fn found(&mut self, path: &Item, statx: &Statx) -> Stat {
         let stat = calls::to_stat(statx, &mut self.mounts);
         if stat.kind == FileKind::Regular && stat.file_system == FileSystem::Blocking {
             self.path_cache.blocks(path.bytes());
@@ -135,8 +111,14 @@ impl Inline {
     }
 }
 
-/// Does an operation at a socket by a plain call if that does not block.
-pub(super) fn try_socket_now(op: &mut Op, has_ring: bool) -> Attempt {
+/// Metadata of an open file.
+pub(super) fn stat(file: &OpenFile) -> Attempt<Stat> {
+    Attempt::Done(calls::stat_file(file.as_fd(), file.file_system))
+}
+
+/// Does an operation at a socket by a plain call if that does not block. What a ring does it does many
+/// at a time, which is better than a call for each; but what has come already is best taken at once.
+pub(super) fn try_socket(op: &mut Op, has_ring: bool) -> Attempt<Value> {
     let done = match op {
         Op::MakeSocket { address, transport } => {
             let socket = socket_calls::make(*address, *transport, has_ring);

@@ -1,15 +1,45 @@
 //! One operation as a future.
 
 use super::carrier::Attempt;
-use super::core::Io;
+use super::core::{Io, State};
 use super::op::{Op, Outcome};
 use super::resources::Verdict;
-use crate::error::Errno;
+use crate::error::{Errno, Operation};
+use crate::stats::Phase;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 /// Times an operation is tried again because a signal interrupted it.
 const INTERRUPTIONS_MAX: u8 = 100;
+
+impl Io {
+    /// Makes the first attempt at an operation, before anything is put where it could wait. Gives its
+    /// result if it ends there.
+    pub(super) fn try_first<T>(
+        &self,
+        operation: Operation,
+        phase: Phase,
+        attempt: impl FnOnce(&mut State) -> Attempt<T>,
+    ) -> Result<Result<T, Errno>, First> {
+        if !self.may_step() {
+            return Err(First::NotMade);
+        }
+        match self.attempt(operation, Some(phase), attempt) {
+            Attempt::Done(Err(errno)) if may_pass(errno) => Err(First::Failed(errno)),
+            Attempt::Done(result) => Ok(result),
+            Attempt::Submit => Err(First::Submit),
+            Attempt::Block => Err(First::Block),
+        }
+    }
+}
+
+fn may_pass(errno: Errno) -> bool {
+    errno.is_shortage() || is_interruption(errno)
+}
+
+fn is_interruption(errno: Errno) -> bool {
+    errno.raw() == libc::EINTR
+}
 
 /// An operation, from its first attempt to its outcome. Resource exhaustion and interruptions are
 /// dealt with on the way. It is ready when first polled if the operation needs no waiting.
@@ -28,10 +58,21 @@ pub(super) struct Perform<'a> {
     lacks: Option<u32>,
 }
 
+/// What has become of the first attempt at an operation, if it did not end there.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum First {
+    /// The task has had its turn; it is still to be made.
+    NotMade,
+    Submit,
+    Block,
+    /// It failed for a reason that may pass.
+    Failed(Errno),
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Stage {
-    /// To be tried.
-    New,
+    /// An attempt was made, or is to be made.
+    New(First),
     /// With the carrier.
     InFlight(u32),
     /// To be tried again when there may be enough of what was lacking.
@@ -41,10 +82,15 @@ enum Stage {
 
 impl<'a> Perform<'a> {
     pub(super) fn new(io: &'a Io, op: Op) -> Self {
+        Self::after(First::NotMade, io, op)
+    }
+
+    /// The same after the first attempt.
+    pub(super) fn after(first: First, io: &'a Io, op: Op) -> Self {
         Self {
             io,
             op: Some(op),
-            stage: Stage::New,
+            stage: Stage::New(first),
             interruptions: 0,
             lacks: None,
         }
@@ -63,24 +109,35 @@ impl Future for Perform<'_> {
         let this = self.get_mut();
         loop {
             let outcome = match this.stage {
-                Stage::New => {
-                    if !this.io.may_step() {
+                Stage::New(first) => match first {
+                    First::NotMade if !this.io.may_step() => {
                         context.waker().wake_by_ref();
                         return Poll::Pending;
                     }
-                    let op = this.op.as_mut().expect("it is here");
-                    match this.io.attempt(op) {
-                        Attempt::Done(outcome) => outcome,
-                        Attempt::Submit => {
-                            let op = this.take_op();
-                            this.stage = Stage::InFlight(this.io.submit(op, context.waker()));
-                            return Poll::Pending;
+                    First::NotMade => {
+                        let op = this.op.as_mut().expect("it is here");
+                        match this.io.attempt_op(op) {
+                            Attempt::Done(outcome) => outcome,
+                            Attempt::Submit => {
+                                this.stage = Stage::New(First::Submit);
+                                continue;
+                            }
+                            Attempt::Block => {
+                                this.stage = Stage::New(First::Block);
+                                continue;
+                            }
                         }
-                        // This future will be dropped, and the item begun anew on a worker.
-                        Attempt::Block if this.io.move_to_worker() => return Poll::Pending,
-                        Attempt::Block => Err(Errno::new(libc::EOPNOTSUPP)),
                     }
-                }
+                    First::Failed(errno) => Err(errno),
+                    First::Submit => {
+                        let op = this.take_op();
+                        this.stage = Stage::InFlight(this.io.submit(op, context.waker()));
+                        return Poll::Pending;
+                    }
+                    // This future will be dropped, and the item begun anew on a worker.
+                    First::Block if this.io.move_to_worker() => return Poll::Pending,
+                    First::Block => Err(Errno::new(libc::EOPNOTSUPP)),
+                },
                 Stage::InFlight(key) => match this.io.take_completion(key, context.waker()) {
                     Some((op, outcome)) => {
                         this.op = Some(op);
@@ -92,7 +149,7 @@ impl Future for Perform<'_> {
                     Verdict::Wait => return Poll::Pending,
                     Verdict::Retry(op) => {
                         this.op = Some(op);
-                        this.stage = Stage::New;
+                        this.stage = Stage::New(First::NotMade);
                         continue;
                     }
                     Verdict::GiveUp(op, errno) => {
@@ -109,11 +166,9 @@ impl Future for Perform<'_> {
                     this.stage = Stage::Starved(this.io.starve(op, errno, context.waker()));
                     return Poll::Pending;
                 }
-                Err(errno)
-                    if errno.raw() == libc::EINTR && this.interruptions < INTERRUPTIONS_MAX =>
-                {
+                Err(errno) if is_interruption(errno) && this.interruptions < INTERRUPTIONS_MAX => {
                     this.interruptions += 1;
-                    this.stage = Stage::New;
+                    this.stage = Stage::New(First::NotMade);
                 }
                 outcome => return this.end(outcome),
             }
@@ -145,7 +200,7 @@ impl Drop for Perform<'_> {
         match self.stage {
             Stage::InFlight(key) => self.io.abandon(key),
             Stage::Starved(key) => self.io.forget_starved(key),
-            Stage::New | Stage::Ended => {}
+            Stage::New(_) | Stage::Ended => {}
         }
     }
 }

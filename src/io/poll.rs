@@ -1,14 +1,17 @@
 //! Sockets by poll(2), where io_uring is forbidden. Items whose files are not cached belong on
 //! workers. It never makes an io_uring call: some sandboxes kill the process for one.
 
-use super::buffer::BufferClass;
+use super::buffer::{Buffer, BufferClass};
 use super::carrier::{Attempt, Carrier, Wait, Wake};
 use super::inline::{self, Inline};
-use super::op::{Completion, Op};
+use super::metadata::Stat;
+use super::mounts::FileSystem;
+use super::op::{Completion, Op, Value};
 use super::open_file::OpenFile;
 use super::wake_up::WakeUp;
 use crate::clock::{self, Clock};
 use crate::error::Errno;
+use crate::item::Item;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;
 use std::os::fd::AsFd;
@@ -62,7 +65,7 @@ impl PollCarrier {
     /// Does what can be done at sockets now.
     fn serve_sockets(&mut self, completions: &mut Vec<Completion>) {
         for (key, mut op) in std::mem::take(&mut self.waiting) {
-            match inline::try_socket_now(&mut op, false) {
+            match inline::try_socket(&mut op, false) {
                 Attempt::Done(outcome) => completions.push(Completion { key, op, outcome }),
                 _ => self.waiting.push((key, op)),
             }
@@ -79,6 +82,14 @@ fn awaited(op: &Op) -> (&OpenFile, PollFlags) {
     }
 }
 
+/// What is not cached belongs on a worker.
+fn or_block<T>(attempt: Attempt<T>) -> Attempt<T> {
+    match attempt {
+        Attempt::Submit => Attempt::Block,
+        attempt => attempt,
+    }
+}
+
 impl Clock for PollCarrier {
     fn now_ns(&self) -> u64 {
         clock::now_ns()
@@ -86,18 +97,35 @@ impl Clock for PollCarrier {
 }
 
 impl Carrier for PollCarrier {
-    fn try_now(&mut self, op: &mut Op) -> Attempt {
+    fn look_up(&mut self, path: &Item) -> Attempt<Stat> {
+        or_block(self.inline.look_up(path))
+    }
+
+    fn open(&mut self, path: &Item, _: bool, file_system: FileSystem) -> Attempt<OpenFile> {
+        or_block(self.inline.open(path, file_system))
+    }
+
+    fn stat(&mut self, file: &OpenFile) -> Attempt<Stat> {
+        inline::stat(file)
+    }
+
+    fn read(
+        &mut self,
+        file: &OpenFile,
+        offset: Option<u64>,
+        buffer: &mut Buffer,
+        parallel: bool,
+    ) -> Attempt<usize> {
         // Whether all of a large file is cached is not known before its end, and then it would have to
         // be begun anew.
-        let is_large =
-            matches!(op, Op::Read { buffer, .. } if buffer.class() == BufferClass::Large);
-        if is_large {
+        if parallel || buffer.class() == BufferClass::Large {
             return Attempt::Block;
         }
-        match self.inline.try_now(op, false) {
-            Attempt::Submit if !op.is_at_socket() => Attempt::Block,
-            attempt => attempt,
-        }
+        or_block(self.inline.read(file, offset, buffer))
+    }
+
+    fn try_socket(&mut self, op: &mut Op) -> Attempt<Value> {
+        inline::try_socket(op, false)
     }
 
     fn forget_names(&mut self) {

@@ -5,6 +5,7 @@ mod network;
 
 pub use network::Network;
 
+use super::buffer::Buffer;
 use super::carrier::{Attempt, Carrier, Wait, Wake};
 use super::metadata::{FileKind, Stat, Timestamp};
 use super::mounts::FileSystem;
@@ -12,6 +13,7 @@ use super::op::{Completion, Op, Outcome, Value};
 use super::open_file::{Handle, OpenFile, Simulated};
 use crate::clock::{self, Clock};
 use crate::error::Errno;
+use crate::item::Item;
 use network::SimSocket;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -199,6 +201,9 @@ impl World {
     }
 }
 
+/// What may be exhausted, or seem to be, at a file.
+const FILE_SHORTAGES: [i32; 4] = [libc::ENOMEM, libc::EAGAIN, libc::ENFILE, libc::ECANCELED];
+
 /// A carrier without a kernel.
 pub struct SimCarrier {
     world: Arc<World>,
@@ -344,48 +349,16 @@ impl SimCarrier {
     }
 
     fn carry_out(&mut self, op: &mut Op) -> Outcome {
-        if !matches!(op, Op::StatFile { .. }) && self.random.percent(self.world.faults.shortage) {
-            // Sockets know no cancellation but our own.
-            let known = if op.is_at_socket() { 3 } else { 4 };
-            let shortages = [libc::ENOMEM, libc::EAGAIN, libc::ENFILE, libc::ECANCELED];
-            let errno = Errno::new(shortages[self.random.below(known)]);
-            // A worker waits the others out.
-            let is_open = matches!(op, Op::Open { .. });
-            if !self.is_worker || (is_open && errno.is_descriptor_shortage()) {
-                return Err(errno);
-            }
-        }
         match op {
             Op::StatPath { path, found } => {
-                let file = self.world.files.get(path.bytes());
-                let file = file.ok_or(Errno::new(libc::ENOENT))?;
-                *found = Some(stat_of(file));
+                *found = Some(self.look_up_file(path)?);
                 Ok(Value::Done)
             }
             Op::Open {
                 path, file_system, ..
-            } => {
-                let name = path.bytes().to_vec();
-                let file = self.world.files.get(&name);
-                let file = file.ok_or(Errno::new(libc::ENOENT))?.clone();
-                if let Some(errno) = file.open_errno {
-                    return Err(errno);
-                }
-                let position = Cell::new(0);
-                self.open(
-                    Opened::File {
-                        name,
-                        file,
-                        position,
-                    },
-                    *file_system,
-                )
-            }
+            } => self.open_file(path, *file_system).map(Value::File),
             Op::StatFile { file, found } => {
-                let Opened::File { name, file, .. } = opened(file) else {
-                    unreachable!("sockets are no files")
-                };
-                *found = Some(self.world.stat_open(name, file)?);
+                *found = Some(self.stat_file(file)?);
                 Ok(Value::Done)
             }
             Op::Read {
@@ -393,18 +366,78 @@ impl SimCarrier {
                 offset,
                 buffer,
                 ..
-            } => {
-                let Opened::File { file, position, .. } = opened(file) else {
-                    unreachable!("sockets are no files")
-                };
-                let count = self.read(file, offset.unwrap_or(position.get()), buffer)?;
-                position.set(position.get() + count as u64);
-                Ok(Value::Count(count))
-            }
+            } => self.read_file(file, *offset, buffer).map(Value::Count),
+            _ => self.at_socket(op),
+        }
+    }
+
+    /// By chance, an operation fails for one of these shortages. A worker waits out all but a lack of
+    /// descriptors.
+    fn lack(&mut self, shortages: &[i32], is_open: bool) -> Result<(), Errno> {
+        if !self.random.percent(self.world.faults.shortage) {
+            return Ok(());
+        }
+        let errno = Errno::new(shortages[self.random.below(shortages.len())]);
+        match !self.is_worker || (is_open && errno.is_descriptor_shortage()) {
+            true => Err(errno),
+            false => Ok(()),
+        }
+    }
+
+    fn look_up_file(&mut self, path: &Item) -> Result<Stat, Errno> {
+        self.lack(&FILE_SHORTAGES, false)?;
+        let file = self.world.files.get(path.bytes());
+        Ok(stat_of(file.ok_or(Errno::new(libc::ENOENT))?))
+    }
+
+    fn open_file(&mut self, path: &Item, file_system: FileSystem) -> Result<OpenFile, Errno> {
+        self.lack(&FILE_SHORTAGES, true)?;
+        let name = path.bytes().to_vec();
+        let file = self.world.files.get(&name);
+        let file = file.ok_or(Errno::new(libc::ENOENT))?.clone();
+        if let Some(errno) = file.open_errno {
+            return Err(errno);
+        }
+        let position = Cell::new(0);
+        let what = Opened::File {
+            name,
+            file,
+            position,
+        };
+        self.hold_open(what, file_system)
+    }
+
+    fn stat_file(&self, file: &OpenFile) -> Result<Stat, Errno> {
+        let Opened::File { name, file, .. } = opened(file) else {
+            unreachable!("sockets are no files")
+        };
+        self.world.stat_open(name, file)
+    }
+
+    fn read_file(
+        &mut self,
+        file: &OpenFile,
+        offset: Option<u64>,
+        buffer: &mut [u8],
+    ) -> Result<usize, Errno> {
+        self.lack(&FILE_SHORTAGES, false)?;
+        let Opened::File { file, position, .. } = opened(file) else {
+            unreachable!("sockets are no files")
+        };
+        let count = self.content(file, offset.unwrap_or(position.get()), buffer)?;
+        position.set(position.get() + count as u64);
+        Ok(count)
+    }
+
+    fn at_socket(&mut self, op: &mut Op) -> Outcome {
+        // Sockets know no cancellation but our own.
+        self.lack(&FILE_SHORTAGES[..3], false)?;
+        match op {
             Op::MakeSocket { address, transport } => {
                 self.world.network.ok_or(Errno::new(libc::ENETDOWN))?;
                 let socket = SimSocket::new(*address, *transport);
-                self.open(Opened::Socket(RefCell::new(socket)), FileSystem::Nowait)
+                let socket = Opened::Socket(RefCell::new(socket));
+                self.hold_open(socket, FileSystem::Nowait).map(Value::File)
             }
             Op::Connect { .. } => Ok(Value::Done),
             Op::Send { socket, bytes } => {
@@ -426,22 +459,23 @@ impl SimCarrier {
                 let count = sim_socket(socket).borrow_mut().receive(bytes, now);
                 count.map(Value::Count).ok_or(Errno::new(libc::ECANCELED))
             }
+            _ => unreachable!("files have operations of their own"),
         }
     }
 
-    fn open(&self, what: Opened, file_system: FileSystem) -> Outcome {
+    fn hold_open(&self, what: Opened, file_system: FileSystem) -> Result<OpenFile, Errno> {
         self.world.open()?;
         let handle = Handle::Simulated(Box::new(Open {
             world: Arc::clone(&self.world),
             what,
         }));
-        Ok(Value::File(OpenFile {
+        Ok(OpenFile {
             handle,
             file_system,
-        }))
+        })
     }
 
-    fn read(&mut self, file: &SimFile, offset: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
+    fn content(&mut self, file: &SimFile, offset: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
         let short = self.random.percent(self.world.faults.short_read);
         let part = self.random.below(100) + 1;
         if let Some((from, errno)) = file.read_errno
@@ -471,18 +505,9 @@ impl SimCarrier {
         Completion { key, op, outcome }
     }
 
-    /// True if the item belongs on a worker, as far as that is known before the operation.
-    fn blocks(&mut self, op: &Op) -> bool {
-        match op {
-            _ if self.is_worker => false,
-            Op::Open { file_system, .. } => *file_system == FileSystem::Blocking,
-            Op::StatPath { path, .. } => {
-                let file = self.world.files.get(path.bytes());
-                let blocks = file.is_some_and(|file| file.file_system == FileSystem::Blocking);
-                blocks && self.random.percent(50)
-            }
-            _ => false,
-        }
+    /// By chance, an operation needs no waiting.
+    fn is_quick(&mut self) -> bool {
+        self.is_worker || self.random.percent(self.at_once_percent)
     }
 
     fn update_handle(&self) {
@@ -521,11 +546,8 @@ impl World {
     }
 }
 
-fn hangs(op: &Op) -> bool {
-    match op {
-        Op::Read { file, .. } => matches!(opened(file), Opened::File { file, .. } if file.hangs),
-        _ => false,
-    }
+fn hangs(file: &OpenFile) -> bool {
+    matches!(opened(file), Opened::File { file, .. } if file.hangs)
 }
 
 /// The socket at which the operation receives, if it does.
@@ -562,25 +584,57 @@ impl Clock for SimCarrier {
 }
 
 impl Carrier for SimCarrier {
-    fn try_now(&mut self, op: &mut Op) -> Attempt {
-        if let Some(socket) = receives_at(op) {
-            let now = self.world.now();
-            let next = sim_socket(socket).borrow().next();
-            return match next.is_some_and(|at| at <= now) {
-                true => Attempt::Done(self.carry_out(op)),
-                false => Attempt::Submit,
-            };
-        }
-        if self.blocks(op) {
+    fn look_up(&mut self, path: &Item) -> Attempt<Stat> {
+        let file = self.world.files.get(path.bytes());
+        let may_block = file.is_some_and(|file| file.file_system == FileSystem::Blocking);
+        // Not always is that known before.
+        if may_block && !self.is_worker && self.random.percent(50) {
             return Attempt::Block;
         }
-        // Metadata of an open file and new sockets need no waiting anywhere.
-        let is_always_quick = matches!(op, Op::StatFile { .. } | Op::MakeSocket { .. });
-        let is_quick = self.is_worker
-            || is_always_quick
-            || (self.random.percent(self.at_once_percent) && !hangs(op));
+        match self.is_quick() {
+            true => Attempt::Done(self.look_up_file(path)),
+            false => Attempt::Submit,
+        }
+    }
+
+    fn open(&mut self, path: &Item, _: bool, file_system: FileSystem) -> Attempt<OpenFile> {
+        if file_system == FileSystem::Blocking && !self.is_worker {
+            return Attempt::Block;
+        }
+        match self.is_quick() {
+            true => Attempt::Done(self.open_file(path, file_system)),
+            false => Attempt::Submit,
+        }
+    }
+
+    fn stat(&mut self, file: &OpenFile) -> Attempt<Stat> {
+        Attempt::Done(self.stat_file(file))
+    }
+
+    fn read(
+        &mut self,
+        file: &OpenFile,
+        offset: Option<u64>,
+        buffer: &mut Buffer,
+        _: bool,
+    ) -> Attempt<usize> {
+        match self.is_worker || (self.is_quick() && !hangs(file)) {
+            true => Attempt::Done(self.read_file(file, offset, buffer)),
+            false => Attempt::Submit,
+        }
+    }
+
+    fn try_socket(&mut self, op: &mut Op) -> Attempt<Value> {
+        let is_quick = match op {
+            Op::MakeSocket { .. } => true,
+            Op::Receive { socket, .. } => {
+                let next = sim_socket(socket).borrow().next();
+                next.is_some_and(|at| at <= self.world.now())
+            }
+            _ => self.is_quick(),
+        };
         match is_quick {
-            true => Attempt::Done(self.carry_out(op)),
+            true => Attempt::Done(self.at_socket(op)),
             false => Attempt::Submit,
         }
     }
@@ -590,10 +644,10 @@ impl Carrier for SimCarrier {
     fn submit(&mut self, key: u32, op: Op) {
         let latency_us = 1 + self.random.next_u64() % (1 << self.random.below(16));
         let due = self.world.now() + Duration::from_micros(latency_us);
-        let due = match receives_at(&op) {
-            Some(socket) => sim_socket(socket).borrow().next(),
-            None if hangs(&op) => None,
-            None => Some(due),
+        let due = match &op {
+            Op::Receive { socket, .. } => sim_socket(socket).borrow().next(),
+            Op::Read { file, .. } if hangs(file) => None,
+            _ => Some(due),
         };
         self.pending.push((due, key, op));
         self.update_handle();

@@ -4,7 +4,7 @@ use crate::simulated::{Parts, SimLoop, workers};
 use ringmill::clock::Clock;
 use ringmill::error::{Errno, ItemError, Operation};
 use ringmill::io::sim::{Faults, SimCarrier, SimFile, World};
-use ringmill::io::{Attempt, Carrier, Completion, FileSystem, Io, Op, Semaphore, Wait, Wake};
+use ringmill::io::{Carrier, Completion, FileSystem, Io, Op, Semaphore, Wait, Wake};
 use ringmill::item::{Batch, Item};
 use ringmill::jobs::Job;
 use ringmill::mill::{Finished, Mill, Order, Ready};
@@ -499,10 +499,6 @@ impl Clock for BusyClock {
 }
 
 impl Carrier for BusyClock {
-    fn try_now(&mut self, op: &mut Op) -> Attempt {
-        unreachable!("{op:?}")
-    }
-
     fn forget_names(&mut self) {}
 
     fn submit(&mut self, _: u32, op: Op) {

@@ -6,14 +6,17 @@ mod setup;
 
 pub use setup::{Refusal, features, probe};
 
+use super::buffer::Buffer;
 use super::carrier::{Attempt, Carrier, Wait, Wake};
-use super::inline::Inline;
+use super::inline::{self, Inline};
+use super::metadata::Stat;
 use super::mounts::FileSystem;
 use super::op::{Completion, Op, Value};
 use super::open_file::OpenFile;
 use super::wake_up::WakeUp;
 use crate::clock::{self, Clock};
 use crate::error::Errno;
+use crate::item::Item;
 use ring::{Ended, Ring};
 use std::collections::VecDeque;
 use std::io;
@@ -76,7 +79,7 @@ impl UringCarrier {
         let outcome = result.map(|count| match &mut op {
             Op::StatPath { path, found } => {
                 let statx = statx.expect("a look-up has room for its answer");
-                *found = Some(self.inline.stat(path, &statx));
+                *found = Some(self.inline.found(path, &statx));
                 Value::Done
             }
             Op::Open { file_system, .. } => {
@@ -111,8 +114,33 @@ impl Clock for UringCarrier {
 }
 
 impl Carrier for UringCarrier {
-    fn try_now(&mut self, op: &mut Op) -> Attempt {
-        self.inline.try_now(op, true)
+    fn look_up(&mut self, path: &Item) -> Attempt<Stat> {
+        self.inline.look_up(path)
+    }
+
+    fn open(&mut self, path: &Item, _: bool, file_system: FileSystem) -> Attempt<OpenFile> {
+        self.inline.open(path, file_system)
+    }
+
+    fn stat(&mut self, file: &OpenFile) -> Attempt<Stat> {
+        inline::stat(file)
+    }
+
+    fn read(
+        &mut self,
+        file: &OpenFile,
+        offset: Option<u64>,
+        buffer: &mut Buffer,
+        parallel: bool,
+    ) -> Attempt<usize> {
+        if parallel {
+            return Attempt::Submit;
+        }
+        self.inline.read(file, offset, buffer)
+    }
+
+    fn try_socket(&mut self, op: &mut Op) -> Attempt<Value> {
+        inline::try_socket(op, true)
     }
 
     fn forget_names(&mut self) {
