@@ -40,6 +40,9 @@ pub(crate) struct PathCache {
     directories: Box<[u64; DIRECTORIES]>,
     /// The hash of the directory of the path looked up last.
     last: u64,
+    /// The hash of a directory that was taken to be on the file system of one above it. What it is on
+    /// is known when something in it has been looked up.
+    presumed: Option<u64>,
     /// The directory in which paths are being looked up one after another. From there, the way to
     /// each is shorter.
     current: Option<Directory>,
@@ -60,6 +63,7 @@ impl PathCache {
         Self {
             directories: Box::new([0; DIRECTORIES]),
             last: 0,
+            presumed: None,
             current: None,
             probe: AdaptiveProbe::new(),
             untimed: UNTIMED_MAX,
@@ -79,6 +83,9 @@ impl PathCache {
         }
         let directory = directory.unwrap_or(b".");
         let hash = hash_of(directory);
+        if self.presumed == Some(hash) {
+            return Place::Blocking;
+        }
         let known = self.known(hash);
         let is_repeated = std::mem::replace(&mut self.last, hash) == hash;
         match known {
@@ -87,10 +94,11 @@ impl PathCache {
             _ => {}
         }
         let Some((descriptor, statx)) = calls::open_path_cached(directory) else {
-            return match known {
-                Place::Unknown if blocks_above(directory, mounts) => Place::Blocking,
-                _ => known,
-            };
+            if known == Place::Unknown && blocks_above(directory, mounts) {
+                self.presumed = Some(hash);
+                return Place::Blocking;
+            }
+            return known;
         };
         if mounts.file_system_of(&statx) == FileSystem::Blocking {
             self.directories[slot_of(hash)] = hash | 1;
@@ -154,6 +162,7 @@ impl PathCache {
     /// Leaves the current directory. Its path may come to name another.
     pub(crate) fn leave(&mut self) {
         self.current = None;
+        self.presumed = None;
     }
 
     /// Starts to time a look-up on the loop, unless this one is not to be timed.
@@ -226,6 +235,17 @@ mod tests {
         assert_eq!(place(b"/proc/self/stat"), Place::Blocking);
         assert_eq!(place(b"no-such-directory/x"), Place::Unknown);
         assert_eq!(place(b"/proc/no-such-directory/a/x"), Place::Blocking);
+    }
+
+    #[test]
+    fn what_lies_above_is_asked_once_until_names_are_forgotten() {
+        let (mut path_cache, mut mounts) = (PathCache::new(), Mounts::default());
+        let path = b"/proc/no-such-directory/x";
+        assert_eq!(path_cache.place_of(path, &mut mounts), Place::Blocking);
+        assert!(path_cache.presumed.is_some());
+        assert_eq!(path_cache.place_of(path, &mut mounts), Place::Blocking);
+        path_cache.leave();
+        assert!(path_cache.presumed.is_none());
     }
 
     #[test]

@@ -17,6 +17,8 @@ use crate::jobs::Job;
 use crate::stats::Recorder;
 use std::any::Any;
 use std::collections::VecDeque;
+use std::fs::File;
+use std::io::Read;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -699,13 +701,15 @@ impl<V: Send + 'static> Workers<V> {
             return Some(due);
         }
         state.supervised_at = now;
+        // Those that wait for a processor are not blocked: more of them would not help. To look at one
+        // takes as long as a small file, so no more of them are than it takes to know.
+        let may_grow = state.active_max < self.workers_max;
+        let most = if may_grow { state.running / 2 + 1 } else { 1 };
         let threads = state.threads.iter();
         let running = threads.filter(|worker| worker.runs != Runs::Nothing);
-        let blocked = running
-            .filter(|worker| worker.id.is_some_and(is_blocked))
-            .count();
-        // Those that wait for a processor are not blocked: more of them would not help.
-        if 2 * blocked > state.running && state.active_max < self.workers_max {
+        let blocked = running.filter(|worker| worker.id.is_some_and(is_blocked));
+        let blocked = blocked.take(most).count();
+        if may_grow && blocked == most {
             state.active_max = (4 * state.active_max).min(self.workers_max);
         } else if blocked == 0 && state.active_max > self.shared.processors {
             state.active_max -= 1;
@@ -943,9 +947,12 @@ impl State {
 /// True if the thread waits in a call, and not for a processor (proc_pid_stat(5)).
 fn is_blocked(thread: rustix::thread::Pid) -> bool {
     let path = format!("/proc/self/task/{thread}/stat");
-    let Ok(stat) = std::fs::read(path) else {
+    // Number, name and state.
+    let mut stat = [0; 64];
+    let read = File::open(path).and_then(|mut file| file.read(&mut stat));
+    if read.is_err() {
         return false;
-    };
+    }
     // The state follows the name, which may hold anything.
     let end_of_name = memchr::memrchr(b')', &stat);
     end_of_name.is_some_and(|at| matches!(stat.get(at + 2), Some(b'S' | b'D')))
