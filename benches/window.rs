@@ -310,7 +310,9 @@ impl Machine {
         let stopwatch = Stopwatch::new(Recorder::new(latencies), false);
         let io = Io::new(Box::new(NextTurn::default()), limits, stopwatch);
         let tasks = tasks_of(&OneOp, &io);
-        let workers = Workers::new(1, 0, None, || Desk::new(&OneOp, Recorder::new(None), false));
+        let workers = Workers::new(1, 0, None, |_| {
+            Desk::new(&OneOp, Recorder::new(None), false, false)
+        });
         let limits = LoopLimits {
             in_flight,
             timeout: None,

@@ -3,11 +3,11 @@
 use super::buffer::Buffer;
 use super::calls;
 use super::carrier::{Attempt, Carrier, Wait, Wake};
+use super::look_ups::LookUps;
 use super::metadata::Stat;
 use super::mounts::{FileSystem, Mounts};
 use super::op::{Completion, Op, Value};
 use super::open_file::OpenFile;
-use super::path_cache::PathCache;
 use crate::clock::{self, Clock};
 use crate::error::Errno;
 use crate::item::Item;
@@ -26,16 +26,17 @@ const PAUSES_MS: [u64; 7] = [1, 2, 4, 8, 16, 32, 64];
 /// Carries out operations on the calling thread, however long that takes.
 pub struct Blocking {
     mounts: Mounts,
-    path_cache: PathCache,
+    look_ups: LookUps,
 }
 
 impl Blocking {
-    /// A carrier for one worker.
+    /// A carrier for one worker. With a table of descriptors of its own, the worker may use more of
+    /// them than the one that an item is counted with.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(has_own_table: bool) -> Self {
         Self {
             mounts: Mounts::default(),
-            path_cache: PathCache::new(),
+            look_ups: LookUps::new(has_own_table),
         }
     }
 }
@@ -60,12 +61,6 @@ fn wait_out_with<T>(
     attempt()
 }
 
-impl Default for Blocking {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Clock for Blocking {
     fn now_ns(&self) -> u64 {
         clock::now_ns()
@@ -74,16 +69,15 @@ impl Clock for Blocking {
 
 impl Carrier for Blocking {
     fn look_up(&mut self, item: &Item) -> Attempt<Stat> {
-        self.path_cache.enter(item.bytes());
-        let (directory, path) = self.path_cache.start_of(item);
-        let mounts = &mut self.mounts;
-        wait_out(|| Ok(calls::to_stat(&calls::stat_path(directory, path)?, mounts)))
+        wait_out(|| {
+            let statx = self.look_ups.stat(item)?;
+            Ok(calls::to_stat(&statx, &mut self.mounts))
+        })
     }
 
     fn open(&mut self, item: &Item, wait: bool, file_system: FileSystem) -> Attempt<OpenFile> {
-        let (directory, path) = self.path_cache.start_of(item);
         wait_out(|| {
-            let descriptor = calls::open(directory, path, wait)?;
+            let descriptor = self.look_ups.open(item, wait)?;
             Ok(OpenFile::new(descriptor, file_system))
         })
     }
@@ -108,7 +102,7 @@ impl Carrier for Blocking {
     }
 
     fn forget_names(&mut self) {
-        self.path_cache.leave();
+        self.look_ups.forget_names();
     }
 
     fn submit(&mut self, _: u32, op: Op) {

@@ -5,6 +5,7 @@ use super::mounts::{FileSystem, Mounts};
 use crate::error::Errno;
 use crate::item::Item;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags};
+use rustix::path::DecInt;
 use std::ffi::CStr;
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -80,6 +81,27 @@ pub(crate) fn stat_file(file: BorrowedFd<'_>, file_system: FileSystem) -> Result
 pub(crate) fn open(directory: BorrowedFd<'_>, path: &CStr, wait: bool) -> Result<OwnedFd, Errno> {
     let (flags, mode) = (open_flags(wait), Mode::empty());
     Ok(rustix::fs::openat(directory, path, flags, mode)?)
+}
+
+/// What the path leads to, held by a descriptor that is not open for reading.
+pub(crate) fn hold(directory: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(directory, path, flags, Mode::empty())?)
+}
+
+/// Metadata of what is held, as a server knows it now.
+pub(crate) fn stat_held(held: BorrowedFd<'_>) -> Result<Statx, Errno> {
+    let flags = AtFlags::EMPTY_PATH;
+    Ok(rustix::fs::statx(held, c"", flags, STATX_MASK)?)
+}
+
+/// Opens what is held. `links` is the thread's directory of descriptors in /proc.
+pub(crate) fn open_held(
+    links: BorrowedFd<'_>,
+    held: BorrowedFd<'_>,
+    wait: bool,
+) -> Result<OwnedFd, Errno> {
+    open(links, DecInt::from_fd(held).as_c_str(), wait)
 }
 
 /// Opens a directory to look up paths in it, which may block.

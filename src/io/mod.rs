@@ -23,6 +23,7 @@ mod driver;
 mod file;
 mod flights;
 mod inline;
+mod look_ups;
 mod metadata;
 mod mounts;
 mod op;

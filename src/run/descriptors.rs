@@ -20,14 +20,14 @@ pub(super) fn separate() {
 }
 
 /// The same for a worker, but without the descriptors from this number on: those are files that its
-/// loop has opened since, and must be able to close. Where that cannot be, the table stays shared.
-pub(super) fn separate_below(first_of_loops: u32) {
+/// loop has opened since, and must be able to close. False where that cannot be: the table stays shared.
+pub(super) fn separate_below(first_of_loops: u32) -> bool {
     const CLOSE_RANGE_UNSHARE: u32 = 1 << 1;
     // SAFETY: the call reads no memory. The kernel first gives the thread a table of its own
     // (close_range(2), Linux 5.9), so what is closed stays open for all others. On this thread, which
     // has just started, nothing refers to a descriptor of that range: the loops' wake-ups, the only
     // ones it will use that it does not open itself, were made earlier and have lower numbers.
-    let _shared_if_it_fails = unsafe {
+    let result = unsafe {
         libc::syscall(
             libc::SYS_close_range,
             first_of_loops,
@@ -35,4 +35,5 @@ pub(super) fn separate_below(first_of_loops: u32) {
             CLOSE_RANGE_UNSHARE,
         )
     };
+    result == 0
 }

@@ -166,12 +166,17 @@ pub(super) fn new_workers<J: Job>(
     let (job, latencies) = (Arc::clone(job), plan.latencies.clone());
     let mill = Arc::clone(mill);
     let has_deadline = plan.timeout.is_some();
-    Workers::new(plan.loops, workers_max, separate_below, move || {
-        let recorder = Recorder::new(latencies.clone());
-        let times_items = has_deadline || recorder.records(Detail::Totals);
-        let writer = Arc::clone(&mill) as Arc<dyn PartWriter>;
-        Desk::new(&*job, recorder, times_items).writing_to(writer)
-    })
+    Workers::new(
+        plan.loops,
+        workers_max,
+        separate_below,
+        move |has_own_table| {
+            let recorder = Recorder::new(latencies.clone());
+            let times_items = has_deadline || recorder.records(Detail::Totals);
+            let writer = Arc::clone(&mill) as Arc<dyn PartWriter>;
+            Desk::new(&*job, recorder, times_items, has_own_table).writing_to(writer)
+        },
+    )
 }
 
 /// The event loop of this number, with its share of what the plan allows.

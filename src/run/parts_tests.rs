@@ -291,7 +291,7 @@ fn simulate(seed: u64) {
     let mill = Arc::new(new_mill::<u64>(&plan, loops));
     let workers = {
         let (job, world, mill) = (Arc::clone(&job), Arc::clone(&world), Arc::clone(&mill));
-        Workers::new(loops, 0, None, move || {
+        Workers::new(loops, 0, None, move |_| {
             let carrier = SimCarrier::for_worker(Arc::clone(&world), seed);
             let writer = Arc::clone(&mill) as Arc<dyn PartWriter>;
             Desk::with(&*job, Box::new(carrier), Recorder::new(None), true).writing_to(writer)

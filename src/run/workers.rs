@@ -149,10 +149,16 @@ struct Place {
 }
 
 impl<V> Desk<V> {
-    /// For the calling thread.
+    /// For the calling thread, which may have a descriptor table of its own.
     #[must_use]
-    pub fn new<J: Job<Value = V>>(job: &J, recorder: Recorder, times_items: bool) -> Self {
-        Self::with(job, Box::new(Blocking::new()), recorder, times_items)
+    pub fn new<J: Job<Value = V>>(
+        job: &J,
+        recorder: Recorder,
+        times_items: bool,
+        has_own_table: bool,
+    ) -> Self {
+        let carrier = Box::new(Blocking::new(has_own_table));
+        Self::with(job, carrier, recorder, times_items)
     }
 
     /// The same with another carrier, which does everything at once.
@@ -448,8 +454,9 @@ impl std::task::Wake for PlaceWaker {
 /// The workers of a run. All its loops share them.
 pub struct Workers<V> {
     shared: Arc<Shared<V>>,
-    /// Makes what a new thread works with, on that thread.
-    new_desk: Arc<dyn Fn() -> Desk<V> + Send + Sync>,
+    /// Makes what a new thread works with, on that thread. It is told whether the thread has a
+    /// descriptor table of its own.
+    new_desk: Arc<dyn Fn(bool) -> Desk<V> + Send + Sync>,
     workers_max: usize,
     /// Give each thread a descriptor table of its own, without descriptors from this number on.
     separate_below: Option<u32>,
@@ -529,14 +536,14 @@ pub(super) enum Withdrawn {
 
 impl<V: Send + 'static> Workers<V> {
     /// Up to so many threads for so many loops, started as they are needed. `new_desk` is called on
-    /// each. With `separate_below`, each has a descriptor table of its own: a copy of that of the loop
+    /// each, and told whether it has a descriptor table of its own. With `separate_below`, each has a descriptor table of its own: a copy of that of the loop
     /// which starts it, without the descriptors from this number on.
     #[must_use]
     pub fn new(
         loops: usize,
         workers_max: usize,
         separate_below: Option<u32>,
-        new_desk: impl Fn() -> Desk<V> + Send + Sync + 'static,
+        new_desk: impl Fn(bool) -> Desk<V> + Send + Sync + 'static,
     ) -> Arc<Self> {
         let processors = thread::available_parallelism().map_or(1, usize::from);
         let processors = processors.min(workers_max);
@@ -622,11 +629,9 @@ impl<V: Send + 'static> Workers<V> {
         let thread = thread.stack_size(STACK_BYTES).spawn(move || {
             let guard = ThreadGuard(&shared, current);
             credentials::separate();
-            if let Some(first_of_loops) = separate_below {
-                descriptors::separate_below(first_of_loops);
-            }
+            let has_own_table = separate_below.is_some_and(descriptors::separate_below);
             // After a panic nothing of it is used.
-            match panic::catch_unwind(AssertUnwindSafe(|| new_desk())) {
+            match panic::catch_unwind(AssertUnwindSafe(|| new_desk(has_own_table))) {
                 Ok(desk) => {
                     let mut desk = desk.woken_through(Arc::clone(guard.0) as Arc<dyn Wake>);
                     desk.io.show_operations(&guard.1);
@@ -667,7 +672,7 @@ impl<V: Send + 'static> Workers<V> {
 
     /// What a thread would work with.
     pub(super) fn new_desk(&self) -> Desk<V> {
-        (self.new_desk)()
+        (self.new_desk)(false)
     }
 
     /// Takes an item back.

@@ -41,7 +41,7 @@ pub fn workers<J: Job>(
 ) -> Arc<Workers<J::Value>> {
     let (job, world, collector) = (Arc::clone(job), Arc::clone(world), collector.cloned());
     // For as many loops as any test has.
-    Workers::new(16, 0, None, move || {
+    Workers::new(16, 0, None, move |_| {
         let carrier = SimCarrier::for_worker(Arc::clone(&world), seed);
         Desk::with(
             &*job,
