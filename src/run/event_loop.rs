@@ -266,7 +266,7 @@ impl<V: Send + 'static> EventLoop<V> {
         let stuck_until = self.stuck_since.zip(self.limits.timeout);
         let stuck_until = stuck_until.map(|(since, timeout)| since.saturating_add(timeout));
         if self.at_workers > 0 {
-            self.supervise_at = self.workers.supervise(self.io.now());
+            self.supervise_at = self.workers.supervise(self.index, self.io.now());
         } else {
             self.supervise_at = None;
         }

@@ -104,6 +104,10 @@ impl<V> Outbox<V> {
         count < self.results_per_wake
     }
 
+    fn has_results(&self) -> bool {
+        !lock(&self.posted).done.is_empty()
+    }
+
     /// Says that an item was suspended for the first time.
     fn post_suspended(&self, slot: u32) {
         lock(&self.posted).suspended.push(slot);
@@ -484,6 +488,8 @@ struct State {
     active_max: usize,
     closed: bool,
     supervised_at: Duration,
+    /// Which loops will look for results within the interval of supervision, even if nobody wakes them.
+    looking: Vec<bool>,
 }
 
 struct WorkerThread {
@@ -557,6 +563,7 @@ impl<V: Send + 'static> Workers<V> {
                     active_max: processors,
                     closed: false,
                     supervised_at: Duration::ZERO,
+                    looking: vec![false; loops],
                 }),
                 outboxes: (0..loops).map(|_| OnceLock::new()).collect(),
                 filled: Condvar::new(),
@@ -695,11 +702,16 @@ impl<V: Send + 'static> Workers<V> {
     }
 
     /// Lets more workers run if items wait while most of the present ones are blocked, and fewer while
-    /// none is. Gives the time of the next call, if items wait.
-    pub(super) fn supervise(&self, now: Duration) -> Option<Duration> {
+    /// none is. Gives the time of the next call and of the next look for results, if items wait.
+    pub(super) fn supervise(&self, of_loop: usize, now: Duration) -> Option<Duration> {
         let mut state = lock(&self.shared.state);
-        if state.tasks.is_empty() {
-            return None;
+        state.looking[of_loop] = !state.tasks.is_empty();
+        if !state.looking[of_loop] {
+            let has_threads = !state.threads.is_empty();
+            drop(state);
+            // A thread that has left a result until now may have counted on this look.
+            let has_results = || self.shared.outbox(of_loop).has_results();
+            return (has_threads && has_results()).then_some(now);
         }
         let due = state.supervised_at + SUPERVISION_INTERVAL;
         if now < due {
@@ -804,35 +816,25 @@ impl<V> Shared<V> {
 
     fn work(&self, desk: &mut Desk<V>, own: &Arc<CurrentOperation>) {
         lock(&self.state).thread(own).id = Some(rustix::thread::gettid());
-        // A loop that has results and was not told.
-        let mut untold: Option<usize> = None;
+        // Loops that have results and were not told.
+        let mut untold = Vec::new();
         while let Some(next) = self.next(desk, own, &mut untold) {
             match next {
-                Next::Run {
-                    task,
-                    is_last,
-                    latest,
-                } => {
-                    let of_loop = task.id.of_loop;
-                    if is_last || untold.is_some_and(|other| other != of_loop) {
-                        self.tell(&mut untold);
-                    }
-                    desk.run(task, latest);
-                }
+                Next::Run { task, latest } => desk.run(task, latest),
                 Next::Resume => desk.resume(),
             }
             self.tell_suspended(desk);
             let mut panicked = false;
             for done in desk.ended.drain(..) {
                 let of_loop = done.id.of_loop;
-                if untold.is_some_and(|other| other != of_loop) {
-                    self.tell(&mut untold);
-                }
                 panicked |= done.outcome.is_err();
-                untold = self.outbox(of_loop).post(done).then_some(of_loop);
+                untold.retain(|other| *other != of_loop);
+                if self.outbox(of_loop).post(done) {
+                    untold.push(of_loop);
+                }
             }
             if panicked {
-                return self.tell(&mut untold);
+                return self.tell(untold);
             }
         }
     }
@@ -842,7 +844,7 @@ impl<V> Shared<V> {
         &self,
         desk: &mut Desk<V>,
         own: &Arc<CurrentOperation>,
-        untold: &mut Option<usize>,
+        untold: &mut Vec<usize>,
     ) -> Option<Next> {
         let mut state = lock(&self.state);
         state.end(own);
@@ -850,11 +852,17 @@ impl<V> Shared<V> {
             state.thread(own).suspended = desk.suspended_items().collect();
         }
         loop {
-            if let Some(next) = state.begin(own, desk.is_woken()) {
-                return Some(next);
-            }
+            let next = state.begin(own, desk.is_woken());
+            // What is next may take long, and not all loops will look by themselves. And where no more
+            // items wait, loops have to bring some.
+            let all = next.is_none() || state.tasks.is_empty();
+            let told = |of_loop: &mut usize| all || !state.looking[*of_loop];
+            let told: Vec<_> = untold.extract_if(.., told).collect();
             drop(state);
-            self.tell(untold);
+            self.tell(told);
+            if next.is_some() {
+                return next;
+            }
             desk.rest();
             state = lock(&self.state);
             while (state.tasks.is_empty() || state.free_places() == 0) && !desk.is_woken() {
@@ -887,8 +895,8 @@ impl<V> Shared<V> {
         }
     }
 
-    fn tell(&self, untold: &mut Option<usize>) {
-        if let Some(of_loop) = untold.take() {
+    fn tell(&self, loops: Vec<usize>) {
+        for of_loop in loops {
             self.outbox(of_loop).wake.wake();
         }
     }
@@ -908,8 +916,6 @@ enum Next {
     /// Run an item.
     Run {
         task: Task,
-        /// No other waits for a thread.
-        is_last: bool,
         /// The last hand-over so far.
         latest: u64,
     },
@@ -927,7 +933,6 @@ impl State {
             let task = self.tasks.pop_front()?;
             let id = task.id;
             let next = Next::Run {
-                is_last: self.tasks.is_empty(),
                 latest: self.batches,
                 task,
             };
