@@ -7,6 +7,9 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+/// The longest text of a name: one of 255 bytes in wire format.
+const PLAIN_LEN_MAX: usize = 253;
+
 /// A name and a type of records to ask for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Question {
@@ -49,6 +52,10 @@ impl Question {
         let qtype = words.next().map(parse_type).transpose()?;
         if words.next().is_some() {
             return Err(Invalid::TooMuch);
+        }
+        if let Some(name) = plain_name(name.as_bytes()) {
+            let qtype = qtype.unwrap_or(default);
+            return Ok(Self { name, qtype });
         }
         if let Some(address) = address(name) {
             let reverse = Name::<Vec<u8>>::reverse_from_addr(address).map_err(|_| Invalid::Name)?;
@@ -132,6 +139,35 @@ pub fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|word| !word.is_empty())
 }
 
+/// A name in wire format, if it consists of letters, digits, hyphens and underscores, as nearly all do,
+/// and ends with a letter, as no address does. Any other is for those who know all the rules.
+fn plain_name(text: &[u8]) -> Option<Box<[u8]>> {
+    let text = text.strip_suffix(b".").unwrap_or(text);
+    if text.len() > PLAIN_LEN_MAX || !text.last()?.is_ascii_alphabetic() {
+        return None;
+    }
+    let mut name = vec![0; text.len() + 2].into_boxed_slice();
+    let mut label_start = 0;
+    // Each letter is one place further on than in the text. The place before a label has its length.
+    for (&byte, at) in text.iter().zip(1..) {
+        if byte == b'.' {
+            name[label_start] = label_len(at - label_start - 1)?;
+            label_start = at;
+        } else if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') {
+            name[at] = byte.to_ascii_lowercase();
+        } else {
+            return None;
+        }
+    }
+    name[label_start] = label_len(text.len() - label_start)?;
+    Some(name)
+}
+
+/// The length of a label as it stands before it, if it may be that long.
+fn label_len(len: usize) -> Option<u8> {
+    u8::try_from(len).ok().filter(|len| (1..64).contains(len))
+}
+
 fn address(name: &str) -> Option<IpAddr> {
     name.parse().ok()
 }
@@ -139,6 +175,7 @@ fn address(name: &str) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn parse(line: &str) -> Result<(String, String), Invalid> {
         let question = Question::parse(line.as_bytes(), Rtype::A)?;
@@ -161,6 +198,46 @@ mod tests {
         is(". NS", ".", "NS");
         is("*.example.com", "*.example.com", "A");
         is(r"a\.b.example", r"a\.b.example", "A");
+    }
+
+    proptest! {
+        /// The quick way reads names as the library does.
+        #[test]
+        fn plain_names_are_read_by_the_rules(name in r"([a-cA-C0_.*-]|\PC){0,9}([a-z]{1,70}\.?){0,5}") {
+            if let Some(plain) = plain_name(name.as_bytes()) {
+                let read = Name::<Vec<u8>>::from_str(&name).unwrap();
+                prop_assert_eq!(address(&name), None);
+                let read = Question::new(read.as_slice(), Rtype::A);
+                prop_assert_eq!(read.name(), &*plain);
+            }
+        }
+    }
+
+    #[test]
+    fn most_names_are_plain() {
+        for name in [
+            "a",
+            "www.example.com",
+            "xn--bcher-kva.Example.",
+            "_sip._tcp.a-b.example",
+        ] {
+            assert!(plain_name(name.as_bytes()).is_some(), "{name}");
+        }
+        let length = |len: usize| "a.".repeat(len / 2) + "b";
+        assert!(plain_name(length(252).as_bytes()).is_some());
+        assert!(plain_name(length(254).as_bytes()).is_none());
+        for name in [
+            "",
+            ".",
+            "a..b",
+            ".a",
+            "a*",
+            "192.0.2.1",
+            "2001:db8::a",
+            "\u{fc}.a",
+        ] {
+            assert!(plain_name(name.as_bytes()).is_none(), "{name}");
+        }
     }
 
     #[test]
