@@ -5,10 +5,11 @@ use super::question::Question;
 use domain::base::Rtype;
 use domain::base::iana::{Opcode, OptRcode, Rcode};
 use domain::base::message::Message;
-use domain::base::message_builder::MessageBuilder;
-use domain::base::name::{Name, ParsedName};
+use domain::base::name::ParsedName;
+use domain::base::opt::{Opt, OptRecord};
+use domain::base::record::ParsedRecord;
 use domain::base::wire::ParseError;
-use domain::rdata::AllRecordData;
+use domain::rdata::{A, Aaaa, AllRecordData};
 
 /// The longest reply over UDP that is asked for: what the least networks carry in one piece (DNS flag
 /// day 2020).
@@ -16,27 +17,34 @@ pub(super) const UDP_REPLY_LEN_MAX: u16 = 1232;
 
 const HEADER_LEN: usize = 12;
 
+const CLASS_IN: [u8; 2] = [0, 1];
+
+/// The flags of a query: recursion is desired (RD).
+const QUERY_FLAGS: [u8; 2] = [1, 0];
+
+/// The bytes of an OPT record without options.
+const OPT_LEN: usize = 11;
+
 /// A query. `edns` adds the OPT record, by which replies of more than 512 bytes are asked for.
 pub(super) fn query(id: u16, question: &Question, edns: bool) -> Vec<u8> {
-    let mut builder = MessageBuilder::new_vec();
-    builder.header_mut().set_id(id);
-    builder.header_mut().set_opcode(Opcode::QUERY);
-    builder.header_mut().set_rd(true);
-    let mut builder = builder.question();
-    let name = Name::from_slice(question.name()).expect("a question has a name");
-    builder
-        .push((name, question.qtype()))
-        .expect("there is room for one question");
-    let mut builder = builder.additional();
+    let name = question.name();
+    // The type, the class and the OPT record follow.
+    let mut query = Vec::with_capacity(HEADER_LEN + name.len() + 4 + OPT_LEN);
+    query.extend_from_slice(&id.to_be_bytes());
+    query.extend_from_slice(&QUERY_FLAGS);
+    // One question, no answers, nothing about who is in charge.
+    query.extend_from_slice(&[0, 1, 0, 0, 0, 0, 0, u8::from(edns)]);
+    query.extend_from_slice(name);
+    query.extend_from_slice(&question.qtype().to_int().to_be_bytes());
+    query.extend_from_slice(&CLASS_IN);
     if edns {
-        builder
-            .opt(|opt| {
-                opt.set_udp_payload_size(UDP_REPLY_LEN_MAX);
-                Ok(())
-            })
-            .expect("there is room for the option");
+        // The root's name. The class says how long a reply may be, the time to live is 0.
+        query.push(0);
+        query.extend_from_slice(&Rtype::OPT.to_int().to_be_bytes());
+        query.extend_from_slice(&UDP_REPLY_LEN_MAX.to_be_bytes());
+        query.extend_from_slice(&[0; 6]);
     }
-    builder.finish()
+    query
 }
 
 /// What a message with the right id, on the right socket, turns out to be.
@@ -88,11 +96,11 @@ pub(super) fn judge(message: &[u8], question: &Question, spelling: Spelling) -> 
     if header.tc() {
         return Reply::Truncated;
     }
-    let has_records = match check(parsed, question.qtype()) {
-        Ok(has_records) => has_records,
+    let (has_records, rcode) = match check(parsed, question.qtype()) {
+        Ok(found) => found,
         Err(_) => return Reply::Failure(OptRcode::FORMERR),
     };
-    match parsed.opt_rcode() {
+    match rcode {
         OptRcode::NOERROR if has_records => Reply::Answer(Status::NoError),
         OptRcode::NOERROR => Reply::Answer(Status::NoData),
         OptRcode::NXDOMAIN => Reply::Answer(Status::NxDomain),
@@ -114,7 +122,10 @@ fn asks(message: &[u8], question: &Question, spelling: Spelling) -> bool {
         Spelling::Any => asked.eq_ignore_ascii_case(name),
         Spelling::Exact => asked == name,
     };
-    message[4..6] == [0, 1] && is_the_name && rest.starts_with(&[high, low, 0, 1])
+    message[4..6] == [0, 1]
+        && is_the_name
+        && rest.starts_with(&[high, low])
+        && rest[2..].starts_with(&CLASS_IN)
 }
 
 /// Spells the question of a reply to it as it was meant, and with it all names that point there.
@@ -123,20 +134,75 @@ pub(super) fn respell(reply: &mut [u8], question: &Question) {
     reply[HEADER_LEN..HEADER_LEN + name.len()].copy_from_slice(name);
 }
 
-/// Reads all of a message, so that whoever prints it meets with nothing unexpected. True if the answer
-/// has records of the type that was asked for.
-fn check(message: &Message<[u8]>, qtype: Rtype) -> Result<bool, ParseError> {
+/// Reads all of a message, once, so that whoever prints it meets with nothing unexpected. True if the
+/// answer has records of the type that was asked for. The code is that of the header, extended by the
+/// first OPT record.
+fn check(message: &Message<[u8]>, qtype: Rtype) -> Result<(bool, OptRcode), ParseError> {
     let mut has_records = false;
-    for record in message.answer()? {
+    let mut answer = message.answer()?;
+    for record in &mut answer {
         let record = record?;
-        record.to_any_record::<AllRecordData<_, ParsedName<_>>>()?;
+        check_data(&record)?;
         has_records |= record.rtype() == qtype || qtype == Rtype::ANY;
     }
-    for record in message.authority()? {
+    let mut authority = answer.next_section()?.expect("the second section");
+    for record in &mut authority {
         record?;
     }
-    for record in message.additional()? {
-        record?;
+    let additional = authority.next_section()?.expect("the third section");
+    let mut opt = None;
+    for record in additional {
+        let record = record?;
+        if record.rtype() == Rtype::OPT && opt.is_none() {
+            opt = Some(record);
+        }
     }
-    Ok(has_records)
+    let opt = opt.as_ref();
+    let opt = opt.and_then(|record| record.to_record::<Opt<_>>().ok().flatten());
+    let rcode = match opt {
+        Some(opt) => OptRecord::from(opt).rcode(message.header()),
+        None => OptRcode::from(message.header().rcode()),
+    };
+    Ok((has_records, rcode))
+}
+
+/// Reads the content of a record.
+fn check_data(record: &ParsedRecord<'_, [u8]>) -> Result<(), ParseError> {
+    match record.rtype() {
+        // Most are addresses, for which there need not be room for all types.
+        Rtype::A => record.to_record::<A>().map(drop),
+        Rtype::AAAA => record.to_record::<Aaaa>().map(drop),
+        _ => record
+            .to_any_record::<AllRecordData<_, ParsedName<_>>>()
+            .map(drop),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::base::message_builder::{MessageBuilder, OptBuilder};
+    use domain::base::name::Name;
+
+    #[test]
+    fn a_query_is_what_the_library_makes_of_it() {
+        for line in ["www.example.org", ".", "192.0.2.1", "a.b TYPE65"] {
+            let question = Question::parse(line.as_bytes(), Rtype::AAAA).unwrap();
+            let mut builder = MessageBuilder::new_vec();
+            builder.header_mut().set_id(0xabcd);
+            builder.header_mut().set_rd(true);
+            let mut builder = builder.question();
+            let name = Name::from_slice(question.name()).unwrap();
+            builder.push((name, question.qtype())).unwrap();
+            let plain = builder.clone().finish();
+            let mut builder = builder.additional();
+            let set_length = |opt: &mut OptBuilder<'_, Vec<u8>>| {
+                opt.set_udp_payload_size(UDP_REPLY_LEN_MAX);
+                Ok(())
+            };
+            builder.opt(set_length).unwrap();
+            assert_eq!(query(0xabcd, &question, false), plain);
+            assert_eq!(query(0xabcd, &question, true), builder.finish());
+        }
+    }
 }
