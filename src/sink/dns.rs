@@ -5,6 +5,7 @@ use crate::clock::to_ns;
 use crate::io::Transport;
 use crate::item::Item;
 use crate::jobs::dns::{Answer, Found, Record, Status, words};
+use domain::base::Rtype;
 use domain::base::name::Name;
 use serde::Serialize;
 use std::io::Write;
@@ -17,20 +18,33 @@ pub fn write_text(out: &mut Vec<u8>, item: &Item, found: &Found) {
     match found {
         Ok(answer) => {
             let qtype = answer.question.qtype();
-            write!(out, "\t{qtype}\t{}", answer.status).expect("memory can be written to");
-            for Record { rtype, data, .. } in answer.records() {
+            out.push(b'\t');
+            write_type(out, qtype);
+            out.push(b'\t');
+            match answer.status.name() {
+                Some(name) => out.extend_from_slice(name.as_bytes()),
+                None => write!(out, "{}", answer.status).expect("memory can be written to"),
+            }
+            answer.write_data(out, |out, rtype| {
                 out.push(b'\t');
                 if rtype != qtype {
-                    write!(out, "{rtype} ").expect("memory can be written to");
+                    write_type(out, rtype);
+                    out.push(b' ');
                 }
-                out.extend_from_slice(data.as_bytes());
-            }
+            });
         }
         Err(invalid) => {
             write!(out, "\t-\tINVALID\t{invalid}").expect("memory can be written to");
         }
     }
     out.push(b'\n');
+}
+
+fn write_type(out: &mut Vec<u8>, rtype: Rtype) {
+    match rtype.to_mnemonic() {
+        Some(name) => out.extend_from_slice(name),
+        None => write!(out, "{rtype}").expect("memory can be written to"),
+    }
 }
 
 #[derive(Serialize)]

@@ -1,16 +1,14 @@
 //! What came of a question.
 
 use super::question::Question;
+use super::text;
 use crate::io::Transport;
 use domain::base::iana::OptRcode;
 use domain::base::message::{Message, RecordSection};
-use domain::base::name::ParsedName;
-use domain::base::rdata::UnknownRecordData;
 use domain::base::record::ParsedRecord;
 use domain::base::wire::ParseError;
-use domain::base::zonefile_fmt::{DisplayKind, ZonefileFmt};
 use domain::base::{Rtype, Ttl};
-use domain::rdata::{AllRecordData, Txt};
+use domain::rdata::Txt;
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -40,19 +38,28 @@ impl Status {
     pub fn is_definite(self) -> bool {
         matches!(self, Self::NoError | Self::NoData | Self::NxDomain)
     }
-}
 
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+    /// Its name, unless it is the server's to say.
+    #[must_use]
+    pub fn name(self) -> Option<&'static str> {
+        Some(match self {
             Self::NoError => "NOERROR",
             Self::NoData => "NODATA",
             Self::NxDomain => "NXDOMAIN",
-            Self::Rcode(rcode) => return rcode.fmt(f),
+            Self::Rcode(_) => return None,
             Self::Timeout => "TIMEOUT",
             Self::Unreachable => "UNREACHABLE",
             Self::Truncated => "TRUNCATED",
         })
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self, self.name()) {
+            (Self::Rcode(rcode), _) => rcode.fmt(f),
+            (_, name) => f.write_str(name.unwrap_or_default()),
+        }
     }
 }
 
@@ -139,48 +146,43 @@ impl Answer {
         records
     }
 
+    /// Appends the content of each record of the answer to a text, as zone files have it, after what
+    /// `before` appends for its type. It makes no [`Record`]s.
+    pub fn write_data(&self, out: &mut Vec<u8>, mut before: impl FnMut(&mut Vec<u8>, Rtype)) {
+        for record in self.parsed(Message::answer) {
+            before(out, record.rtype());
+            text::write_data(out, &record);
+        }
+    }
+
     fn read(&self, section: Section) -> Vec<Record> {
-        let message = self.message.as_deref().map(Message::from_slice);
-        let Some(Ok(message)) = message else {
-            return Vec::new();
-        };
-        let records = section(message).into_iter().flatten().flatten();
+        let records = self.parsed(section);
         records.map(|record| Record::new(&record)).collect()
+    }
+
+    fn parsed(&self, section: Section) -> impl Iterator<Item = ParsedRecord<'_, [u8]>> {
+        let message = self.message.as_deref().map(Message::from_slice);
+        let message = message.and_then(Result::ok);
+        let records = message.and_then(|message| section(message).ok());
+        records.into_iter().flatten().flatten()
     }
 }
 
 impl Record {
     fn new(record: &ParsedRecord<'_, [u8]>) -> Self {
+        let mut data = Vec::new();
+        text::write_data(&mut data, record);
         Self {
-            name: record.owner().to_string(),
+            name: text::name(&record.owner()),
             rtype: record.rtype(),
             ttl: record.ttl(),
-            data: data(record),
-            text: text(record),
+            data: text::into_string(data),
+            text: strings(record),
         }
     }
 }
 
-fn text(record: &ParsedRecord<'_, [u8]>) -> Option<Vec<u8>> {
+fn strings(record: &ParsedRecord<'_, [u8]>) -> Option<Vec<u8>> {
     let text = record.to_record::<Txt<_>>().ok().flatten()?;
     Some(text.data().iter().flatten().copied().collect())
-}
-
-/// The content of a record as zone files have it; in the form for unknown types (RFC 3597) if it is not
-/// what its type says.
-fn data(record: &ParsedRecord<'_, [u8]>) -> String {
-    let known = record.to_any_record::<AllRecordData<_, ParsedName<_>>>();
-    if let Ok(known) = known {
-        return known
-            .data()
-            .display_zonefile(DisplayKind::Simple)
-            .to_string();
-    }
-    let unknown = record.to_record::<UnknownRecordData<_>>().ok().flatten();
-    unknown.map_or_else(String::new, |unknown| {
-        unknown
-            .data()
-            .display_zonefile(DisplayKind::Simple)
-            .to_string()
-    })
 }

@@ -18,6 +18,7 @@ mod resolver;
 mod server;
 #[cfg(test)]
 mod tests;
+mod text;
 mod throttle;
 
 pub use answer::{Answer, Record, Status};
