@@ -142,7 +142,9 @@ impl Rows<Found> for DnsRows {
         };
         match found {
             Ok(answer) if answer.status.is_definite() => {
-                let bytes = answer.message.as_ref().map_or(0, |message| message.len());
+                let bytes = answer
+                    .message()
+                    .map_or(0, |message| message.as_slice().len());
                 observer.count(Ok(bytes as u64));
             }
             Ok(answer) => observer.count(Err(answer.status.to_string())),

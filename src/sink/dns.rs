@@ -17,7 +17,7 @@ pub fn write_text(out: &mut Vec<u8>, item: &Item, found: &Found) {
     out.extend_from_slice(name_of(item));
     match found {
         Ok(answer) => {
-            let qtype = answer.question.qtype();
+            let qtype = answer.qtype;
             out.push(b'\t');
             write_type(out, qtype);
             out.push(b'\t');
@@ -85,10 +85,7 @@ pub fn write_jsonl(out: &mut Vec<u8>, item: &Item, found: &Found) {
     let row = Row {
         index: item.index(),
         name: jsonl::Name::new(name_of(item)),
-        qtype: found
-            .as_ref()
-            .ok()
-            .map(|answer| answer.question.qtype().to_string()),
+        qtype: found.as_ref().ok().map(|answer| answer.qtype.to_string()),
         status: match found {
             Ok(answer) => answer.status.to_string(),
             Err(_) => "INVALID".to_owned(),
@@ -170,7 +167,7 @@ struct MassdnsRecord {
 /// clock of the answers showed 0, since 1970. A line that is no question has INVALID for its error.
 pub fn write_massdns(out: &mut Vec<u8>, item: &Item, found: &Found, clock_started_at: Duration) {
     let name = match found {
-        Ok(answer) => Name::from_slice(answer.question.name())
+        Ok(answer) => Name::from_slice(answer.name())
             .map_or_else(|_| String::new(), |name| with_dot(name.to_string())),
         Err(_) => String::from_utf8_lossy(name_of(item)).into_owned(),
     };
@@ -183,10 +180,9 @@ pub fn write_massdns(out: &mut Vec<u8>, item: &Item, found: &Found, clock_starte
     };
     let row = MassdnsRow {
         name: &name,
-        qtype: found.as_ref().map_or_else(
-            |_| String::new(),
-            |answer| answer.question.qtype().to_string(),
-        ),
+        qtype: found
+            .as_ref()
+            .map_or_else(|_| String::new(), |answer| answer.qtype.to_string()),
         class: "IN",
         error,
         reply,

@@ -1,5 +1,6 @@
 //! What came of a question.
 
+use super::message;
 use super::question::Question;
 use super::text;
 use crate::io::Transport;
@@ -68,10 +69,9 @@ impl fmt::Display for Status {
 pub struct Answer {
     /// How it ended.
     pub status: Status,
-    /// What was asked.
-    pub question: Question,
-    /// The reply as it came, if a definite one did.
-    pub message: Option<Box<[u8]>>,
+    /// The type of records that was asked for.
+    pub qtype: Rtype,
+    pub(super) subject: Subject,
     /// Who sent it.
     pub server: Option<SocketAddr>,
     /// How it came.
@@ -86,6 +86,16 @@ pub struct Answer {
     pub time: Duration,
     /// When it ended, by the clock of whoever ran the resolver.
     pub ended_at: Duration,
+}
+
+/// What was asked, and the reply if a definite one came. That repeats the question, which then need not
+/// go with it to another thread, where to free it takes long.
+#[derive(Clone, Debug)]
+pub(super) enum Subject {
+    /// The reply as it came, but for the case of its question.
+    Reply(Box<[u8]>),
+    /// There is none.
+    Question(Question),
 }
 
 /// A record of an answer, for people and programs to read.
@@ -107,11 +117,28 @@ pub struct Record {
 type Section = for<'a> fn(&'a Message<[u8]>) -> Result<RecordSection<'a, [u8]>, ParseError>;
 
 impl Answer {
+    /// The name that was asked about, in wire format, in lower case.
+    #[must_use]
+    pub fn name(&self) -> &[u8] {
+        match &self.subject {
+            Subject::Reply(message) => message::name(message),
+            Subject::Question(question) => question.name(),
+        }
+    }
+
+    /// The reply, if a definite one came.
+    #[must_use]
+    pub fn message(&self) -> Option<&Message<[u8]>> {
+        match &self.subject {
+            Subject::Reply(message) => Message::from_slice(message).ok(),
+            Subject::Question(_) => None,
+        }
+    }
+
     /// The flags of the reply, by the names that RFC 1035 and RFC 4035 give them.
     #[must_use]
     pub fn flags(&self) -> Vec<&'static str> {
-        let message = self.message.as_deref().map(Message::from_slice);
-        let Some(Ok(message)) = message else {
+        let Some(message) = self.message() else {
             return Vec::new();
         };
         let header = message.header();
@@ -161,9 +188,7 @@ impl Answer {
     }
 
     fn parsed(&self, section: Section) -> impl Iterator<Item = ParsedRecord<'_, [u8]>> {
-        let message = self.message.as_deref().map(Message::from_slice);
-        let message = message.and_then(Result::ok);
-        let records = message.and_then(|message| section(message).ok());
+        let records = self.message().and_then(|message| section(message).ok());
         records.into_iter().flatten().flatten()
     }
 }

@@ -505,10 +505,12 @@ impl<'a> Asking<'a> {
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
         let mut askers = self.client.askers.borrow_mut();
-        let asker = std::mem::take(&mut askers.places[self.number as usize]);
+        let asker = &mut askers.places[self.number as usize];
+        asker.waker = None;
+        let had_answer = asker.answer.take().is_some();
         askers.free.push(self.number);
         drop(askers);
-        if !self.is_answered.get() && asker.answer.is_none() {
+        if !self.is_answered.get() && !had_answer {
             self.client
                 .tell(|resolver, now| resolver.forget(self.number, now));
         }

@@ -1,7 +1,9 @@
 //! The ids of the queries on one socket.
 
 use super::random::Random;
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Duration;
 
 /// Ids of a socket that may be taken or at rest at one time: half of all. The other half keeps the
@@ -14,7 +16,7 @@ pub(super) const IDS_MAX: usize = 1 << 15;
 /// not be taken for that of another query.
 #[derive(Debug, Default)]
 pub(super) struct Ids {
-    taken: HashMap<u16, Holder>,
+    taken: HashMap<u16, Holder, BuildHasherDefault<IdHasher>>,
     /// Until when which ids rest. All rest equally long.
     resting: VecDeque<(Duration, u16)>,
 }
@@ -26,6 +28,26 @@ pub(super) enum Holder {
     Query(u32),
     /// One that was given up a while ago.
     Resting,
+}
+
+/// Spreads ids. We choose those in the map, at random, so nobody can choose them to collide.
+#[derive(Debug, Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_u16(byte.into()));
+    }
+
+    fn write_u16(&mut self, id: u16) {
+        // By Fibonacci hashing: the constant is 2^64 over the golden ratio. The map uses both ends.
+        let spread = (self.0 << 16 | u64::from(id)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = spread ^ spread >> 32;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 impl Ids {
@@ -42,7 +64,7 @@ impl Ids {
         }
         loop {
             let id = random.next_u16();
-            if let std::collections::hash_map::Entry::Vacant(vacant) = self.taken.entry(id) {
+            if let Entry::Vacant(vacant) = self.taken.entry(id) {
                 vacant.insert(Holder::Query(query));
                 return Some(id);
             }

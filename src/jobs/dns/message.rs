@@ -134,6 +134,16 @@ pub(super) fn respell(reply: &mut [u8], question: &Question) {
     reply[HEADER_LEN..HEADER_LEN + name.len()].copy_from_slice(name);
 }
 
+/// The name in the question of a reply that repeats it.
+pub(super) fn name(reply: &[u8]) -> &[u8] {
+    let question = &reply[HEADER_LEN..];
+    let mut len = 1;
+    while question[len - 1] != 0 {
+        len += usize::from(question[len - 1]) + 1;
+    }
+    &question[..len]
+}
+
 /// Reads all of a message, once, so that whoever prints it meets with nothing unexpected. True if the
 /// answer has records of the type that was asked for. The code is that of the header, extended by the
 /// first OPT record.

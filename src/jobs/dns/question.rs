@@ -4,6 +4,7 @@ use super::random::Random;
 use domain::base::Rtype;
 use domain::base::name::Name;
 use std::borrow::Cow;
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -11,7 +12,7 @@ use std::str::FromStr;
 const PLAIN_LEN_MAX: usize = 253;
 
 /// A name and a type of records to ask for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
     /// The name in wire format, in lower case.
     name: Box<[u8]>,
@@ -36,6 +37,14 @@ pub enum Invalid {
     /// The type has no such name.
     #[error("unknown type of record")]
     Type,
+}
+
+impl Hash for Question {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // A name ends with an empty label, so its length need not be told.
+        state.write(&self.name);
+        state.write_u16(self.qtype.to_int());
+    }
 }
 
 impl Question {
@@ -146,21 +155,24 @@ fn plain_name(text: &[u8]) -> Option<Box<[u8]>> {
     if text.len() > PLAIN_LEN_MAX || !text.last()?.is_ascii_alphabetic() {
         return None;
     }
-    let mut name = vec![0; text.len() + 2].into_boxed_slice();
-    let mut label_start = 0;
-    // Each letter is one place further on than in the text. The place before a label has its length.
-    for (&byte, at) in text.iter().zip(1..) {
+    let mut name = Vec::with_capacity(text.len() + 2);
+    name.push(0);
+    // The place before a label has its length.
+    let mut label = 0;
+    for &byte in text {
         if byte == b'.' {
-            name[label_start] = label_len(at - label_start - 1)?;
-            label_start = at;
+            name[label] = label_len(name.len() - label - 1)?;
+            label = name.len();
+            name.push(0);
         } else if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') {
-            name[at] = byte.to_ascii_lowercase();
+            name.push(byte.to_ascii_lowercase());
         } else {
             return None;
         }
     }
-    name[label_start] = label_len(text.len() - label_start)?;
-    Some(name)
+    name[label] = label_len(name.len() - label - 1)?;
+    name.push(0);
+    Some(name.into_boxed_slice())
 }
 
 /// The length of a label as it stands before it, if it may be that long.

@@ -1,7 +1,7 @@
 //! Asks servers until each question has its answer. It does no input or output and has no clock:
 //! whoever runs it sends what it wants sent, hands it what came, and calls it when time has passed.
 
-use super::answer::{Answer, Status};
+use super::answer::{Answer, Status, Subject};
 use super::figures::Figures;
 use super::ids::{Holder, Ids};
 use super::limit::Ending;
@@ -12,6 +12,7 @@ use super::server::Server;
 use crate::io::Timers;
 use crate::io::Transport;
 use domain::base::iana::OptRcode;
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -71,8 +72,9 @@ pub struct Transmit {
 /// A question under way.
 struct Lookup {
     question: Question,
-    /// Whoever asked it.
-    askers: Vec<u32>,
+    /// Whoever asked it first, and the others. If there is none, there are no others.
+    asker: Option<u32>,
+    other_askers: Vec<u32>,
     asked_at: Duration,
     first_sent_at: Option<Duration>,
     deadline: Duration,
@@ -187,33 +189,37 @@ impl Resolver {
 
     /// Asks a question. The answer comes with `asker`, which is free to choose.
     pub fn ask(&mut self, asker: u32, question: Question, now: Duration) {
-        if let Some(&lookup) = self.by_question.get(&question) {
-            self.lookup(lookup).askers.push(asker);
-            return;
-        }
-        let lookup = Lookup {
-            question: question.clone(),
-            askers: vec![asker],
+        let entry = match self.by_question.entry(question.clone()) {
+            Entry::Vacant(entry) => entry,
+            Entry::Occupied(known) => {
+                let place = *known.get();
+                self.lookup(place).other_askers.push(asker);
+                return;
+            }
+        };
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.lookups.push(None);
+            u32::try_from(self.lookups.len() - 1).expect("fewer than 2^32 questions")
+        });
+        entry.insert(place);
+        let deadline = now + self.settings.timeout;
+        self.lookups[place as usize] = Some(Lookup {
+            question,
+            asker: Some(asker),
+            other_askers: Vec::new(),
             asked_at: now,
             first_sent_at: None,
-            deadline: now + self.settings.timeout,
+            deadline,
             attempts: 0,
             attempt: None,
             last_server: None,
             refused_by: None,
             stream_to: None,
             status: Status::Timeout,
-        };
-        let place = self.free.pop().unwrap_or_else(|| {
-            self.lookups.push(None);
-            u32::try_from(self.lookups.len() - 1).expect("fewer than 2^32 questions")
         });
-        let deadline = lookup.deadline;
-        self.lookups[place as usize] = Some(lookup);
-        self.by_question.insert(question, place);
-        self.timers.set(place, deadline);
         // Those that wait already come first.
         if !self.waiting.is_empty() || !self.attempt(place, now) {
+            self.timers.set(place, deadline);
             self.waiting.push_back(place);
         }
     }
@@ -357,14 +363,20 @@ impl Resolver {
     /// Forgets whoever asked; the answer is not wanted any more.
     pub fn forget(&mut self, asker: u32, now: Duration) {
         let place = self.lookups.iter().position(|lookup| {
-            let askers = lookup.as_ref().map(|lookup| &lookup.askers);
-            askers.is_some_and(|askers| askers.contains(&asker))
+            let asked = |lookup: &Lookup| {
+                lookup.asker == Some(asker) || lookup.other_askers.contains(&asker)
+            };
+            lookup.as_ref().is_some_and(asked)
         });
         let Some(place) = place else { return };
         let place = u32::try_from(place).expect("fewer than 2^32 questions");
         let lookup = self.lookup(place);
-        lookup.askers.retain(|&other| other != asker);
-        if lookup.askers.is_empty() {
+        if lookup.asker == Some(asker) {
+            lookup.asker = lookup.other_askers.pop();
+        } else {
+            lookup.other_askers.retain(|&other| other != asker);
+        }
+        if lookup.asker.is_none() {
             if let Some(attempt) = lookup.attempt.take() {
                 let server = self.server_of(attempt.socket);
                 self.servers[server].forget();
@@ -588,17 +600,19 @@ impl Resolver {
     }
 
     fn finish(&mut self, place: u32, status: Status, reply: Option<ReplyFrom<'_>>, now: Duration) {
-        let mut lookup = self.remove(place);
-        let last_asker = lookup.askers.pop();
-        let message = reply.map(|reply| {
-            let mut message: Box<[u8]> = reply.message.into();
-            message::respell(&mut message, &lookup.question);
-            message
-        });
+        let lookup = self.remove(place);
+        let qtype = lookup.question.qtype();
         let answer = Answer {
             status,
-            question: lookup.question,
-            message,
+            qtype,
+            subject: match reply {
+                Some(reply) => {
+                    let mut message: Box<[u8]> = reply.message.into();
+                    message::respell(&mut message, &lookup.question);
+                    Subject::Reply(message)
+                }
+                None => Subject::Question(lookup.question),
+            },
             server: reply.map(|reply| self.address(reply.socket)),
             transport: reply.map(|reply| self.transport(reply.socket)),
             attempts: lookup.attempts,
@@ -607,13 +621,14 @@ impl Resolver {
             time: now.saturating_sub(lookup.asked_at),
             ended_at: now,
         };
-        for asker in lookup.askers {
+        for asker in lookup.other_askers {
             self.answers.push_back((asker, answer.clone()));
         }
-        // Mostly it is the only one.
-        self.answers.extend(last_asker.map(|asker| (asker, answer)));
+        self.answers
+            .extend(lookup.asker.map(|asker| (asker, answer)));
     }
 
+    #[inline]
     fn remove(&mut self, place: u32) -> Lookup {
         self.timers.cancel(place);
         let lookup = self.lookups[place as usize]

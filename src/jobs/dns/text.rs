@@ -53,7 +53,7 @@ fn write_any(out: &mut Vec<u8>, record: &ParsedRecord<'_, [u8]>) {
 }
 
 /// A name, without a dot at its end.
-pub(super) fn name<'a>(name: &'a impl ToLabelIter) -> String {
+pub(super) fn name(name: &impl ToLabelIter) -> String {
     let mut text = Vec::with_capacity(name.compose_len().into());
     write_labels(
         &mut text,
