@@ -405,6 +405,7 @@ impl<V: Send + 'static> EventLoop<V> {
         self.hand_over(item, started_at_ns, due_at_ns, result);
     }
 
+    #[inline]
     fn hand_over(
         &mut self,
         item: Item,
@@ -416,6 +417,8 @@ impl<V: Send + 'static> EventLoop<V> {
         self.hand_over_at(item, started_at_ns, due_at_ns, finished_at_ns, result);
     }
 
+    // It moves large values, as does what calls it.
+    #[inline]
     fn hand_over_at(
         &mut self,
         item: Item,
