@@ -22,6 +22,9 @@ pub trait Job: Send + Sync + 'static {
     /// schedule come last.
     const PHASES: &'static [Phase] = Phase::COMMON;
 
+    /// Its loops mostly wait for short replies, of which there are more if they wait a little longer.
+    const WAITS_FOR_REPLIES: bool = false;
+
     /// Makes what the items of a loop are to share. It may spawn tasks that belong to the loop.
     fn local(&self, io: &Io) -> Self::Local;
 

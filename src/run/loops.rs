@@ -4,6 +4,7 @@ use super::tasks::tasks_of;
 use super::workers::{Desk, Workers};
 use super::{
     EngineKind, EventLoop, LARGE_BUFFERS, LoopLimits, Plan, RunError, credentials, descriptors,
+    scheduling,
 };
 use crate::error::Errno;
 use crate::io::poll::PollCarrier;
@@ -95,6 +96,9 @@ impl<V: Send + 'static> Loops<V> {
         let thread = thread.spawn(move || {
             let _guard = LoopGuard(&mill, index);
             credentials::separate();
+            if J::WAITS_FOR_REPLIES {
+                scheduling::wait_for_turn();
+            }
             if plan.separate_descriptors {
                 descriptors::separate();
             }

@@ -8,6 +8,7 @@ mod emitter;
 mod event_loop;
 mod loops;
 mod ready;
+mod scheduling;
 mod shortfall;
 mod tasks;
 mod workers;

@@ -52,6 +52,8 @@ impl Job for DnsJob {
         Phase::SCHEDULED_TOTAL,
     ];
 
+    const WAITS_FOR_REPLIES: bool = true;
+
     fn local(&self, io: &Io) -> Local {
         let resolver = Resolver::new(self.settings.clone());
         Local {
