@@ -32,7 +32,7 @@ pub(super) fn query(id: u16, question: &Question, edns: bool) -> Vec<u8> {
     let mut query = Vec::with_capacity(HEADER_LEN + name.len() + 4 + OPT_LEN);
     query.extend_from_slice(&id.to_be_bytes());
     query.extend_from_slice(&QUERY_FLAGS);
-    // One question, no answers, nothing about who is in charge.
+    // One question, no answers, no authority records.
     query.extend_from_slice(&[0, 1, 0, 0, 0, 0, 0, u8::from(edns)]);
     query.extend_from_slice(name);
     query.extend_from_slice(&question.qtype().to_int().to_be_bytes());
