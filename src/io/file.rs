@@ -9,6 +9,7 @@ use super::perform::{First, Perform};
 use crate::error::{Errno, Operation};
 use crate::item::Item;
 use crate::stats::Phase;
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -66,8 +67,27 @@ pub struct File {
     io: Io,
     /// The slot of the item that opened it.
     owner: u32,
-    /// `None` once it is closed.
-    open: Option<Rc<OpenFile>>,
+    open: RefCell<Share>,
+}
+
+/// What the handle has of the open file.
+#[derive(Debug)]
+enum Share {
+    /// All of it: none of its operations had to be submitted.
+    Sole(OpenFile),
+    /// Operations have theirs.
+    Shared(Rc<OpenFile>),
+    Closed,
+}
+
+impl Share {
+    fn file(&self) -> &OpenFile {
+        match self {
+            Self::Sole(open) => open,
+            Self::Shared(open) => open,
+            Self::Closed => unreachable!("open until it is closed"),
+        }
+    }
 }
 
 impl File {
@@ -76,7 +96,7 @@ impl File {
         Self {
             io,
             owner,
-            open: Some(Rc::new(open)),
+            open: RefCell::new(Share::Sole(open)),
         }
     }
 
@@ -86,12 +106,12 @@ impl File {
     /// What the kernel said.
     pub async fn stat(&self) -> Result<Stat, Errno> {
         let first = self.io.try_first(Operation::Stat, Phase::STAT, |state| {
-            state.carrier.stat(self.open())
+            state.carrier.stat(self.open.borrow().file())
         });
         match first {
             Ok(result) => result,
             Err(first) => {
-                let file = Rc::clone(self.open());
+                let file = self.share();
                 look_up(first, &self.io, Op::StatFile { file, found: None }).await
             }
         }
@@ -118,22 +138,35 @@ impl File {
         clippy::unused_async,
         reason = "a close for writing waits for the disk"
     )]
-    pub async fn close(mut self) -> Result<(), Errno> {
-        let open = self.open.take().expect("open until now");
-        // A read that was given up may still hold a share; then its completion closes the file.
-        let result = Rc::into_inner(open).map_or(Ok(()), OpenFile::close);
+    pub async fn close(self) -> Result<(), Errno> {
+        let result = match self.open.replace(Share::Closed) {
+            Share::Sole(open) => open.close(),
+            // A read that was given up may still hold a share; then its completion closes the file.
+            Share::Shared(open) => Rc::into_inner(open).map_or(Ok(()), OpenFile::close),
+            Share::Closed => unreachable!("open until it is closed"),
+        };
         self.io.file_closed(self.owner, true);
         result
     }
 
-    fn open(&self) -> &Rc<OpenFile> {
-        self.open.as_ref().expect("open until it is closed")
+    /// A share for an operation that is submitted.
+    fn share(&self) -> Rc<OpenFile> {
+        let open = &mut *self.open.borrow_mut();
+        let shared = match std::mem::replace(open, Share::Closed) {
+            Share::Sole(file) => Rc::new(file),
+            Share::Shared(file) => file,
+            Share::Closed => unreachable!("open until it is closed"),
+        };
+        *open = Share::Shared(Rc::clone(&shared));
+        shared
     }
 }
 
 impl Drop for File {
     fn drop(&mut self) {
-        if self.open.take().is_some() {
+        let open = self.open.replace(Share::Closed);
+        if !matches!(open, Share::Closed) {
+            drop(open);
             self.io.file_closed(self.owner, false);
         }
     }
@@ -193,13 +226,13 @@ impl Future for Read<'_> {
         };
         let (file, offset, parallel) = (this.file, this.offset, this.parallel);
         let first = file.io.try_first(Operation::Read, Phase::READ, |state| {
-            state.read(file.open(), offset, &mut buffer, parallel)
+            state.read(file.open.borrow().file(), offset, &mut buffer, parallel)
         });
         match first {
             Ok(result) => Poll::Ready(result.map(|count| (buffer, count))),
             Err(first) => {
                 let read = Op::Read {
-                    file: Rc::clone(file.open()),
+                    file: file.share(),
                     offset,
                     buffer,
                     parallel,

@@ -149,7 +149,7 @@ pub fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// A name in wire format, if it consists of letters, digits, hyphens and underscores, as nearly all do,
-/// and ends with a letter, as no address does. Any other is for those who know all the rules.
+/// and ends with a letter, as no address does. Any other is left to the library.
 fn plain_name(text: &[u8]) -> Option<Box<[u8]>> {
     let text = text.strip_suffix(b".").unwrap_or(text);
     if text.len() > PLAIN_LEN_MAX || !text.last()?.is_ascii_alphabetic() {
