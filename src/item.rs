@@ -96,12 +96,12 @@ impl<T: AsRef<[u8]>> FromIterator<T> for Batch {
 
 /// Some neighbouring items of a batch, for one loop.
 #[derive(Clone, Debug)]
-pub struct Portion {
+pub struct BatchSlice {
     batch: Arc<Batch>,
     range: Range<u32>,
 }
 
-impl Portion {
+impl BatchSlice {
     pub(crate) fn new(batch: Arc<Batch>, range: Range<u32>) -> Self {
         debug_assert!(range.end as usize <= batch.len());
         Self { batch, range }
@@ -196,10 +196,10 @@ mod tests {
         batch.set_first_index(7);
         let batch = Arc::new(batch);
         for (start, end) in [(0, 4), (0, 1), (1, 3), (3, 4), (2, 2)] {
-            let portion = Portion::new(Arc::clone(&batch), start..end);
+            let slice = BatchSlice::new(Arc::clone(&batch), start..end);
             let whole = (start..end).map(|at| Item::new(Arc::clone(&batch), at));
             let (copies, whole): (Vec<Item>, Vec<Item>) =
-                (portion.items().collect(), whole.collect());
+                (slice.items().collect(), whole.collect());
             assert_eq!(copies.len(), whole.len());
             for (copy, item) in copies.iter().zip(&whole) {
                 assert_eq!((copy.index(), copy.path()), (item.index(), item.path()));

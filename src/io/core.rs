@@ -10,7 +10,7 @@ use super::open_file::OpenFile;
 use super::part_writer::PartWriter;
 use super::places::{Parked, Places};
 use super::pressure::Pressure;
-use super::resources::{Starved, Verdict};
+use super::retries::{Retries, Verdict};
 use super::sleeps::Sleeps;
 use super::undelivered::Detached;
 use crate::clock;
@@ -65,7 +65,7 @@ pub(super) struct State {
     pub(super) items: Vec<ItemState>,
     pub(super) places: Places,
     pub(super) pressure: Pressure<u32>,
-    pub(super) starved: Starved,
+    pub(super) retries: Retries,
     pub(super) sleeps: Sleeps,
     pub(super) stopwatch: Stopwatch,
     pub(super) activity: Activity,
@@ -151,7 +151,7 @@ impl Io {
             items: Vec::new(),
             places: Places::new(limits.in_flight),
             pressure: Pressure::new(limits.in_flight),
-            starved: Starved::default(),
+            retries: Retries::default(),
             sleeps: Sleeps::default(),
             stopwatch,
             activity: Activity::default(),
@@ -341,11 +341,11 @@ impl Io {
         !self.core.is_worker && !op.is_at_socket()
     }
 
-    pub(super) fn starve(&self, op: Op, errno: Errno, waker: &Waker) -> u32 {
+    pub(super) fn retry_later(&self, op: Op, errno: Errno, waker: &Waker) -> u32 {
         let state = &mut *self.borrow();
         let item = state.items.get(self.core.current.get() as usize);
         let holds_file = item.is_some_and(|item| item.open_files > 0);
-        let key = state.starved.insert(op, errno, waker.clone());
+        let key = state.retries.insert(op, errno, waker.clone());
         let (alive, now) = (state.places.alive(), state.stopwatch.now());
         state.pressure.shortage(key, holds_file, alive, now);
         key
@@ -355,21 +355,21 @@ impl Io {
     /// which the operation's end is to be told.
     pub(super) fn begins_to_lack(&self) -> u32 {
         let owner = self.core.current.get();
-        self.borrow().starved.count(owner, true);
+        self.borrow().retries.count(owner, true);
         owner
     }
 
     pub(super) fn lacks_no_more(&self, owner: u32) {
-        self.borrow().starved.count(owner, false);
+        self.borrow().retries.count(owner, false);
     }
 
     pub(super) fn verdict(&self, key: u32, waker: &Waker) -> Verdict {
-        self.borrow().starved.verdict(key, waker)
+        self.borrow().retries.verdict(key, waker)
     }
 
-    pub(super) fn forget_starved(&self, key: u32) {
+    pub(super) fn forget_retry(&self, key: u32) {
         let state = &mut *self.borrow();
-        if state.starved.remove(key) {
+        if state.retries.remove(key) {
             state.pressure.remove(|other| *other == key);
         }
     }
@@ -436,7 +436,7 @@ impl State {
                 Parked::Yes => item.open_files == 0 && item.outstanding == 0,
                 Parked::Returning => true,
             };
-            is_idle && !self.starved.lacks(*slot)
+            is_idle && !self.retries.lacks(*slot)
         };
         self.items.iter().enumerate().filter(frees_nothing).count()
     }

@@ -6,7 +6,7 @@ use super::current::CurrentOperation;
 use super::flights::BACKGROUND;
 use super::op::Completion;
 use super::places::Parked;
-use super::pressure::{Retry, Strain};
+use super::pressure::{Exhaustion, Retry};
 use crate::error::Operation;
 use crate::stats::{Activity, Phase};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub struct Held {
     /// Operations in flight, or whose outcomes have not been taken.
     pub operations: usize,
     /// Operations and items that wait to be tried again because something was exhausted.
-    pub starved: usize,
+    pub to_retry: usize,
     /// Sleeping futures.
     pub sleeping: usize,
     /// Digests that wait for others, or that nobody has taken.
@@ -179,20 +179,20 @@ impl Io {
         let state = &mut *self.borrow();
         let item = &mut state.items[slot as usize];
         if std::mem::take(&mut item.lacks_on_worker) {
-            state.starved.count(slot, false);
+            state.retries.count(slot, false);
         }
         state.places.abandon(item.parked);
     }
 
-    /// An item has left its slot. Its end frees what one starved operation may lack: if that is an
-    /// item that failed on a worker, its slot is given.
+    /// An item has left its slot. One operation that waits to be tried again may need what that has
+    /// freed: if it is an item that failed on a worker, its slot is given.
     pub(crate) fn item_ended(&self, slot: u32) -> Option<u32> {
         let state = &mut *self.borrow();
         let item = std::mem::replace(&mut state.items[slot as usize], ItemState::NEW);
         state.places.end(item.parked);
         let key = state.pressure.item_finished()?;
         state.activity.retries += 1;
-        state.starved.decide(key, false)
+        state.retries.decide(key, false)
     }
 
     /// An item on a worker waits for others of the run: until it ends, those who return may have its
@@ -250,16 +250,16 @@ impl Io {
     // Resource exhaustion.
 
     /// What other loops are to know of it.
-    pub(crate) fn strain(&self) -> Strain {
+    pub(crate) fn exhaustion(&self) -> Exhaustion {
         let state = self.borrow();
-        let starved = state.starved.items();
-        let idle = match starved {
+        let to_retry = state.retries.items();
+        let idle = match to_retry {
             0 => 0,
             _ => state.parked_that_free_nothing(),
         };
-        Strain {
-            starved: starved + idle,
-            ..state.pressure.strain()
+        Exhaustion {
+            to_retry: to_retry + idle,
+            ..state.pressure.exhaustion()
         }
     }
 
@@ -270,29 +270,29 @@ impl Io {
     }
 
     /// An item failed on a worker because something was exhausted, and is to be begun again.
-    pub(crate) fn starve_item(&self, slot: u32) {
+    pub(crate) fn retry_item_later(&self, slot: u32) {
         let state = &mut *self.borrow();
         let item = &mut state.items[slot as usize];
         if !std::mem::replace(&mut item.lacks_on_worker, true) {
-            state.starved.count(slot, true);
+            state.retries.count(slot, true);
         }
-        let key = state.starved.insert_item(slot);
+        let key = state.retries.insert_item(slot);
         let (alive, now) = (state.places.alive(), state.stopwatch.now());
         state.pressure.shortage(key, false, alive, now);
     }
 
     /// The item that waits to be begun again is not wanted any more.
-    pub(crate) fn forget_starved_item(&self, slot: u32) {
+    pub(crate) fn forget_item_to_retry(&self, slot: u32) {
         let state = &mut *self.borrow();
-        if let Some(key) = state.starved.key_of_item(slot) {
-            state.starved.take_item(key);
+        if let Some(key) = state.retries.key_of_item(slot) {
+            state.retries.take_item(key);
             state.pressure.remove(|other| *other == key);
         }
     }
 
-    /// Decides about the starved operation whose time has come, if any. If that is an item on a
-    /// worker, gives its slot, and whether it is to fail. `others_can_free` says whether other loops
-    /// could free what is lacking.
+    /// Decides about the operation to be tried again whose time has come, if any. If that is an item
+    /// on a worker, gives its slot, and whether it is to fail. `others_can_free` says whether other
+    /// loops could free what is lacking.
     pub(crate) fn retry(&self, others_can_free: impl FnOnce() -> bool) -> Option<(u32, bool)> {
         let state = &mut *self.borrow();
         let now = state.stopwatch.now();
@@ -300,14 +300,14 @@ impl Io {
             return None;
         }
         let holders = state.places.taken() + state.places.lingering();
-        let own_can_free = holders > state.starved.items();
+        let own_can_free = holders > state.retries.items();
         let can_free = others_can_free() || own_can_free;
         let (key, give_up) = match state.pressure.due(now, can_free)? {
             Retry::Submit(key) => (key, false),
             Retry::GiveUp(key) => (key, true),
         };
         state.activity.retries += u64::from(!give_up);
-        let slot = state.starved.decide(key, give_up)?;
+        let slot = state.retries.decide(key, give_up)?;
         Some((slot, give_up))
     }
 
@@ -360,7 +360,7 @@ impl Io {
             buffers: self.core.buffers.lent(),
             large_buffers: self.core.buffers.large_taken(),
             operations: state.flights.len(),
-            starved: state.starved.len(),
+            to_retry: state.retries.len(),
             sleeping: state.sleeps.len(),
             digests: self.core.digests.borrow().len(),
         }

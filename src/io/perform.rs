@@ -3,7 +3,7 @@
 use super::carrier::Attempt;
 use super::core::{Io, State};
 use super::op::{Op, Outcome};
-use super::resources::Verdict;
+use super::retries::Verdict;
 use crate::error::{Errno, Operation};
 use crate::stats::Phase;
 use std::pin::Pin;
@@ -76,7 +76,7 @@ enum Stage {
     /// With the carrier.
     InFlight(u32),
     /// To be tried again when there may be enough of what was lacking.
-    Starved(u32),
+    ToRetry(u32),
     Ended,
 }
 
@@ -145,7 +145,7 @@ impl Future for Perform<'_> {
                     }
                     None => return Poll::Pending,
                 },
-                Stage::Starved(key) => match this.io.verdict(key, context.waker()) {
+                Stage::ToRetry(key) => match this.io.verdict(key, context.waker()) {
                     Verdict::Wait => return Poll::Pending,
                     Verdict::Retry(op) => {
                         this.op = Some(op);
@@ -160,10 +160,10 @@ impl Future for Perform<'_> {
                 Stage::Ended => panic!("an operation was polled after it had ended"),
             };
             match outcome {
-                Err(errno) if this.is_to_starve(errno) => {
+                Err(errno) if this.is_to_retry(errno) => {
                     this.lacks.get_or_insert_with(|| this.io.begins_to_lack());
                     let op = this.take_op();
-                    this.stage = Stage::Starved(this.io.starve(op, errno, context.waker()));
+                    this.stage = Stage::ToRetry(this.io.retry_later(op, errno, context.waker()));
                     return Poll::Pending;
                 }
                 Err(errno) if is_interruption(errno) && this.interruptions < INTERRUPTIONS_MAX => {
@@ -177,7 +177,7 @@ impl Future for Perform<'_> {
 }
 
 impl Perform<'_> {
-    fn is_to_starve(&self, errno: Errno) -> bool {
+    fn is_to_retry(&self, errno: Errno) -> bool {
         errno.is_shortage() && self.io.waits_out(self.op.as_ref().expect("it is here"))
     }
 
@@ -199,7 +199,7 @@ impl Drop for Perform<'_> {
         self.lacks_no_more();
         match self.stage {
             Stage::InFlight(key) => self.io.abandon(key),
-            Stage::Starved(key) => self.io.forget_starved(key),
+            Stage::ToRetry(key) => self.io.forget_retry(key),
             Stage::New(_) | Stage::Ended => {}
         }
     }

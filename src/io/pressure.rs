@@ -40,9 +40,9 @@ pub struct Pressure<O> {
 
 /// How much a loop suffers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Strain {
+pub struct Exhaustion {
     /// Items that wait for something to be freed. What else is in flight may free it.
-    pub starved: usize,
+    pub to_retry: usize,
     /// Operations so far that ended otherwise than for a shortage.
     pub progress: u64,
 }
@@ -82,15 +82,15 @@ impl<O> Pressure<O> {
 
     /// Operations that wait to be tried again.
     #[must_use]
-    pub fn starved(&self) -> usize {
+    pub fn to_retry(&self) -> usize {
         self.holders.len() + self.others.len()
     }
 
     /// For the other loops to see.
     #[must_use]
-    pub fn strain(&self) -> Strain {
-        Strain {
-            starved: self.starved(),
+    pub fn exhaustion(&self) -> Exhaustion {
+        Exhaustion {
+            to_retry: self.to_retry(),
             progress: self.progress,
         }
     }
@@ -104,7 +104,7 @@ impl<O> Pressure<O> {
             self.others.push_back(op);
         }
         self.limit = in_flight
-            .saturating_sub(self.starved())
+            .saturating_sub(self.to_retry())
             .clamp(1, self.in_flight_max);
         self.calm = 0;
         self.retry_at.get_or_insert(now + self.pause());
@@ -115,7 +115,7 @@ impl<O> Pressure<O> {
         pause.min(PAUSE_LONGEST)
     }
 
-    /// An item finished: it has freed what one starved operation may lack.
+    /// An item finished: it may have freed what an operation needs that is to be tried again.
     pub fn item_finished(&mut self) -> Option<O> {
         self.pauses = 0;
         self.tries = 0;
@@ -150,7 +150,7 @@ impl<O> Pressure<O> {
         self.tries = if can_free { 0 } else { self.tries + 1 };
         let give_up = self.tries > TRIES_MAX;
         let op = self.pop_for_retry()?;
-        if self.starved() > 0 {
+        if self.to_retry() > 0 {
             // The one tried now may be under way for ever; the others do not wait for its end.
             self.retry_at = Some(now + self.pause());
         }
@@ -174,7 +174,7 @@ impl<O> Pressure<O> {
     fn pop(&mut self) -> Option<O> {
         let op = self.holders.pop_front();
         let op = op.or_else(|| self.others.pop_front());
-        if self.starved() == 0 {
+        if self.to_retry() == 0 {
             self.retry_at = None;
         }
         op
@@ -189,7 +189,7 @@ impl<O> Pressure<O> {
             removed.extend(of_item);
             *ops = kept.into();
         }
-        if self.starved() == 0 {
+        if self.to_retry() == 0 {
             self.retry_at = None;
         }
         removed

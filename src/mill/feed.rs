@@ -1,6 +1,6 @@
 //! The queue between the source and the loops.
 
-use crate::item::{Batch, Portion};
+use crate::item::{Batch, BatchSlice};
 use crate::source::InputError;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -76,7 +76,7 @@ impl Feed {
     }
 
     /// Adds up to `max` items to the end of `into`; returns how many.
-    pub fn pull(&mut self, max: usize, into: &mut Vec<Portion>) -> usize {
+    pub fn pull(&mut self, max: usize, into: &mut Vec<BatchSlice>) -> usize {
         let mut pulled = 0;
         while pulled < max {
             let Some(batch) = self.batches.front() else {
@@ -87,7 +87,7 @@ impl Feed {
             // A batch's length fits u32 because its offsets do.
             #[allow(clippy::cast_possible_truncation)]
             let end = self.position + count as u32;
-            into.push(Portion::new(Arc::clone(batch), self.position..end));
+            into.push(BatchSlice::new(Arc::clone(batch), self.position..end));
             pulled += count;
             self.position = end;
             if count == left {
@@ -110,10 +110,10 @@ mod tests {
         feed.add(Batch::from_iter(["a", "b", "c"]));
         feed.add(Batch::default());
         feed.add(Batch::from_iter(["d"]));
-        let mut portions = Vec::new();
-        assert_eq!(feed.pull(2, &mut portions), 2);
-        assert_eq!(feed.pull(5, &mut portions), 2);
-        let items: Vec<Item> = portions.iter().flat_map(Portion::items).collect();
+        let mut slices = Vec::new();
+        assert_eq!(feed.pull(2, &mut slices), 2);
+        assert_eq!(feed.pull(5, &mut slices), 2);
+        let items: Vec<Item> = slices.iter().flat_map(BatchSlice::items).collect();
         let seen: Vec<(u64, &[u8])> = items.iter().map(|i| (i.index(), i.bytes())).collect();
         assert_eq!(seen, [(0, &b"a"[..]), (1, b"b"), (2, b"c"), (3, b"d")]);
         assert!(!feed.is_exhausted());

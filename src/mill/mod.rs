@@ -14,8 +14,8 @@ pub use parts::Part;
 pub use ringmill_materialize::{Order, Window};
 
 use crate::error::ItemError;
-use crate::io::{Admission, PartWriter, Strain, Wake};
-use crate::item::{Batch, Item, Portion};
+use crate::io::{Admission, Exhaustion, PartWriter, Wake};
+use crate::item::{Batch, BatchSlice, Item};
 use crate::source::InputError;
 use parts::Parts;
 use std::collections::VecDeque;
@@ -61,7 +61,7 @@ pub struct Ask {
     /// Items it has.
     pub in_flight: usize,
     /// What it lacks.
-    pub strain: Strain,
+    pub exhaustion: Exhaustion,
 }
 
 /// What came of a loop's exchange with the mill.
@@ -134,7 +134,7 @@ struct LoopState {
     in_flight: usize,
     /// It left items to others and was given none. It does so once in a row.
     has_yielded: bool,
-    strain: Strain,
+    exhaustion: Exhaustion,
     /// The progress of all loops when this one last asked what could free resources.
     progress_seen: u64,
     running: bool,
@@ -202,7 +202,7 @@ impl<V> Mill<V> {
             has_room: true,
             in_flight: 0,
             has_yielded: false,
-            strain: Strain::default(),
+            exhaustion: Exhaustion::default(),
             progress_seen: 0,
             running: true,
         };
@@ -298,7 +298,7 @@ impl<V> Mill<V> {
         loop_index: usize,
         finished: &mut Vec<Finished<V>>,
         ask: Ask,
-        pulled: &mut Vec<Portion>,
+        pulled: &mut Vec<BatchSlice>,
         now: Duration,
     ) -> Exchange {
         let mut state = self.lock();
@@ -310,7 +310,7 @@ impl<V> Mill<V> {
             self.notify_emitter(&mut state);
         }
         let asking = &mut state.loops[loop_index];
-        asking.strain = ask.strain;
+        asking.exhaustion = ask.exhaustion;
         asking.in_flight = ask.in_flight;
         asking.has_room = ask.room > 0;
         asking.hungry = false;
@@ -344,14 +344,14 @@ impl<V> Mill<V> {
     #[must_use]
     pub fn can_free_resources(&self, loop_index: usize) -> bool {
         let mut state = self.lock();
-        let starved: usize = state.loops.iter().map(|l| l.strain.starved).sum();
-        let progress = state.loops.iter().map(|l| l.strain.progress).sum();
+        let to_retry: usize = state.loops.iter().map(|l| l.exhaustion.to_retry).sum();
+        let progress = state.loops.iter().map(|l| l.exhaustion.progress).sum();
         let seen = std::mem::replace(&mut state.loops[loop_index].progress_seen, progress);
         // The resources of those who wait to write come back only after the item at the front.
         let stuck = if state.window.head_is_ready() {
-            starved
+            to_retry
         } else {
-            starved + state.parts.blocked()
+            to_retry + state.parts.blocked()
         };
         state.window.in_flight() > stuck as u64 || progress != seen
     }
@@ -594,7 +594,7 @@ impl<V> State<V> {
         &mut self,
         room: usize,
         share: usize,
-        pulled: &mut Vec<Portion>,
+        pulled: &mut Vec<BatchSlice>,
         now: Duration,
     ) -> Exchange {
         let window_room = self.window.room();
@@ -618,7 +618,7 @@ impl<V> State<V> {
         let mut resume_at = None;
         if let Some(pace) = &mut self.pace {
             match held_back {
-                Some(HeldBack::Input) => pace.starve(now),
+                Some(HeldBack::Input) => pace.wait_for_input(now),
                 Some(HeldBack::Rate) => resume_at = Some(pace.next_due()),
                 _ => {}
             }

@@ -17,7 +17,7 @@ pub struct Pace {
     /// Items that have started.
     started: u64,
     /// Since when there has been room but no input.
-    starved_since: Option<Duration>,
+    without_input_since: Option<Duration>,
 }
 
 /// When the items that were pulled together are due.
@@ -44,7 +44,7 @@ impl Pace {
             interval_ns: 1e9 / items_per_s,
             origin: Duration::ZERO,
             started: 0,
-            starved_since: Some(Duration::ZERO),
+            without_input_since: Some(Duration::ZERO),
         }
     }
 
@@ -86,13 +86,13 @@ impl Pace {
     }
 
     /// There is room for an item, but no input.
-    pub fn starve(&mut self, now: Duration) {
-        self.starved_since.get_or_insert(now);
+    pub fn wait_for_input(&mut self, now: Duration) {
+        self.without_input_since.get_or_insert(now);
     }
 
     /// There is input. The time without it, from when an item was due, is taken out of the schedule.
     pub fn feed(&mut self, now: Duration) {
-        if let Some(since) = self.starved_since.take() {
+        if let Some(since) = self.without_input_since.take() {
             self.origin += now.saturating_sub(since.max(self.next_due()));
         }
     }
@@ -154,13 +154,13 @@ mod tests {
         pace.feed(ms(0));
         pace.start(1);
         // There is no input at 3 ms, when nothing is due yet, nor at 10 ms, when something would be.
-        pace.starve(ms(3));
-        pace.starve(ms(4));
+        pace.wait_for_input(ms(3));
+        pace.wait_for_input(ms(4));
         pace.feed(ms(50));
         assert_eq!(pace.next_due(), ms(50));
         // An arrival before the next item is due changes nothing.
         pace.start(1);
-        pace.starve(ms(51));
+        pace.wait_for_input(ms(51));
         pace.feed(ms(52));
         assert_eq!(pace.next_due(), ms(60));
     }
@@ -171,7 +171,7 @@ mod tests {
         pace.feed(ms(0));
         // Late by 100 ms when the input ends for a moment of 5 ms.
         pace.start(1);
-        pace.starve(ms(110));
+        pace.wait_for_input(ms(110));
         pace.feed(ms(115));
         assert_eq!(pace.next_due(), ms(15));
     }

@@ -171,7 +171,7 @@ impl Schedule {
         };
         self.mill
             .exchange(0, &mut Vec::new(), ask, &mut pulled, Duration::ZERO);
-        let items: Vec<Item> = pulled.iter().flat_map(Portion::items).collect();
+        let items: Vec<Item> = pulled.iter().flat_map(BatchSlice::items).collect();
         for item in &items {
             let count = [0, 1, 3, 8][self.random.below(4)];
             let part = |random: &mut Random| {
@@ -450,7 +450,7 @@ fn mill_of(order: Order, budget: usize, count: usize) -> (Mill<()>, Vec<Item>) {
         ..Ask::default()
     };
     mill.exchange(0, &mut Vec::new(), ask, &mut pulled, Duration::ZERO);
-    let items = pulled.iter().flat_map(Portion::items).collect();
+    let items = pulled.iter().flat_map(BatchSlice::items).collect();
     (mill, items)
 }
 

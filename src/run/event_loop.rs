@@ -9,7 +9,7 @@ use super::tasks::{ItemResult, Tasks};
 use super::workers::{Desk, Done, Outbox, Task, TaskId, Withdrawn, Workers};
 use crate::error::{Cause, Errno, ItemError, Operation};
 use crate::io::{BackgroundTask, Completion, Held, Io, PartWriter, Timers, Wait};
-use crate::item::{Item, Portion};
+use crate::item::{BatchSlice, Item};
 use crate::mill::{Ask, Directive, Exchange, Finished, Mill};
 use crate::stats::{Activity, Phase};
 use std::io;
@@ -72,7 +72,7 @@ pub struct EventLoop<V> {
     woken: Vec<u32>,
     done: Vec<Done<V>>,
     finished: Vec<Finished<V>>,
-    pulled: Vec<Portion>,
+    pulled: Vec<BatchSlice>,
 }
 
 /// A place for an item in flight.
@@ -98,7 +98,7 @@ enum Stage {
     AtWorker(Option<Shortage>),
     /// It failed on a worker because something was exhausted, with this error. It waits to be begun
     /// again.
-    Starved(Shortage),
+    ToRetry(Shortage),
     /// Its result is out. The slot only waits for the last completions.
     Abandoned,
     /// The same, for the worker that has it.
@@ -182,7 +182,7 @@ impl<V: Send + 'static> EventLoop<V> {
             Ask {
                 room,
                 in_flight: self.io.going_on(),
-                strain: self.io.strain(),
+                exhaustion: self.io.exhaustion(),
             },
             &mut self.pulled,
             now,
@@ -202,7 +202,7 @@ impl<V: Send + 'static> EventLoop<V> {
         }
         self.io.forget_names();
         let mut pulled = std::mem::take(&mut self.pulled);
-        for item in pulled.drain(..).flat_map(|portion| portion.items()) {
+        for item in pulled.drain(..).flat_map(|slice| slice.items()) {
             let due_at_ns = schedule.as_mut().and_then(Iterator::next);
             if is_stuck {
                 let error = Err(self.timed_out(Operation::Open));
@@ -470,9 +470,9 @@ impl<V: Send + 'static> EventLoop<V> {
                     self.mill.give_up_parts(index, false);
                 }
             }
-            Stage::Starved((of, _)) => {
+            Stage::ToRetry((of, _)) => {
                 operation = of;
-                self.io.forget_starved_item(slot);
+                self.io.forget_item_to_retry(slot);
             }
             Stage::AtWorker(_) if self.for_workers.iter().any(|task| task.id.slot == slot) => {
                 self.for_workers.retain(|task| task.id.slot != slot);
@@ -514,8 +514,8 @@ impl<V: Send + 'static> EventLoop<V> {
 
     fn free_slot(&mut self, slot: u32) {
         self.free.push(slot);
-        if let Some(starved) = self.io.item_ended(slot) {
-            self.begin_again(starved);
+        if let Some(to_retry) = self.io.item_ended(slot) {
+            self.begin_again(to_retry);
         }
     }
 
@@ -555,7 +555,7 @@ impl<V: Send + 'static> EventLoop<V> {
         let of_loop = self.index;
         let flight = self.flight(slot);
         flight.stage = match flight.stage {
-            Stage::Starved(shortage) => Stage::AtWorker(Some(shortage)),
+            Stage::ToRetry(shortage) => Stage::AtWorker(Some(shortage)),
             _ => Stage::AtWorker(None),
         };
         let (id, item) = (TaskId { of_loop, slot }, flight.item.clone());
@@ -610,9 +610,9 @@ impl<V: Send + 'static> EventLoop<V> {
                 self.flight(slot).stage = Stage::Abandoned;
                 self.let_go(slot);
             } else if let Some(shortage) = shortage {
-                self.flight(slot).stage = Stage::Starved(shortage);
+                self.flight(slot).stage = Stage::ToRetry(shortage);
                 self.io.item_moves(slot);
-                self.io.starve_item(slot);
+                self.io.retry_item_later(slot);
             } else {
                 self.finish_from_worker(slot, done.item, done.finished_at_ns, result);
             }
@@ -644,7 +644,7 @@ impl<V: Send + 'static> EventLoop<V> {
             None => {}
             Some((slot, false)) => self.begin_again(slot),
             Some((slot, true)) => {
-                let Stage::Starved((operation, errno)) = self.flight(slot).stage else {
+                let Stage::ToRetry((operation, errno)) = self.flight(slot).stage else {
                     unreachable!("it waits to be begun again")
                 };
                 self.finish(slot, Err(ItemError::errno(operation, errno)));

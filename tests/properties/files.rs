@@ -532,8 +532,9 @@ impl Simulation {
     fn check_wait(&mut self, chosen: usize, wait: Wait, has_pulled: bool) {
         let in_flight_max = self.scenario.in_flight_per_loop;
         let left_to_others = std::mem::take(&mut self.has_yielded[chosen]) && !has_pulled;
-        let starving = self.scenario.faults.shortage > 0 || self.scenario.descriptors_max < 1000;
-        if wait == Wait::No || starving || !self.mill.could_pull(self.clock.now()) {
+        let is_exhausted =
+            self.scenario.faults.shortage > 0 || self.scenario.descriptors_max < 1000;
+        if wait == Wait::No || is_exhausted || !self.mill.could_pull(self.clock.now()) {
             return;
         }
         let (loops, now) = (&self.loops, self.clock.now());

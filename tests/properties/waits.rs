@@ -6,7 +6,7 @@ use ringmill::digest::Algorithm;
 use ringmill::error::{Errno, ItemError, Operation};
 use ringmill::io::Wait;
 use ringmill::io::sim::{Faults, SimCarrier, World};
-use ringmill::item::{Batch, Item, Portion};
+use ringmill::item::{Batch, BatchSlice, Item};
 use ringmill::jobs::hash::{HashJob, Hashed};
 use ringmill::mill::{Ask, Directive, Finished, Mill, Order, Ready};
 use ringmill::run::Turn;
@@ -69,14 +69,14 @@ fn fill(mill: &Mill<Hashed>) -> usize {
 fn pull(mill: &Mill<Hashed>, max: usize) -> Vec<Item> {
     let mut pulled = Vec::new();
     exchange(mill, &mut Vec::new(), max, &mut pulled);
-    pulled.iter().flat_map(Portion::items).collect()
+    pulled.iter().flat_map(BatchSlice::items).collect()
 }
 
 fn exchange(
     mill: &Mill<Hashed>,
     finished: &mut Vec<Finished<Hashed>>,
     max: usize,
-    pulled: &mut Vec<Portion>,
+    pulled: &mut Vec<BatchSlice>,
 ) -> Directive {
     let ask = Ask {
         room: max,
@@ -97,7 +97,7 @@ fn finish(mill: &Mill<Hashed>, item: Item, max: usize) -> (Directive, usize) {
     }];
     let mut pulled = Vec::new();
     let directive = exchange(mill, &mut finished, max, &mut pulled);
-    (directive, pulled.iter().flat_map(Portion::items).count())
+    (directive, pulled.iter().flat_map(BatchSlice::items).count())
 }
 
 #[test]

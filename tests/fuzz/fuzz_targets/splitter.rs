@@ -7,7 +7,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ringmill::item::{Batch, Item, PATH_LEN_MAX, Portion};
+use ringmill::item::{Batch, Item, PATH_LEN_MAX, BatchSlice};
 use ringmill::mill::Feed;
 use ringmill::source::{Separator, Splitter};
 
@@ -65,10 +65,10 @@ fn chunk_len(cut: u8) -> usize {
 fn split_in_chunks(separator: Separator, list: &[u8], cuts: &[u8]) -> Vec<Item> {
     let mut splitter = Splitter::new(separator);
     let mut feed = Feed::default();
-    let mut portions = Vec::new();
+    let mut slices = Vec::new();
     let mut take = |batch: Batch| {
         feed.add(batch);
-        feed.pull(usize::MAX, &mut portions);
+        feed.pull(usize::MAX, &mut slices);
     };
     let mut left = list;
     for &cut in cuts.iter().cycle().take(CUTS_MAX) {
@@ -81,7 +81,7 @@ fn split_in_chunks(separator: Separator, list: &[u8], cuts: &[u8]) -> Vec<Item> 
         take(last);
     }
     assert!(splitter.finish().is_none(), "the last name came twice");
-    portions.iter().flat_map(Portion::items).collect()
+    slices.iter().flat_map(BatchSlice::items).collect()
 }
 
 /// What the names must be: too long ones are cut to one byte more than fits.

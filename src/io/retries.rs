@@ -9,7 +9,7 @@ use std::task::Waker;
 
 /// Operations that wait, by key, and tasks on workers that failed for the same reason.
 #[derive(Debug, Default)]
-pub(super) struct Starved {
+pub(super) struct Retries {
     entries: Slab<Entry>,
     /// By slot, how many operations of the item, or attempts on workers, have failed and have not ended
     /// otherwise since.
@@ -31,7 +31,7 @@ enum Entry {
     Item(u32),
 }
 
-/// What is to be done with a starved operation.
+/// What is to be done with an operation that waits.
 #[derive(Debug)]
 pub(super) enum Verdict {
     /// Wait on.
@@ -42,7 +42,7 @@ pub(super) enum Verdict {
     GiveUp(Op, Errno),
 }
 
-impl Starved {
+impl Retries {
     pub(super) fn insert(&mut self, op: Op, errno: Errno, waker: Waker) -> u32 {
         self.add(Entry::Op {
             op,
