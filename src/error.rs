@@ -162,7 +162,8 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// The word under which failures of this cause are counted: the errno's name where there is one.
+    /// The word under which failures of this cause are counted, and their code in JSON: the name of the
+    /// kernel's errno, or a word of our own in lower case.
     #[must_use]
     pub fn key(&self) -> String {
         match self {
@@ -193,14 +194,12 @@ impl ItemError {
         }
     }
 
-    /// The errno that stands for this error, where there is one.
+    /// What the kernel said, if it is the kernel's error.
     #[must_use]
     pub fn as_errno(&self) -> Option<Errno> {
         match self.cause {
             Cause::Errno(errno) => Some(errno),
-            Cause::NulInName => Some(Errno::new(libc::EINVAL)),
-            Cause::TimedOut { .. } => Some(Errno::new(libc::ETIMEDOUT)),
-            Cause::Special(_) | Cause::Changed => None,
+            _ => None,
         }
     }
 }

@@ -93,7 +93,7 @@ impl Inline {
         // Only part of it may be cached, but a part is better than the way to a worker and back.
         let count = calls::read_cached(file.as_fd(), offset, buffer);
         self.read_probe.record(count.is_some());
-        count.map_or(Attempt::Submit, |count| Attempt::Done(Ok(count)))
+        proved(count)
     }
 
     /// See [`Carrier::forget_names`](super::Carrier::forget_names).
@@ -108,6 +108,15 @@ impl Inline {
             self.path_cache.blocks(path.bytes());
         }
         stat
+    }
+}
+
+/// What a read of cached content proves. That it gave nothing does not prove the end of the file: Linux
+/// 5.9 and 5.10 may say so where content is not cached (preadv2(2), "Bugs").
+fn proved(count: Option<usize>) -> Attempt<usize> {
+    match count {
+        Some(count) if count > 0 => Attempt::Done(Ok(count)),
+        _ => Attempt::Submit,
     }
 }
 
@@ -153,4 +162,16 @@ pub(super) fn try_socket(op: &mut Op, has_ring: bool) -> Attempt<Value> {
         _ => unreachable!("files have calls of their own"),
     };
     done.map_or(Attempt::Submit, Attempt::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_from_the_cache_is_no_end_of_file() {
+        assert!(matches!(proved(Some(0)), Attempt::Submit));
+        assert!(matches!(proved(None), Attempt::Submit));
+        assert!(matches!(proved(Some(3)), Attempt::Done(Ok(3))));
+    }
 }

@@ -7,7 +7,7 @@ pub use network::Network;
 
 use super::buffer::Buffer;
 use super::carrier::{Attempt, Carrier, Wait, Wake};
-use super::metadata::{FileKind, Stat, Timestamp};
+use super::metadata::{FileKind, SpecialKind, Stat, Timestamp};
 use super::mounts::FileSystem;
 use super::op::{Completion, Op, Outcome, Value};
 use super::open_file::{Handle, OpenFile, Simulated};
@@ -86,6 +86,8 @@ pub enum Quirk {
     Grown,
     /// So many times in a row, the path leads to another file once it is opened.
     Replaced(u8),
+    /// The path leads to a device without end once it is opened.
+    Device,
     /// The look at the open file fails.
     StatFails,
     /// The close fails.
@@ -486,6 +488,10 @@ impl SimCarrier {
         let start =
             usize::try_from(offset).map_or(file.content.len(), |o| o.min(file.content.len()));
         let rest = &file.content[start..];
+        if file.quirk == Some(Quirk::Device) {
+            buffer.fill(0);
+            return Ok(buffer.len());
+        }
         let mut count = rest.len().min(buffer.len());
         if short && count > 1 {
             count = (count * part / 101).max(1);
@@ -531,6 +537,10 @@ impl World {
             Some(Quirk::LaterModified) => stat.modified.nanoseconds += 1,
             Some(Quirk::LaterChanged) => stat.changed.nanoseconds += 1,
             Some(Quirk::Grown) => stat.size_bytes += 1,
+            Some(Quirk::Device) => {
+                stat.kind = FileKind::Special(SpecialKind::CharacterDevice);
+                stat.inode += 1;
+            }
             Some(Quirk::StatFails) => return Err(Errno::new(libc::EIO)),
             Some(Quirk::Replaced(times)) => {
                 let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);

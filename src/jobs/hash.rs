@@ -94,10 +94,18 @@ async fn hash(options: Rc<HashJob>, io: Io, path: Item) -> Result<Hashed, ItemEr
         check_kind(&before, &options)?;
         let file = io.open(&path, &before).await;
         let file = file.map_err(in_step(Operation::Open))?;
-        let mut content = Reading::new(&io, &file, &before, options.algorithm);
-        let read = content.read().await.map_err(in_step(Operation::Read))?;
-        let size_bytes = content.size_bytes;
-        drop(content);
+        let mut reading = Reading::new(&io, &file, &before, options.algorithm);
+        let content = reading.read().await.map_err(in_step(Operation::Read))?;
+        let size_bytes = reading.size_bytes;
+        drop(reading);
+        let Some(content) = content else {
+            if restarts == RESTARTS_MAX {
+                return Err(changed_while_read());
+            }
+            restarts += 1;
+            let _ = file.close().await;
+            continue;
+        };
         let mut changed = false;
         if before.kind == FileKind::Regular {
             let after = file.stat().await.map_err(in_step(Operation::Stat))?;
@@ -110,14 +118,11 @@ async fn hash(options: Rc<HashJob>, io: Io, path: Item) -> Result<Hashed, ItemEr
                 continue;
             }
             if changed && options.strict {
-                return Err(ItemError {
-                    operation: Operation::Read,
-                    cause: Cause::Changed,
-                });
+                return Err(changed_while_read());
             }
         }
         file.close().await.map_err(in_step(Operation::Close))?;
-        let digest = match read {
+        let digest = match content {
             Content::Whole(buffer, len_bytes) => {
                 io.digest(options.algorithm, buffer, len_bytes, HASH).await
             }
@@ -156,6 +161,13 @@ fn check_kind(stat: &Stat, options: &HashJob) -> Result<(), ItemError> {
     }
 }
 
+fn changed_while_read() -> ItemError {
+    ItemError {
+        operation: Operation::Read,
+        cause: Cause::Changed,
+    }
+}
+
 fn in_step(operation: Operation) -> impl Fn(Errno) -> ItemError {
     move |errno| ItemError::errno(operation, errno)
 }
@@ -178,6 +190,8 @@ struct Reading<'a> {
     hasher: Option<Box<Hasher>>,
     /// Bytes read so far, without a gap: where the next piece starts.
     size_bytes: u64,
+    /// What was opened is what was looked up, a regular file or not.
+    is_of_kind: bool,
 }
 
 impl<'a> Reading<'a> {
@@ -189,27 +203,56 @@ impl<'a> Reading<'a> {
             algorithm,
             hasher: None,
             size_bytes: 0,
+            is_of_kind: before.kind != FileKind::Regular,
         }
     }
 
-    /// Reads to the end.
-    async fn read(&mut self) -> Result<Content, Errno> {
+    /// Reads to the end. `None` if the path has come to lead to something that is no regular file, as
+    /// which it was looked up: a device may have no end.
+    async fn read(&mut self) -> Result<Option<Content>, Errno> {
         let is_small = self.before.size_bytes < BufferClass::Small.len_bytes() as u64;
-        if self.before.kind == FileKind::Regular && is_small {
-            loop {
-                let buffer = self.io.small_buffer();
-                let read = self.file.read(buffer, Some(self.size_bytes), false);
-                let (buffer, count) = read.await?;
-                if let Some(content) = self.take(buffer, count) {
-                    return Ok(content);
-                }
+        let content = if self.before.kind == FileKind::Regular && is_small {
+            self.read_small().await
+        } else {
+            // Apart, so that the futures of small files are small.
+            Box::pin(self.read_large()).await
+        };
+        match content {
+            // Reading a FIFO as one reads a file is an error, too.
+            Err(_) if !self.check_kind().await => Ok(None),
+            content => content,
+        }
+    }
+
+    async fn read_small(&mut self) -> Result<Option<Content>, Errno> {
+        loop {
+            let buffer = self.io.small_buffer();
+            let read = self.file.read(buffer, Some(self.size_bytes), false);
+            let (buffer, count) = read.await?;
+            if let Some(content) = self.take(buffer, count) {
+                return Ok(Some(content));
+            }
+            if !self.may_go_on().await {
+                return Ok(None);
             }
         }
-        // Apart, so that the futures of small files are small.
-        Box::pin(self.read_large()).await
     }
 
-    async fn read_large(&mut self) -> Result<Content, Errno> {
+    /// False if there is more than a regular file was said to hold, and it is no regular file.
+    async fn may_go_on(&mut self) -> bool {
+        self.size_bytes <= self.before.size_bytes || self.check_kind().await
+    }
+
+    /// False if what was opened is known not to be of the kind that was looked up.
+    async fn check_kind(&mut self) -> bool {
+        if !self.is_of_kind {
+            let stat = self.file.stat().await;
+            self.is_of_kind = stat.map_or(true, |stat| stat.kind == FileKind::Regular);
+        }
+        self.is_of_kind
+    }
+
+    async fn read_large(&mut self) -> Result<Option<Content>, Errno> {
         // In the order of the file. What a later one has read waits in its future.
         let mut reads = VecDeque::new();
         let content = self.read_pieces(&mut reads).await;
@@ -219,7 +262,10 @@ impl<'a> Reading<'a> {
 
     /// Reads ahead within the size the file is said to have, beyond it only one step at a time. Some
     /// of that may still be in `reads` in the end.
-    async fn read_pieces(&mut self, reads: &mut VecDeque<Read<'a>>) -> Result<Content, Errno> {
+    async fn read_pieces(
+        &mut self,
+        reads: &mut VecDeque<Read<'a>>,
+    ) -> Result<Option<Content>, Errno> {
         let is_regular = self.before.kind == FileKind::Regular;
         // Special files are read in the order they give.
         let ahead_up_to = if is_regular {
@@ -259,7 +305,10 @@ impl<'a> Reading<'a> {
             let (buffer, count) = read.await?;
             let is_short = count < buffer.len();
             if let Some(content) = self.take(buffer, count) {
-                return Ok(content);
+                return Ok(Some(content));
+            }
+            if !self.may_go_on().await {
+                return Ok(None);
             }
             if is_short {
                 // What follows was read for nothing: the bytes in between are missing.
@@ -306,11 +355,11 @@ fn knows_its_size(stat: &Stat) -> bool {
 }
 
 fn has_changed(before: &Stat, after: &Stat, hashed: u64) -> bool {
+    let is_local = after.file_system != FileSystem::Blocking;
     // Pseudo files say size 0 whatever they hold, and their times mean nothing.
-    if before.size_bytes == 0 && after.size_bytes == 0 && hashed > 0 {
+    if !is_local && before.size_bytes == 0 && after.size_bytes == 0 && hashed > 0 {
         return false;
     }
-    let is_local = after.file_system != FileSystem::Blocking;
     before.size_bytes != after.size_bytes
         || before.modified != after.modified
         || before.changed != after.changed

@@ -33,6 +33,7 @@ pub(super) enum Name<'a> {
 #[derive(Serialize)]
 struct ErrorFields {
     operation: &'static str,
+    code: String,
     errno: Option<String>,
     message: String,
 }
@@ -64,6 +65,7 @@ pub fn write_hash_row(
         Err(error) => {
             let fields = ErrorFields {
                 operation: error.operation.name(),
+                code: error.cause.key(),
                 errno: error.as_errno().map(crate::error::Errno::name),
                 message: error.cause.to_string(),
             };
@@ -87,7 +89,7 @@ pub fn write_hash_row(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{Errno, Operation};
+    use crate::error::{Cause, Errno, Operation};
 
     fn row(name: &[u8], result: &Result<Hashed, ItemError>) -> String {
         let mut out = Vec::new();
@@ -128,8 +130,21 @@ mod tests {
         assert_eq!(
             row(b"a", &Err(error)),
             "{\"index\":7,\"path\":{\"text\":\"a\"},\"algorithm\":\"crc32c\",\
-             \"error\":{\"operation\":\"open\",\"errno\":\"ENOENT\",\
+             \"error\":{\"operation\":\"open\",\"code\":\"ENOENT\",\"errno\":\"ENOENT\",\
              \"message\":\"No such file or directory\"}}\n"
         );
+    }
+
+    /// A server may say ETIMEDOUT; a deadline of the run's is something else.
+    #[test]
+    fn verdicts_of_our_own_are_no_errno() {
+        let error = ItemError {
+            operation: Operation::Read,
+            cause: Cause::TimedOut { timeout_ms: 2000 },
+        };
+        let row = row(b"a", &Err(error));
+        let fields = "{\"operation\":\"read\",\"code\":\"timed-out\",\"errno\":null,\
+                      \"message\":\"timed out after 2s\"}";
+        assert!(row.contains(fields), "{row}");
     }
 }

@@ -227,7 +227,7 @@ fn a_nul_in_a_line_is_an_item_that_fails() {
         assert_eq!(rows[1].path, format!("{}\0x", corpus.names[0]).as_bytes());
         for row in &rows[1..3] {
             let (operation, errno, message) = row.error();
-            assert_eq!((operation, errno), ("open", "EINVAL"));
+            assert_eq!((operation, errno), ("open", "-"));
             assert!(!message.is_empty());
         }
     });

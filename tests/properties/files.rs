@@ -250,7 +250,7 @@ fn make_file(random: &mut Random, scenario: &Scenario, number: usize) -> (SimFil
         };
         return (file, expected);
     }
-    match random.below(14) {
+    match random.below(16) {
         // As in procfs, and in user-space file systems that do not know or do not tell.
         0 => lie_about_size(&mut file, 0),
         1 => lie_about_size(&mut file, random.below(len + 1)),
@@ -270,6 +270,16 @@ fn make_file(random: &mut Random, scenario: &Scenario, number: usize) -> (SimFil
         5 => file.quirk = Some(Quirk::LaterModified),
         6 => file.quirk = Some(Quirk::LaterChanged),
         7 => file.quirk = Some(Quirk::Grown),
+        9 => {
+            file.quirk = Some(Quirk::Device);
+            let (operation, cause) = (Operation::Read, Cause::Changed);
+            return (file, Expected::Error(ItemError { operation, cause }));
+        }
+        10 if len > 0 => {
+            // A writer has filled it and emptied it again meanwhile.
+            file.said_size = Some(0);
+            hashed.changed = true;
+        }
         8 => {
             let times = u8::try_from(1 + random.below(5)).unwrap();
             file.quirk = Some(Quirk::Replaced(times));

@@ -125,6 +125,10 @@ fn failure(mut error: Map<String, Value>, line: &[u8]) -> Outcome {
         Some(Value::Null) => None,
         other => Some(text(other, line)),
     };
+    // The kernel's errors are named as it names them.
+    let code = text(error.remove("code"), line);
+    assert_eq!(errno.clone().unwrap_or(code.clone()), code);
+    assert_eq!(errno.is_some(), code.starts_with('E'), "{}", show(line));
     let outcome = Outcome::Error {
         operation: text(error.remove("operation"), line),
         errno,
