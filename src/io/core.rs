@@ -5,6 +5,7 @@ use super::carrier::{Attempt, Carrier};
 use super::current::CurrentOperation;
 use super::digests::Digests;
 use super::flights::{BACKGROUND, Flights, Recipient};
+use super::metadata::Stat;
 use super::op::{Op, Outcome, Value};
 use super::open_file::OpenFile;
 use super::part_writer::PartWriter;
@@ -450,13 +451,7 @@ impl State {
 
     fn try_now(&mut self, op: &mut Op) -> Attempt<Value> {
         match op {
-            Op::StatPath { path, found } => {
-                let found_now = |stat| {
-                    *found = Some(stat);
-                    Value::Done
-                };
-                self.carrier.look_up(path).map(found_now)
-            }
+            Op::StatPath { path, found } => self.carrier.look_up(path).map(put_into(found)),
             Op::Open {
                 path,
                 wait,
@@ -465,13 +460,7 @@ impl State {
                 let opened = self.carrier.open(path, *wait, *file_system);
                 opened.map(Value::File)
             }
-            Op::StatFile { file, found } => {
-                let found_now = |stat| {
-                    *found = Some(stat);
-                    Value::Done
-                };
-                self.carrier.stat(file).map(found_now)
-            }
+            Op::StatFile { file, found } => self.carrier.stat(file).map(put_into(found)),
             Op::Read {
                 file,
                 offset,
@@ -503,6 +492,14 @@ impl State {
     /// Makes sure that what happens now gets its own time, if times are recorded.
     pub(super) fn refresh(&mut self) {
         self.stopwatch.refresh(&*self.carrier);
+    }
+}
+
+/// Puts metadata into the operation that has found them.
+fn put_into(found: &mut Option<Stat>) -> impl FnOnce(Stat) -> Value {
+    |stat| {
+        *found = Some(stat);
+        Value::Done
     }
 }
 
