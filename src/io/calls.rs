@@ -34,14 +34,28 @@ pub(crate) fn stat_path(directory: BorrowedFd<'_>, path: &CStr) -> Result<Statx,
     Ok(rustix::fs::statx(directory, path, flags, STATX_MASK)?)
 }
 
-/// The same of a symbolic link itself, if the path ends in one. No server is asked.
-pub(crate) fn stat_link(directory: BorrowedFd<'_>, path: &CStr) -> Result<Statx, Errno> {
-    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_DONT_SYNC;
-    Ok(rustix::fs::statx(directory, path, flags, STATX_MASK)?)
+/// The same of a path all parts of which are cached, with what is in memory. `None` says nothing about
+/// the path. There is no statx for that: this holds what the path leads to, so that it stays in memory.
+pub(crate) fn stat_cached(directory: BorrowedFd<'_>, path: &CStr) -> Option<Result<Statx, Errno>> {
+    use rustix::io::Errno as Kernel;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    match rustix::fs::openat2(directory, path, flags, Mode::empty(), ResolveFlags::CACHED) {
+        Ok(held) => stat_in_memory(held.as_fd()).map(Ok),
+        Err(
+            errno @ (Kernel::NOENT
+            | Kernel::NOTDIR
+            | Kernel::LOOP
+            | Kernel::ACCESS
+            | Kernel::NAMETOOLONG),
+        ) => Some(Err(errno.into())),
+        Err(_) => None,
+    }
 }
 
-pub(crate) fn is_link(statx: &Statx) -> bool {
-    FileType::from_raw_mode(statx.stx_mode.into()) == FileType::Symlink
+/// Metadata as the kernel has them; no server is asked.
+fn stat_in_memory(held: BorrowedFd<'_>) -> Option<Statx> {
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    rustix::fs::statx(held, c"", flags, STATX_MASK).ok()
 }
 
 /// A path all parts of which are cached, not opened for reading, and its metadata as far as those
@@ -49,8 +63,7 @@ pub(crate) fn is_link(statx: &Statx) -> bool {
 pub(crate) fn open_path_cached(path: &[u8]) -> Option<(OwnedFd, Statx)> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let file = rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::CACHED).ok()?;
-    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-    let statx = rustix::fs::statx(&file, c"", flags, STATX_MASK).ok()?;
+    let statx = stat_in_memory(file.as_fd())?;
     Some((file, statx))
 }
 

@@ -2,7 +2,7 @@
 
 use super::buffer::Buffer;
 use super::metadata::Stat;
-use super::mounts::FileSystem;
+use super::mounts::{FileSystem, MountId};
 use super::op::{Completion, Op, Value};
 use super::open_file::OpenFile;
 use crate::clock::Clock;
@@ -79,6 +79,11 @@ pub trait Carrier: Clock {
     /// Does an operation at a socket.
     fn try_socket(&mut self, _op: &mut Op) -> Attempt<Value> {
         Attempt::Submit
+    }
+
+    /// The file system that the path is on, as far as that is known without waiting.
+    fn mount_of(&mut self, _path: &Item) -> MountId {
+        MountId::default()
     }
 
     /// Forgets which directory a name stands for: to be called when items have been pulled, which may

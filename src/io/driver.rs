@@ -4,10 +4,12 @@ use super::carrier::{Wait, Wake};
 use super::core::{BackgroundTask, Io, ItemState, STEPS_PER_POLL};
 use super::current::CurrentOperation;
 use super::flights::BACKGROUND;
+use super::mounts::MountId;
 use super::op::Completion;
 use super::places::Parked;
 use super::pressure::{Exhaustion, Retry};
-use crate::error::Operation;
+use crate::error::{Errno, Operation};
+use crate::item::Item;
 use crate::stats::{Activity, Phase};
 use std::sync::Arc;
 use std::time::Duration;
@@ -247,6 +249,11 @@ impl Io {
         places.alive() + places.parked()
     }
 
+    /// The file system that an item is on, as far as that is known without waiting.
+    pub(crate) fn mount_of(&self, item: &Item) -> MountId {
+        self.borrow().carrier.mount_of(item)
+    }
+
     // Resource exhaustion.
 
     /// What other loops are to know of it.
@@ -334,6 +341,31 @@ impl Io {
         if is_progress {
             state.pressure.progressed();
         }
+    }
+
+    /// True if the item in this slot has left files open: those of a worker are closed when it is over.
+    pub(crate) fn has_left_open(&self, slot: u32) -> bool {
+        let left = self.core.left_open.borrow();
+        left.iter().any(|(owner, _)| *owner == slot)
+    }
+
+    /// Closes them, however long that takes.
+    ///
+    /// # Errors
+    /// What the kernel said first.
+    pub(crate) fn close_left(&self, slot: u32) -> Result<(), Errno> {
+        let mut left_open = self.core.left_open.borrow_mut();
+        let left: Vec<_> = left_open
+            .extract_if(.., |(owner, _)| *owner == slot)
+            .collect();
+        drop(left_open);
+        let mut closed = Ok(());
+        for (_, file) in left {
+            self.show(Operation::Close);
+            closed = closed.and(file.close());
+            self.note_close();
+        }
+        closed
     }
 
     /// From now on, every operation is shown there before it is tried.

@@ -4,7 +4,7 @@ use super::buffer::Buffer;
 use super::calls;
 use super::carrier::Attempt;
 use super::metadata::{FileKind, Stat};
-use super::mounts::{FileSystem, Mounts};
+use super::mounts::{FileSystem, MountId, Mounts};
 use super::op::{Op, Value};
 use super::open_file::OpenFile;
 use super::path_cache::{PathCache, Place};
@@ -19,6 +19,8 @@ use std::os::fd::{AsFd, OwnedFd};
 pub(super) struct Inline {
     mounts: Mounts,
     path_cache: PathCache,
+    /// Of look-ups of what is cached.
+    look_up_probe: AdaptiveProbe,
     /// Of plain reads of cached content. One that fails has started a fetch of its own, which the
     /// block layer cannot merge with the neighbours' as it does with a batch from a ring.
     read_probe: AdaptiveProbe,
@@ -29,40 +31,35 @@ impl Inline {
         Self {
             mounts: Mounts::default(),
             path_cache: PathCache::new(),
+            look_up_probe: AdaptiveProbe::new(),
             read_probe: AdaptiveProbe::new(),
         }
     }
 
-    /// Looks a path up by a plain call if that is not going to block: see [`PathCache`].
+    /// Looks a path up if all that it takes is cached.
     pub(super) fn look_up(&mut self, item: &Item) -> Attempt<Stat> {
-        if !self.path_cache.is_trusted() {
-            return Attempt::Submit;
-        }
-        match self.path_cache.place_of(item.bytes(), &mut self.mounts) {
-            Place::Local => {}
-            Place::Unknown => return Attempt::Submit,
-            Place::Blocking => return Attempt::Block,
-        }
-        let start = self.path_cache.start_timing();
-        let (directory, path) = self.path_cache.start_of(item);
-        let result = calls::stat_link(directory, path);
-        if let Some(start) = start {
-            self.path_cache.took(start.elapsed());
-        }
-        let statx = match result {
-            // It may lead to where a look-up blocks.
-            Ok(statx) if calls::is_link(&statx) => match calls::open_path_cached(item.bytes()) {
-                Some((_, statx)) => statx,
-                None => return Attempt::Submit,
-            },
-            Ok(statx) => statx,
-            Err(errno) => return Attempt::Done(Err(errno)),
-        };
-        let stat = calls::to_stat(&statx, &mut self.mounts);
-        if stat.kind == FileKind::Regular && stat.file_system == FileSystem::Blocking {
+        if self.path_cache.place_of(item.bytes(), &mut self.mounts) == Place::Blocking {
             return Attempt::Block;
         }
-        Attempt::Done(Ok(stat))
+        if !self.look_up_probe.is_due() {
+            return Attempt::Submit;
+        }
+        let (directory, path) = self.path_cache.start_of(item);
+        let found = calls::stat_cached(directory, path);
+        self.look_up_probe.record(found.is_some());
+        match found {
+            None => Attempt::Submit,
+            Some(Err(errno)) => Attempt::Done(Err(errno)),
+            Some(Ok(statx)) => match self.found(item, &statx) {
+                stat if blocks(&stat) => Attempt::Block,
+                stat => Attempt::Done(Ok(stat)),
+            },
+        }
+    }
+
+    /// See [`Carrier::mount_of`](super::Carrier::mount_of).
+    pub(super) fn mount_of(&mut self, item: &Item) -> MountId {
+        self.path_cache.mount_of(item.bytes(), &mut self.mounts)
     }
 
     /// Opens a path if it is cached.
@@ -101,14 +98,19 @@ impl Inline {
         self.path_cache.leave();
     }
 
-    /// Metadata that a look-up elsewhere has found.
+    /// Metadata that a look-up has found.
     pub(super) fn found(&mut self, path: &Item, statx: &Statx) -> Stat {
         let stat = calls::to_stat(statx, &mut self.mounts);
-        if stat.kind == FileKind::Regular && stat.file_system == FileSystem::Blocking {
-            self.path_cache.blocks(path.bytes());
+        if blocks(&stat) {
+            self.path_cache.blocks(path.bytes(), MountId::of(statx));
         }
         stat
     }
+}
+
+/// True for a file whose reads may block.
+fn blocks(stat: &Stat) -> bool {
+    stat.kind == FileKind::Regular && stat.file_system == FileSystem::Blocking
 }
 
 /// What a read of cached content proves. That it gave nothing does not prove the end of the file: Linux

@@ -160,7 +160,7 @@ mod tests {
             assert!(look_ups.held.is_none());
             look_ups.open(&old, false).unwrap();
         }
-        assert!(look_ups.names_last.is_full());
+        assert!(look_ups.names_last.is_due());
     }
 
     #[test]

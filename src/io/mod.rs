@@ -53,7 +53,7 @@ pub use current::CurrentOperation;
 pub use driver::Held;
 pub use file::{File, Read};
 pub use metadata::{FileKind, SpecialKind, Stat, Timestamp};
-pub use mounts::FileSystem;
+pub use mounts::{FileSystem, MountId};
 pub use op::{Completion, Op, Outcome, Value};
 pub use open_file::OpenFile;
 pub use part_writer::{Admission, PartWriter};

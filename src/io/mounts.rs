@@ -15,6 +15,32 @@ pub enum FileSystem {
     Blocking,
 }
 
+/// A mounted file tree, by its number from statx; the default is none that is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MountId(Option<u64>);
+
+impl MountId {
+    /// Of metadata.
+    pub(crate) fn of(statx: &Statx) -> Self {
+        let is_known = statx.stx_mask & StatxFlags::MNT_ID.bits() != 0;
+        Self(is_known.then_some(statx.stx_mnt_id))
+    }
+
+    /// With this number.
+    #[cfg(test)]
+    pub(crate) fn number(id: u64) -> Self {
+        Self(Some(id))
+    }
+
+    /// Where it is mounted, for people.
+    pub(crate) fn mount_point(self) -> Option<String> {
+        let mountinfo = std::fs::read("/proc/self/mountinfo").ok()?;
+        let mut mounts = parse_mountinfo(&mountinfo);
+        let mount = mounts.find(|mount| Some(mount.id) == self.0)?;
+        Some(String::from_utf8_lossy(mount.mount_point).into_owned())
+    }
+}
+
 /// Remembers the kind of file system behind each mount number.
 #[derive(Debug, Default)]
 pub(crate) struct Mounts {
@@ -26,10 +52,9 @@ pub(crate) struct Mounts {
 impl Mounts {
     /// The file system that metadata are from. On one that is not known, anything may block.
     pub(crate) fn file_system_of(&mut self, statx: &Statx) -> FileSystem {
-        if statx.stx_mask & StatxFlags::MNT_ID.bits() == 0 {
-            return FileSystem::Blocking;
-        }
-        self.file_system(statx.stx_mnt_id)
+        MountId::of(statx)
+            .0
+            .map_or(FileSystem::Blocking, |id| self.file_system(id))
     }
 
     /// The file system behind a mount number from statx; unknown numbers are looked up once in
@@ -50,7 +75,9 @@ impl Mounts {
             return known;
         }
         if let Ok(mountinfo) = std::fs::read("/proc/self/mountinfo") {
-            self.by_id.extend(parse_mountinfo(&mountinfo));
+            let mounts = parse_mountinfo(&mountinfo);
+            self.by_id
+                .extend(mounts.map(|mount| (mount.id, mount.file_system)));
         }
         *self.by_id.entry(mount_id).or_insert(FileSystem::Blocking)
     }
@@ -59,13 +86,26 @@ impl Mounts {
 /// Reads mount numbers and file system types from lines such as
 /// `36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue`
 /// (proc_pid_mountinfo(5)).
-fn parse_mountinfo(mountinfo: &[u8]) -> impl Iterator<Item = (u64, FileSystem)> {
+fn parse_mountinfo(mountinfo: &[u8]) -> impl Iterator<Item = Mount<'_>> {
     mountinfo.split(|&byte| byte == b'\n').filter_map(|line| {
         let mut fields = line.split(|&byte| byte == b' ');
         let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
-        let file_system = fields.skip_while(|&field| field != b"-").nth(1)?;
-        Some((id, classify(file_system)))
+        let mount_point = fields.nth(3)?;
+        let file_system = classify(fields.skip_while(|&field| field != b"-").nth(1)?);
+        Some(Mount {
+            id,
+            mount_point,
+            file_system,
+        })
     })
+}
+
+/// A line of it.
+#[derive(Debug, PartialEq, Eq)]
+struct Mount<'a> {
+    id: u64,
+    mount_point: &'a [u8],
+    file_system: FileSystem,
 }
 
 /// Those known to keep the promise; all others may block.
@@ -87,13 +127,16 @@ mod tests {
                      40 35 0:30 / /tmp rw - tmpfs tmpfs rw\n\
                      bad line\n\
                      41 35 0:31 / /mnt/- rw shared:3 - fuse.sshfs host: rw\n";
-        let parsed: Vec<_> = parse_mountinfo(text).collect();
+        let parsed = parse_mountinfo(text);
+        let parsed: Vec<_> = parsed
+            .map(|mount| (mount.id, mount.mount_point, mount.file_system))
+            .collect();
         assert_eq!(
             parsed,
             [
-                (36, FileSystem::Nowait),
-                (40, FileSystem::Memory),
-                (41, FileSystem::Blocking)
+                (36, &b"/b"[..], FileSystem::Nowait),
+                (40, b"/tmp", FileSystem::Memory),
+                (41, b"/mnt/-", FileSystem::Blocking)
             ]
         );
     }

@@ -1,25 +1,16 @@
-//! Guesses whether looking up a path would block.
+//! Remembers which directories are where any call may block, and the way to the one in use.
 //!
-//! There is no call that reads a path's metadata only if they are cached, and handing each look-up
-//! to a worker thread costs several times what it takes on a warm cache. So the loop does it itself
-//! where that is likely not to block: in a directory on a file system that only ever blocks for its
-//! own disk, while such calls have lately been quick.
+//! A loop must not look a path up where a server may take its time, and a worker keeps the items of
+//! one file system from holding up those of another. So both are told where a path's directory is,
+//! as far as that is known or cached: nothing here waits for a device or a server, [`PathCache::enter`]
+//! excepted, which is for workers.
 
 use super::calls;
-use super::mounts::{FileSystem, Mounts};
-use super::probe::AdaptiveProbe;
+use super::mounts::{FileSystem, MountId, Mounts};
 use crate::item::Item;
 use rustix::fs::CWD;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant};
-
-/// A look-up that took longer than this went to the disk, or was unlucky.
-const QUICK: Duration = Duration::from_micros(40);
-
-/// While all timed ones are quick, so many are not timed: reading the clock twice takes longer than
-/// 1 % of all that is done with a small file.
-const UNTIMED_MAX: u32 = 7;
 
 const DIRECTORIES: usize = 256;
 
@@ -36,20 +27,24 @@ pub(crate) enum Place {
 
 #[derive(Debug)]
 pub(crate) struct PathCache {
-    /// Hashes of directories, each in the place its hash names, with their place in the lowest bit.
-    directories: Box<[u64; DIRECTORIES]>,
+    /// Each in the place that its hash names.
+    directories: Box<[Known; DIRECTORIES]>,
     /// The hash of the directory of the path looked up last.
     last: u64,
-    /// The hash of a directory that was taken to be on the file system of one above it. What it is on
-    /// is known when something in it has been looked up.
-    presumed: Option<u64>,
+    /// A directory that is not cached, with the mount of the first one above it that is. What it is on
+    /// itself is known when something in it has been looked up.
+    presumed: Option<Known>,
     /// The directory in which paths are being looked up one after another. From there, the way to
     /// each is shorter.
     current: Option<Directory>,
-    /// Of look-ups on the loop: they are made while they are quick.
-    probe: AdaptiveProbe,
-    /// Look-ups since the last one that was timed.
-    untimed: u32,
+}
+
+/// A directory by the hash of its path.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    hash: u64,
+    place: Place,
+    mount: MountId,
 }
 
 #[derive(Debug)]
@@ -60,19 +55,17 @@ struct Directory {
 
 impl PathCache {
     pub(crate) fn new() -> Self {
+        let unknown = Known {
+            hash: 0,
+            place: Place::Unknown,
+            mount: MountId::default(),
+        };
         Self {
-            directories: Box::new([0; DIRECTORIES]),
+            directories: Box::new([unknown; DIRECTORIES]),
             last: 0,
             presumed: None,
             current: None,
-            probe: AdaptiveProbe::new(),
-            untimed: UNTIMED_MAX,
         }
-    }
-
-    /// True if look-ups on the loop have lately been quick, or it is time for another try.
-    pub(crate) fn is_trusted(&mut self) -> bool {
-        self.probe.is_due()
     }
 
     /// Where the path's directory is, as far as that is known or found at once.
@@ -83,10 +76,12 @@ impl PathCache {
         }
         let directory = directory.unwrap_or(b".");
         let hash = hash_of(directory);
-        if self.presumed == Some(hash) {
-            return Place::Blocking;
+        if let Some(presumed) = self.presumed
+            && presumed.hash == hash
+        {
+            return presumed.place;
         }
-        let known = self.known(hash);
+        let known = self.known(hash).place;
         let is_repeated = std::mem::replace(&mut self.last, hash) == hash;
         match known {
             Place::Blocking => return known,
@@ -94,26 +89,58 @@ impl PathCache {
             _ => {}
         }
         let Some((descriptor, statx)) = calls::open_path_cached(directory) else {
-            if known == Place::Unknown && blocks_above(directory, mounts) {
-                self.presumed = Some(hash);
-                return Place::Blocking;
-            }
-            return known;
+            return match known {
+                Place::Unknown => self.presume(hash, directory, mounts).place,
+                known => known,
+            };
         };
+        let mount = MountId::of(&statx);
         if mounts.file_system_of(&statx) == FileSystem::Blocking {
-            self.directories[slot_of(hash)] = hash | 1;
+            self.remember(hash, Place::Blocking, mount);
             return Place::Blocking;
         }
-        self.directories[slot_of(hash)] = hash & !1;
+        self.remember(hash, Place::Local, mount);
         let path = directory.to_vec();
         self.current = Some(Directory { path, descriptor });
         Place::Local
     }
 
+    /// What the first directory above that is cached is on: what is below it is then most likely on the
+    /// same file system.
+    fn presume(&mut self, hash: u64, directory: &[u8], mounts: &mut Mounts) -> Known {
+        let above = std::iter::successors(parent_of(directory), |path| parent_of(path));
+        let found = above.filter_map(calls::open_path_cached).next();
+        let mut presumed = Known {
+            hash,
+            place: Place::Unknown,
+            mount: MountId::default(),
+        };
+        if let Some((_, statx)) = found {
+            presumed.mount = MountId::of(&statx);
+            if mounts.file_system_of(&statx) == FileSystem::Blocking {
+                presumed.place = Place::Blocking;
+            }
+        }
+        self.presumed = Some(presumed);
+        presumed
+    }
+
+    /// The mount that the path's directory is on, or most likely is.
+    pub(crate) fn mount_of(&mut self, path: &[u8], mounts: &mut Mounts) -> MountId {
+        let directory = directory_of(path).unwrap_or(b".");
+        let hash = hash_of(directory);
+        let known = self.known(hash);
+        match self.presumed {
+            _ if known.place != Place::Unknown => known.mount,
+            Some(presumed) if presumed.hash == hash => presumed.mount,
+            _ => self.presume(hash, directory, mounts).mount,
+        }
+    }
+
     /// Remembers that the path's directory is where any call may block.
-    pub(crate) fn blocks(&mut self, path: &[u8]) {
+    pub(crate) fn blocks(&mut self, path: &[u8], mount: MountId) {
         let hash = hash_of(directory_of(path).unwrap_or(b"."));
-        self.directories[slot_of(hash)] = hash | 1;
+        self.remember(hash, Place::Blocking, mount);
     }
 
     /// Opens the path's directory, for the paths that follow, if the one before was in it, too. This
@@ -134,13 +161,18 @@ impl PathCache {
         }
     }
 
-    fn known(&self, hash: u64) -> Place {
+    fn remember(&mut self, hash: u64, place: Place, mount: MountId) {
+        self.directories[slot_of(hash)] = Known { hash, place, mount };
+    }
+
+    fn known(&self, hash: u64) -> Known {
         let known = self.directories[slot_of(hash)];
-        match (known ^ hash) >> 1 {
-            0 if known & 1 == 1 => Place::Blocking,
-            0 => Place::Local,
-            _ => Place::Unknown,
-        }
+        let unknown = Known {
+            hash,
+            place: Place::Unknown,
+            mount: MountId::default(),
+        };
+        if known.hash == hash { known } else { unknown }
     }
 
     /// Where a look-up of the item's path begins, and what is looked up from there.
@@ -164,36 +196,12 @@ impl PathCache {
         self.current = None;
         self.presumed = None;
     }
-
-    /// Starts to time a look-up on the loop, unless this one is not to be timed.
-    pub(crate) fn start_timing(&mut self) -> Option<Instant> {
-        if self.probe.is_full() && self.untimed < UNTIMED_MAX {
-            self.untimed += 1;
-            return None;
-        }
-        self.untimed = 0;
-        Some(Instant::now())
-    }
-
-    /// Remembers how long a timed look-up on the loop took.
-    pub(crate) fn took(&mut self, elapsed: Duration) {
-        self.probe.record(elapsed <= QUICK);
-    }
 }
 
 /// The part of the path that names the directory in which the rest is looked up.
 fn directory_of(path: &[u8]) -> Option<&[u8]> {
     let slash = memchr::memrchr(b'/', path)?;
     (slash + 1 < path.len()).then(|| &path[..=slash])
-}
-
-/// True if the first directory above that is cached lies where any call may block: what is below it is
-/// then most likely on the same file system.
-fn blocks_above(directory: &[u8], mounts: &mut Mounts) -> bool {
-    let above = std::iter::successors(parent_of(directory), |path| parent_of(path));
-    let mut cached = above.filter_map(calls::open_path_cached);
-    let found = cached.next();
-    found.is_some_and(|(_, statx)| mounts.file_system_of(&statx) == FileSystem::Blocking)
 }
 
 /// The directory that a directory's path, which ends with a slash, goes through last.
@@ -212,7 +220,7 @@ fn hash_of(directory: &[u8]) -> u64 {
 
 #[allow(clippy::cast_possible_truncation)]
 fn slot_of(hash: u64) -> usize {
-    (hash >> 1) as usize % DIRECTORIES
+    hash as usize % DIRECTORIES
 }
 
 #[cfg(test)]
@@ -277,26 +285,5 @@ mod tests {
             path_cache.place_of(item.bytes(), &mut mounts);
             assert_eq!(path_cache.start_of(&item).1.to_bytes(), name.as_bytes());
         }
-    }
-
-    #[test]
-    fn the_first_look_up_is_timed_and_all_after_a_slow_one() {
-        let mut path_cache = PathCache::new();
-        assert!(path_cache.start_timing().is_some());
-        path_cache.took(Duration::ZERO);
-        let timed = (0..80).filter(|_| path_cache.start_timing().is_some());
-        assert_eq!(timed.count(), 10);
-        path_cache.took(Duration::from_millis(1));
-        let timed = (0..80).filter(|_| path_cache.start_timing().is_some());
-        assert_eq!(timed.count(), 80);
-    }
-
-    #[test]
-    fn slow_look_ups_end_the_trust_in_others() {
-        let mut path_cache = PathCache::new();
-        for _ in 0..10 {
-            path_cache.took(Duration::from_millis(1));
-        }
-        assert!(!path_cache.is_trusted());
     }
 }

@@ -17,11 +17,6 @@ impl AdaptiveProbe {
         Self(MAX)
     }
 
-    /// True if nothing has failed since the last success.
-    pub(crate) fn is_full(self) -> bool {
-        self.0 == MAX
-    }
-
     /// True if it is to be tried. Each time it is not brings the next try nearer.
     pub(crate) fn is_due(&mut self) -> bool {
         let is_good = self.0 > 0;

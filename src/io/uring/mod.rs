@@ -10,7 +10,7 @@ use super::buffer::Buffer;
 use super::carrier::{Attempt, Carrier, Wait, Wake};
 use super::inline::{self, Inline};
 use super::metadata::Stat;
-use super::mounts::FileSystem;
+use super::mounts::{FileSystem, MountId};
 use super::op::{Completion, Op, Value};
 use super::open_file::OpenFile;
 use super::wake_up::WakeUp;
@@ -141,6 +141,10 @@ impl Carrier for UringCarrier {
 
     fn try_socket(&mut self, op: &mut Op) -> Attempt<Value> {
         inline::try_socket(op, true)
+    }
+
+    fn mount_of(&mut self, path: &Item) -> MountId {
+        self.inline.mount_of(path)
     }
 
     fn forget_names(&mut self) {
