@@ -159,6 +159,14 @@ pub enum Cause {
         /// The deadline, in milliseconds from the item's first submission.
         timeout_ms: u64,
     },
+    /// Nothing was done about the item: what would have done it waits for calls that do not return.
+    #[error("not tried: {calls} calls{} do not return", on_mount(mount_point.as_deref()))]
+    NotTried {
+        /// How many these are.
+        calls: usize,
+        /// Where the file system is mounted whose calls these are, if they are all of one.
+        mount_point: Option<String>,
+    },
 }
 
 impl Cause {
@@ -172,6 +180,7 @@ impl Cause {
             Self::Special(_) => "special-file".to_owned(),
             Self::Changed => "changed".to_owned(),
             Self::TimedOut { .. } => "timed-out".to_owned(),
+            Self::NotTried { .. } => "not-tried".to_owned(),
         }
     }
 }
@@ -182,6 +191,10 @@ fn remedy(kind: SpecialKind) -> &'static str {
         SpecialKind::Socket | SpecialKind::Unknown => "",
         _ => " (--special read reads it)",
     }
+}
+
+fn on_mount(mount_point: Option<&str>) -> String {
+    mount_point.map_or_else(String::new, |mount_point| format!(" on {mount_point}"))
 }
 
 impl ItemError {

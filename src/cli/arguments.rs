@@ -191,7 +191,7 @@ pub(super) struct HashArguments {
     #[arg(long, help_heading = "Failures")]
     pub(super) strict: bool,
 
-    /// Give up a file that is not done after this long, such as `500ms` or `1m 30s`
+    /// Give up a file that is not done this long after its first call, such as `500ms` or `1m 30s`
     /// [default: never].
     #[arg(long, value_name = "DURATION", value_parser = parse_timeout, help_heading = "Failures")]
     pub(super) timeout: Option<Duration>,
@@ -313,7 +313,7 @@ pub(super) struct ResourceArguments {
     #[arg(long, value_name = "R", value_parser = positive(), help_heading = "Resources")]
     pub(super) loops: Option<usize>,
 
-    /// Threads for calls that block, all loops together [default: 64].
+    /// Threads for calls that block, for each mounted file system, all loops together [default: 64].
     #[arg(long, value_name = "N", value_parser = positive(), help_heading = "Resources")]
     pub(super) io_workers: Option<usize>,
 

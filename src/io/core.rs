@@ -56,6 +56,8 @@ pub(super) struct Core {
     /// The task that is polled has dropped what its item was parked for.
     pub(super) park_was_dropped: Cell<bool>,
     pub(super) digests: RefCell<Digests>,
+    /// Files that the items of a worker have left open, by slot.
+    pub(super) left_open: RefCell<Vec<(u32, OpenFile)>>,
     pub(super) part_writer: OnceCell<Arc<dyn PartWriter>>,
     pub(super) state: RefCell<State>,
 }
@@ -172,6 +174,7 @@ impl Io {
                 moves_to_worker: Cell::new(false),
                 park_was_dropped: Cell::new(false),
                 digests: RefCell::default(),
+                left_open: RefCell::default(),
                 part_writer: OnceCell::new(),
                 state: RefCell::new(state),
             }),
@@ -298,10 +301,8 @@ impl Io {
         if let Some(item) = state.items.get_mut(self.core.current.get() as usize) {
             item.last_operation = operation;
         }
-        if self.core.is_worker
-            && let Some(shown) = &*self.core.shown.borrow()
-        {
-            shown.set(operation);
+        if self.core.is_worker && !self.show(operation) {
+            return Attempt::Done(Err(Errno::new(libc::ECANCELED)));
         }
         let attempt = attempt(state);
         if let Attempt::Done(result) = &attempt {
@@ -312,6 +313,15 @@ impl Io {
             state.note_progress(result.as_ref().err());
         }
         attempt
+    }
+
+    /// Shows what a worker does. False if nobody waits for its item any more.
+    pub(super) fn show(&self, operation: Operation) -> bool {
+        let shown = self.core.shown.borrow();
+        shown.as_ref().is_none_or(|shown| {
+            shown.set(operation);
+            !shown.is_abandoned(self.core.current.get())
+        })
     }
 
     /// The same for an operation that may have to be submitted.
@@ -401,17 +411,23 @@ impl Io {
         owner
     }
 
-    /// A file of this item was closed, and the time since its last operation was spent on that if
-    /// `is_lap` is set.
-    pub(super) fn file_closed(&self, owner: u32, is_lap: bool) {
-        let state = &mut *self.borrow();
-        if let Some(item) = state.items.get_mut(owner as usize) {
+    /// A file of this item is not open any more.
+    pub(super) fn file_closed(&self, owner: u32) {
+        if let Some(item) = self.borrow().items.get_mut(owner as usize) {
             item.open_files = item.open_files.saturating_sub(1);
         }
-        if is_lap {
-            state.activity.at_once += 1;
-            state.stopwatch.lap(Phase::CLOSE, &*state.carrier);
-        }
+    }
+
+    /// The time since the last operation was spent on a close.
+    pub(super) fn note_close(&self) {
+        let state = &mut *self.borrow();
+        state.activity.at_once += 1;
+        state.stopwatch.lap(Phase::CLOSE, &*state.carrier);
+    }
+
+    /// Files of a worker are closed when their item is over, for that may take for ever.
+    pub(super) fn leave_open(&self, owner: u32, file: OpenFile) {
+        self.core.left_open.borrow_mut().push((owner, file));
     }
 }
 

@@ -40,6 +40,10 @@ impl Io {
     /// What the kernel said.
     pub async fn open(&self, path: &Item, stat: &Stat) -> Result<File, Errno> {
         let (wait, file_system) = (stat.kind != FileKind::Regular, stat.file_system);
+        if self.core.is_worker {
+            // What comes of that is of no use to the item any more.
+            let _ = self.close_left(self.core.current.get());
+        }
         let first = self.try_first(Operation::Open, Phase::OPEN, |state| {
             state.carrier.open(path, wait, file_system)
         });
@@ -130,7 +134,8 @@ impl File {
         }
     }
 
-    /// Closes it.
+    /// Closes it; on a worker, when the item is over or opens another file. An error of that is then
+    /// the item's.
     ///
     /// # Errors
     /// What the kernel said; it is closed all the same.
@@ -140,12 +145,18 @@ impl File {
     )]
     pub async fn close(self) -> Result<(), Errno> {
         let result = match self.open.replace(Share::Closed) {
+            Share::Sole(open) if self.io.core.is_worker => {
+                self.io.leave_open(self.owner, open);
+                self.io.file_closed(self.owner);
+                return Ok(());
+            }
             Share::Sole(open) => open.close(),
             // A read that was given up may still hold a share; then its completion closes the file.
             Share::Shared(open) => Rc::into_inner(open).map_or(Ok(()), OpenFile::close),
             Share::Closed => unreachable!("open until it is closed"),
         };
-        self.io.file_closed(self.owner, true);
+        self.io.file_closed(self.owner);
+        self.io.note_close();
         result
     }
 
@@ -164,11 +175,12 @@ impl File {
 
 impl Drop for File {
     fn drop(&mut self) {
-        let open = self.open.replace(Share::Closed);
-        if !matches!(open, Share::Closed) {
-            drop(open);
-            self.io.file_closed(self.owner, false);
+        match self.open.replace(Share::Closed) {
+            Share::Closed => return,
+            Share::Sole(open) if self.io.core.is_worker => self.io.leave_open(self.owner, open),
+            Share::Sole(_) | Share::Shared(_) => {}
         }
+        self.io.file_closed(self.owner);
     }
 }
 

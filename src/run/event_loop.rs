@@ -8,7 +8,7 @@ use super::shortfall::Shortfall;
 use super::tasks::{ItemResult, Tasks};
 use super::workers::{Desk, Done, Outbox, Task, TaskId, Withdrawn, Workers};
 use crate::error::{Cause, Errno, ItemError, Operation};
-use crate::io::{BackgroundTask, Completion, Held, Io, PartWriter, Timers, Wait};
+use crate::io::{BackgroundTask, Completion, Held, Io, MountId, PartWriter, Timers, Wait};
 use crate::item::{BatchSlice, Item};
 use crate::mill::{Ask, Directive, Exchange, Finished, Mill};
 use crate::stats::{Activity, Phase};
@@ -205,7 +205,7 @@ impl<V: Send + 'static> EventLoop<V> {
         for item in pulled.drain(..).flat_map(|slice| slice.items()) {
             let due_at_ns = schedule.as_mut().and_then(Iterator::next);
             if is_stuck {
-                let error = Err(self.timed_out(Operation::Open));
+                let error = Err(not_tried(self.limits.in_flight, None));
                 self.hand_over(item, pulled_at_ns, due_at_ns, error);
             } else {
                 self.start(item, pulled_at_ns, due_at_ns);
@@ -461,7 +461,7 @@ impl<V: Send + 'static> EventLoop<V> {
     fn abandon(&mut self, slot: u32) {
         let stage = std::mem::replace(&mut self.flight(slot).stage, Stage::Abandoned);
         let mut operation = self.io.last_operation(slot);
-        let of_loop = self.index;
+        let mut result = None;
         match stage {
             Stage::Task => {
                 self.tasks.clear(slot as usize);
@@ -477,14 +477,28 @@ impl<V: Send + 'static> EventLoop<V> {
             Stage::AtWorker(_) if self.for_workers.iter().any(|task| task.id.slot == slot) => {
                 self.for_workers.retain(|task| task.id.slot != slot);
             }
-            Stage::AtWorker(_) => match self.workers.withdraw(TaskId { of_loop, slot }) {
+            Stage::AtWorker(shortage) => match self.withdraw(slot, shortage.is_some()) {
+                Withdrawn::NotYet(at) => {
+                    self.flight(slot).stage = stage;
+                    return self.deadlines.set(slot, at);
+                }
                 Withdrawn::Unstarted => self.at_workers -= 1,
+                Withdrawn::NotTried { calls } => {
+                    self.at_workers -= 1;
+                    let mount = self.mount_of(slot);
+                    result = Some(Err(not_tried(calls, mount.mount_point())));
+                }
+                Withdrawn::Closing(closing) => {
+                    self.stays_at_worker(slot);
+                    let lacks = |result: &ItemResult<V>| {
+                        let error = result.as_ref().err();
+                        error.and_then(shortage_of).is_some()
+                    };
+                    result = Some(closing).filter(|closing| !lacks(closing));
+                }
                 Withdrawn::Running(of) => {
                     operation = of;
-                    let index = self.flight(slot).item.index();
-                    self.mill.give_up_parts(index, true);
-                    // Its slot is in use until it comes back.
-                    self.flight(slot).stage = Stage::AbandonedAtWorker;
+                    self.stays_at_worker(slot);
                 }
             },
             Stage::Abandoned | Stage::AbandonedAtWorker => unreachable!("given up once"),
@@ -493,9 +507,24 @@ impl<V: Send + 'static> EventLoop<V> {
         let flight = self.flight(slot);
         let (started_at_ns, due_at_ns) = (flight.started_at_ns, flight.due_at_ns);
         let item = flight.item.clone();
-        let error = Err(self.timed_out(operation));
-        self.hand_over(item, started_at_ns, due_at_ns, error);
+        let result = result.unwrap_or_else(|| Err(self.timed_out(operation)));
+        self.hand_over(item, started_at_ns, due_at_ns, result);
         self.let_go(slot);
+    }
+
+    fn withdraw(&self, slot: u32, was_begun: bool) -> Withdrawn<V> {
+        let timeout = self.limits.timeout.expect("it has a deadline");
+        let of_loop = self.index;
+        let (id, now) = (TaskId { of_loop, slot }, self.io.turn_time());
+        self.workers.withdraw(id, timeout, was_begun, now)
+    }
+
+    /// The item was given up; its slot is in use until its worker has ended it.
+    fn stays_at_worker(&mut self, slot: u32) {
+        let flight = self.flight(slot);
+        flight.stage = Stage::AbandonedAtWorker;
+        let index = flight.item.index();
+        self.mill.give_up_parts(index, true);
     }
 
     /// Frees the slot of an item whose result is out, once nothing of it is outstanding.
@@ -553,13 +582,25 @@ impl<V: Send + 'static> EventLoop<V> {
 
     fn give_to_workers(&mut self, slot: u32) {
         let of_loop = self.index;
+        let mount = self.mount_of(slot);
         let flight = self.flight(slot);
         flight.stage = match flight.stage {
             Stage::ToRetry(shortage) => Stage::AtWorker(Some(shortage)),
             _ => Stage::AtWorker(None),
         };
         let (id, item) = (TaskId { of_loop, slot }, flight.item.clone());
-        self.for_workers.push(Task { id, item, batch: 0 });
+        self.for_workers.push(Task {
+            id,
+            item,
+            mount,
+            batch: 0,
+        });
+    }
+
+    /// The file system that the item in this slot is on, as far as that is known without waiting.
+    fn mount_of(&mut self, slot: u32) -> MountId {
+        let flight = self.slots[slot as usize].item.as_ref();
+        self.io.mount_of(&flight.expect("the slot is in use").item)
     }
 
     fn send_to_workers(&mut self) {
@@ -654,6 +695,13 @@ impl<V: Send + 'static> EventLoop<V> {
 
     fn begin_again(&mut self, slot: u32) {
         self.give_to_workers(slot);
+    }
+}
+
+fn not_tried(calls: usize, mount_point: Option<String>) -> ItemError {
+    ItemError {
+        operation: Operation::Open,
+        cause: Cause::NotTried { calls, mount_point },
     }
 }
 

@@ -616,6 +616,9 @@ impl Simulation {
             (_, Err(error)) if is_time_out(error) => {
                 assert!(self.may_be_late(), "item {number}: {error}");
             }
+            (_, Err(error)) if is_untried(error) => {
+                assert!(self.scenario.faults.stubborn, "item {number}: {error}");
+            }
             (_, Err(error)) if error.as_errno().is_some_and(Errno::is_shortage) => {
                 assert!(self.may_lack(), "item {number}: {error}");
             }
@@ -626,12 +629,12 @@ impl Simulation {
     /// A deadline is kept, and it is no earlier than it was said to be.
     fn check_latency(&mut self, finished: &Finished<Hashed>) {
         let latency = Duration::from_nanos(finished.latency_ns());
-        let timed_out = finished.result.as_ref().is_err_and(is_time_out);
-        if timed_out {
-            // What fails only because all slots hang was never started.
-            let unstarted = self.scenario.faults.stubborn && latency.is_zero();
-            assert!(latency >= TIMEOUT || unstarted, "early: {latency:?}");
-            self.unstarted += u64::from(latency < TIMEOUT);
+        if finished.result.as_ref().is_err_and(is_time_out) {
+            assert!(latency >= TIMEOUT, "early: {latency:?}");
+        }
+        if finished.result.as_ref().is_err_and(is_untried) {
+            assert!(latency.is_zero(), "started: {latency:?}");
+            self.unstarted += 1;
         }
         if self.scenario.timeout().is_some() {
             assert!(latency <= TIMEOUT, "late: {latency:?}");
@@ -766,6 +769,10 @@ impl Simulation {
 
 fn is_time_out(error: &ItemError) -> bool {
     matches!(error.cause, Cause::TimedOut { .. })
+}
+
+fn is_untried(error: &ItemError) -> bool {
+    matches!(error.cause, Cause::NotTried { .. })
 }
 
 fn input_error() -> InputError {

@@ -762,11 +762,13 @@ impl Simulation {
                 assert!(!script.fails);
             }
             (Err(error), Some(timeout)) if matches!(error.cause, Cause::TimedOut { .. }) => {
-                // What fails because all places hang was never started. An operation that cannot be
-                // cancelled hangs, too, if it takes longer than an item may.
-                let may_hang = self.scenario.faults.stubborn || timeout < OPERATION_MAX;
-                let unstarted = may_hang && latency.is_zero();
-                assert!(latency == timeout || unstarted, "{latency:?}");
+                assert_eq!(latency, timeout);
+            }
+            (Err(error), Some(timeout)) if matches!(error.cause, Cause::NotTried { .. }) => {
+                // All places hang. An operation that cannot be cancelled hangs, too, if it takes longer
+                // than an item may.
+                assert!(self.scenario.faults.stubborn || timeout < OPERATION_MAX);
+                assert!(latency.is_zero(), "started: {latency:?}");
             }
             (Err(error), _) if error.as_errno().is_some_and(Errno::is_shortage) => {
                 assert!(self.descriptors_are_few(), "item {number}: {error}");

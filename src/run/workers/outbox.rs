@@ -1,0 +1,102 @@
+//! What goes between loops and workers: items, and what came of them.
+
+use super::lock;
+use crate::io::{MountId, Wake};
+use crate::item::Item;
+use crate::run::tasks::ItemResult;
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+/// Results that a worker leaves for a busy loop before it wakes it.
+const RESULTS_PER_WAKE: usize = 64;
+
+/// An item for a worker. It comes back with the result: the counter of its batch stays with the
+/// loop's processor.
+pub(crate) struct Task {
+    pub(crate) id: TaskId,
+    pub(crate) item: Item,
+    /// The mounted file system that it is on, as far as that is known.
+    pub(crate) mount: MountId,
+    /// The hand-over it came with; set by [`Workers::add`](super::Workers::add).
+    pub(crate) batch: u64,
+}
+
+/// Names an item of a loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TaskId {
+    /// The loop, by its index.
+    pub(crate) of_loop: usize,
+    pub(crate) slot: u32,
+}
+
+/// An item that a worker has ended.
+pub(crate) struct Done<V> {
+    pub(crate) id: TaskId,
+    pub(crate) item: Item,
+    /// Its result, or the panic of its task.
+    pub(crate) outcome: thread::Result<ItemResult<V>>,
+    pub(crate) finished_at_ns: u64,
+    /// Operations it took.
+    pub(crate) operations: u64,
+    /// It has handed over parts of its result.
+    pub(crate) has_written: bool,
+}
+
+/// Where workers leave the results of one loop's items.
+pub(crate) struct Outbox<V> {
+    posted: Mutex<Posted<V>>,
+    /// Results after which the loop is woken even if more are to come.
+    results_per_wake: usize,
+    pub(super) wake: Arc<dyn Wake>,
+}
+
+/// What a loop has to know.
+struct Posted<V> {
+    done: Vec<Done<V>>,
+    /// The slots of items that were suspended for the first time.
+    suspended: Vec<u32>,
+}
+
+impl<V> Outbox<V> {
+    /// For a loop with so many items in flight.
+    pub(crate) fn new(in_flight: usize, wake: Arc<dyn Wake>) -> Self {
+        Self {
+            posted: Mutex::new(Posted {
+                done: Vec::new(),
+                suspended: Vec::new(),
+            }),
+            results_per_wake: RESULTS_PER_WAKE.min(in_flight / 4).max(1),
+            wake,
+        }
+    }
+
+    /// Leaves a result. True if the loop is still to be told of it.
+    pub(super) fn post(&self, done: Done<V>) -> bool {
+        let mut posted = lock(&self.posted);
+        posted.done.push(done);
+        let count = posted.done.len();
+        drop(posted);
+        if count == self.results_per_wake {
+            self.wake.wake();
+        }
+        count < self.results_per_wake
+    }
+
+    /// Moves the results to the end of `into`; gives the slots of items that were suspended for the
+    /// first time.
+    pub(super) fn take(&self, into: &mut Vec<Done<V>>) -> Vec<u32> {
+        let posted = &mut *lock(&self.posted);
+        into.append(&mut posted.done);
+        std::mem::take(&mut posted.suspended)
+    }
+
+    pub(super) fn has_results(&self) -> bool {
+        !lock(&self.posted).done.is_empty()
+    }
+
+    /// Says that an item was suspended for the first time.
+    pub(super) fn post_suspended(&self, slot: u32) {
+        lock(&self.posted).suspended.push(slot);
+        self.wake.wake();
+    }
+}
