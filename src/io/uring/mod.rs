@@ -191,7 +191,10 @@ impl Carrier for UringCarrier {
 
     fn cancel(&mut self, key: u32) {
         match self.backlog.iter().position(|(other, _)| *other == key) {
-            None => self.ring.cancel(key),
+            None => {
+                self.ring.cancel(key);
+                self.ring.replace_stuck_workers();
+            }
             Some(at) => {
                 let (key, op) = self.backlog.remove(at).expect("just found");
                 let outcome = Err(Errno::new(libc::ECANCELED));

@@ -28,10 +28,15 @@ const CANCEL: u64 = u64::MAX - 1;
 /// Room in the completion queue for those.
 const CQ_RESERVE: usize = 64;
 
+/// Threads that are added at a time where others may be stuck, and their number in all for each that
+/// the ring may have at first.
+const WORKERS_STEP: u32 = 8;
+const WORKERS_IN_ALL: u32 = 5;
+
 pub(super) struct Ring {
     ring: IoUring,
     profile: &'static str,
-    workers_max: u32,
+    workers: KernelWorkers,
     /// By the keys of their operations.
     slots: Vec<Slot>,
     outstanding: usize,
@@ -52,6 +57,26 @@ struct Slot {
     /// Counts the operations this place has held, so that a stray completion is noticed.
     generation: u32,
     entry: Option<Entry>,
+    is_cancelled: bool,
+}
+
+/// How many kernel threads the ring may have for what blocks.
+struct KernelWorkers {
+    /// 0 if the kernel does not let that be set.
+    max: u32,
+    /// The same, with those that take the places of threads that may be stuck.
+    registered: u32,
+    /// Operations that were cancelled and have not ended. Each may have a thread that is stuck in it.
+    stuck: u32,
+}
+
+impl KernelWorkers {
+    /// How many threads the ring is to have, if that is more than it has.
+    fn wanted(&self) -> Option<u32> {
+        let replaced = self.stuck.next_multiple_of(WORKERS_STEP);
+        let wanted = (self.max + replaced).min(WORKERS_IN_ALL * self.max);
+        (wanted > self.registered).then_some(wanted)
+    }
 }
 
 /// An operation taken back from the ring.
@@ -75,14 +100,16 @@ impl Ring {
         // operations are let in than it has entries.
         let outstanding_max = outstanding_max.min(ring.params().cq_entries() as usize - CQ_RESERVE);
         // Before 5.15 the number of workers cannot be set; the kernel's own choice must do.
-        let workers_set = ring
-            .submitter()
-            .register_iowq_max_workers(&mut [workers_max, 0])
-            .is_ok();
+        let is_set = set_workers(&ring, workers_max);
+        let max = if is_set { workers_max } else { 0 };
         let mut ring = Self {
             ring,
             profile,
-            workers_max: if workers_set { workers_max } else { 0 },
+            workers: KernelWorkers {
+                max,
+                registered: max,
+                stuck: 0,
+            },
             slots: Vec::new(),
             outstanding: 0,
             outstanding_max,
@@ -217,6 +244,7 @@ impl Ring {
             .take()
             .expect("one completion for each operation");
         slot.generation = slot.generation.wrapping_add(1);
+        self.workers.stuck -= u32::from(std::mem::take(&mut slot.is_cancelled));
         self.outstanding -= 1;
         let result = if result < 0 {
             Err(Errno::new(-result))
@@ -263,10 +291,11 @@ impl Ring {
 
     /// Asks the kernel to end an operation early, if it is in flight.
     pub(super) fn cancel(&mut self, key: u32) {
-        let slot = self.slots.get(key as usize);
+        let slot = self.slots.get_mut(key as usize);
         let Some(slot) = slot.filter(|slot| slot.entry.is_some()) else {
             return;
         };
+        self.workers.stuck += u32::from(!std::mem::replace(&mut slot.is_cancelled, true));
         let user_data = u64::from(slot.generation) << 32 | u64::from(key);
         // A cancellation that cannot be submitted is left out: the operation ends by itself.
         if self.cancels_outstanding + 1 >= CQ_RESERVE && self.enter_for_room().is_err() {
@@ -277,6 +306,16 @@ impl Ring {
             .user_data(CANCEL);
         if self.push_sqe(&sqe).is_ok() {
             self.cancels_outstanding += 1;
+        }
+    }
+
+    /// Lets the ring have other threads in place of those that may be stuck in what was cancelled: one
+    /// device that hangs must not have them all.
+    pub(super) fn replace_stuck_workers(&mut self) {
+        if let Some(wanted) = self.workers.wanted()
+            && set_workers(&self.ring, wanted)
+        {
+            self.workers.registered = wanted;
         }
     }
 
@@ -298,7 +337,7 @@ impl Ring {
     }
 
     pub(super) fn describe(&self) -> String {
-        let workers = match self.workers_max {
+        let workers = match self.workers.max {
             0 => "the kernel's own number of".to_owned(),
             count => format!("up to {count}"),
         };
@@ -309,6 +348,12 @@ impl Ring {
             self.ring.params().cq_entries(),
         )
     }
+}
+
+/// Sets how many kernel threads there may be for what blocks. False if they cannot be set.
+fn set_workers(ring: &IoUring, max: u32) -> bool {
+    let submitter = ring.submitter();
+    submitter.register_iowq_max_workers(&mut [max, 0]).is_ok()
 }
 
 impl Drop for Ring {
@@ -335,4 +380,31 @@ pub(super) fn own_descriptor(descriptor: i32) -> OwnedFd {
     // SAFETY: the kernel has just made this descriptor for us and nobody else knows of it: it is
     // called once for each successful open, with that open's own result.
     unsafe { OwnedFd::from_raw_fd(descriptor) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_that_may_be_stuck_are_replaced_to_a_bound() {
+        let mut workers = KernelWorkers {
+            max: 32,
+            registered: 32,
+            stuck: 0,
+        };
+        assert_eq!(workers.wanted(), None);
+        workers.stuck = 3;
+        assert_eq!(workers.wanted(), Some(40));
+        workers.registered = 40;
+        assert_eq!(workers.wanted(), None);
+        workers.stuck = 1000;
+        assert_eq!(workers.wanted(), Some(160));
+        workers.max = 0;
+        assert_eq!(
+            workers.wanted(),
+            None,
+            "the kernel does not let them be set"
+        );
+    }
 }
