@@ -8,6 +8,7 @@ mod generate;
 mod hash;
 mod interrupt;
 mod limits;
+mod lingering;
 mod merge;
 mod observer;
 mod output;

@@ -4,6 +4,7 @@ use super::Outcome;
 use super::arguments::StreamArguments;
 use super::interrupt::Interrupt;
 use super::limits::Descriptors;
+use super::lingering;
 use super::observer::{Details, Observer};
 use super::output::Output;
 use super::plan::{self, Wishes};
@@ -150,6 +151,7 @@ impl Task<'_> {
                 .finish(self.command, options, &plan, &descriptors, &report, details);
         let failed = sink.observer.failed();
         let outcome = conclude(&report, failed, &interrupt, &sink.output);
+        lingering::tell();
         match measured {
             Ok(()) => Ok(outcome),
             Err(error) => {
