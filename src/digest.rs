@@ -10,8 +10,10 @@
 //! the algorithm prints (`b3sum`, `sha256sum`, `xxhsum` and so on), in the order it prints them.
 
 mod algorithm;
+mod group;
 mod hasher;
-mod pair;
+#[cfg(target_arch = "x86_64")]
+mod sha256_lanes;
 #[cfg(test)]
 mod tests;
 mod value;

@@ -1,20 +1,29 @@
-//! Digests of content that lies in one buffer, two at a time where that is quicker.
+//! Digests of content that lies in one buffer, several at a time where that is quicker.
 
 use super::buffer::Buffer;
 use super::core::Io;
 use crate::digest::{Algorithm, Digest};
 use crate::stats::Phase;
 use slab::Slab;
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 /// The digests that a loop is to compute.
 #[derive(Debug, Default)]
 pub(super) struct Digests {
-    /// The content that waits for another, with the key of its future.
-    waiting: Option<(usize, Content)>,
+    /// What waits for others: of one algorithm, and fewer than its group.
+    waiting: Vec<Waiting>,
     /// What the futures wait for.
     awaited: Slab<Awaited>,
+}
+
+/// Content that waits for others.
+#[derive(Debug)]
+struct Waiting {
+    /// Of its future.
+    key: usize,
+    content: Content,
 }
 
 #[derive(Debug)]
@@ -40,7 +49,7 @@ impl Content {
 
 impl Io {
     /// The digest of the first `len_bytes` bytes of a buffer; computing it counts as `phase`. Where the
-    /// algorithm gains from that, it waits for another to be computed side by side with it, but only
+    /// algorithm gains from that, it waits for others to be computed side by side with it, but only
     /// until all tasks have been polled that can be polled now.
     pub async fn digest(
         &self,
@@ -64,49 +73,66 @@ impl Io {
         }
     }
 
-    /// The digest, or the key of its future if it waits for another.
+    /// The digest if it is computed alone, or the key of its future.
     fn digest_or_wait(&self, content: Content) -> Result<Digest, usize> {
         // What a worker does next may block.
-        let may_wait = !self.core.is_worker && content.algorithm.gains_from_pairs();
-        let digests = &mut *self.core.digests.borrow_mut();
-        match &digests.waiting {
-            None if may_wait => {
-                let key = digests.awaited.insert(Awaited::Waiting(None));
-                digests.waiting = Some((key, content));
-                Err(key)
-            }
-            Some((_, other)) if other.algorithm == content.algorithm => {
-                let (key, other) = digests.waiting.take().expect("it waits");
-                let messages = [content.bytes(), other.bytes()];
-                let [digest, of_other] = content.algorithm.digest_pair(messages);
-                self.laps([content.phase, other.phase]);
-                digests.computed(key, of_other);
-                Ok(digest)
-            }
-            _ => {
-                let digest = content.algorithm.digest(content.bytes());
-                self.laps([content.phase]);
-                Ok(digest)
-            }
-        }
-    }
-
-    /// True if a digest waits for another.
-    pub(crate) fn digest_waits(&self) -> bool {
-        self.core.digests.borrow().waiting.is_some()
-    }
-
-    /// Computes the digest that waits for another, if one does. False if none does.
-    pub(crate) fn digest_waiting(&self) -> bool {
-        let digests = &mut *self.core.digests.borrow_mut();
-        let Some((key, content)) = digests.waiting.take() else {
-            return false;
+        let group_len = match self.core.is_worker {
+            true => 1,
+            false => content.algorithm.group_len(),
         };
+        let digests = &mut *self.core.digests.borrow_mut();
+        let other = digests.waiting.first();
+        let is_other_kind = other.is_some_and(|other| other.content.algorithm != content.algorithm);
+        if group_len == 1 || is_other_kind {
+            let digest = content.algorithm.digest(content.bytes());
+            self.laps([content.phase]);
+            return Ok(digest);
+        }
+        let key = digests.awaited.insert(Awaited::Waiting(None));
+        digests.waiting.push(Waiting { key, content });
+        if digests.waiting.len() == group_len {
+            self.compute_waiting(digests);
+        }
+        Err(key)
+    }
+
+    /// True if digests wait for others.
+    pub(crate) fn digests_wait(&self) -> bool {
+        !self.core.digests.borrow().waiting.is_empty()
+    }
+
+    /// Computes the digests that wait for others. False if there are none.
+    pub(crate) fn compute_digests(&self) -> bool {
+        let digests = &mut *self.core.digests.borrow_mut();
+        if digests.waiting.is_empty() {
+            return false;
+        }
         self.borrow().refresh();
-        let digest = content.algorithm.digest(content.bytes());
-        self.laps([content.phase]);
-        digests.computed(key, digest);
+        self.compute_waiting(digests);
         true
+    }
+
+    fn compute_waiting(&self, digests: &mut Digests) {
+        let mut waiting = mem::take(&mut digests.waiting);
+        match &waiting[..] {
+            [] => {}
+            [a] => self.compute([a], digests),
+            [a, b] => self.compute([a, b], digests),
+            [a, b, c] => self.compute([a, b, c], digests),
+            [a, b, c, d] => self.compute([a, b, c, d], digests),
+            _ => unreachable!("no algorithm has larger groups"),
+        }
+        waiting.clear();
+        digests.waiting = waiting;
+    }
+
+    fn compute<const N: usize>(&self, group: [&Waiting; N], digests: &mut Digests) {
+        let algorithm = group[0].content.algorithm;
+        let of_group = algorithm.digest_group(group.map(|waiting| waiting.content.bytes()));
+        self.laps(group.map(|waiting| waiting.content.phase));
+        for (waiting, digest) in group.iter().zip(of_group) {
+            digests.computed(waiting.key, digest);
+        }
     }
 }
 
@@ -117,14 +143,14 @@ impl Digests {
     }
 
     fn computed(&mut self, key: usize, digest: Digest) {
-        let was = std::mem::replace(&mut self.awaited[key], Awaited::Computed(digest));
+        let was = mem::replace(&mut self.awaited[key], Awaited::Computed(digest));
         if let Awaited::Waiting(Some(waker)) = was {
             waker.wake();
         }
     }
 }
 
-/// Waits for a digest that is computed together with another.
+/// Waits for a digest that is computed together with others.
 struct DigestWait<'a> {
     io: &'a Io,
     /// `None` once it has ended.
@@ -157,12 +183,6 @@ impl Drop for DigestWait<'_> {
         let Some(key) = self.key else { return };
         let digests = &mut *self.io.core.digests.borrow_mut();
         digests.awaited.remove(key);
-        if digests
-            .waiting
-            .as_ref()
-            .is_some_and(|(other, _)| *other == key)
-        {
-            digests.waiting = None;
-        }
+        digests.waiting.retain(|waiting| waiting.key != key);
     }
 }

@@ -123,7 +123,7 @@ impl Io {
     /// True if something wants a turn without anything happening first.
     pub(crate) fn wants_turn(&self) -> bool {
         let state = self.borrow();
-        !state.next_turn.is_empty() || !state.spawned.is_empty() || self.digest_waits()
+        !state.next_turn.is_empty() || !state.spawned.is_empty() || self.digests_wait()
     }
 
     /// The next moment at which something here is due.

@@ -213,7 +213,7 @@ impl<V: Send + 'static> EventLoop<V> {
         }
         self.pulled = pulled;
         self.poll_woken();
-        if self.io.digest_waiting() {
+        if self.io.compute_digests() {
             self.poll_woken();
         }
         self.send_to_workers();
