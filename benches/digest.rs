@@ -1,11 +1,16 @@
 //! The digest algorithms on a small file's worth of bytes and on a large read.
 //!
 //! `one shot` is the way of a file that fits one buffer. `reused hasher` is the way of a file that
-//! arrives in pieces, here as one piece, with the state of an earlier file.
+//! arrives in pieces, here as one piece, with the state of an earlier file. `each of 4` is one message
+//! of four that are computed together.
 
 use std::hint::black_box;
+use std::time::Instant;
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::measurement::WallTime;
+use criterion::{
+    BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
+};
 use ringmill::digest::{Algorithm, Hasher};
 
 const SIZES: [(&str, usize); 2] = [("4 KiB", 4 << 10), ("1 MiB", 1 << 20)];
@@ -19,6 +24,11 @@ fn digests(c: &mut Criterion) {
             group.bench_function(BenchmarkId::new("one shot", algorithm), |b| {
                 b.iter(|| algorithm.digest(black_box(&message)));
             });
+            if algorithm.group_len() > 1 {
+                each_of::<2>(&mut group, algorithm, &message);
+                each_of::<3>(&mut group, algorithm, &message);
+                each_of::<4>(&mut group, algorithm, &message);
+            }
             let mut hasher = Hasher::new(algorithm);
             group.bench_function(BenchmarkId::new("reused hasher", algorithm), |b| {
                 b.iter(|| {
@@ -29,6 +39,26 @@ fn digests(c: &mut Criterion) {
         }
         group.finish();
     }
+}
+
+/// The time for one message in a group of so many.
+fn each_of<const N: usize>(
+    group: &mut BenchmarkGroup<WallTime>,
+    algorithm: Algorithm,
+    message: &[u8],
+) {
+    let messages: [Vec<u8>; N] = std::array::from_fn(|_| message.to_vec());
+    let name = BenchmarkId::new(format!("each of {N}"), algorithm);
+    group.bench_function(name, |b| {
+        b.iter_custom(|groups| {
+            let started = Instant::now();
+            for _ in 0..groups {
+                let messages = messages.each_ref().map(|message| &message[..]);
+                black_box(algorithm.digest_group(black_box(messages)));
+            }
+            started.elapsed() / N as u32
+        });
+    });
 }
 
 fn hex(c: &mut Criterion) {

@@ -13,7 +13,8 @@ pub enum Algorithm {
     /// BLAKE3, 32 bytes (BLAKE3 paper, 2020). Computed by the `blake3` crate.
     #[default]
     Blake3,
-    /// SHA-256, 32 bytes (FIPS 180-4). Computed by the `sha2` crate.
+    /// SHA-256, 32 bytes (FIPS 180-4). Computed by the `sha2` crate; several messages at once by
+    /// code of our own where the processor has the SHA extensions of x86-64.
     Sha256,
     /// SHA-512, 64 bytes (FIPS 180-4). Computed by the `sha2` crate.
     Sha512,

@@ -21,7 +21,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-/// One whose digests are computed two at a time.
+/// One whose digests are computed several at a time.
 const ALGORITHM: Algorithm = Algorithm::Sha256;
 const STEPS_MAX: usize = 2_000_000;
 
