@@ -123,6 +123,20 @@ pub(crate) fn open_path(path: &[u8]) -> Result<OwnedFd, Errno> {
     Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?)
 }
 
+/// Opens a directory to list it, which may block.
+pub(crate) fn open_directory(path: &[u8]) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::DIRECTORY | OFlags::NONBLOCK;
+    Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?)
+}
+
+/// Opens a name that its directory says is a regular file, if all that it takes is cached.
+pub(crate) fn open_listed_cached(directory: BorrowedFd<'_>, name: &CStr) -> Option<OwnedFd> {
+    let (flags, mode) = (open_flags(false), Mode::empty());
+    // Something may be mounted on it.
+    let resolve = ResolveFlags::CACHED | ResolveFlags::NO_XDEV;
+    rustix::fs::openat2(directory, name, flags, mode, resolve).ok()
+}
+
 /// Opens the path if that takes nothing but what is cached.
 pub(crate) fn open_cached(directory: BorrowedFd<'_>, path: &CStr) -> Option<OwnedFd> {
     let (flags, mode) = (open_flags(false), Mode::empty());
@@ -186,7 +200,7 @@ fn kind_of(mode: u32) -> FileKind {
     }
 }
 
-fn timestamp(time: &rustix::fs::StatxTimestamp) -> Timestamp {
+pub(crate) fn timestamp(time: &rustix::fs::StatxTimestamp) -> Timestamp {
     Timestamp {
         seconds: time.tv_sec,
         nanoseconds: time.tv_nsec,

@@ -3,6 +3,7 @@
 use super::buffer::Buffer;
 use super::calls;
 use super::carrier::Attempt;
+use super::listings::Listings;
 use super::metadata::{FileKind, Stat};
 use super::mounts::{FileSystem, MountId, Mounts};
 use super::op::{Op, Value};
@@ -13,12 +14,16 @@ use super::socket_calls::{self, Transport};
 use crate::item::Item;
 use rustix::fs::Statx;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 /// Plain calls where they do not block, and the knowledge of where that is: everything about a file
 /// whose name and content are cached. On a warm cache nothing is quicker.
 pub(super) struct Inline {
     mounts: Mounts,
     path_cache: PathCache,
+    /// What the last look-up has opened: a name that its directory says is a regular file needs no look
+    /// before it is opened.
+    opened: Option<Opened>,
     /// Of look-ups of what is cached.
     look_up_probe: AdaptiveProbe,
     /// Of plain reads of cached content. One that fails has started a fetch of its own, which the
@@ -26,11 +31,25 @@ pub(super) struct Inline {
     read_probe: AdaptiveProbe,
 }
 
+/// An open file, for the one who looked its path up.
+struct Opened {
+    path: PathId,
+    file: OpenFile,
+}
+
+/// An item's path, by its index and where it lies.
+type PathId = (u64, *const u8);
+
+fn id_of(path: &Item) -> PathId {
+    (path.index(), path.bytes().as_ptr())
+}
+
 impl Inline {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(listings: Arc<Listings>) -> Self {
         Self {
             mounts: Mounts::default(),
-            path_cache: PathCache::new(),
+            path_cache: PathCache::new(Some(listings)),
+            opened: None,
             look_up_probe: AdaptiveProbe::new(),
             read_probe: AdaptiveProbe::new(),
         }
@@ -41,8 +60,17 @@ impl Inline {
         if self.path_cache.place_of(item.bytes(), &mut self.mounts) == Place::Blocking {
             return Attempt::Block;
         }
+        self.opened = None;
         if !self.look_up_probe.is_due() {
             return Attempt::Submit;
+        }
+        if let Some(file) = self.path_cache.open_listed(item)
+            && let Ok(stat) = calls::stat_file(file.as_fd(), file.file_system)
+            && stat.kind == FileKind::Regular
+        {
+            let path = id_of(item);
+            self.opened = Some(Opened { path, file });
+            return Attempt::Done(Ok(stat));
         }
         let (directory, path) = self.path_cache.start_of(item);
         let found = calls::stat_cached(directory, path);
@@ -66,6 +94,11 @@ impl Inline {
     pub(super) fn open(&mut self, path: &Item, file_system: FileSystem) -> Attempt<OpenFile> {
         if file_system == FileSystem::Blocking {
             return Attempt::Block;
+        }
+        if let Some(opened) = self.opened.take()
+            && opened.path == id_of(path)
+        {
+            return Attempt::Done(Ok(opened.file));
         }
         let (directory, path) = self.path_cache.start_of(path);
         match calls::open_cached(directory, path) {
@@ -95,6 +128,7 @@ impl Inline {
 
     /// See [`Carrier::forget_names`](super::Carrier::forget_names).
     pub(super) fn forget_names(&mut self) {
+        self.opened = None;
         self.path_cache.leave();
     }
 
@@ -169,11 +203,69 @@ pub(super) fn try_socket(op: &mut Op, has_ring: bool) -> Attempt<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::SpecialKind;
+    use crate::item::Batch;
+    use rustix::fs::{CWD, FileType};
+    use std::fs;
+    use std::path::Path;
+    use std::time::Duration;
 
     #[test]
     fn nothing_from_the_cache_is_no_end_of_file() {
         assert!(matches!(proved(Some(0)), Attempt::Submit));
         assert!(matches!(proved(None), Attempt::Submit));
         assert!(matches!(proved(Some(3)), Attempt::Done(Ok(3))));
+    }
+
+    /// Of the path of a new file, looked up until its directory has been listed.
+    fn listed(directory: &Path) -> (Inline, Item) {
+        let path = directory.join("file");
+        fs::write(&path, "content").unwrap();
+        let batch = Batch::from_iter([path.to_str().unwrap()]);
+        let item = Item::new(Arc::new(batch), 0);
+        let mut inline = Inline::new(Listings::new());
+        while inline.opened.is_none() {
+            for _ in 0..32 {
+                let found = inline.look_up(&item);
+                assert!(matches!(found, Attempt::Done(Ok(_))), "{found:?}");
+            }
+            std::thread::sleep(Duration::from_millis(1));
+            if inline.opened.is_none() {
+                inline.forget_names();
+            }
+        }
+        (inline, item)
+    }
+
+    #[test]
+    fn a_file_of_a_listed_directory_is_opened_by_its_look_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut inline, item) = listed(directory.path());
+        let Attempt::Done(Ok(stat)) = inline.look_up(&item) else {
+            panic!("it is cached")
+        };
+        let Attempt::Done(Ok(file)) = inline.open(&item, stat.file_system) else {
+            panic!("it is open")
+        };
+        assert!(inline.opened.is_none());
+        let mut content = [0; 16];
+        let count = calls::read(file.as_fd(), Some(0), &mut content).unwrap();
+        assert_eq!(&content[..count], b"content");
+    }
+
+    #[test]
+    fn what_has_taken_the_place_of_a_listed_file_is_told_by_its_descriptor() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut inline, item) = listed(directory.path());
+        fs::remove_file(directory.path().join("file")).unwrap();
+        let found = inline.look_up(&item);
+        assert!(!matches!(found, Attempt::Done(Ok(_))), "{found:?}");
+        let path = directory.path().join("file");
+        rustix::fs::mknodat(CWD, &path, FileType::Fifo, 0o600.into(), 0).unwrap();
+        let Attempt::Done(Ok(stat)) = inline.look_up(&item) else {
+            panic!("it is cached")
+        };
+        assert_eq!(stat.kind, FileKind::Special(SpecialKind::Fifo));
+        assert!(inline.opened.is_none());
     }
 }

@@ -35,7 +35,7 @@ impl LookUps {
     /// `may_hold` says that there is room for two descriptors more than an item's own.
     pub(super) fn new(may_hold: bool) -> Self {
         Self {
-            path_cache: PathCache::new(),
+            path_cache: PathCache::new(None),
             names_last: AdaptiveProbe::new(),
             links: None,
             may_hold,

@@ -6,13 +6,19 @@
 //! excepted, which is for workers.
 
 use super::calls;
+use super::listings::{self, Listing, Listings};
 use super::mounts::{FileSystem, MountId, Mounts};
+use super::open_file::OpenFile;
 use crate::item::Item;
 use rustix::fs::CWD;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 const DIRECTORIES: usize = 256;
+
+/// A directory's listing is asked for again after so many paths.
+const LISTING_INTERVAL: u64 = 16;
 
 /// What is known of where a path's directory is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +37,10 @@ pub(crate) struct PathCache {
     directories: Box<[Known; DIRECTORIES]>,
     /// The hash of the directory of the path looked up last.
     last: u64,
+    /// Paths looked up in it one after another.
+    asked: u64,
+    /// Which of the names in a directory are regular files, where that is to be known.
+    listings: Option<Arc<Listings>>,
     /// A directory that is not cached, with the mount of the first one above it that is. What it is on
     /// itself is known when something in it has been looked up.
     presumed: Option<Known>,
@@ -51,10 +61,14 @@ struct Known {
 struct Directory {
     path: Vec<u8>,
     descriptor: OwnedFd,
+    file_system: FileSystem,
+    /// What it was when it was opened; `None` where it is not to be listed.
+    identity: Option<listings::Directory>,
+    listing: Option<Arc<Listing>>,
 }
 
 impl PathCache {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(listings: Option<Arc<Listings>>) -> Self {
         let unknown = Known {
             hash: 0,
             place: Place::Unknown,
@@ -63,6 +77,8 @@ impl PathCache {
         Self {
             directories: Box::new([unknown; DIRECTORIES]),
             last: 0,
+            asked: 0,
+            listings,
             presumed: None,
             current: None,
         }
@@ -71,7 +87,11 @@ impl PathCache {
     /// Where the path's directory is, as far as that is known or found at once.
     pub(crate) fn place_of(&mut self, path: &[u8], mounts: &mut Mounts) -> Place {
         let directory = directory_of(path);
+        self.asked += 1;
         if self.current_for(directory).is_some() {
+            if self.asked.is_multiple_of(LISTING_INTERVAL) {
+                self.ask_for_listing();
+            }
             return Place::Local;
         }
         let directory = directory.unwrap_or(b".");
@@ -83,6 +103,9 @@ impl PathCache {
         }
         let known = self.known(hash).place;
         let is_repeated = std::mem::replace(&mut self.last, hash) == hash;
+        if !is_repeated {
+            self.asked = 1;
+        }
         match known {
             Place::Blocking => return known,
             Place::Local if !is_repeated => return known,
@@ -95,13 +118,20 @@ impl PathCache {
             };
         };
         let mount = MountId::of(&statx);
-        if mounts.file_system_of(&statx) == FileSystem::Blocking {
+        let file_system = mounts.file_system_of(&statx);
+        if file_system == FileSystem::Blocking {
             self.remember(hash, Place::Blocking, mount);
             return Place::Blocking;
         }
         self.remember(hash, Place::Local, mount);
-        let path = directory.to_vec();
-        self.current = Some(Directory { path, descriptor });
+        self.current = Some(Directory {
+            path: directory.to_vec(),
+            descriptor,
+            file_system,
+            identity: Some(listings::Directory::of(&statx)),
+            listing: None,
+        });
+        self.ask_for_listing();
         Place::Local
     }
 
@@ -156,8 +186,13 @@ impl PathCache {
         if std::mem::replace(&mut self.last, hash) == hash
             && let Ok(descriptor) = calls::open_path(directory)
         {
-            let path = directory.to_vec();
-            self.current = Some(Directory { path, descriptor });
+            self.current = Some(Directory {
+                path: directory.to_vec(),
+                descriptor,
+                file_system: FileSystem::Blocking,
+                identity: None,
+                listing: None,
+            });
         }
     }
 
@@ -184,6 +219,29 @@ impl PathCache {
             }
             None => (CWD, calls::path(item)),
         }
+    }
+
+    /// Asks for the listing of the current directory, if it has none.
+    fn ask_for_listing(&mut self) {
+        if let Some(current) = &mut self.current
+            && let (Some(identity), None) = (&current.identity, &current.listing)
+            && let Some(listings) = &self.listings
+        {
+            current.listing = listings.of(&current.path, identity, self.asked);
+        }
+    }
+
+    /// Opens the item's path if its directory says that it is a regular file, and all that it takes is
+    /// cached. `None` says nothing about the path.
+    pub(crate) fn open_listed(&self, item: &Item) -> Option<OpenFile> {
+        let current = self.current_for(directory_of(item.bytes()))?;
+        let listing = current.listing.as_ref()?;
+        let name = calls::path_from(item, current.path.len());
+        if !listing.has(name.to_bytes()) {
+            return None;
+        }
+        let opened = calls::open_listed_cached(current.descriptor.as_fd(), name)?;
+        Some(OpenFile::new(opened, current.file_system))
     }
 
     fn current_for(&self, directory: Option<&[u8]>) -> Option<&Directory> {
@@ -235,7 +293,7 @@ mod tests {
 
     #[test]
     fn only_local_directories_are_looked_up_on_the_loop() {
-        let (mut path_cache, mut mounts) = (PathCache::new(), Mounts::default());
+        let (mut path_cache, mut mounts) = (PathCache::new(None), Mounts::default());
         let mut place = |path| path_cache.place_of(path, &mut mounts);
         assert_eq!(place(b"src/lib.rs"), Place::Local);
         assert_eq!(place(b"Cargo.toml"), Place::Local);
@@ -247,7 +305,7 @@ mod tests {
 
     #[test]
     fn what_lies_above_is_asked_once_until_names_are_forgotten() {
-        let (mut path_cache, mut mounts) = (PathCache::new(), Mounts::default());
+        let (mut path_cache, mut mounts) = (PathCache::new(None), Mounts::default());
         let path = b"/proc/no-such-directory/x";
         assert_eq!(path_cache.place_of(path, &mut mounts), Place::Blocking);
         assert!(path_cache.presumed.is_some());
@@ -267,7 +325,7 @@ mod tests {
 
     #[test]
     fn what_is_in_the_current_directory_is_looked_up_from_there() {
-        let (mut path_cache, mut mounts) = (PathCache::new(), Mounts::default());
+        let (mut path_cache, mut mounts) = (PathCache::new(None), Mounts::default());
         let (file, elsewhere) = (item("src/lib.rs"), item("srclib.rs"));
         path_cache.place_of(file.bytes(), &mut mounts);
         assert_eq!(path_cache.start_of(&file).1, c"lib.rs");
@@ -278,7 +336,7 @@ mod tests {
 
     #[test]
     fn names_without_a_directory_are_left_whole() {
-        let (mut path_cache, mut mounts) = (PathCache::new(), Mounts::default());
+        let (mut path_cache, mut mounts) = (PathCache::new(None), Mounts::default());
         for name in ["Cargo.toml", ".gitignore", ".", "src/", "/"] {
             let item = item(name);
             path_cache.place_of(item.bytes(), &mut mounts);

@@ -4,6 +4,7 @@
 use super::buffer::{Buffer, BufferClass};
 use super::carrier::{Attempt, Carrier, Wait, Wake};
 use super::inline::{self, Inline};
+use super::listings::Listings;
 use super::metadata::Stat;
 use super::mounts::{FileSystem, MountId};
 use super::op::{Completion, Op, Value};
@@ -30,9 +31,9 @@ pub struct PollCarrier {
 impl PollCarrier {
     /// A carrier with nothing in flight.
     #[must_use]
-    pub fn new(wake_up: Arc<WakeUp>) -> Self {
+    pub fn new(wake_up: Arc<WakeUp>, listings: Arc<Listings>) -> Self {
         Self {
-            inline: Inline::new(),
+            inline: Inline::new(listings),
             wake_up,
             waiting: Vec::new(),
             cancelled: Vec::new(),
@@ -176,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_wake_up_ends_a_wait() {
-        let mut carrier = PollCarrier::new(WakeUp::new().unwrap());
+        let mut carrier = PollCarrier::new(WakeUp::new().unwrap(), Listings::new());
         carrier.waker().wake();
         carrier.turn(Wait::Forever, &mut Vec::new()).unwrap();
     }

@@ -4,7 +4,7 @@ use super::emitter::Emitter;
 use super::loops::{event_loop, new_workers};
 use super::{Plan, Report, RunError, Sink, Turn, feed, new_mill};
 use crate::io::poll::PollCarrier;
-use crate::io::{Carrier, Wait, WakeUp};
+use crate::io::{Carrier, Listings, Wait, WakeUp};
 use crate::jobs::Job;
 use crate::source::Source;
 use std::io;
@@ -30,7 +30,7 @@ pub(super) fn run<J: Job, S: Source>(
     };
     let mill = Arc::new(new_mill(plan, 1));
     let wake_up = WakeUp::new().map_err(|errno| RunError::Engine(errno.into()))?;
-    let carrier = PollCarrier::new(wake_up);
+    let carrier = PollCarrier::new(wake_up, Listings::new());
     let description = carrier.describe();
     let workers = new_workers(plan, job, &mill, 0, None);
     let mut event_loop = event_loop(0, plan, &**job, &mill, &workers, Box::new(carrier));

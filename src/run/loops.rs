@@ -9,7 +9,7 @@ use super::{
 use crate::error::Errno;
 use crate::io::poll::PollCarrier;
 use crate::io::uring::{Refusal, UringCarrier};
-use crate::io::{Carrier, Io, IoLimits, PartWriter, WakeUp};
+use crate::io::{Carrier, Io, IoLimits, Listings, PartWriter, WakeUp};
 use crate::jobs::Job;
 use crate::mill::Mill;
 use crate::stats::{Activity, Detail, Recorder, Stopwatch};
@@ -39,6 +39,7 @@ pub(super) struct Loops<V: Send + 'static> {
     /// closed by one of them, they would stay open in everybody else's table.
     wake_ups: Vec<Result<Arc<WakeUp>, Errno>>,
     workers: Arc<Workers<V>>,
+    listings: Arc<Listings>,
     facts: Arc<Mutex<Facts>>,
 }
 
@@ -69,6 +70,7 @@ impl<V: Send + 'static> Loops<V> {
             threads: Vec::new(),
             wake_ups,
             workers: new_workers(plan, job, mill, plan.io_workers, separate_below),
+            listings: Listings::new(),
             facts: Arc::default(),
         };
         for index in 0..plan.loops {
@@ -92,6 +94,7 @@ impl<V: Send + 'static> Loops<V> {
         let facts = Arc::clone(&self.facts);
         let wake_up = self.wake_ups[index].clone();
         let workers = Arc::clone(&self.workers);
+        let listings = Arc::clone(&self.listings);
         let thread = std::thread::Builder::new().name(format!("ringmill-loop{index}"));
         let thread = thread.spawn(move || {
             let _guard = LoopGuard(&mill, index);
@@ -102,7 +105,7 @@ impl<V: Send + 'static> Loops<V> {
             if plan.separate_descriptors {
                 descriptors::separate();
             }
-            let carrier = carrier(index, &plan, wake_up, &facts);
+            let carrier = carrier(index, &plan, wake_up, listings, &facts);
             let end = carrier.and_then(|carrier| {
                 if index == 0 {
                     lock(&facts).engine = carrier.describe();
@@ -217,6 +220,7 @@ fn carrier(
     index: usize,
     plan: &Plan,
     wake_up: Result<Arc<WakeUp>, Errno>,
+    listings: Arc<Listings>,
     facts: &Mutex<Facts>,
 ) -> Result<Box<dyn Carrier>, RunError> {
     let wake_up = wake_up.map_err(|errno| RunError::Engine(errno.into()))?;
@@ -225,7 +229,8 @@ fn carrier(
         let in_flight = share(plan.in_flight, plan.loops, index);
         let outstanding_max = in_flight + share(LARGE_BUFFERS, plan.loops, index);
         let workers = share(plan.io_workers, plan.loops, index);
-        match UringCarrier::new(outstanding_max, workers, Arc::clone(&wake_up)) {
+        let (wake_up, listings) = (Arc::clone(&wake_up), Arc::clone(&listings));
+        match UringCarrier::new(outstanding_max, workers, wake_up, listings) {
             Ok(carrier) => return Ok(Box::new(carrier)),
             Err(refusal) if plan.may_fall_back => {
                 lock(facts).fell_back.get_or_insert(refusal);
@@ -233,5 +238,5 @@ fn carrier(
             Err(refusal) => return Err(refusal.into()),
         }
     }
-    Ok(Box::new(PollCarrier::new(wake_up)))
+    Ok(Box::new(PollCarrier::new(wake_up, listings)))
 }

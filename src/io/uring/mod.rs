@@ -9,6 +9,7 @@ pub use setup::{Refusal, features, probe};
 use super::buffer::Buffer;
 use super::carrier::{Attempt, Carrier, Wait, Wake};
 use super::inline::{self, Inline};
+use super::listings::Listings;
 use super::metadata::Stat;
 use super::mounts::{FileSystem, MountId};
 use super::op::{Completion, Op, Value};
@@ -59,10 +60,11 @@ impl UringCarrier {
         outstanding_max: usize,
         workers_max: usize,
         wake_up: Arc<WakeUp>,
+        listings: Arc<Listings>,
     ) -> Result<Self, Refusal> {
         let workers_max = u32::try_from(workers_max).unwrap_or(u32::MAX);
         Ok(Self {
-            inline: Inline::new(),
+            inline: Inline::new(listings),
             ring: Ring::new(outstanding_max, workers_max, wake_up)?,
             backlog: VecDeque::new(),
             cancelled: Vec::new(),
