@@ -132,8 +132,8 @@ struct LoopState {
     /// It has room for more items than it has, or has not asked yet.
     has_room: bool,
     in_flight: usize,
-    /// It left items to others and was given none. It does so once in a row.
-    has_yielded: bool,
+    /// Since when it has left all items to others. It does so for a moment, however many turns it has.
+    yields_since: Option<Duration>,
     exhaustion: Exhaustion,
     /// The progress of all loops when this one last asked what could free resources.
     progress_seen: u64,
@@ -148,6 +148,11 @@ impl LoopState {
         {
             waker.wake();
         }
+    }
+
+    /// When it need not leave items to others any more.
+    fn yields_until(&self) -> Option<Duration> {
+        self.yields_since.map(|since| since + YIELD_PAUSE)
     }
 }
 
@@ -201,7 +206,7 @@ impl<V> Mill<V> {
             hungry: false,
             has_room: true,
             in_flight: 0,
-            has_yielded: false,
+            yields_since: None,
             exhaustion: Exhaustion::default(),
             progress_seen: 0,
             running: true,
@@ -321,7 +326,7 @@ impl<V> Mill<V> {
             self.feed_has_room.notify_one();
             return Exchange::nothing(Directive::Finish);
         }
-        let share = state.share_of(loop_index, ask.room);
+        let share = state.share_of(loop_index, ask.room, now);
         let mut exchange = state.pull(ask.room, share, pulled, now);
         if !pulled.is_empty() && state.feed.has_room() {
             self.feed_has_room.notify_one();
@@ -713,10 +718,11 @@ impl<V> State<V> {
     /// How many of `max` items a loop may pull while others have room, too: as many as leave all with
     /// the same number. Without that, one loop would take all of a short list. It is only asked to wait
     /// for the others for a moment, for one of them may be blocked.
-    fn share_of(&self, loop_index: usize, max: usize) -> usize {
+    fn share_of(&self, loop_index: usize, max: usize, now: Duration) -> usize {
         let own = &self.loops[loop_index];
         let items = self.feed.items().min(self.window.room());
-        if max == 0 || own.has_yielded || items >= 2 * max * self.loops.len() {
+        let has_waited = own.yields_until().is_some_and(|until| until <= now);
+        if max == 0 || has_waited || items >= 2 * max * self.loops.len() {
             return max;
         }
         let with_room = self.loops.iter().filter(|l| l.running && l.has_room);
@@ -734,9 +740,10 @@ impl<V> State<V> {
         own.in_flight += pulled;
         own.has_room = pulled < room;
         let leaves_items = own.has_room && exchange.held_back.is_none();
-        own.has_yielded = leaves_items && pulled == 0;
+        let since = own.yields_since.filter(|_| pulled == 0).unwrap_or(now);
+        own.yields_since = leaves_items.then_some(since);
         if leaves_items {
-            exchange.resume_at = Some(now + YIELD_PAUSE);
+            exchange.resume_at = own.yields_until();
         }
         let rate_decides = exchange.held_back == Some(HeldBack::Rate);
         own.hungry = exchange.directive == Directive::Continue && own.has_room && !rate_decides;

@@ -248,6 +248,31 @@ fn a_loop_leaves_items_to_another_only_for_a_moment() {
     assert!(setting.clock.now() <= 2 * MS, "{:?}", setting.clock.now());
 }
 
+/// A loop with turns to take at once leaves items to the other for just as long.
+#[test]
+fn a_busy_loop_leaves_items_to_another_for_the_same_moment() {
+    let job = does(|io, _| {
+        Box::pin(async move {
+            loop {
+                io.next_turn().await;
+            }
+        })
+    });
+    let limits = Limits {
+        loops: 2,
+        in_flight: 16,
+        ..LIMITS
+    };
+    let mut setting = Setting::new(&job, &limits);
+    setting.add(16);
+    for _ in 0..10 {
+        setting.turn(0);
+        assert_eq!(setting.held(0).in_flight, 8);
+    }
+    setting.turn(1);
+    assert_eq!(setting.held(1).in_flight, 8);
+}
+
 #[test]
 fn a_hanging_item_in_each_loop_does_not_stop_a_list_that_trickles() {
     let job = does(|_, item| {
