@@ -6,9 +6,8 @@
 //! use ringmill::digest::Algorithm;
 //! use ringmill::jobs::hash::{HashJob, Hashed};
 //! use ringmill::mill::{Finished, Order, PART_BYTES_DEFAULT};
-//! use ringmill::run::{EngineKind, Plan, Sink, run};
+//! use ringmill::run::{EngineKind, Plan, Sink, Stop, run};
 //! use ringmill::source::{Lists, Separator};
-//! use std::sync::atomic::AtomicBool;
 //!
 //! struct Print;
 //!
@@ -43,7 +42,7 @@
 //! };
 //! let job = HashJob { algorithm: Algorithm::Blake3, read_special: false, strict: false };
 //! let list = Lists::new(vec!["list.txt".into()], Separator::Newline);
-//! let report = run(&plan, job, list, &mut Print, &AtomicBool::new(false))?;
+//! let report = run(&plan, job, list, &mut Print, &Stop::default())?;
 //! assert_eq!(report.counters.pulled, report.counters.emitted);
 //! # Ok::<(), ringmill::run::RunError>(())
 //! ```

@@ -6,12 +6,11 @@ use ringmill::io::Io;
 use ringmill::item::{Batch, Item};
 use ringmill::jobs::Job;
 use ringmill::mill::{Finished, Order, PART_BYTES_DEFAULT};
-use ringmill::run::{EngineKind, Plan, Report, RunError, Sink, run};
+use ringmill::run::{EngineKind, Plan, Report, RunError, Sink, Stop, run};
 use ringmill::source::{InputError, Source};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -110,13 +109,7 @@ fn run_with(engine: EngineKind, panics: Panics) -> thread::Result<Result<Report,
     };
     let (source, mut sink) = (Endless(panics, 0), Discards(panics));
     catch_unwind(AssertUnwindSafe(|| {
-        run(
-            &plan,
-            Opens(panics),
-            source,
-            &mut sink,
-            &AtomicBool::new(false),
-        )
+        run(&plan, Opens(panics), source, &mut sink, &Stop::default())
     }))
 }
 

@@ -21,6 +21,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+/// How often it is looked whether an interval is over, or the progress to be shown.
+const TICK_INTERVAL: Duration = Duration::from_millis(100);
+
 /// How much of the time progress shows percentiles of.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -183,6 +186,13 @@ impl Observer {
         if let Some(progress) = progress {
             progress.tick(summary, counters);
         }
+    }
+
+    /// How often it wants a tick while there are no results, if at all.
+    pub(super) fn tick_interval(&self) -> Option<Duration> {
+        let latencies = self.latencies.as_ref();
+        let has_intervals = latencies.is_some_and(|latencies| latencies.interval.is_some());
+        (has_intervals || self.progress.is_some()).then_some(TICK_INTERVAL)
     }
 
     /// The run has ended: gives everything that was asked for. `details` are the job's own.

@@ -114,8 +114,8 @@ impl Task<'_> {
             buffer: Vec::with_capacity(2 * OUTPUT_BUFFER_LEN),
             rows,
             observer,
+            interrupt: &interrupt,
         };
-        let flag = &interrupt.flag;
         let (source, total): (Box<dyn Source>, Total) = if let Some(lists) = lists {
             let total = total_of_lists(&lists);
             let separator = if arguments.null {
@@ -140,7 +140,7 @@ impl Task<'_> {
             Some(expand) => Box::new(Expanded::new(source, expand)),
         };
         sink.observer.expect(total);
-        let report = run(&plan, job, source, &mut sink, flag)?;
+        let report = run(&plan, job, source, &mut sink, &interrupt.stop)?;
         if arguments.verbose {
             messages::about_run(&format_args!("engine: {} × {}", plan.loops, report.engine));
         }
@@ -243,14 +243,15 @@ fn conclude(report: &Report, failed: u64, interrupt: &Interrupt, output: &Output
 }
 
 /// Prints rows.
-struct RowSink<R> {
+struct RowSink<'a, R> {
     output: Output,
     buffer: Vec<u8>,
     rows: R,
     observer: Observer,
+    interrupt: &'a Interrupt,
 }
 
-impl<V, R: Rows<V>> Sink<V> for RowSink<R> {
+impl<V, R: Rows<V>> Sink<V> for RowSink<'_, R> {
     fn result(&mut self, finished: Finished<V>) -> io::Result<()> {
         let Finished { item, result, .. } = finished;
         let Self {
@@ -274,6 +275,15 @@ impl<V, R: Rows<V>> Sink<V> for RowSink<R> {
     }
 
     fn tick(&mut self, counters: Counters) {
+        self.interrupt.look();
         self.observer.tick(counters);
+    }
+
+    fn tick_interval(&self) -> Option<Duration> {
+        let intervals = [
+            self.observer.tick_interval(),
+            self.interrupt.look_interval(),
+        ];
+        intervals.into_iter().flatten().min()
     }
 }

@@ -123,6 +123,8 @@ struct State<V> {
     fail_fast: bool,
     pace: Option<Pace>,
     emitter_waits: bool,
+    /// The emitter is to look up from its wait, even if there is nothing for it.
+    emitter_called: bool,
 }
 
 struct LoopState {
@@ -143,16 +145,20 @@ struct LoopState {
 impl LoopState {
     /// Wakes it if it waits for items.
     fn feed(&mut self) {
-        if std::mem::take(&mut self.hungry)
-            && let Some(waker) = &self.waker
-        {
-            waker.wake();
+        if std::mem::take(&mut self.hungry) {
+            self.wake();
         }
     }
 
     /// When it need not leave items to others any more.
     fn yields_until(&self) -> Option<Duration> {
         self.yields_since.map(|since| since + YIELD_PAUSE)
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake();
+        }
     }
 }
 
@@ -223,6 +229,7 @@ impl<V> Mill<V> {
                 fail_fast,
                 pace: None,
                 emitter_waits: false,
+                emitter_called: false,
             }),
             head_ready: Condvar::new(),
             feed_has_room: Condvar::new(),
@@ -390,6 +397,8 @@ impl<V> Mill<V> {
         let mut state = self.lock();
         let mut timed_out = timeout.is_some_and(|timeout| timeout.is_zero());
         loop {
+            // The call is for the caller to look into.
+            timed_out |= std::mem::take(&mut state.emitter_called) && timeout.is_some();
             let ready = if state.take(max, into) {
                 Some(Ready::Results)
             } else if state.has_ended() {
@@ -498,11 +507,7 @@ impl<V> Mill<V> {
     pub fn stop(&self) {
         let mut state = self.lock();
         state.stopped = true;
-        state
-            .loops
-            .iter()
-            .filter_map(|l| l.waker.as_ref())
-            .for_each(|waker| waker.wake());
+        state.loops.iter().for_each(LoopState::wake);
         state.parts.stop();
         self.feed_has_room.notify_one();
         self.notify_emitter(&mut state);
@@ -542,6 +547,17 @@ fn call_woken<V>(mut state: MutexGuard<'_, State<V>>) {
         let woken = state.parts.take_woken();
         drop(state);
         woken.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl<V: Send> Wake for Mill<V> {
+    /// Ends the present wait of the emitter, or else its next one, for it to look whether it is to stop.
+    /// Where it has no thread of its own, it may be a loop that waits.
+    fn wake(&self) {
+        let mut state = self.lock();
+        state.emitter_called = true;
+        self.notify_emitter(&mut state);
+        state.loops.iter().for_each(LoopState::wake);
     }
 }
 

@@ -2,14 +2,13 @@
 
 use super::emitter::Emitter;
 use super::loops::{event_loop, new_workers};
-use super::{Plan, Report, RunError, Sink, Turn, feed, new_mill};
+use super::{Plan, Report, RunError, Sink, Stop, Turn, feed, new_mill};
 use crate::io::poll::PollCarrier;
-use crate::io::{Carrier, Listings, Wait, WakeUp};
+use crate::io::{Carrier, Listings, Wait, Wake, WakeUp};
 use crate::jobs::Job;
 use crate::source::Source;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 /// The same as [`run`](super::run) where no thread could be started, for the reason given. Without
 /// threads, all calls are made at once.
@@ -21,7 +20,7 @@ pub(super) fn run<J: Job, S: Source>(
     job: &Arc<J>,
     mut source: S,
     sink: &mut dyn Sink<J::Value>,
-    interrupt: &AtomicBool,
+    stop: &Stop,
     reason: io::Error,
 ) -> Result<Report, RunError> {
     let plan = &Plan {
@@ -29,6 +28,7 @@ pub(super) fn run<J: Job, S: Source>(
         ..plan.clone()
     };
     let mill = Arc::new(new_mill(plan, 1));
+    stop.wakes(&(Arc::clone(&mill) as Arc<dyn Wake>));
     let wake_up = WakeUp::new().map_err(|errno| RunError::Engine(errno.into()))?;
     let carrier = PollCarrier::new(wake_up, Listings::new());
     let description = carrier.describe();
@@ -54,7 +54,7 @@ pub(super) fn run<J: Job, S: Source>(
             .expect("plain calls always can be made"),
     };
     let mut emitter = Emitter::new(&mill, sink, plan, Some(&mut work));
-    let end = emitter.run(interrupt);
+    let end = emitter.run(stop);
     let failed = emitter.failed;
     drop(emitter);
     Ok(Report {

@@ -1,18 +1,14 @@
 //! The last stage: results leave in order, on the caller's thread.
 
-use super::{End, Plan, Sink};
+use super::{End, Plan, Sink, Stop};
 use crate::clock;
 use crate::mill::{Mill, Output, Ready};
 use crate::stats::{Phase, Recorder};
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Results and parts taken from the mill at once.
 const OUTPUT_PER_TAKE: usize = 256;
-
-/// How often the emitter looks up from waiting: for a signal, and to show progress.
-const TICK: Duration = Duration::from_millis(100);
 
 /// Takes results out of the mill and gives them to the sink.
 pub(super) struct Emitter<'a, V> {
@@ -43,10 +39,10 @@ impl<'a, V> Emitter<'a, V> {
         }
     }
 
-    /// Emits until the end, which `interrupt` brings about early. Then nothing is in flight any more,
+    /// Emits until the end, which `stop` brings about early. Then nothing is in flight any more,
     /// or the loops are told to give it up.
-    pub(super) fn run(&mut self, interrupt: &AtomicBool) -> End {
-        let end = self.emit_all(interrupt);
+    pub(super) fn run(&mut self, stop: &Stop) -> End {
+        let end = self.emit_all(stop);
         let end = match end.and_then(|end| self.sink.flush().map(|()| end)) {
             Ok(end) => end,
             Err(error) => End::Output(error),
@@ -58,12 +54,12 @@ impl<'a, V> Emitter<'a, V> {
         end
     }
 
-    fn emit_all(&mut self, interrupt: &AtomicBool) -> io::Result<End> {
+    fn emit_all(&mut self, stop: &Stop) -> io::Result<End> {
         let mut output = Output::default();
         output.results.reserve(OUTPUT_PER_TAKE);
         let mut timeout = Duration::ZERO;
         loop {
-            if interrupt.load(Ordering::Relaxed) {
+            if stop.is_requested() {
                 self.stop_and_drain(&mut output)?;
                 return Ok(End::Interrupted);
             }
@@ -72,9 +68,9 @@ impl<'a, V> Emitter<'a, V> {
                 // Flush before the wait, and only then: one write for all that was ready.
                 Ready::Nothing if timeout.is_zero() => {
                     self.sink.flush()?;
-                    timeout = TICK;
+                    timeout = self.wait_max();
                 }
-                Ready::Nothing => {}
+                Ready::Nothing => timeout = self.wait_max(),
                 Ready::Results => {
                     timeout = Duration::ZERO;
                     if self.emit(&mut output)? {
@@ -85,6 +81,15 @@ impl<'a, V> Emitter<'a, V> {
             self.recorder.publish_if_due(clock::now_ns());
             self.sink.tick(self.mill.counters());
         }
+    }
+
+    /// How long to wait for results: until the sink wants a tick, or what was recorded is to be published.
+    fn wait_max(&self) -> Duration {
+        let publish_at_ns = self.recorder.publish_at_ns();
+        let publish_in = publish_at_ns.map(|at_ns| at_ns.saturating_sub(clock::now_ns()));
+        let publish_in = publish_in.map(Duration::from_nanos);
+        let waits = [self.sink.tick_interval(), publish_in];
+        waits.into_iter().flatten().min().unwrap_or(Duration::MAX)
     }
 
     /// Takes what is ready, waiting for it no longer than `timeout`, or working for it.

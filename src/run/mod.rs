@@ -10,16 +10,19 @@ mod loops;
 mod ready;
 mod scheduling;
 mod shortfall;
+mod stop;
 mod tasks;
 mod workers;
 
 pub use event_loop::{EventLoop, LoopLimits, Turn};
+pub use stop::Stop;
 pub use tasks::{Tasks, tasks_of};
 pub use workers::{Desk, Workers};
 
 pub use crate::io::Held;
 
 use crate::clock;
+use crate::io::Wake;
 use crate::io::uring::Refusal;
 use crate::jobs::Job;
 use crate::mill::{Counters, Finished, Mill, Order, Pace};
@@ -28,7 +31,6 @@ use crate::stats::{Activity, Collector};
 use emitter::Emitter;
 use loops::Loops;
 use std::io;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -102,8 +104,14 @@ pub trait Sink<V> {
     /// If it cannot be written. The run then ends.
     fn flush(&mut self) -> io::Result<()>;
 
-    /// Called now and then.
+    /// Called whenever there were results, or nothing has happened for a [`Sink::tick_interval`].
     fn tick(&mut self, _counters: Counters) {}
+
+    /// How often [`Sink::tick`] is to be called while nothing happens. With `None`, it is not, and a run
+    /// that waits does nothing at all.
+    fn tick_interval(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// How a run ended.
@@ -155,7 +163,7 @@ pub enum RunError {
 }
 
 /// Runs the job over every item of the source and gives the results to the sink, on the calling
-/// thread. Setting `interrupt` stops it.
+/// thread. `stop` ends it early.
 ///
 /// The source's thread is left to itself when the run ends early: it may be blocked in a read.
 ///
@@ -166,10 +174,11 @@ pub fn run<J: Job, S: Source>(
     job: J,
     source: S,
     sink: &mut dyn Sink<J::Value>,
-    interrupt: &AtomicBool,
+    stop: &Stop,
 ) -> Result<Report, RunError> {
     let job = Arc::new(job);
     let mill = Arc::new(new_mill(plan, plan.loops));
+    stop.wakes(&(Arc::clone(&mill) as Arc<dyn Wake>));
     // The source's thread comes first and without the source: what is given to a thread that cannot
     // be started is lost.
     let started = start_source_thread(&mill)
@@ -177,7 +186,7 @@ pub fn run<J: Job, S: Source>(
     let (source_thread, loops) = match started {
         Ok(started) => started,
         Err(error) if plan.engine == EngineKind::Threads || plan.may_fall_back => {
-            return alone::run(plan, &job, source, sink, interrupt, error);
+            return alone::run(plan, &job, source, sink, stop, error);
         }
         Err(error) => return Err(RunError::Thread(error)),
     };
@@ -185,7 +194,7 @@ pub fn run<J: Job, S: Source>(
         .send(source)
         .unwrap_or_else(|_| unreachable!("the thread waits for its source"));
     let mut emitter = Emitter::new(&mill, sink, plan, None);
-    let end = emitter.run(interrupt);
+    let end = emitter.run(stop);
     let failed = emitter.failed;
     drop(emitter);
     let facts = loops.join()?;

@@ -185,11 +185,11 @@ struct Simulated {
 
 impl Simulated {
     /// Lets the source add something or a loop take a turn.
-    fn step(&mut self, interrupt: &AtomicBool) {
+    fn step(&mut self, interrupt: &Stop) {
         self.steps += 1;
         assert!(self.steps < 200_000, "no end: {:?}", self.mill.counters());
         if self.stop_at == Some(self.steps) {
-            interrupt.store(true, Ordering::Relaxed);
+            interrupt.request();
         }
         if self.random.percent(20) && self.mill.has_room() && self.added <= self.names.len() {
             let left = &self.names[self.added..];
@@ -304,7 +304,7 @@ fn simulate(seed: u64) {
         let event_loop = event_loop(index, &plan, &*job, &mill, &workers, carrier);
         Some((event_loop, handle, Wait::No))
     };
-    let interrupt = AtomicBool::new(false);
+    let interrupt = Stop::default();
     let mut simulated = Simulated {
         loops: (0..loops).map(new_loop).collect(),
         due: vec![None; loops],
@@ -495,7 +495,7 @@ fn check_chunks(sink: &Kept) {
 }
 
 /// Runs the job over 200 items.
-fn run_chunks(plan: &Plan, job: &Chunks, sink: &mut Kept, interrupt: &AtomicBool) -> Report {
+fn run_chunks(plan: &Plan, job: &Chunks, sink: &mut Kept, interrupt: &Stop) -> Report {
     let report = run(plan, job.clone(), Roots(200), sink, interrupt).unwrap();
     check_chunks(sink);
     job.check_dropped();
@@ -525,7 +525,7 @@ fn parts_come_out_whole_from_loops_and_workers() {
                     order,
                     ..Kept::default()
                 };
-                let report = run_chunks(&plan, &job, &mut sink, &AtomicBool::new(false));
+                let report = run_chunks(&plan, &job, &mut sink, &Stop::default());
                 assert!(matches!(report.end, End::Complete), "{:?}", report.end);
                 assert_eq!(sink.items.len(), 200);
             }
@@ -546,7 +546,7 @@ fn a_run_alone_gives_results_in_parts() {
             ..Kept::default()
         };
         let reason = io::Error::other("no threads");
-        let interrupt = AtomicBool::new(false);
+        let interrupt = Stop::default();
         let report = alone::run(&plan, &job, Roots(200), &mut sink, &interrupt, reason).unwrap();
         assert!(matches!(report.end, End::Complete), "{:?}", report.end);
         assert_eq!(sink.items.len(), 200);
@@ -563,14 +563,14 @@ fn an_output_error_ends_the_waits_of_all_writers() {
                 ..Kept::default()
             };
             let job = Chunks::new(at_worker);
-            let report = run_chunks(&plan(2), &job, &mut sink, &AtomicBool::new(false));
+            let report = run_chunks(&plan(2), &job, &mut sink, &Stop::default());
             assert!(matches!(report.end, End::Output(_)), "{:?}", report.end);
         }
     }
 }
 
 /// Interrupts the run at a call.
-struct Interrupting<'a>(Kept, usize, &'a AtomicBool);
+struct Interrupting<'a>(Kept, usize, &'a Stop);
 
 impl Sink<u64> for Interrupting<'_> {
     fn result(&mut self, finished: Finished<u64>) -> io::Result<()> {
@@ -578,7 +578,9 @@ impl Sink<u64> for Interrupting<'_> {
     }
 
     fn part(&mut self, index: u64, bytes: &[u8]) -> io::Result<()> {
-        self.2.store(self.0.calls >= self.1, Ordering::Relaxed);
+        if self.0.calls >= self.1 {
+            self.2.request();
+        }
         self.0.part(index, bytes)
     }
 
@@ -591,7 +593,7 @@ impl Sink<u64> for Interrupting<'_> {
 fn an_interrupt_leaves_whole_parts() {
     for at_worker in [|_| false, |_| true] as [fn(u64) -> bool; 2] {
         for calls in [0, 10, 200] {
-            let interrupt = AtomicBool::new(false);
+            let interrupt = Stop::default();
             let mut sink = Interrupting(Kept::default(), calls, &interrupt);
             let job = Chunks::new(at_worker);
             let report = run(&plan(2), job.clone(), Roots(200), &mut sink, &interrupt).unwrap();
@@ -617,7 +619,7 @@ impl Sink<u64> for ResultsOnly {
 
 #[test]
 fn a_sink_that_expects_no_parts_ends_the_run() {
-    let (job, interrupt) = (Chunks::new(|_| false), AtomicBool::new(false));
+    let (job, interrupt) = (Chunks::new(|_| false), Stop::default());
     let report = run(&plan(1), job, Roots(9), &mut ResultsOnly, &interrupt).unwrap();
     assert!(matches!(report.end, End::Output(_)), "{:?}", report.end);
 }

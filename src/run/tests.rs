@@ -6,7 +6,6 @@ use crate::mill::PART_BYTES_DEFAULT;
 use crate::source::Arguments;
 use crate::stats::{Detail, Phase};
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
 
 /// Makes a call for each item, as if it read something, and is done.
 struct Call<F>(Arc<F>);
@@ -74,7 +73,7 @@ fn eight_items() -> Arguments {
 fn a_panic_in_a_loop_ends_the_run() {
     let plan = plan(EngineKind::Threads, 2);
     let job = Call::new(|| panic!("a job with a bug"));
-    let (mut sink, interrupt) = (Latencies::default(), AtomicBool::new(false));
+    let (mut sink, interrupt) = (Latencies::default(), Stop::default());
     let _ = run(&plan, job, eight_items(), &mut sink, &interrupt);
 }
 
@@ -100,7 +99,7 @@ fn a_panic_in_a_loop_ends_the_waits_of_all_others() {
     });
     std::thread::spawn(move || {
         let mut sink = Latencies::default();
-        let _ = run(&plan, job, Trickle, &mut sink, &AtomicBool::new(false));
+        let _ = run(&plan, job, Trickle, &mut sink, &Stop::default());
     });
     let all_ended = receiver.recv_timeout(Duration::from_secs(10));
     assert_eq!(all_ended, Err(mpsc::RecvTimeoutError::Disconnected));
@@ -116,7 +115,7 @@ fn each_item_has_a_latency_of_its_own() {
         };
         let pause = Duration::from_millis(2);
         let job = Call::new(move || std::thread::sleep(pause));
-        let (mut sink, interrupt) = (Latencies::default(), AtomicBool::new(false));
+        let (mut sink, interrupt) = (Latencies::default(), Stop::default());
         run(&plan, job, eight_items(), &mut sink, &interrupt).unwrap();
         assert_eq!(sink.0.len(), 8);
         for latency_ns in sink.0 {
@@ -127,12 +126,14 @@ fn each_item_has_a_latency_of_its_own() {
 }
 
 /// An item at a time, and an interrupt with the third.
-struct Interrupting(Arc<AtomicBool>, u32);
+struct Interrupting(Arc<Stop>, u32);
 
 impl Source for Interrupting {
     fn next_batch(&mut self) -> Result<Option<Batch>, InputError> {
         self.1 += 1;
-        self.0.store(self.1 == 3, Ordering::Relaxed);
+        if self.1 == 3 {
+            self.0.request();
+        }
         Ok(Some(Batch::from_iter(["a"])))
     }
 }
@@ -140,7 +141,7 @@ impl Source for Interrupting {
 #[test]
 fn a_run_alone_can_be_interrupted() {
     let plan = plan(EngineKind::Threads, 1);
-    let interrupt = Arc::new(AtomicBool::new(false));
+    let interrupt = Arc::new(Stop::default());
     let source = Interrupting(Arc::clone(&interrupt), 0);
     let mut sink = Latencies::default();
     let (job, reason) = (Arc::new(Call::new(|| ())), io::Error::other("no threads"));
@@ -166,7 +167,7 @@ fn a_run_alone_keeps_the_rate() {
         rate_per_s: Some(1000.0),
         ..plan(EngineKind::Threads, 1)
     };
-    let (mut sink, interrupt) = (Latencies::default(), AtomicBool::new(false));
+    let (mut sink, interrupt) = (Latencies::default(), Stop::default());
     let (job, reason) = (Arc::new(Call::new(|| ())), io::Error::other("no threads"));
     let began = std::time::Instant::now();
     let report = alone::run(&plan, &job, OneByOne(21), &mut sink, &interrupt, reason).unwrap();
@@ -223,7 +224,7 @@ fn a_run_alone_does_not_forget_parked_items_for_its_source() {
     let plan = plan(EngineKind::Threads, 1);
     let (sender, receiver) = mpsc::channel();
     let (mut sink, source) = (Tells(sender), AfterTheFirst(0, receiver));
-    let (interrupt, reason) = (AtomicBool::new(false), io::Error::other("no threads"));
+    let (interrupt, reason) = (Stop::default(), io::Error::other("no threads"));
     let job = Arc::new(Parks);
     let report = alone::run(&plan, &job, source, &mut sink, &interrupt, reason).unwrap();
     assert_eq!(report.counters.emitted, 2);

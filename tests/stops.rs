@@ -1,0 +1,225 @@
+//! A run that only waits ends as soon as it is told to. Nothing in it looks now and then whether it was
+//! told: a stop that did not wake everybody would leave these runs waiting for ever, or for the hour
+//! that lies between their items.
+
+use ringmill::error::{Errno, ItemError, Operation};
+use ringmill::io::{Io, Semaphore};
+use ringmill::item::{Batch, Item};
+use ringmill::jobs::Job;
+use ringmill::jobs::dns::{DnsJob, Settings, SharedFigures, parse_type};
+use ringmill::mill::{Finished, Order, PART_BYTES_DEFAULT};
+use ringmill::run::{End, EngineKind, Plan, Report, Sink, Stop, run};
+use ringmill::source::{InputError, Source};
+use std::future::pending;
+use std::io;
+use std::net::UdpSocket;
+use std::rc::Rc;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
+/// Far more than a stop takes, and far less than any wait of these runs.
+const LONG: Duration = Duration::from_secs(20);
+
+/// What the items of a run wait for.
+#[derive(Clone, Copy, Debug)]
+enum Waits {
+    /// The first ends at once; no other comes.
+    ForInput,
+    /// They are parked.
+    Parked,
+    /// They hold their places.
+    InFlight,
+    /// For the next moment that the rate allows.
+    ForRate,
+    /// They sleep until a time.
+    Asleep,
+}
+
+struct Waiting(Waits);
+
+impl Job for Waiting {
+    type Value = ();
+    type Local = (Waits, Semaphore);
+
+    fn local(&self, _: &Io) -> Self::Local {
+        (self.0, Semaphore::new(0))
+    }
+
+    async fn run(local: Rc<Self::Local>, io: Io, item: Item) -> Result<(), ItemError> {
+        let (waits, nothing) = &*local;
+        // The first says that all is going on.
+        if item.index() == 0 {
+            let in_open = |errno: Errno| ItemError::errno(Operation::Open, errno);
+            return io.stat(&item).await.map(drop).map_err(in_open);
+        }
+        match waits {
+            Waits::ForInput | Waits::ForRate => Ok(()),
+            Waits::Parked => {
+                drop(io.park(nothing.acquire()).await);
+                Ok(())
+            }
+            Waits::InFlight => pending().await,
+            Waits::Asleep => {
+                io.sleep_until(io.now() + 180 * LONG).await;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Gives some items, and then waits until the run is over.
+struct Stalls {
+    items: Vec<&'static str>,
+    end: mpsc::Receiver<()>,
+}
+
+impl Source for Stalls {
+    fn next_batch(&mut self) -> Result<Option<Batch>, InputError> {
+        if self.items.is_empty() {
+            let _ = self.end.recv();
+            return Ok(None);
+        }
+        Ok(Some(Batch::from_iter(self.items.drain(..))))
+    }
+}
+
+/// Tells of each result.
+struct Tells(mpsc::Sender<()>);
+
+impl<V> Sink<V> for Tells {
+    fn result(&mut self, _: Finished<V>) -> io::Result<()> {
+        let _ = self.0.send(());
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn plan(engine: EngineKind) -> Plan {
+    Plan {
+        engine,
+        may_fall_back: true,
+        in_flight: 8,
+        window: 32,
+        loops: 2,
+        io_workers: 2,
+        part_bytes: PART_BYTES_DEFAULT,
+        order: Order::Completion,
+        fail_fast: false,
+        timeout: None,
+        rate_per_s: None,
+        latencies: None,
+        separate_descriptors: false,
+    }
+}
+
+/// Runs the job over the items, and stops the run when `is_idle` returns, which is told of results.
+fn stopped<J: Job<Value: Send>>(
+    plan: Plan,
+    job: J,
+    items: Vec<&'static str>,
+    is_idle: impl FnOnce(&mpsc::Receiver<()>),
+) -> Report {
+    let stop = Arc::<Stop>::default();
+    let (of_results, results) = mpsc::channel();
+    let (of_end, end) = mpsc::channel();
+    let (of_source, source_ends) = mpsc::channel();
+    let ended = Arc::clone(&stop);
+    thread::spawn(move || {
+        let end = source_ends;
+        let report = run(
+            &plan,
+            job,
+            Stalls { items, end },
+            &mut Tells(of_results),
+            &ended,
+        );
+        let _ = of_end.send(report);
+    });
+    is_idle(&results);
+    // For the loops to come to their waits; if they have not, the test is only easier.
+    thread::sleep(Duration::from_millis(20));
+    stop.request();
+    let report = end.recv_timeout(LONG).expect("the run ends").unwrap();
+    drop(of_source);
+    report
+}
+
+#[test]
+fn a_run_that_waits_is_stopped_at_once() {
+    for engine in [EngineKind::Uring, EngineKind::Threads] {
+        for waits in [
+            Waits::ForInput,
+            Waits::Parked,
+            Waits::InFlight,
+            Waits::ForRate,
+            Waits::Asleep,
+        ] {
+            let (rate_per_s, items) = match waits {
+                Waits::ForInput => (None, vec!["."]),
+                Waits::ForRate => (Some(1.0 / 3600.0), vec!["."; 9]),
+                _ => (None, vec!["."; 9]),
+            };
+            let plan = Plan {
+                rate_per_s,
+                ..plan(engine)
+            };
+            let report = stopped(plan, Waiting(waits), items, |results| {
+                results.recv_timeout(LONG).expect("one result");
+            });
+            assert!(matches!(report.end, End::Interrupted), "{waits:?}");
+            assert_eq!(report.counters.emitted, 1, "{waits:?}");
+        }
+    }
+}
+
+/// The server keeps silent, or the rate allows one query in an hour.
+#[test]
+fn a_run_that_waits_for_a_server_is_stopped_at_once() {
+    for engine in [EngineKind::Uring, EngineKind::Threads] {
+        for rate_per_server in [None, Some(1.0 / 3600.0)] {
+            let server = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
+            server.set_read_timeout(Some(LONG)).unwrap();
+            let job = DnsJob {
+                settings: Settings {
+                    servers: vec![server.local_addr().unwrap()],
+                    sockets_per_server: 1,
+                    per_server_max: 2,
+                    retries: 3,
+                    timeout: 180 * LONG,
+                    rate_per_server,
+                    mixes_case: false,
+                    measures_round_trips: false,
+                },
+                default_type: parse_type(b"A").unwrap(),
+                figures: SharedFigures::default(),
+            };
+            let names = vec!["a.example", "b.example", "c.example", "d.example"];
+            let report = stopped(plan(engine), job, names, |_| {
+                server.recv(&mut [0; 512]).expect("a query");
+            });
+            assert!(matches!(report.end, End::Interrupted));
+            assert_eq!(report.counters.emitted, 0);
+        }
+    }
+}
+
+/// A stop that came before the run is one, too.
+#[test]
+fn a_run_that_was_stopped_before_it_began_does_nothing() {
+    let stop = Stop::default();
+    stop.request();
+    let (of_results, _results) = mpsc::channel();
+    let (_of_source, end) = mpsc::channel();
+    let source = Stalls {
+        items: Vec::new(),
+        end,
+    };
+    let plan = plan(EngineKind::Threads);
+    let job = Waiting(Waits::ForInput);
+    let report = run(&plan, job, source, &mut Tells(of_results), &stop).unwrap();
+    assert!(matches!(report.end, End::Interrupted));
+}
