@@ -1,4 +1,5 @@
-//! A job, a source or a sink that panics leaves no thread and no descriptor behind. All in one test, as
+//! A job, a source or a sink that panics leaves no thread and no descriptor behind, and whoever started the
+//! run gets the panic. All in one test, as
 //! both are counted for the whole process.
 
 use ringmill::error::{Errno, ItemError, Operation};
@@ -22,10 +23,18 @@ enum Panics {
     Task,
     /// The task of an item, on a worker.
     TaskOnWorker,
-    /// What makes what the items of a worker share.
+    /// What makes what the items of a loop share.
+    LocalOfLoop,
+    /// The same of a worker.
     LocalOfWorker,
+    /// A task that serves all items of a loop, as those of a resolver do.
+    Background,
+    /// The same on a worker.
+    BackgroundOnWorker,
     Source,
     Sink,
+    /// The sink, when nothing more is ready.
+    Flush,
 }
 
 fn is_on(name: &str) -> bool {
@@ -41,9 +50,17 @@ impl Job for Opens {
     type Value = ();
     type Local = Panics;
 
-    fn local(&self, _: &Io) -> Panics {
-        let panics = self.0 == Panics::LocalOfWorker && is_on("ringmill-io");
+    fn local(&self, io: &Io) -> Panics {
+        let is_on_worker = is_on("ringmill-io");
+        let own = |on_loop, on_worker| self.0 == if is_on_worker { on_worker } else { on_loop };
+        let panics = own(Panics::LocalOfLoop, Panics::LocalOfWorker);
         assert!(!panics, "as it was told to");
+        let panics = own(Panics::Background, Panics::BackgroundOnWorker);
+        let service = io.clone();
+        io.spawn(async move {
+            service.next_turn().await;
+            assert!(!panics, "as it was told to");
+        });
         self.0
     }
 
@@ -87,6 +104,7 @@ impl Sink<()> for Discards {
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        assert_ne!(self.0, Panics::Flush, "as it was told to");
         Ok(())
     }
 }
@@ -130,18 +148,19 @@ fn whoever_panics_leaves_nothing_behind() {
         for panics in [
             Panics::Task,
             Panics::TaskOnWorker,
+            Panics::LocalOfLoop,
             Panics::LocalOfWorker,
+            Panics::Background,
+            Panics::BackgroundOnWorker,
             Panics::Source,
             Panics::Sink,
+            Panics::Flush,
         ] {
-            let ended = run_with(engine, panics);
-            match panics {
-                Panics::Source => {
-                    let report = ended.unwrap().unwrap();
-                    assert!(report.input_error.is_some());
-                }
-                _ => assert!(ended.is_err(), "{engine:?}: {panics:?}"),
-            }
+            let panic = run_with(engine, panics).expect_err("a panic is passed on");
+            let message = panic.downcast_ref::<String>().map(String::as_str);
+            let message = message.or(panic.downcast_ref::<&str>().copied());
+            let is_own = message.is_some_and(|message| message.contains("as it was told to"));
+            assert!(is_own, "{engine:?}: {panics:?}: {message:?}");
             assert_eq!(settled(before), before, "{engine:?}: {panics:?}");
         }
     }

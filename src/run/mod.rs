@@ -30,8 +30,10 @@ use crate::source::{InputError, Source};
 use crate::stats::{Activity, Collector};
 use emitter::Emitter;
 use loops::Loops;
+use std::any::Any;
 use std::io;
-use std::sync::{Arc, mpsc};
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 /// The memory for large buffers, all loops together.
@@ -167,6 +169,10 @@ pub enum RunError {
 ///
 /// The source's thread is left to itself when the run ends early: it may be blocked in a read.
 ///
+/// # Panics
+/// If the job, the source or the sink does, with their panic, once all threads have ended. Results of
+/// items before a panic of the source come first.
+///
 /// # Errors
 /// If the engine cannot be had or fails, or no thread can be started that it needs.
 pub fn run<J: Job, S: Source>(
@@ -181,7 +187,8 @@ pub fn run<J: Job, S: Source>(
     stop.wakes(&(Arc::clone(&mill) as Arc<dyn Wake>));
     // The source's thread comes first and without the source: what is given to a thread that cannot
     // be started is lost.
-    let started = start_source_thread(&mill)
+    let source_panic = Arc::<Panic>::default();
+    let started = start_source_thread(&mill, &source_panic)
         .and_then(|source_thread| Ok((source_thread, Loops::start(plan, &job, &mill)?)));
     let (source_thread, loops) = match started {
         Ok(started) => started,
@@ -198,6 +205,13 @@ pub fn run<J: Job, S: Source>(
     let failed = emitter.failed;
     drop(emitter);
     let facts = loops.join()?;
+    let source_panic = source_panic
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take();
+    if let Some(panic) = source_panic {
+        panic::resume_unwind(panic);
+    }
     Ok(Report {
         fell_back: facts.fell_back,
         activity: facts.activity,
@@ -231,20 +245,29 @@ impl Report {
     }
 }
 
+/// The panic of a source, until it is passed on.
+type Panic = Mutex<Option<Box<dyn Any + Send>>>;
+
 /// Starts the thread that reads the source it is sent.
 fn start_source_thread<S: Source, V: Send + 'static>(
     mill: &Arc<Mill<V>>,
+    source_panic: &Arc<Panic>,
 ) -> io::Result<mpsc::Sender<S>> {
     let (sender, receiver) = mpsc::channel();
-    let mill = Arc::clone(mill);
+    let (mill, source_panic) = (Arc::clone(mill), Arc::clone(source_panic));
     let thread = std::thread::Builder::new().name("ringmill-source".to_owned());
     thread.spawn(move || {
-        let guard = SourceGuard(&mill);
         // Where no loop can be started, none is sent.
         let Ok(mut source) = receiver.recv() else {
             return;
         };
-        while feed(&mut source, guard.0) {}
+        // Nothing of the source is used after a panic.
+        let read = panic::catch_unwind(AssertUnwindSafe(|| while feed(&mut source, &mill) {}));
+        if let Err(panic) = read {
+            *source_panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
+            // The run must not wait for what never comes.
+            mill.end_input(Ok(()));
+        }
     })?;
     Ok(sender)
 }
@@ -257,22 +280,6 @@ fn feed<V>(source: &mut impl Source, mill: &Mill<V>) -> bool {
         Err(error) => mill.end_input(Err(error)),
     }
     false
-}
-
-/// Ends the input if the source panics: the run must not wait for what never comes.
-struct SourceGuard<'a, V>(&'a Mill<V>);
-
-impl<V> Drop for SourceGuard<'_, V> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let (name, message) = ("the source".to_owned(), "it panicked".to_owned());
-            self.0.end_input(Err(InputError {
-                name,
-                operation: "go on",
-                message,
-            }));
-        }
-    }
 }
 
 #[cfg(test)]
