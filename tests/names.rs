@@ -6,17 +6,22 @@
 //! `RINGMILL_CASES=1000000 cargo test --release --test names` tries that many schedules, in place of
 //! the two thousand of an ordinary run.
 
+#[path = "names/model.rs"]
+mod model;
 mod simulated;
 
+use model::Model;
 use proptest::prelude::*;
 use ringmill::clock::Clock;
-use ringmill::io::Transport;
 use ringmill::io::sim::{Faults, Network, Random, SimCarrier, World};
+use ringmill::io::{Transport, Wait};
 use ringmill::item::Batch;
 use ringmill::jobs::dns::{DnsJob, Found, Settings, SharedFigures, Status, parse_type};
 use ringmill::mill::{Finished, Mill, Order, Ready};
 use ringmill::run::Turn;
-use simulated::{Parts, SimLoop, Spurious, Wakers, next_timer, workers};
+use simulated::{
+    Ledger, Parts, SimLoop, Spurious, Wakers, YIELD_PAUSE, check_stop, next_timer, workers,
+};
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -67,7 +72,10 @@ fn scenario() -> impl Strategy<Value = Scenario> {
     let rest = (
         any::<u64>(),
         any::<bool>(),
-        proptest::option::weighted(0.3, 20.0_f64..10_000.0),
+        proptest::option::weighted(
+            0.4,
+            prop_oneof![1 => 0.5_f64..20.0, 2 => 20.0_f64..10_000.0],
+        ),
         proptest::option::weighted(0.2, 0_usize..2_000),
         any::<bool>(),
     );
@@ -110,11 +118,7 @@ fn honest(number: usize) -> Status {
 /// one server refuses every seventh.
 fn answer(server: SocketAddr, transport: Transport, query: &[u8]) -> Option<Vec<u8>> {
     let (header, rest) = query.split_at(12);
-    let label_len = usize::from(rest[0]);
-    let number: usize = std::str::from_utf8(&rest[2..=label_len])
-        .ok()?
-        .parse()
-        .ok()?;
+    let number = number(query)?;
     let question_len = rest.iter().position(|&byte| byte == 0)? + 5;
     let refuses = server.port() == 1001 && number.is_multiple_of(7);
     let is_cut = number % 5 == 4 && transport == Transport::Datagram;
@@ -146,6 +150,13 @@ fn answer(server: SocketAddr, transport: Transport, query: &[u8]) -> Option<Vec<
     Some(reply)
 }
 
+/// The number of the name that a query asks about.
+fn number(query: &[u8]) -> Option<usize> {
+    let rest = query.get(12..)?;
+    let label_len = usize::from(rest[0]);
+    std::str::from_utf8(&rest[2..=label_len]).ok()?.parse().ok()
+}
+
 struct Simulation {
     scenario: Scenario,
     random: Random,
@@ -155,6 +166,9 @@ struct Simulation {
     clock: SimCarrier,
     loops: Vec<SimLoop<Found>>,
     wakers: Wakers,
+    ledger: Ledger,
+    /// What is known of the queries of each loop.
+    models: Vec<Model>,
     figures: SharedFigures,
     numbers: Vec<usize>,
     added: usize,
@@ -188,7 +202,7 @@ impl Simulation {
         let mill = Mill::new(scenario.order, scenario.window, scenario.loops, false);
         let (mill, figures) = (Arc::new(mill), SharedFigures::default());
         let servers = (0..scenario.servers).map(|at| ([192, 0, 2, 1], 1000 + u16::from(at)).into());
-        let wakers = Wakers::default();
+        let (wakers, ledger) = (Wakers::default(), Ledger::default());
         let job = DnsJob {
             settings: Settings {
                 servers: servers.collect(),
@@ -206,6 +220,7 @@ impl Simulation {
         let job = Arc::new(Spurious {
             job,
             wakers: wakers.clone(),
+            ledger: ledger.clone(),
         });
         let parts = Parts {
             job: &job,
@@ -216,12 +231,22 @@ impl Simulation {
             large_buffers: 1,
             timeout: None,
             collector: None,
+            ledger: ledger.clone(),
+        };
+        let model = || {
+            Model::new(
+                scenario.servers,
+                scenario.per_server_max,
+                scenario.rate_per_server,
+            )
         };
         let new_loop = |index| parts.new_loop(index, random.next_u64());
         Self {
             loops: (0..scenario.loops).map(new_loop).collect(),
             clock: SimCarrier::new(Arc::clone(&world), 0),
             wakers,
+            ledger,
+            models: (0..scenario.loops).map(|_| model()).collect(),
             random,
             world,
             mill,
@@ -244,6 +269,7 @@ impl Simulation {
             if self.scenario.stop_at_step == Some(step) {
                 self.stopped = true;
                 self.mill.stop();
+                check_stop(&self.loops);
             }
             let moved = match self.random.below(self.loops.len() + 2) {
                 0 => self.move_source(),
@@ -253,7 +279,14 @@ impl Simulation {
             if self.scenario.spurious && self.random.percent(10) {
                 self.wakers.wake_one(&mut self.random);
             }
+            self.check_liveness();
             let counters = self.mill.counters();
+            // I16: what was pulled was begun at once.
+            assert_eq!(
+                self.ledger.begun() as u64,
+                counters.pulled,
+                "I16: begun and pulled"
+            );
             let unfinished = counters.pulled - counters.emitted;
             assert!(
                 unfinished <= self.scenario.window as u64,
@@ -301,14 +334,81 @@ impl Simulation {
                 sim_loop.event_loop = None;
                 self.mill.loop_ended(chosen);
             }
-            Turn::Wait(_) => {
+            Turn::Wait(wait) => {
                 assert!(
                     event_loop.in_flight() <= self.scenario.in_flight_per_loop,
                     "I1"
                 );
+                self.check_timer(chosen, wait);
             }
         }
         true
+    }
+
+    /// True if every query that is asked for is sent in the end, and nothing but rates, limits and losses
+    /// decides when: then the model knows what there is room for.
+    fn is_calm(&self) -> bool {
+        self.scenario.shortage == 0 && self.scenario.closed == 0
+    }
+
+    /// I15: a loop waits no longer than until one of its names may be asked about, or an attempt must
+    /// have ended, whatever it is; and without names it has no timers for long.
+    fn check_timer(&mut self, chosen: usize, wait: Wait) {
+        let now = self.clock.now();
+        let handle = &self.loops[chosen].handle;
+        let model = &mut self.models[chosen];
+        model.note(handle.take_sent());
+        let until = match wait {
+            Wait::No => return,
+            Wait::AtMost(time) => Some(now + time),
+            Wait::Forever => None,
+        };
+        let items = self.ledger.items_of(chosen);
+        let number = |index: u64| self.numbers[usize::try_from(index).unwrap()];
+        let numbers: Vec<usize> = items.iter().map(|&index| number(index)).collect();
+        let mut must = (!numbers.is_empty()).then_some(now + model::ATTEMPT_MAX);
+        let all_sent = handle.to_be_done() == 0;
+        let is_calm = self.scenario.shortage == 0 && self.scenario.closed == 0;
+        if all_sent && is_calm {
+            must = must.min(model.first_due(&numbers, now).or(must));
+        }
+        if let Some(must) = must {
+            assert!(
+                until.is_some_and(|until| until <= must),
+                "I15: {until:?}, not {must:?}, now {now:?}"
+            );
+        }
+        // Where something is exhausted, it is tried again and again.
+        model.waits(until, is_calm && numbers.is_empty());
+    }
+
+    /// I14: if a loop has no names at all, and a server certainly takes another from it, it comes for one
+    /// as soon as the rate allows.
+    fn check_liveness(&self) {
+        let counters = self.mill.counters();
+        let has_room = counters.pulled - counters.emitted < self.scenario.window as u64;
+        if self.stopped || !self.is_calm() || !has_room || counters.pulled == self.added as u64 {
+            return;
+        }
+        let now = self.clock.now();
+        let is_free = |at: usize| {
+            let handle = &self.loops[at].handle;
+            self.loops[at].has_begun()
+                && handle.to_be_done() == 0
+                && self.ledger.items_of(at).is_empty()
+        };
+        let due = |at: usize| self.models[at].next_slot(now).map(|slot| slot.max(now));
+        let free =
+            (0..self.loops.len()).filter(|&at| self.loops[at].event_loop.is_some() && is_free(at));
+        let free: Vec<(usize, Duration)> = free.filter_map(|at| Some((at, due(at)?))).collect();
+        let comes = |&(at, due): &(usize, Duration)| {
+            let next = self.loops[at].next_turn(now);
+            next.is_some_and(|next| next <= due + YIELD_PAUSE)
+        };
+        assert!(
+            free.is_empty() || free.iter().any(comes),
+            "I14: nobody comes for a name at {now:?}"
+        );
     }
 
     fn move_emitter(&mut self) -> bool {

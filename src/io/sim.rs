@@ -3,7 +3,7 @@
 
 mod network;
 
-pub use network::Network;
+pub use network::{Network, SentMessage};
 
 use super::buffer::Buffer;
 use super::carrier::{Attempt, Carrier, Wait, Wake};
@@ -20,7 +20,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// A source of random numbers: splitmix64 (Steele, Lea, Flood: "Fast splittable pseudorandom
@@ -273,11 +273,26 @@ fn opened(file: &OpenFile) -> &Opened {
 pub struct SimHandle {
     woken: AtomicBool,
     outstanding: AtomicUsize,
+    /// Of these, operations other than receives.
+    to_be_done: AtomicUsize,
     /// The earliest time at which something completes.
     next: Mutex<Option<Duration>>,
+    sent: Mutex<Vec<SentMessage>>,
 }
 
 impl SimHandle {
+    /// Messages that went to servers since the last call.
+    #[must_use]
+    pub fn take_sent(&self) -> Vec<SentMessage> {
+        std::mem::take(&mut *lock(&self.sent))
+    }
+
+    /// Operations submitted and not completed, but for those that wait for somebody else to send.
+    #[must_use]
+    pub fn to_be_done(&self) -> usize {
+        self.to_be_done.load(Ordering::Relaxed)
+    }
+
     /// True if a wait like this would end.
     #[must_use]
     pub fn would_return(&self, wait: Wait) -> bool {
@@ -446,7 +461,9 @@ impl SimCarrier {
                 let network = self.world.network.ok_or(Errno::new(libc::ENETDOWN))?;
                 let now = self.world.now();
                 let mut sender = sim_socket(socket).borrow_mut();
-                let count = sender.send(bytes, &network, now, &mut self.random);
+                let mut log = lock(&self.handle.sent);
+                let count = sender.send(bytes, &network, now, &mut self.random, &mut log);
+                drop(log);
                 let next = sender.next();
                 // Whoever receives there need not wait any longer than that.
                 for (due, _, op) in &mut self.pending {
@@ -526,6 +543,12 @@ impl SimCarrier {
         self.handle
             .outstanding
             .store(self.pending.len(), Ordering::Relaxed);
+        let receives = self
+            .pending
+            .iter()
+            .filter(|(.., op)| receives_at(op).is_some());
+        let to_be_done = self.pending.len() - receives.count();
+        self.handle.to_be_done.store(to_be_done, Ordering::Relaxed);
     }
 }
 
@@ -554,6 +577,10 @@ impl World {
         }
         Ok(stat)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn hangs(file: &OpenFile) -> bool {

@@ -2,7 +2,8 @@
 
 use crate::cases;
 use crate::simulated::{
-    Parts, SimLoop, Spurious, Wakers, check_liveness, check_wait, next_timer, workers,
+    Demand, Ledger, Parts, SimLoop, Spurious, Wakers, YIELD_PAUSE, check_liveness, check_share,
+    check_stop, check_wait, next_timer, workers,
 };
 use proptest::prelude::*;
 use ringmill::clock::Clock;
@@ -141,6 +142,9 @@ enum Expected {
 }
 
 const TIMEOUT: Duration = Duration::from_secs(20);
+/// The longest pause before what failed because something was exhausted is tried again.
+const RETRY_PAUSE_MAX: Duration = Duration::from_millis(100);
+const PUBLISH_INTERVAL: Duration = Duration::from_millis(50);
 const LARGE_READ: usize = BufferClass::Large.len_bytes();
 
 /// How often the job begins again because its path came to lead to another file.
@@ -325,9 +329,12 @@ struct Simulation {
     /// A carrier that does nothing but tell the time.
     clock: SimCarrier,
     loops: Vec<SimLoop<Hashed>>,
-    /// Of each loop, whether it left items to others in its last turn.
-    has_yielded: Vec<bool>,
+    /// Since when each loop has left to others what there is.
+    yields_since: Vec<Option<Duration>>,
     wakers: Wakers,
+    ledger: Ledger,
+    /// When each of the items that were added is due at the latest, if there is a rate.
+    due: Vec<Duration>,
     names: Vec<Vec<u8>>,
     expected: Vec<Expected>,
     /// A file that hangs may keep a large buffer from others.
@@ -376,12 +383,8 @@ impl Simulation {
         let clock = SimCarrier::new(Arc::clone(&world), 0);
         let pace = scenario.rate_per_s.map(Pace::new);
         let mill = Arc::new(Mill::new(order, window, loops, fail_fast).paced(pace));
-        let collector = Collector::new(
-            HashJob::PHASES,
-            Detail::Phases,
-            Some(Duration::from_millis(50)),
-        );
-        let wakers = Wakers::default();
+        let collector = Collector::new(HashJob::PHASES, Detail::Phases, Some(PUBLISH_INTERVAL));
+        let (wakers, ledger) = (Wakers::default(), Ledger::default());
         let job = HashJob {
             algorithm: ALGORITHM,
             read_special: scenario.read_special,
@@ -390,6 +393,7 @@ impl Simulation {
         let job = Arc::new(Spurious {
             job,
             wakers: wakers.clone(),
+            ledger: ledger.clone(),
         });
         let parts = Parts {
             job: &job,
@@ -400,16 +404,19 @@ impl Simulation {
             large_buffers: scenario.large_buffers,
             timeout: scenario.timeout(),
             collector: Some(&collector),
+            ledger: ledger.clone(),
         };
         let new_loop = |index| parts.new_loop(index, random.next_u64());
         Self {
             loops: (0..loops).map(new_loop).collect(),
-            has_yielded: vec![false; loops],
+            yields_since: vec![None; loops],
             random,
             world,
             mill,
             clock,
             wakers,
+            ledger,
+            due: Vec::new(),
             names,
             expected,
             large_files_hang,
@@ -434,6 +441,7 @@ impl Simulation {
             if self.scenario.stop_at_step == Some(step) {
                 self.stopped = true;
                 self.mill.stop();
+                check_stop(&self.loops);
             }
             let moved = match self.random.below(self.loops.len() + 2) {
                 0 => self.move_source(),
@@ -485,13 +493,50 @@ impl Simulation {
         self.first_added_at.get_or_insert(now);
         self.mill.add(Batch::from_iter(names), now);
         self.added += count;
+        self.schedule(now);
         true
+    }
+
+    /// An item is due one interval after the one before it, or when it arrives. It may be due before:
+    /// time in which there was no input is only taken out of the schedule if there was room.
+    fn schedule(&mut self, now: Duration) {
+        if let Some(rate_per_s) = self.scenario.rate_per_s {
+            // Rounded up, so that it is never due later.
+            let interval = Duration::from_secs_f64(1.0 / rate_per_s) + Duration::from_nanos(1);
+            while self.due.len() < self.added {
+                let after_last = self.due.last().map_or(now, |last| *last + interval);
+                self.due.push(after_last.max(now));
+            }
+        }
+    }
+
+    /// The earliest moment from now on at which an item can be pulled as far as input, window and
+    /// rate are concerned, if nothing else happens. Only whether the end of all pulls at a failure
+    /// has come is asked of the mill.
+    fn pullable_at(&self) -> Option<Duration> {
+        let counters = self.mill.counters();
+        let next = usize::try_from(counters.pulled).unwrap();
+        let has_room = counters.pulled - counters.emitted < self.scenario.window as u64;
+        let (now, never) = (self.clock.now(), Duration::from_secs(1 << 40));
+        let goes_on = !self.stopped && (!self.scenario.fail_fast || self.mill.could_pull(never));
+        let is_there = goes_on && has_room && next < self.added;
+        // The interval is rounded.
+        let due = self
+            .due
+            .get(next)
+            .map_or(now, |due| *due + Duration::from_nanos(2));
+        is_there.then_some(due.max(now))
     }
 
     fn move_loop(&mut self, chosen: usize) -> bool {
         let under_pressure = self.is_under_pressure();
         let next_timer = next_timer(&self.loops);
-        let pulled_before = self.mill.counters().pulled;
+        let before = self.mill.counters();
+        let demand = Demand {
+            items: self.added - usize::try_from(before.pulled).unwrap(),
+            window_room: self.scenario.window
+                - usize::try_from(before.pulled - before.emitted).unwrap(),
+        };
         let sim_loop = &mut self.loops[chosen];
         let Some(turn) = sim_loop.turn(next_timer, &self.clock) else {
             return false;
@@ -519,9 +564,11 @@ impl Simulation {
                 assert!(held.in_flight <= in_flight_max);
                 // I15: a digest waits for another only while tasks are polled.
                 assert!(wait == Wait::No || held.digests == 0);
-                let has_pulled = self.mill.counters().pulled > pulled_before;
+                let pulled = self.mill.counters().pulled - before.pulled;
                 self.check_open_files();
-                self.check_wait(chosen, wait, has_pulled);
+                self.check_share(chosen, demand, usize::try_from(pulled).unwrap());
+                self.check_wait(chosen, wait, pulled > 0);
+                self.check_timer(chosen, wait);
             }
         }
         true
@@ -541,15 +588,80 @@ impl Simulation {
     /// and once in a row, it leaves what there is to another loop that has room for it.
     fn check_wait(&mut self, chosen: usize, wait: Wait, has_pulled: bool) {
         let in_flight_max = self.scenario.in_flight_per_loop;
-        let left_to_others = std::mem::take(&mut self.has_yielded[chosen]) && !has_pulled;
-        let is_exhausted =
-            self.scenario.faults.shortage > 0 || self.scenario.descriptors_max < 1000;
-        if wait == Wait::No || is_exhausted || !self.mill.could_pull(self.clock.now()) {
+        let since = self.yields_since[chosen].take().filter(|_| !has_pulled);
+        if !self.is_calm() || !self.mill.could_pull(self.clock.now()) {
             return;
         }
         let (loops, now) = (&self.loops, self.clock.now());
-        let leaves = check_wait(loops, chosen, in_flight_max, wait, now, left_to_others);
-        self.has_yielded[chosen] = leaves && !has_pulled;
+        let leaves = match wait {
+            Wait::No => loops[chosen].has_place(in_flight_max),
+            _ => check_wait(loops, chosen, in_flight_max, wait, now, since),
+        };
+        if leaves && !has_pulled {
+            self.yields_since[chosen] = since.or(Some(now));
+        }
+    }
+
+    /// I16. With a rate, or where things are lacking, there is less to share than there seems to be.
+    fn check_share(&self, chosen: usize, demand: Demand, pulled: usize) {
+        let is_simple = self.is_calm() && self.scenario.rate_per_s.is_none();
+        let pause_ended = |since| since + YIELD_PAUSE <= self.clock.now();
+        let has_waited = self.yields_since[chosen].is_some_and(pause_ended);
+        if is_simple && !self.scenario.fail_fast && !has_waited {
+            let in_flight_max = self.scenario.in_flight_per_loop;
+            check_share(&self.loops, chosen, in_flight_max, demand, pulled);
+        }
+    }
+
+    /// I15, and no timer without a reason.
+    fn check_timer(&self, chosen: usize, wait: Wait) {
+        let now = self.clock.now();
+        let until = match wait {
+            // Something is to be done at once, or a worker has just ended an item.
+            _ if self.loops[chosen].handle.is_woken() => return,
+            Wait::No => return,
+            Wait::AtMost(time) => Some(now + time),
+            Wait::Forever => None,
+        };
+        let scenario = &self.scenario;
+        let held = self.loops[chosen]
+            .event_loop
+            .as_ref()
+            .expect("it waits")
+            .held();
+        let pullable_at = self.pullable_at();
+        // Where something is exhausted, it may only seem to be: that is up to chance. Then the moment is
+        // bounded by the longest pause. A read ahead of others may have failed and not be wanted yet: it is
+        // tried again only then. With one large buffer nothing is read ahead.
+        let reads_ahead = scenario.large_buffers > 1;
+        let is_last = self.loops[chosen].handle.next().is_none();
+        let is_wanted = held.to_retry > 0 && (is_last || !reads_ahead);
+        let retry = is_wanted.then_some(now + RETRY_PAUSE_MAX);
+        self.ledger.check_wait(
+            chosen,
+            until,
+            scenario.timeout(),
+            now,
+            retry,
+            |until, all_ended| {
+                let is_retry = held.to_retry > 0 && until <= now + RETRY_PAUSE_MAX;
+                // The rate allows the next item then.
+                let is_rate =
+                    scenario.rate_per_s.is_some() && pullable_at.is_some_and(|at| until <= at);
+                let leaves =
+                    scenario.loops > 1 && pullable_at.is_some() && until <= now + YIELD_PAUSE;
+                // What was recorded is published at the multiples of an interval, and first at once.
+                let publishes = until.as_nanos() % PUBLISH_INTERVAL.as_nanos() == 0 || until == now;
+                // As long as an item may take, after all places have come to be held by what was given up.
+                let all_given_up = held.in_flight > 0 && all_ended;
+                let is_stuck = all_given_up && until <= now + TIMEOUT;
+                is_retry || is_rate || leaves || publishes || is_stuck
+            },
+        );
+    }
+
+    fn is_calm(&self) -> bool {
+        self.scenario.faults.shortage == 0 && self.scenario.descriptors_max >= 1000
     }
 
     fn move_emitter(&mut self) -> bool {
@@ -690,9 +802,20 @@ impl Simulation {
             self.world.descriptors_peak() <= self.scenario.descriptors_max,
             "I7"
         );
-        if self.scenario.faults.shortage == 0 && self.scenario.descriptors_max >= 1000 {
+        if self.is_calm()
+            && let Some(at) = self.pullable_at()
+        {
             let (loops, now) = (&self.loops, self.clock.now());
-            check_liveness(loops, &self.mill, self.scenario.in_flight_per_loop, now);
+            check_liveness(loops, self.scenario.in_flight_per_loop, at, now);
+        }
+        // I16: what was pulled was begun at once. Only where all places hang for good, items fail
+        // without that.
+        if !(self.scenario.faults.stubborn && self.scenario.hanging_files > 0) {
+            assert_eq!(
+                self.ledger.begun() as u64,
+                counters.pulled,
+                "I16: begun and pulled"
+            );
         }
     }
 
@@ -815,6 +938,7 @@ fn a_permanent_shortage_becomes_the_result() {
         large_buffers: 1,
         timeout: Some(TIMEOUT),
         collector: None,
+        ledger: Ledger::default(),
     };
     let carrier = SimCarrier::new(Arc::clone(&world), 1);
     let mut event_loop = parts.event_loop(0, Box::new(carrier));

@@ -4,14 +4,15 @@
 
 use crate::cases;
 use crate::simulated::{
-    Parts, SimLoop, Spurious, Wakers, check_liveness, check_wait, next_timer, workers,
+    Ledger, Parts, SimLoop, Spurious, Timer, Wakers, YIELD_PAUSE, check_liveness, check_stop,
+    check_wait, next_timer, workers,
 };
 use proptest::prelude::*;
 use ringmill::clock::Clock;
 use ringmill::digest::Algorithm;
 use ringmill::error::{Cause, Errno, ItemError, Operation};
 use ringmill::io::sim::{Faults, Random, SimCarrier, SimFile, World};
-use ringmill::io::{FileSystem, Io, Semaphore, Wait};
+use ringmill::io::{FileSystem, Io, Semaphore, Sleep, Wait};
 use ringmill::item::{Batch, Item};
 use ringmill::jobs::Job;
 use ringmill::mill::{Finished, Mill, Order, Ready};
@@ -29,6 +30,9 @@ use std::time::Duration;
 
 /// No operation takes longer, if it does not hang.
 const OPERATION_MAX: Duration = Duration::from_millis(66);
+
+/// The longest pause before what failed because something was exhausted is tried again.
+const RETRY_PAUSE_MAX: Duration = Duration::from_millis(100);
 
 const STEPS_MAX: usize = 1_000_000;
 
@@ -89,12 +93,28 @@ struct Scripted {
     ticks: bool,
     scripts: Arc<Vec<Script>>,
     gates: Gates,
+    ledger: Ledger,
 }
 
 struct Local {
     scripts: Arc<Vec<Script>>,
     gates: Gates,
     subjects: Vec<Semaphore>,
+    timers: Timers,
+}
+
+/// Sleeps, and writes that down.
+#[derive(Clone)]
+struct Timers {
+    of_loop: Option<usize>,
+    ledger: Ledger,
+}
+
+impl Timers {
+    fn sleep_until(&self, io: &Io, at: Duration) -> Timer<Sleep> {
+        let sleep = io.sleep_until(at);
+        self.ledger.timer(self.of_loop, at, sleep)
+    }
 }
 
 const SUBJECTS: usize = 2;
@@ -106,10 +126,15 @@ impl Job for Scripted {
     fn local(&self, io: &Io) -> Local {
         // It is never late.
         let (ticker, ticks) = (io.clone(), if self.ticks { 20 } else { 0 });
+        let timers = Timers {
+            of_loop: self.ledger.of_loop(),
+            ledger: self.ledger.clone(),
+        };
+        let of_ticker = timers.clone();
         io.spawn(async move {
             for _ in 0..ticks {
                 let at = ticker.now() + Duration::from_micros(700);
-                ticker.sleep_until(at).await;
+                of_ticker.sleep_until(&ticker, at).await;
                 assert_eq!(ticker.now(), at, "a timer fired too early or too late");
             }
         });
@@ -117,6 +142,7 @@ impl Job for Scripted {
             scripts: Arc::clone(&self.scripts),
             gates: Arc::clone(&self.gates),
             subjects: (1..=SUBJECTS).map(Semaphore::new).collect(),
+            timers,
         }
     }
 
@@ -180,7 +206,8 @@ async fn take_step(step: Step, local: &Local, io: &Io, item: &Item) -> Result<()
         Step::ParkTwice(subject) => {
             let permit = io.park(async {
                 let permit = io.park(local.subjects[subject].acquire()).await;
-                io.sleep_until(io.now() + Duration::from_micros(50)).await;
+                let until = io.now() + Duration::from_micros(50);
+                local.timers.sleep_until(io, until).await;
                 permit
             });
             let _permit = permit.await;
@@ -189,7 +216,7 @@ async fn take_step(step: Step, local: &Local, io: &Io, item: &Item) -> Result<()
         Step::ParkForTwo(subject) => {
             let until = io.now() + Duration::from_micros(300);
             let permit = io.park(local.subjects[subject].acquire());
-            let (permit, ()) = both(permit, io.park(io.sleep_until(until))).await;
+            let (permit, ()) = both(permit, io.park(local.timers.sleep_until(io, until))).await;
             io.stat(item).await?;
             drop(permit);
         }
@@ -201,7 +228,7 @@ async fn take_step(step: Step, local: &Local, io: &Io, item: &Item) -> Result<()
         }
         Step::Sleep(time) => {
             let at = io.now() + time;
-            io.sleep_until(at).await;
+            local.timers.sleep_until(io, at).await;
             assert_eq!(io.now(), at, "a timer fired too early or too late");
         }
         Step::NextTurn => io.next_turn().await,
@@ -213,8 +240,8 @@ async fn take_step(step: Step, local: &Local, io: &Io, item: &Item) -> Result<()
         Step::Digests(count) => digests(io, item, count).await,
         Step::Outside => outside(&local.gates).await,
         Step::Unordered(count) => unordered(io, item, count).await?,
-        Step::Race(time) => race(io, item, time).await?,
-        Step::Spawn(time) => spawned(io, time).await,
+        Step::Race(time) => race(local, io, item, time).await?,
+        Step::Spawn(time) => spawned(local, io, time).await,
     }
     Ok(())
 }
@@ -334,8 +361,8 @@ async fn digests(io: &Io, item: &Item, count: usize) {
     .await;
 }
 
-async fn race(io: &Io, item: &Item, time: Duration) -> Result<(), Errno> {
-    let mut timer = pin!(io.sleep_until(io.now() + time));
+async fn race(local: &Local, io: &Io, item: &Item, time: Duration) -> Result<(), Errno> {
+    let mut timer = pin!(local.timers.sleep_until(io, io.now() + time));
     let mut files = pin!(two_files(io, item, false));
     poll_fn(|context| match files.as_mut().poll(context) {
         Poll::Pending => timer.as_mut().poll(context).map(Ok),
@@ -344,13 +371,14 @@ async fn race(io: &Io, item: &Item, time: Duration) -> Result<(), Errno> {
     .await
 }
 
-async fn spawned(io: &Io, time: Duration) {
+async fn spawned(local: &Local, io: &Io, time: Duration) {
     let (done, waker) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(None::<Waker>)));
     let task = (io.clone(), Rc::clone(&done), Rc::clone(&waker));
+    let timers = local.timers.clone();
     io.spawn(async move {
         let (io, done, waker) = task;
         let at = io.now() + time;
-        io.sleep_until(at).await;
+        timers.sleep_until(&io, at).await;
         assert_eq!(io.now(), at, "a timer fired too early or too late");
         done.set(true);
         if let Some(waker) = waker.take() {
@@ -504,8 +532,8 @@ struct Simulation {
     mill: Arc<Mill<u64>>,
     clock: SimCarrier,
     loops: Vec<SimLoop<u64>>,
-    has_yielded: Vec<bool>,
     wakers: Wakers,
+    ledger: Ledger,
     gates: Gates,
     scripts: Arc<Vec<Script>>,
     added: usize,
@@ -533,13 +561,16 @@ impl Simulation {
         let world = World::new(files, scenario.faults, scenario.descriptors_max);
         let (world, scripts) = (Arc::new(world), Arc::new(scripts));
         let (wakers, gates) = (Wakers::default(), Gates::default());
+        let ledger = Ledger::default();
         let job = |ticks| Spurious {
             job: Scripted {
                 ticks,
                 scripts: Arc::clone(&scripts),
                 gates: Arc::clone(&gates),
+                ledger: ledger.clone(),
             },
             wakers: wakers.clone(),
+            ledger: ledger.clone(),
         };
         // Where a worker's item does not wait, its other tasks do not go on.
         let (job, job_of_workers) = (Arc::new(job(true)), Arc::new(job(false)));
@@ -555,16 +586,17 @@ impl Simulation {
             large_buffers: scenario.large_buffers,
             timeout: scenario.timeout,
             collector: None,
+            ledger: ledger.clone(),
         };
         let new_loop = |index| parts.new_loop(index, random.next_u64());
         Self {
             loops: (0..loops).map(new_loop).collect(),
-            has_yielded: vec![false; loops],
             clock: SimCarrier::new(Arc::clone(&world), 0),
             random,
             world,
             mill,
             wakers,
+            ledger,
             gates,
             scripts,
             added: 0,
@@ -583,6 +615,7 @@ impl Simulation {
             if self.scenario.stop_at_step == Some(step) {
                 self.stopped = true;
                 self.mill.stop();
+                check_stop(&self.loops);
             }
             let moved = match self.random.below(self.loops.len() + 3) {
                 0 => self.move_source(),
@@ -667,7 +700,6 @@ impl Simulation {
 
     fn move_loop(&mut self, chosen: usize) -> bool {
         let next_timer = next_timer(&self.loops);
-        let pulled_before = self.mill.counters().pulled;
         let sim_loop = &mut self.loops[chosen];
         let Some(turn) = sim_loop.turn(next_timer, &self.clock) else {
             return false;
@@ -694,23 +726,79 @@ impl Simulation {
             Turn::Wait(wait) => {
                 // I15: a digest waits for another only while tasks are polled.
                 assert!(wait == Wait::No || held.digests == 0);
-                let has_pulled = self.mill.counters().pulled > pulled_before;
-                self.check_wait(chosen, wait, has_pulled);
+                self.check_wait(chosen, wait);
+                self.check_timer(chosen, wait);
             }
         }
         true
     }
 
-    /// I5, see the other simulation.
-    fn check_wait(&mut self, chosen: usize, wait: Wait, has_pulled: bool) {
+    /// I5, see the other simulation. How often a loop leaves items to others is not checked here: its items
+    /// park and return within its turns, and whenever it was full it begins anew.
+    fn check_wait(&self, chosen: usize, wait: Wait) {
         let in_flight_max = self.scenario.in_flight_per_loop;
-        let left_to_others = std::mem::take(&mut self.has_yielded[chosen]) && !has_pulled;
         if wait == Wait::No || !self.is_calm() || !self.mill.could_pull(self.clock.now()) {
             return;
         }
         let (loops, now) = (&self.loops, self.clock.now());
-        let leaves = check_wait(loops, chosen, in_flight_max, wait, now, left_to_others);
-        self.has_yielded[chosen] = leaves && !has_pulled;
+        check_wait(loops, chosen, in_flight_max, wait, now, None);
+    }
+
+    /// True if an item can be pulled as far as input and window are concerned. Only whether the end of
+    /// all pulls at a failure has come is asked of the mill.
+    fn is_pullable(&self) -> bool {
+        let counters = self.mill.counters();
+        let has_room = counters.pulled - counters.emitted < self.scenario.window as u64;
+        let goes_on = !self.scenario.fail_fast || self.mill.could_pull(self.clock.now());
+        !self.stopped && goes_on && has_room && counters.pulled < self.added as u64
+    }
+
+    /// True if all places may hang for good, so that items must fail without having been begun.
+    fn may_be_stuck(&self) -> bool {
+        // What takes longer than an item may is like what hangs.
+        self.scenario.timeout.is_some() && self.scenario.faults.stubborn
+            || self
+                .scenario
+                .timeout
+                .is_some_and(|timeout| timeout < OPERATION_MAX)
+    }
+
+    /// I15, and no timer without a reason.
+    fn check_timer(&self, chosen: usize, wait: Wait) {
+        let now = self.clock.now();
+        let until = match wait {
+            // Something is to be done at once, or a worker has just ended an item.
+            _ if self.loops[chosen].handle.is_woken() => return,
+            Wait::No => return,
+            Wait::AtMost(time) => Some(now + time),
+            Wait::Forever => None,
+        };
+        let scenario = &self.scenario;
+        let held = self.loops[chosen]
+            .event_loop
+            .as_ref()
+            .expect("it waits")
+            .held();
+        // Here an operation may be left to itself when it failed, so that to wait for it is allowed, and
+        // not required as it is for files.
+        self.ledger.check_wait(
+            chosen,
+            until,
+            scenario.timeout,
+            now,
+            None,
+            |until, all_ended| {
+                let is_retry = held.to_retry > 0 && until <= now + RETRY_PAUSE_MAX;
+                let leaves = scenario.loops > 1 && self.is_pullable() && until <= now + YIELD_PAUSE;
+                // As long as an item may take, after all places have come to be held by what was given up.
+                let all_given_up = held.in_flight > 0 && all_ended;
+                let is_stuck = all_given_up
+                    && scenario
+                        .timeout
+                        .is_some_and(|timeout| until <= now + timeout);
+                is_retry || leaves || is_stuck
+            },
+        );
     }
 
     fn move_emitter(&mut self) -> bool {
@@ -787,9 +875,17 @@ impl Simulation {
         assert!(outstanding <= window, "I2: {counters:?}");
         let peak = self.world.descriptors_peak();
         assert!(peak <= self.scenario.descriptors_max, "I7");
-        if self.is_calm() {
+        if self.is_calm() && self.is_pullable() {
             let (loops, now) = (&self.loops, self.clock.now());
-            check_liveness(loops, &self.mill, self.scenario.in_flight_per_loop, now);
+            check_liveness(loops, self.scenario.in_flight_per_loop, now, now);
+        }
+        // I16: what was pulled was begun at once.
+        if !self.may_be_stuck() {
+            assert_eq!(
+                self.ledger.begun() as u64,
+                counters.pulled,
+                "I16: begun and pulled"
+            );
         }
     }
 

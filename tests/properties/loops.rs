@@ -1,6 +1,6 @@
 //! What a loop does in single situations, on simulated carriers.
 
-use crate::simulated::{Parts, SimLoop, workers};
+use crate::simulated::{Ledger, Parts, SimLoop, workers};
 use ringmill::clock::Clock;
 use ringmill::error::{Errno, ItemError, Operation};
 use ringmill::io::sim::{Faults, SimCarrier, SimFile, World};
@@ -95,6 +95,7 @@ impl Setting {
             large_buffers: 1,
             timeout: limits.timeout,
             collector: None,
+            ledger: Ledger::default(),
         };
         let loops = 0..limits.loops;
         Self {
@@ -385,6 +386,7 @@ fn parked_items_that_are_given_up_hold_no_place() {
         large_buffers: 1,
         timeout: limits.timeout,
         collector: None,
+        ledger: Ledger::default(),
     };
     setting.loops = vec![parts.new_loop(0, 1)];
     setting.clock = SimCarrier::new(Arc::clone(&world), 0);
@@ -434,6 +436,7 @@ fn cached_loop<J: Job<Value = ()>>(job: &Arc<J>, setting: &Setting) -> SimLoop<(
         large_buffers: 1,
         timeout: None,
         collector: None,
+        ledger: Ledger::default(),
     };
     let carrier = SimCarrier::new(Arc::clone(&setting.world), 1).at_once_percent(100);
     let handle = carrier.handle();
@@ -491,6 +494,7 @@ fn an_item_given_up_on_its_way_to_a_worker_does_not_get_there() {
             large_buffers: 1,
             timeout: limits.timeout,
             collector: None,
+            ledger: Ledger::default(),
         };
         let carrier = SimCarrier::new(Arc::clone(&setting.world), 1).at_once_percent(100);
         let handle = carrier.handle();
@@ -593,6 +597,7 @@ fn a_timer_is_not_late_by_the_time_of_a_turn() {
         large_buffers: 1,
         timeout: None,
         collector: None,
+        ledger: Ledger::default(),
     };
     let mut event_loop = parts.event_loop(0, Box::new(carrier));
     setting.add(1);

@@ -1,7 +1,7 @@
 //! The waits between threads, which the simulation on its one thread never takes. A wake-up that is
 //! lost leaves the other thread waiting for ever.
 
-use crate::simulated::{Parts, workers};
+use crate::simulated::{Ledger, Parts, workers};
 use ringmill::digest::Algorithm;
 use ringmill::error::{Errno, ItemError, Operation};
 use ringmill::io::Wait;
@@ -130,6 +130,7 @@ fn a_loop_that_is_about_to_wait_ends_the_emitters_wait() {
         large_buffers: 1,
         timeout: None,
         collector: None,
+        ledger: Ledger::default(),
     };
     let carrier = SimCarrier::new(Arc::clone(&world), 1);
     let mut event_loop = parts.event_loop(0, Box::new(carrier));

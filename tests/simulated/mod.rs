@@ -1,7 +1,13 @@
 //! Event loops on simulated carriers, moved one turn at a time by whoever tests them.
 
+mod ledger;
+
+#[allow(unused_imports, reason = "not used in all tests")]
+pub use ledger::{Ledger, Timer};
+
+use ledger::Maker;
 use ringmill::clock::Clock;
-use ringmill::error::ItemError;
+use ringmill::error::{Errno, ItemError};
 use ringmill::io::sim::{Random, SimCarrier, SimHandle, World};
 use ringmill::io::{Carrier, Io, IoLimits, Wait};
 use ringmill::item::Item;
@@ -30,6 +36,8 @@ pub struct Parts<'a, J: Job> {
     pub large_buffers: usize,
     pub timeout: Option<Duration>,
     pub collector: Option<&'a Arc<Collector>>,
+    /// Of the items and timers of each loop, if the job is one that keeps it.
+    pub ledger: Ledger,
 }
 
 /// Workers without threads: the loops run their items themselves.
@@ -72,7 +80,9 @@ impl<J: Job> Parts<'_, J> {
             limits,
             Stopwatch::new(recorder, self.timeout.is_some()),
         );
+        let making = self.ledger.making(index);
         let tasks = tasks_of(&**self.job, &io);
+        drop(making);
         let limits = LoopLimits {
             in_flight: self.in_flight,
             timeout: self.timeout,
@@ -89,6 +99,8 @@ pub struct SimLoop<V> {
     wait: Wait,
     /// When that wait ends by itself.
     waits_until: Option<Duration>,
+    /// It has taken a turn.
+    has_begun: bool,
 }
 
 impl<V: Send + 'static> SimLoop<V> {
@@ -98,7 +110,14 @@ impl<V: Send + 'static> SimLoop<V> {
             handle,
             wait: Wait::No,
             waits_until: None,
+            has_begun: false,
         }
+    }
+
+    /// True if it is waiting, or has not begun: then it has told the mill of all the room it has.
+    #[allow(dead_code, reason = "not used in all tests")]
+    pub fn is_idle(&self) -> bool {
+        self.event_loop.is_some() && (self.wait != Wait::No || !self.has_begun)
     }
 
     /// Waits as the last turn said, but time does not pass by `next_timer`, and takes a turn. `None` if
@@ -115,6 +134,7 @@ impl<V: Send + 'static> SimLoop<V> {
         event_loop.wait(wait).unwrap();
         let turn = event_loop.turn();
         self.waits_until = None;
+        self.has_begun = true;
         if let Turn::Wait(wait) = turn {
             self.wait = wait;
             self.waits_until = match wait {
@@ -138,6 +158,18 @@ impl<V: Send + 'static> SimLoop<V> {
             .min()
     }
 
+    /// True if it has taken a turn.
+    #[allow(dead_code, reason = "not used in all tests")]
+    pub fn has_begun(&self) -> bool {
+        self.has_begun
+    }
+
+    /// Its items in flight.
+    #[allow(dead_code, reason = "not used in all tests")]
+    pub fn in_flight(&self) -> usize {
+        self.event_loop.as_ref().map_or(0, EventLoop::in_flight)
+    }
+
     /// True if it could start an item, as far as its places are concerned.
     #[allow(dead_code, reason = "not used in all tests")]
     pub fn has_place(&self, in_flight_max: usize) -> bool {
@@ -152,8 +184,8 @@ pub fn next_timer<V>(loops: &[SimLoop<V>]) -> Option<Duration> {
 }
 
 /// I5, for a loop that is about to wait although an item can be pulled: it has no place for one, or,
-/// for a moment and once in a row, it leaves what there is to another loop that has room for it. True if
-/// it does that.
+/// for a moment, it leaves what there is to another loop that has room for it. True if it does that. If
+/// it has done so before and has not been given anything since, `since` says from when on.
 #[allow(dead_code, reason = "not used in all tests")]
 pub fn check_wait<V: Send + 'static>(
     loops: &[SimLoop<V>],
@@ -161,7 +193,7 @@ pub fn check_wait<V: Send + 'static>(
     in_flight_max: usize,
     wait: Wait,
     now: Duration,
-    left_to_others: bool,
+    since: Option<Duration>,
 ) -> bool {
     if !loops[chosen].has_place(in_flight_max) {
         return false;
@@ -173,24 +205,25 @@ pub fn check_wait<V: Send + 'static>(
             || (other.event_loop.is_some() && other.next_turn(now) == Some(now))
     };
     let other_has_place = others.any(|(_, other)| may_take(other));
-    let is_short = matches!(wait, Wait::AtMost(time) if time <= YIELD_PAUSE);
+    let moment_ends = since.unwrap_or(now) + YIELD_PAUSE;
+    let is_short = matches!(wait, Wait::AtMost(time) if now + time <= moment_ends);
     assert!(other_has_place && is_short, "I5: work was left lying");
-    assert!(!left_to_others, "I5: left to others twice in a row");
+    assert!(
+        now < moment_ends,
+        "I5: left to others for longer than a moment"
+    );
     true
 }
 
-/// I14, between two steps: if an item can be pulled and a loop has a place for it, one of those loops
-/// takes a turn now, or at the end of the pause that loops make for each other.
+/// I14, between two steps: if an item can be pulled at that moment and a loop has a place for it, one
+/// of those loops takes a turn by then, or at the end of the pause that loops make for each other.
 #[allow(dead_code, reason = "not used in all tests")]
 pub fn check_liveness<V: Send + 'static>(
     loops: &[SimLoop<V>],
-    mill: &Mill<V>,
     in_flight_max: usize,
+    at: Duration,
     now: Duration,
 ) {
-    if !mill.could_pull(now) {
-        return;
-    }
     let mut with_place = loops
         .iter()
         .filter(|l| l.has_place(in_flight_max))
@@ -198,9 +231,64 @@ pub fn check_liveness<V: Send + 'static>(
     if with_place.peek().is_none() {
         return;
     }
-    let soon = now + YIELD_PAUSE;
-    let comes = |one: &SimLoop<V>| one.next_turn(now).is_some_and(|at| at <= soon);
-    assert!(with_place.any(comes), "I14: nobody comes for an item");
+    // A single loop has none to leave items to.
+    let pause = if loops.len() > 1 {
+        YIELD_PAUSE
+    } else {
+        Duration::ZERO
+    };
+    let comes = |one: &SimLoop<V>| one.next_turn(now).is_some_and(|next| next <= at + pause);
+    assert!(
+        with_place.any(comes),
+        "I14: nobody comes for an item at {at:?}, now {now:?}"
+    );
+}
+
+/// What there was to be pulled before a turn.
+#[derive(Clone, Copy, Debug)]
+#[allow(dead_code, reason = "not used in all tests")]
+pub struct Demand {
+    pub items: usize,
+    pub window_room: usize,
+}
+
+/// I16, after a turn in which a loop has pulled so many items and left none: no other loop idles with
+/// fewer than its share of them. Two loops that are the only ones with places share evenly what they
+/// have and what there is.
+///
+/// Not to be asked of a loop that has just waited for the others to come. If another loop is in the
+/// middle of its turns, the mill may not know yet what it has room for.
+#[allow(dead_code, reason = "not used in all tests")]
+pub fn check_share<V: Send + 'static>(
+    loops: &[SimLoop<V>],
+    chosen: usize,
+    in_flight_max: usize,
+    demand: Demand,
+    pulled: usize,
+) {
+    let items = demand.items.min(demand.window_room);
+    let others = loops.iter().enumerate().filter(|(at, _)| *at != chosen);
+    let others: Vec<_> = others.filter(|(_, l)| l.event_loop.is_some()).collect();
+    if pulled == 0 || pulled < items || others.iter().any(|(_, l)| !l.is_idle()) {
+        return;
+    }
+    let with_place = others.iter().filter(|(_, l)| l.has_place(in_flight_max));
+    let theirs: Vec<usize> = with_place.map(|(_, l)| l.in_flight()).collect();
+    // What it has left of those it had, at least: some may have ended in the turn.
+    let own = loops[chosen].in_flight().saturating_sub(pulled);
+    let all = own + theirs.iter().sum::<usize>() + items;
+    let share = all.div_ceil(theirs.len() + 1);
+    assert!(
+        own + pulled <= share.max(own + 1) || theirs.is_empty(),
+        "I16: {own} and {pulled} in one loop, {theirs:?} in others that idle"
+    );
+}
+
+/// A stop ends the wait of each loop now, and not when something else happens.
+pub fn check_stop<V>(loops: &[SimLoop<V>]) {
+    let mut going_on = loops.iter().filter(|l| l.event_loop.is_some());
+    let is_woken = |one: &SimLoop<V>| one.handle.is_woken() || one.wait == Wait::No;
+    assert!(going_on.all(is_woken), "a stop does not reach a loop");
 }
 
 /// Wakers of the tasks that a [`Spurious`] job has polled lately.
@@ -227,30 +315,36 @@ impl Wakers {
     }
 }
 
-/// A job whose tasks may be woken for no reason.
+/// A job whose tasks may be woken for no reason, and which keeps the ledger.
 pub struct Spurious<J> {
     pub job: J,
     pub wakers: Wakers,
+    pub ledger: Ledger,
 }
 
 impl<J: Job> Job for Spurious<J> {
     type Value = J::Value;
-    type Local = (Rc<J::Local>, Wakers);
+    type Local = (Rc<J::Local>, Wakers, Maker);
 
     const PHASES: &'static [Phase] = J::PHASES;
 
     fn local(&self, io: &Io) -> Self::Local {
-        (Rc::new(self.job.local(io)), self.wakers.clone())
+        let local = Rc::new(self.job.local(io));
+        (local, self.wakers.clone(), self.ledger.maker())
     }
 
     async fn run(local: Rc<Self::Local>, io: Io, item: Item) -> Result<J::Value, ItemError> {
-        let (inner, wakers) = &*local;
+        let (inner, wakers, maker) = &*local;
+        let mut entry = maker.begun(item.index(), io.now());
         let mut task = pin!(J::run(Rc::clone(inner), io, item));
-        poll_fn(|context| {
+        let result = poll_fn(|context| {
             wakers.keep(context);
             task.as_mut().poll(context)
         })
-        .await
+        .await;
+        let errno = result.as_ref().err().and_then(ItemError::as_errno);
+        entry.ended(errno.is_some_and(Errno::is_shortage));
+        result
     }
 
     fn is_failure(value: &J::Value) -> bool {

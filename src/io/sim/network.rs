@@ -19,6 +19,21 @@ pub struct Network {
     pub closed: u8,
 }
 
+/// A message that went to a server.
+#[derive(Clone, Debug)]
+pub struct SentMessage {
+    /// When it went.
+    pub at: Duration,
+    /// To whom.
+    pub server: SocketAddr,
+    /// How.
+    pub transport: Transport,
+    /// What it says.
+    pub bytes: Vec<u8>,
+    /// No reply will come: it is lost, or the server keeps silent.
+    pub is_lost: bool,
+}
+
 /// A socket, and what is on its way to it.
 #[derive(Debug)]
 pub(super) struct SimSocket {
@@ -48,43 +63,66 @@ impl SimSocket {
         network: &Network,
         now: Duration,
         random: &mut Random,
+        log: &mut Vec<SentMessage>,
     ) -> usize {
         match self.transport {
             Transport::Datagram => {
-                self.send_datagram(bytes, network, now, random);
+                let comes = self.send_datagram(bytes, network, now, random);
+                log.push(self.sent_message(bytes, now, !comes));
                 bytes.len()
             }
             Transport::Stream => {
                 let count = 1 + random.below(bytes.len());
                 self.sent.extend_from_slice(&bytes[..count]);
-                self.answer_stream(network, now, random);
+                self.answer_stream(network, now, random, log);
                 count
             }
         }
     }
 
+    fn sent_message(&self, bytes: &[u8], at: Duration, is_lost: bool) -> SentMessage {
+        SentMessage {
+            at,
+            server: self.server,
+            transport: self.transport,
+            bytes: bytes.to_vec(),
+            is_lost,
+        }
+    }
+
+    /// True if a reply will come.
     fn send_datagram(
         &mut self,
         bytes: &[u8],
         network: &Network,
         now: Duration,
         random: &mut Random,
-    ) {
+    ) -> bool {
         let copies = 1 + usize::from(random.percent(network.doubled));
+        let mut comes = false;
         for _ in 0..copies {
             if random.percent(network.lost) {
                 continue;
             }
             if let Some(reply) = (network.answer)(self.server, self.transport, bytes) {
                 self.arriving.push_back((now + latency(random), reply));
+                comes = true;
             }
         }
+        comes
     }
 
-    fn answer_stream(&mut self, network: &Network, now: Duration, random: &mut Random) {
+    fn answer_stream(
+        &mut self,
+        network: &Network,
+        now: Duration,
+        random: &mut Random,
+        log: &mut Vec<SentMessage>,
+    ) {
         let has_ended = |(_, piece): &(Duration, Vec<u8>)| piece.is_empty();
         while let Some((message, rest)) = first_message(&self.sent) {
             let reply = (network.answer)(self.server, self.transport, message);
+            log.push(self.sent_message(message, now, reply.is_none()));
             self.sent = rest.to_vec();
             if self.arriving.back().is_some_and(has_ended) {
                 // Nobody reads that any more.
