@@ -1,6 +1,6 @@
 //! The invariants of the mill and of its loops, over seeded schedules of the simulation: orders of
 //! completion, short reads, shortages, errors, hanging files, stalls of the source, a slow consumer, a
-//! stop at any step. The numbers I1 to I14 are those of ARCHITECTURE.md.
+//! stop at any step. The numbers I1 to I16 are those of ARCHITECTURE.md.
 //!
 //! Everything runs on one thread, whose scheduler picks at random who moves next. A failure prints
 //! the scenario with its seed.
