@@ -134,7 +134,8 @@ struct LoopState {
     /// It has room for more items than it has, or has not asked yet.
     has_room: bool,
     in_flight: usize,
-    /// Since when it has left all items to others. It does so for a moment, however many turns it has.
+    /// Since when it has left items to others, after it last pulled some itself. It does so for a moment,
+    /// however many turns it has.
     yields_since: Option<Duration>,
     exhaustion: Exhaustion,
     /// The progress of all loops when this one last asked what could free resources.

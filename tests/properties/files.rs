@@ -597,7 +597,7 @@ impl Simulation {
             Wait::No => loops[chosen].has_place(in_flight_max),
             _ => check_wait(loops, chosen, in_flight_max, wait, now, since),
         };
-        if leaves && !has_pulled {
+        if leaves {
             self.yields_since[chosen] = since.or(Some(now));
         }
     }
