@@ -8,11 +8,15 @@
  * may keep names and attributes (default 0: every look-up and every stat is a call); -n: calls
  * served at once (default 256).
  *
- * Each line of the script is a rule, `CALL NAME ACTION [times N]`; `#` begins a comment.
+ * Each line of the script is a rule, `CALL NAME [@OFFSET+LENGTH] ACTION [times N]`; `#` begins a
+ * comment.
  *
  *     CALL    lookup, getattr, open, read, flush, release, or * for all of them
  *     NAME    a shell pattern for the last component of the path, or for the whole path below
  *             SOURCE where the pattern contains a slash; the root directory is `/`
+ *     @OFFSET+LENGTH
+ *             only reads of at least one of these bytes; calls other than read never match. So a
+ *             file system image in SOURCE gets bad blocks: see below
  *     ACTION  delay TIME     the call takes that long: 300us, 5ms, 2s
  *             hang           the call waits until the program receives SIGUSR1
  *             fail ERRNO     the call fails: EIO, ENFILE, ...
@@ -29,8 +33,20 @@
  *     open part-* direct
  *     read part-* short 100
  *
- * SIGUSR1 releases the calls that hang at that moment. SIGTERM, SIGINT and SIGHUP unmount and end
- * the program at once, whatever hangs. */
+ * SIGUSR1 releases the calls that hang at that moment. SIGUSR2 reads the script again; calls that
+ * hang or are delayed already stay so, and a script with an error changes nothing. SIGTERM, SIGINT
+ * and SIGHUP unmount and end the program at once, whatever hangs.
+ *
+ * It writes a line on standard output, which must be read or lead to /dev/null, when something has
+ * happened that others may wait for: `mounted`; `hangs CALL PATH`, each time a call begins to
+ * hang; `script N rules`, or `script unchanged`, after SIGUSR2; `released N calls` after SIGUSR1.
+ *
+ * Bad blocks: an image in SOURCE is attached with `losetup --read-only --direct-io=on` and mounted
+ * read-only. Direct I/O matters: without it the loop device has one thread, which would hang. What
+ * has to be healthy is read once, and then the faults begin, by SIGUSR2:
+ *
+ *     read disk.ext4 @1228800+4096 hang
+ *     read disk.ext4 @8192000+65536 fail EIO */
 
 #define _GNU_SOURCE
 #define FUSE_USE_VERSION 314
@@ -67,6 +83,8 @@ static const char *const ACTION_NAMES[] = {"delay", "hang", "fail", "short", "di
 struct rule {
     enum call call;
     char *pattern;
+    long long start, end; /* a read of at least one of these bytes */
+    bool has_range;
     enum action action;
     long long value;   /* nanoseconds, an errno or bytes */
     atomic_llong left; /* calls that it still applies to */
@@ -79,12 +97,18 @@ struct verdict {
     bool direct;
 };
 
-static struct rule *rules;
-static size_t rule_count;
+/* Never freed, since a call may follow it for as long as it hangs. */
+struct script {
+    size_t count;
+    struct rule *rules;
+};
+
+static const char *script_path;
+static _Atomic(struct script *) script;
 
 static pthread_mutex_t hang_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t hang_over = PTHREAD_COND_INITIALIZER;
-static unsigned long releases;
+static unsigned long releases, hanging;
 
 static int index_of(const char *word, const char *const *names, int count)
 {
@@ -111,6 +135,21 @@ static long long number_of(const char *word, const char *unit, long long factor)
         ? number * factor : -1;
 }
 
+/* Reads `@OFFSET+LENGTH`; returns false if WORD is not that. */
+static bool parse_range(const char *word, struct rule *rule)
+{
+    char *end, *start = strchr(word, '+');
+    if (!start)
+        return false;
+    rule->start = strtoll(word + 1, &end, 10);
+    if (end == word + 1 || end != start)
+        return false;
+    long long length = strtoll(start + 1, &end, 10);
+    rule->has_range = true;
+    return end != start + 1 && !*end && rule->start >= 0 && length > 0
+        && !__builtin_add_overflow(rule->start, length, &rule->end);
+}
+
 static long long value_of(enum action action, const char *word)
 {
     if (action != DELAY)
@@ -122,14 +161,19 @@ static long long value_of(enum action action, const char *word)
 /* Returns false if LINE is not a rule. */
 static bool parse_rule(char *line, struct rule *rule)
 {
-    char *words[7], *rest = line;
+    char *words[8], *rest = line;
     int count = 0;
-    while (count < 7 && (words[count] = strtok_r(rest, " \t", &rest)))
+    while (count < 8 && (words[count] = strtok_r(rest, " \t", &rest)))
         count++;
     *rule = (struct rule){.left = INT64_MAX};
     if (count > 4 && strcmp(words[count - 2], "times") == 0) {
         rule->left = number_of(words[count - 1], "", 1);
         count -= 2;
+    }
+    if (count > 3 && words[2][0] == '@') {
+        if (!parse_range(words[2], rule))
+            return false;
+        memmove(&words[2], &words[3], (size_t)(--count - 2) * sizeof *words);
     }
     if (count < 3 || rule->left < 0)
         return false;
@@ -143,58 +187,79 @@ static bool parse_rule(char *line, struct rule *rule)
     return rule->pattern && rule->value >= 0;
 }
 
-static void read_script(const char *path)
+/* Returns NULL, and says why, if the script cannot be read. */
+static struct script *read_script(void)
 {
-    FILE *file = fopen(path, "re");
-    if (!file)
-        err(2, "%s", path);
+    struct script *new = calloc(1, sizeof *new);
+    FILE *file = fopen(script_path, "re");
+    if (!file || !new) {
+        warn("%s", script_path);
+        return NULL;
+    }
     char line[4096];
     for (int number = 1; fgets(line, sizeof line, file); number++) {
         line[strcspn(line, "#\n")] = '\0';
         if (line[strspn(line, " \t")] == '\0')
             continue;
-        if (!(rules = reallocarray(rules, rule_count + 1, sizeof *rules)))
-            err(2, "%s", path);
-        if (!parse_rule(line, &rules[rule_count++]))
-            errx(2, "%s:%d: not a rule", path, number);
+        if (!(new->rules = reallocarray(new->rules, new->count + 1, sizeof *new->rules)))
+            err(2, "%s", script_path);
+        if (!parse_rule(line, &new->rules[new->count++])) {
+            warnx("%s:%d: not a rule", script_path, number);
+            fclose(file);
+            return NULL;
+        }
     }
     fclose(file);
+    return new;
 }
 
-static bool matches(const struct rule *rule, enum call call, const char *path)
+/* A call other than a read has the SIZE 0. */
+static bool matches(const struct rule *rule, enum call call, const char *path, off_t offset,
+                    size_t size)
 {
     const char *last = strrchr(path, '/');
     const char *name = strchr(rule->pattern, '/') || !last ? path : last + 1;
+    if (rule->has_range && (!size || offset >= rule->end || offset + (off_t)size <= rule->start))
+        return false;
     return (rule->call == ANY || rule->call == call)
         && fnmatch(rule->pattern, *name ? name : "/", 0) == 0;
 }
 
-static void hang(void)
+static void hang(enum call call, const char *path)
 {
     pthread_mutex_lock(&hang_lock);
+    hanging++;
+    printf("hangs %s %s\n", CALL_NAMES[call], *path ? path : "/");
     for (unsigned long before = releases; before == releases;)
         pthread_cond_wait(&hang_over, &hang_lock);
+    hanging--;
     pthread_mutex_unlock(&hang_lock);
 }
 
 /* Applies the rules to a call; returns once the delays are over. */
-static struct verdict follow(enum call call, const char *path)
+static struct verdict follow_range(enum call call, const char *path, off_t offset, size_t size)
 {
     struct verdict verdict = {0, SIZE_MAX, false};
-    for (size_t i = 0; i < rule_count; i++) {
-        struct rule *rule = &rules[i];
-        if (!matches(rule, call, path) || atomic_fetch_sub(&rule->left, 1) <= 0)
+    struct script *current = script;
+    for (size_t i = 0; i < current->count; i++) {
+        struct rule *rule = &current->rules[i];
+        if (!matches(rule, call, path, offset, size) || atomic_fetch_sub(&rule->left, 1) <= 0)
             continue;
         struct timespec delay = {rule->value / 1000000000, rule->value % 1000000000};
         switch (rule->action) {
         case DELAY: while (nanosleep(&delay, &delay) != 0) {} break;
-        case HANG: hang(); break;
+        case HANG: hang(call, path); break;
         case FAIL: verdict.error = (int)rule->value; return verdict;
         case SHORT: verdict.longest = (size_t)rule->value; break;
         default: verdict.direct = true;
         }
     }
     return verdict;
+}
+
+static struct verdict follow(enum call call, const char *path)
+{
+    return follow_range(call, path, 0, 0);
 }
 
 /* Nodes: the kernel's inode number is the address of a node. They are never freed, so a stale
@@ -311,7 +376,7 @@ static void fs_open(fuse_req_t request, fuse_ino_t number, struct fuse_file_info
 static void fs_read(fuse_req_t request, fuse_ino_t number, size_t size, off_t offset,
                     struct fuse_file_info *info)
 {
-    struct verdict verdict = follow(READ, path_of(number));
+    struct verdict verdict = follow_range(READ, path_of(number), offset, size);
     size = size < verdict.longest ? size : verdict.longest;
     char *buffer = verdict.error ? NULL : malloc(size ? size : 1);
     ssize_t length = buffer ? pread((int)info->fh, buffer, size, offset) : -1;
@@ -374,14 +439,36 @@ static int mount_session(void)
                  options) != 0;
 }
 
+static void release(void)
+{
+    pthread_mutex_lock(&hang_lock);
+    releases++;
+    printf("released %lu calls\n", hanging);
+    pthread_cond_broadcast(&hang_over);
+    pthread_mutex_unlock(&hang_lock);
+}
+
+static void read_script_again(void)
+{
+    struct script *new = read_script();
+    if (new) {
+        script = new;
+        printf("script %zu rules\n", new->count);
+    } else {
+        printf("script unchanged\n");
+    }
+}
+
 /* A thread of its own receives the signals, so that calls that hang cannot delay the end. */
 static void *receive_signals(void *unused)
 {
-    for (int number; sigwait(&handled, &number) == 0 && number == SIGUSR1;) {
-        pthread_mutex_lock(&hang_lock);
-        releases++;
-        pthread_cond_broadcast(&hang_over);
-        pthread_mutex_unlock(&hang_lock);
+    for (int number; sigwait(&handled, &number) == 0;) {
+        if (number == SIGUSR1)
+            release();
+        else if (number == SIGUSR2)
+            read_script_again();
+        else
+            break;
     }
     umount2(mount_point, MNT_DETACH);
     _exit(0);
@@ -401,13 +488,17 @@ int main(int count, char **arguments)
     char **paths = arguments + optind;
     if (!good || count - optind != 3)
         errx(2, "usage: scripted [-t SECONDS] [-n THREADS] SCRIPT SOURCE MOUNT_POINT");
-    read_script(paths[0]);
+    script_path = paths[0];
+    if (!(script = read_script()))
+        return 2;
+    setvbuf(stdout, NULL, _IOLBF, 0);
     source = open(paths[1], O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (source < 0)
         err(2, "%s", paths[1]);
 
     sigemptyset(&handled);
     sigaddset(&handled, SIGUSR1);
+    sigaddset(&handled, SIGUSR2);
     sigaddset(&handled, SIGTERM);
     sigaddset(&handled, SIGINT);
     sigaddset(&handled, SIGHUP);
@@ -421,6 +512,7 @@ int main(int count, char **arguments)
     pthread_t receiver;
     if (pthread_create(&receiver, NULL, receive_signals, NULL) != 0)
         errx(1, "cannot start a thread");
+    printf("mounted\n");
 
     struct fuse_loop_config *config = fuse_loop_cfg_create();
     fuse_loop_cfg_set_max_threads(config, (unsigned int)threads_max);

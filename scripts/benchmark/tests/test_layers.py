@@ -1,5 +1,6 @@
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -50,7 +51,7 @@ class Scripted(Temporary):
              "-lfuse3", "-lpthread")
         (self.path / "script").write_text(script)
         root = self.path / "root"
-        root.mkdir()
+        root.mkdir(exist_ok=True)
         command = [program, self.path / "script", self.path / "data", root]
         serving = layers.served(command, root, self.place)
         self.server = serving.__enter__()
@@ -73,6 +74,46 @@ class Scripted(Temporary):
             self.assertEqual([len(file.read(4096)) for _ in range(4)], [100, 100, 100, 0])
         with self.assertRaises(FileNotFoundError):
             (root / "missing").read_bytes()
+
+    def test_a_part_of_a_file_is_bad(self):
+        self.write(disk=b"x" * 50000)
+        root = self.serve("open disk direct\nread disk @8192+4096 fail EIO\n")
+        with open(root / "disk", "rb", buffering=0) as file:
+            file.seek(4096)
+            self.assertEqual(len(file.read(4096)), 4096)
+            with self.assertRaisesRegex(OSError, "Input/output error"):
+                file.read(1)
+            file.seek(12287)
+            with self.assertRaisesRegex(OSError, "Input/output error"):
+                file.read(4096)
+            file.seek(12288)
+            self.assertEqual(len(file.read(4096)), 4096)
+
+    def test_what_is_not_a_range_is_not_a_rule(self):
+        for text in ("@+1", "@1", "@1+", "@1+0", "@-1+5", "@1+2x", "@9223372036854775807+1"):
+            with self.subTest(text), self.assertRaisesRegex(BenchError, "script:1: not a rule"):
+                self.serve(f"read disk {text} hang\n")
+
+    def test_the_script_is_read_again(self):
+        self.write(file=b"x")
+        root = self.serve("open file fail EIO\n")
+        with self.assertRaises(OSError):
+            (root / "file").read_bytes()
+        (self.path / "script").write_text("nonsense\n")
+        self.server.send_signal(signal.SIGUSR2)
+        time.sleep(0.2)
+        with self.assertRaises(OSError):
+            (root / "file").read_bytes()
+        (self.path / "script").write_text("open file delay 1ms\n")
+        self.server.send_signal(signal.SIGUSR2)
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            try:
+                content = (root / "file").read_bytes()
+                break
+            except OSError:
+                time.sleep(0.01)
+        self.assertEqual(content, b"x")
 
     def test_delays_run_in_parallel(self):
         names = [f"file{number}" for number in range(40)]
