@@ -2,7 +2,8 @@
 //!
 //! They need a few common tools to compare with (`sha256sum`, `b3sum`, `xxhsum`, …), FUSE, and root
 //! for the parts that change the user id or mount a file system. `scripts/test` installs the tools
-//! and becomes root. A missing tool is a failure, never a skip.
+//! and becomes root. A missing tool is a failure, never a skip; only where the kernel has no loop
+//! devices, or no FUSE, the tests of disks with bad blocks say so and do nothing.
 
 mod dns;
 mod faults;
@@ -15,5 +16,6 @@ mod measurements;
 mod options;
 mod order;
 mod signals;
+mod storage;
 mod streams;
 mod support;

@@ -1,14 +1,17 @@
 //! What the tests share: running the binary, oracles, trees of files, and a scripted file system.
 
 pub mod crc32c;
+pub mod disk;
 pub mod dnsdist;
 pub mod fusefs;
+pub mod healthy;
 pub mod judge;
 pub mod mill;
 pub mod nsd;
 pub mod peers;
 pub mod relay;
 pub mod rows;
+pub mod scripted;
 pub mod tree;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,0 +1,150 @@
+//! Files that are well, among others that are not: whatever becomes of those, each of these has one
+//! row, with its digest.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use super::rows::{self, Outcome, Row};
+use super::scripted::Scripted;
+use super::tree::{Corpus, list};
+use super::{Engine, Mill, Output, Running};
+
+/// Paths and what `sha256sum` says about the files.
+#[derive(Default)]
+pub struct Healthy {
+    files: Vec<(String, String)>,
+}
+
+impl Healthy {
+    /// Every file of the corpus, as it is found in `dir`.
+    pub fn of(corpus: &Corpus, dir: &Path) -> Self {
+        let paths = corpus.names.iter().map(|name| dir.join(name));
+        let paths = paths.map(|path| path.to_str().expect("UTF-8").to_owned());
+        Healthy {
+            files: paths.zip(corpus.digests.iter().cloned()).collect(),
+        }
+    }
+
+    /// These and those, by turns as long as there are both.
+    pub fn mixed_with(self, others: Healthy) -> Self {
+        let (mut left, mut right) = (self.files.into_iter(), others.files.into_iter());
+        let mut files = Vec::new();
+        loop {
+            let before = files.len();
+            files.extend(left.next());
+            files.extend(right.next());
+            if files.len() == before {
+                return Healthy { files };
+            }
+        }
+    }
+
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().map(|(path, _)| path.as_str())
+    }
+
+    /// Brings all of them into the kernel's memory.
+    #[track_caller]
+    pub fn warm(&self) {
+        for path in self.paths() {
+            std::fs::read(path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        }
+    }
+
+    /// The paths of all of them, and `sick` ones evenly among them.
+    pub fn list_with(&self, sick: &[String]) -> Vec<String> {
+        let step = self.files.len() / (sick.len() + 1) + 1;
+        let mut sick = sick.iter();
+        let mut paths = Vec::new();
+        for (place, path) in self.paths().enumerate() {
+            if place % step == step / 2 {
+                paths.extend(sick.next().cloned());
+            }
+            paths.push(path.to_owned());
+        }
+        paths.extend(sick.cloned());
+        paths
+    }
+
+    /// Checks that each path of the list has one row, and each healthy one its digest; gives the
+    /// rows of the others, in the order of the list.
+    #[track_caller]
+    pub fn rows_of_others(&self, paths: &[String], output: &Output) -> Vec<Row> {
+        let mut rows = rows::parse(&output.stdout);
+        rows.sort_by_key(|row| row.index);
+        assert_eq!(rows.len(), paths.len(), "a row for each file: {output:?}");
+        let digests: HashMap<&str, &str> = self
+            .files
+            .iter()
+            .map(|(path, digest)| (path.as_str(), digest.as_str()))
+            .collect();
+        let mut wrong = Vec::new();
+        let mut others = Vec::new();
+        for (index, (row, path)) in rows.into_iter().zip(paths).enumerate() {
+            assert_eq!(
+                (row.index, row.path.as_slice()),
+                (index as u64, path.as_bytes())
+            );
+            match (digests.get(path.as_str()), &row.outcome) {
+                (None, _) => others.push(row),
+                (
+                    Some(expected),
+                    Outcome::Digest {
+                        digest, changed, ..
+                    },
+                ) if digest == expected && !changed => {}
+                (Some(_), _) => wrong.push(row),
+            }
+        }
+        assert!(
+            wrong.is_empty(),
+            "{} healthy files have no good row, such as {:#?}",
+            wrong.len(),
+            &wrong[..wrong.len().min(3)]
+        );
+        others
+    }
+}
+
+/// `ringmill hash` that prints rows.
+pub fn rows_by(engine: Engine) -> Mill {
+    Mill::new(engine).args(["-a", "sha256", "--format", "jsonl"])
+}
+
+/// The same over a list.
+pub fn rows_of(engine: Engine, paths: &[String]) -> Mill {
+    rows_by(engine).stdin(list(paths, b'\n'))
+}
+
+/// Reads rows until there are as many as files, and only then lets go what hangs in `server`:
+/// nothing else could end a process with a thread in a call that the kernel does not interrupt. It
+/// is a failure if the rows take longer than `patience`.
+#[track_caller]
+pub fn finish_while_hanging(
+    mut mill: Running,
+    rows: usize,
+    server: &Scripted,
+    patience: Duration,
+) -> Output {
+    let (done, all_read) = mpsc::channel::<()>();
+    let in_time = thread::scope(|scope| {
+        let valve = scope.spawn(move || {
+            let in_time = all_read.recv_timeout(patience) != Err(RecvTimeoutError::Timeout);
+            server.recover();
+            in_time
+        });
+        let done = done;
+        (0..rows).for_each(|_| drop(mill.read_line()));
+        drop(done);
+        valve.join().expect("the valve")
+    });
+    let output = mill.finish();
+    assert!(
+        in_time,
+        "not all rows within {patience:?}, and before the hanging calls were let go: {output:?}"
+    );
+    output
+}
