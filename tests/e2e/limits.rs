@@ -23,6 +23,22 @@ fn sixteen_descriptors_for_ten_thousand_files() {
 }
 
 #[test]
+fn few_descriptors() {
+    let corpus = Corpus::new(2000);
+    for_each_engine(|engine| {
+        for limit in 7..=20 {
+            eprintln!("at most {limit} descriptors");
+            let mill = Mill::new(engine).dir(corpus.dir()).args(["-a", "sha256"]);
+            let mill = mill.limit(Resource::Nofile, limit, limit);
+            mill.stdin(corpus.list())
+                .run()
+                .exits(0)
+                .prints(corpus.expected());
+        }
+    });
+}
+
+#[test]
 fn a_soft_limit_is_raised() {
     let corpus = Corpus::new(MANY);
     for_each_engine(|engine| {

@@ -11,12 +11,8 @@ use crate::support::scripted::Scripted;
 use crate::support::tree::{Corpus, content, list};
 use crate::support::{for_each_engine, peers};
 
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(25);
 const TIMEOUT: [&str; 2] = ["--timeout", "4s"];
-
-fn path_on(disk: &Disk, name: &str) -> String {
-    disk.path(name).to_str().expect("UTF-8").to_owned()
-}
 
 /// Three files whose inodes are known and whose content hangs.
 #[test]
@@ -38,7 +34,7 @@ fn content_that_hangs() {
         }
         let last = |name| (disk.blocks(name).pop().unwrap(), "hang");
         disk.set_faults(&names.map(last));
-        let paths = healthy.list_with(&names.map(|name| path_on(&disk, name)));
+        let paths = healthy.list_with(&names.map(|name| disk.utf8_path(name)));
         let mill = rows_of(engine, &paths).args(TIMEOUT).arg("--unordered");
         let mill = mill.start();
         let output = finish_while_hanging(mill, paths.len(), disk.server(), PATIENCE).exits(1);
@@ -95,8 +91,8 @@ fn blocks_that_cannot_be_read() {
                 faults.push((blocks[place].clone(), "fail EIO"));
             }
             disk.set_faults(&faults);
-            let mut sick: Vec<String> = names.iter().map(|name| path_on(&disk, name)).collect();
-            sick.extend(["inode", "directory/file"].map(|name| path_on(&disk, name)));
+            let mut sick: Vec<String> = names.iter().map(|name| disk.utf8_path(name)).collect();
+            sick.extend(["inode", "directory/file"].map(|name| disk.utf8_path(name)));
             let paths = healthy.list_with(&sick);
             let output = rows_of(engine, &paths).run().exits(1);
             let rows = healthy.rows_of_others(&paths, &output);
@@ -139,7 +135,7 @@ fn a_disk_goes_away(breaks: impl Fn(&Disk), errno: &str) {
         let sick: Vec<String> = on_disk
             .names
             .iter()
-            .map(|name| path_on(&disk, name))
+            .map(|name| disk.utf8_path(name))
             .collect();
         let mixed: Vec<String> = sick
             .iter()
@@ -148,7 +144,7 @@ fn a_disk_goes_away(breaks: impl Fn(&Disk), errno: &str) {
             .flat_map(|(sick, healthy)| [sick.to_owned(), healthy.to_owned()])
             .collect();
         let (before, after) = mixed.split_at(1000);
-        let hanging = hanging.map(|name| path_on(&disk, name));
+        let hanging = hanging.map(|name| disk.utf8_path(name));
 
         let mut mill = rows_by(engine).arg("--unordered").stdin_pipe().start();
         mill.feed(list(before, b'\n'));

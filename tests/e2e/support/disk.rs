@@ -64,6 +64,11 @@ impl Disk {
         self.dir().join(name)
     }
 
+    /// The same for a list of names.
+    pub fn utf8_path(&self, name: &str) -> String {
+        self.path(name).to_str().expect("UTF-8").to_owned()
+    }
+
     /// The server, to wait for calls that hang, to let them go, or to kill it.
     pub fn server(&self) -> &Scripted {
         &self.server

@@ -42,6 +42,13 @@ impl Healthy {
         }
     }
 
+    /// Without the files with these names.
+    pub fn without(mut self, names: &[String]) -> Self {
+        self.files
+            .retain(|(path, _)| !names.iter().any(|name| path.ends_with(name)));
+        self
+    }
+
     pub fn paths(&self) -> impl Iterator<Item = &str> {
         self.files.iter().map(|(path, _)| path.as_str())
     }
@@ -96,7 +103,7 @@ impl Healthy {
                         digest, changed, ..
                     },
                 ) if digest == expected && !changed => {}
-                (Some(_), _) => wrong.push(row),
+                (Some(_), _) => wrong.push(row.show()),
             }
         }
         assert!(
@@ -119,9 +126,27 @@ pub fn rows_of(engine: Engine, paths: &[String]) -> Mill {
     rows_by(engine).stdin(list(paths, b'\n'))
 }
 
-/// Reads rows until there are as many as files, and only then lets go what hangs in `server`:
-/// nothing else could end a process with a thread in a call that the kernel does not interrupt. It
-/// is a failure if the rows take longer than `patience`.
+/// Does something while calls hang in `server`, and then lets them go: nothing else could end a
+/// process with a thread in a call that the kernel does not interrupt. After `patience` they are let
+/// go in any case, which is a failure.
+#[track_caller]
+pub fn while_hanging(server: &Scripted, patience: Duration, something: impl FnOnce()) {
+    let (done, is_done) = mpsc::channel::<()>();
+    let in_time = thread::scope(|scope| {
+        let valve = scope.spawn(move || {
+            let in_time = is_done.recv_timeout(patience) != Err(RecvTimeoutError::Timeout);
+            server.recover();
+            in_time
+        });
+        let done = done;
+        something();
+        drop(done);
+        valve.join().expect("the valve")
+    });
+    assert!(in_time, "it took {patience:?} and more while calls hung");
+}
+
+/// Waits for a row of each file while calls hang, and only then for the end.
 #[track_caller]
 pub fn finish_while_hanging(
     mut mill: Running,
@@ -129,22 +154,8 @@ pub fn finish_while_hanging(
     server: &Scripted,
     patience: Duration,
 ) -> Output {
-    let (done, all_read) = mpsc::channel::<()>();
-    let in_time = thread::scope(|scope| {
-        let valve = scope.spawn(move || {
-            let in_time = all_read.recv_timeout(patience) != Err(RecvTimeoutError::Timeout);
-            server.recover();
-            in_time
-        });
-        let done = done;
+    while_hanging(server, patience, || {
         (0..rows).for_each(|_| drop(mill.read_line()));
-        drop(done);
-        valve.join().expect("the valve")
     });
-    let output = mill.finish();
-    assert!(
-        in_time,
-        "not all rows within {patience:?}, and before the hanging calls were let go: {output:?}"
-    );
-    output
+    mill.finish()
 }

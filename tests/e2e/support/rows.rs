@@ -30,6 +30,11 @@ pub enum Outcome {
 }
 
 impl Row {
+    /// The row for a failure message.
+    pub fn show(&self) -> String {
+        format!("{}: {:?}", show(&self.path), self.outcome)
+    }
+
     #[track_caller]
     pub fn digest(&self) -> &str {
         match &self.outcome {
