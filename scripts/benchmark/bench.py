@@ -37,6 +37,9 @@ class Run:
         return "failed" if self.wrong else "discarded" if self.unproved else "used"
 
     def figure(self, name):
+        """Elapsed time, processor time, or a count."""
+        if name in self.counts:
+            return self.counts[name]
         return self.usage.wall_s if name == "wall" else self.usage.cpu_s
 
 

@@ -56,7 +56,7 @@ class RatioTarget:
     against: str | tuple
     ratio: float
     ours: str | None = None
-    figure: str = "wall"  # or cpu
+    figure: str = "wall"  # or cpu, or the title of a count
 
 
 @dataclass(frozen=True)
