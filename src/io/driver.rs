@@ -20,6 +20,8 @@ use std::{io, mem};
 pub struct Held {
     /// Items that hold a place, those given up included.
     pub in_flight: usize,
+    /// Of these, items that were given up.
+    pub given_up: usize,
     /// Items that are parked.
     pub parked: usize,
     /// Buffers lent to tasks and operations.
@@ -388,6 +390,7 @@ impl Io {
         let state = self.borrow();
         Held {
             in_flight: state.places.taken(),
+            given_up: state.places.abandoned(),
             parked: state.places.parked() + state.places.lingering(),
             buffers: self.core.buffers.lent(),
             large_buffers: self.core.buffers.large_taken(),
