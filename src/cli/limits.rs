@@ -1,6 +1,8 @@
 //! The limit on open files.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::fs::DirEntry;
+use std::io;
 
 /// What a limit of "unlimited" counts as.
 const PLENTY: u64 = 1 << 20;
@@ -11,6 +13,8 @@ pub(super) struct Descriptors {
     pub(super) soft_before: u64,
     pub(super) limit: u64,
     pub(super) in_use: usize,
+    /// Numbers of descriptors below the limit that are free.
+    pub(super) free: usize,
 }
 
 impl Descriptors {
@@ -27,16 +31,25 @@ impl Descriptors {
             Ok(()) => hard,
             Err(_) => soft_before,
         };
+        let open = open_descriptors();
+        let below_limit = open.iter().filter(|number| **number < limit).count();
         Self {
             soft_before,
             limit,
-            in_use: count_open(),
+            in_use: open.len(),
+            free: usize::try_from(limit).unwrap_or(usize::MAX) - below_limit,
         }
     }
 }
 
-/// Counts the descriptors in use, inherited ones included. Without /proc, the usual three.
-fn count_open() -> usize {
-    // Reading the directory itself takes one descriptor, closed again by the time it is used.
-    std::fs::read_dir("/proc/self/fd").map_or(3, |entries| entries.count().saturating_sub(1))
+/// The descriptors in use, inherited ones included. Without /proc, the usual three.
+fn open_descriptors() -> Vec<u64> {
+    let number = |entry: io::Result<DirEntry>| entry.ok()?.file_name().to_str()?.parse().ok();
+    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else {
+        return vec![0, 1, 2];
+    };
+    let mut open: Vec<u64> = entries.filter_map(number).collect();
+    // Reading the directory itself takes one, the lowest that was free, closed again by now.
+    open.retain(|number| std::fs::symlink_metadata(format!("/proc/self/fd/{number}")).is_ok());
+    open
 }

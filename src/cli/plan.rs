@@ -2,6 +2,7 @@
 
 use super::arguments::{EngineChoice, ResourceArguments};
 use super::limits::Descriptors;
+use super::setup_error::SetupError;
 use crate::io::uring::{self, Refusal};
 use crate::mill::budget::{self, Budget};
 use crate::mill::{Order, PART_BYTES_DEFAULT};
@@ -33,7 +34,7 @@ pub(super) fn plan(
     arguments: &ResourceArguments,
     wishes: Wishes,
     descriptors: &Descriptors,
-) -> Result<Plan, Refusal> {
+) -> Result<Plan, SetupError> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let in_flight_default = match wishes.items_hold_files {
         true => IN_FLIGHT_DEFAULT,
@@ -44,6 +45,12 @@ pub(super) fn plan(
         loops: arguments.loops.unwrap_or(processors),
     };
     let limit = usize::try_from(descriptors.limit).unwrap_or(usize::MAX);
+    if wishes.items_hold_files && descriptors.free < budget::LEAST {
+        let enough = descriptors.in_use + budget::LEAST;
+        let message = format!("no file could be opened: the limit on open files is {limit}");
+        let hint = format!("ulimit -n {enough} is enough; with more it is faster");
+        return Err(SetupError::new(message).hint(hint));
+    }
     let mut fitted = budget::fit(wanted, limit, descriptors.in_use);
     if !wishes.items_hold_files {
         fitted.in_flight = wanted.in_flight;

@@ -20,6 +20,14 @@ impl SetupError {
         }
     }
 
+    /// The same with a way out.
+    pub(super) fn hint(self, hint: impl Into<String>) -> Self {
+        Self {
+            hint: Some(hint.into()),
+            ..self
+        }
+    }
+
     /// `NAME: cannot OPERATION: CAUSE`.
     pub(super) fn io(name: &str, operation: &str, error: &io::Error) -> Self {
         let cause = Errno::from(error);

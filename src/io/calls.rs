@@ -58,6 +58,10 @@ fn stat_in_memory(held: BorrowedFd<'_>) -> Option<Statx> {
     rustix::fs::statx(held, c"", flags, STATX_MASK).ok()
 }
 
+pub(crate) fn is_regular(statx: &Statx) -> bool {
+    kind_of(statx.stx_mode.into()) == FileKind::Regular
+}
+
 /// A path all parts of which are cached, not opened for reading, and its metadata as far as those
 /// are cached. `None` says nothing about the path.
 pub(crate) fn open_path_cached(path: &[u8]) -> Option<(OwnedFd, Statx)> {
@@ -148,16 +152,10 @@ pub(crate) fn read(
     offset: Option<u64>,
     buffer: &mut [u8],
 ) -> Result<usize, Errno> {
-    loop {
-        let result = match offset {
-            Some(offset) => rustix::io::pread(file, &mut *buffer, offset),
-            None => rustix::io::read(file, &mut *buffer),
-        };
-        match result {
-            Err(rustix::io::Errno::INTR) => {}
-            result => return Ok(result?),
-        }
-    }
+    Ok(match offset {
+        Some(offset) => rustix::io::pread(file, buffer, offset)?,
+        None => rustix::io::read(file, buffer)?,
+    })
 }
 
 /// Reads if the content is cached. `None` says nothing about the file.
@@ -169,6 +167,27 @@ pub(crate) fn read_cached(
     let flags = rustix::io::ReadWriteFlags::NOWAIT;
     let buffers = &mut [IoSliceMut::new(buffer)];
     rustix::io::preadv2(file.as_fd(), buffers, offset?, flags).ok()
+}
+
+/// True if what the errno names, a descriptor or the kernel's memory, is not to be had now. A file that
+/// the kernel makes up takes both, and no server is asked for it.
+pub(crate) fn is_exhausted(errno: Errno) -> bool {
+    let explains = |other: rustix::io::Errno| {
+        let other = Errno::from(other);
+        other.is_descriptor_shortage() == errno.is_descriptor_shortage()
+    };
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let made_up = rustix::fs::open(c"/proc/self/comm", flags, Mode::empty());
+    match made_up.map(|file| rustix::io::read(file, &mut [0; 1])) {
+        Ok(read) => read.is_err_and(explains),
+        Err(other) if Errno::from(other).is_shortage() => explains(other),
+        // Without /proc, a descriptor must do.
+        Err(_) => {
+            let flags = OFlags::PATH | OFlags::CLOEXEC;
+            let root = rustix::fs::open(c"/", flags, Mode::empty());
+            root.is_err_and(explains)
+        }
+    }
 }
 
 /// Turns the kernel's metadata into ours.

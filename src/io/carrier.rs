@@ -86,6 +86,15 @@ pub trait Carrier: Clock {
         MountId::default()
     }
 
+    /// True if what this errno of a file operation names is really exhausted, as far as that can be
+    /// seen: a file system may give any errno for reasons of its own.
+    fn is_exhausted(&mut self, _errno: Errno) -> bool {
+        true
+    }
+
+    /// Lets so much time pass, if its operations block.
+    fn pause(&mut self, _time: Duration) {}
+
     /// Forgets which directory a name stands for: to be called when items have been pulled, which may
     /// have been named after a directory took another's place, and before a wait, during which no
     /// directory is to be kept in use.

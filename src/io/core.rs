@@ -6,12 +6,13 @@ use super::current::CurrentOperation;
 use super::digests::Digests;
 use super::flights::{BACKGROUND, Flights, Recipient};
 use super::metadata::Stat;
-use super::op::{Op, Outcome, Value};
+use super::op::{Completion, Op, Outcome, Value};
 use super::open_file::OpenFile;
 use super::part_writer::PartWriter;
 use super::places::{Parked, Places};
 use super::pressure::Pressure;
 use super::retries::{Retries, Verdict};
+use super::shortages::{Failures, OpenFiles, Remedy};
 use super::sleeps::Sleeps;
 use super::undelivered::Detached;
 use crate::clock;
@@ -47,6 +48,8 @@ pub(super) struct Core {
     pub(super) is_worker: bool,
     /// Where a worker shows what it does.
     pub(super) shown: RefCell<Option<Arc<CurrentOperation>>>,
+    /// The files of all workers; of this one alone, unless it is told of others.
+    pub(super) open_files: RefCell<Arc<OpenFiles>>,
     /// The item whose task is polled, by its slot.
     pub(super) current: Cell<u32>,
     /// Operations the task may still try in this poll.
@@ -56,8 +59,8 @@ pub(super) struct Core {
     /// The task that is polled has dropped what its item was parked for.
     pub(super) park_was_dropped: Cell<bool>,
     pub(super) digests: RefCell<Digests>,
-    /// Files that the items of a worker have left open, by slot.
-    pub(super) left_open: RefCell<Vec<(u32, OpenFile)>>,
+    /// Files that the items of a worker have left open, by slot; `None` for one that an operation closes.
+    pub(super) left_open: RefCell<Vec<(u32, Option<OpenFile>)>>,
     pub(super) part_writer: OnceCell<Arc<dyn PartWriter>>,
     pub(super) state: RefCell<State>,
 }
@@ -69,6 +72,8 @@ pub(super) struct State {
     pub(super) places: Places,
     pub(super) pressure: Pressure<u32>,
     pub(super) retries: Retries,
+    /// Operations that have just completed with a shortage while nothing was exhausted.
+    pub(super) unexplained: Vec<u32>,
     pub(super) sleeps: Sleeps,
     pub(super) stopwatch: Stopwatch,
     pub(super) activity: Activity,
@@ -93,6 +98,9 @@ pub(super) struct ItemState {
     pub(super) parked: Parked,
     /// It failed on a worker because something was exhausted.
     pub(super) lacks_on_worker: bool,
+    /// On a worker: its last operation that failed for a shortage did so because something was really
+    /// exhausted.
+    pub(super) lacks: bool,
     /// The item's place in the input.
     pub(super) index: u64,
     /// It has handed over parts of its result.
@@ -108,6 +116,7 @@ impl ItemState {
         last_operation: Operation::Open,
         parked: Parked::No,
         lacks_on_worker: false,
+        lacks: false,
         index: 0,
         has_written: false,
         writes_waiting: 0,
@@ -155,6 +164,7 @@ impl Io {
             places: Places::new(limits.in_flight),
             pressure: Pressure::new(limits.in_flight),
             retries: Retries::default(),
+            unexplained: Vec::new(),
             sleeps: Sleeps::default(),
             stopwatch,
             activity: Activity::default(),
@@ -169,6 +179,7 @@ impl Io {
                 buffers: BufferPool::new(limits.large_buffers),
                 is_worker,
                 shown: RefCell::default(),
+                open_files: RefCell::default(),
                 current: Cell::new(BACKGROUND),
                 steps: Cell::new(0),
                 moves_to_worker: Cell::new(false),
@@ -347,9 +358,41 @@ impl Io {
         }
     }
 
-    /// True if a shortage of the operation is waited out here.
-    pub(super) fn waits_out(&self, op: &Op) -> bool {
-        !self.core.is_worker && !op.is_at_socket()
+    pub(super) fn is_worker(&self) -> bool {
+        self.core.is_worker
+    }
+
+    /// A file operation of the item that is polled, on this worker, has failed with this errno, which
+    /// says that something is exhausted. True if it is to be tried again now; else that is its result.
+    pub(super) fn waits_out(&self, errno: Errno, failures: &mut Failures) -> bool {
+        let state = &mut *self.borrow();
+        let item = state.items.get_mut(self.core.current.get() as usize);
+        let of_item = item.as_ref().map_or(0, |item| item.open_files as usize);
+        let held_little = self.core.open_files.borrow().are_few(of_item);
+        let is_exhausted = state.carrier.is_exhausted(errno);
+        let lacks_descriptor = errno.is_descriptor_shortage();
+        let remedy = failures.add(is_exhausted, held_little, lacks_descriptor);
+        match remedy {
+            Remedy::TryAgain(pause) => state.carrier.pause(pause),
+            _ => {
+                if let Some(item) = item {
+                    item.lacks = remedy == Remedy::LeaveToLoop;
+                }
+            }
+        }
+        matches!(remedy, Remedy::TryAgain(_))
+    }
+
+    /// The same in a loop, for an operation that was done at once or has completed under this key. True
+    /// if nothing was found to be exhausted: then the item is to be begun anew on a worker, which finds
+    /// out whose the error is.
+    pub(super) fn moves_to_judge(&self, errno: Errno, completed: Option<u32>) -> bool {
+        let state = &mut *self.borrow();
+        let is_exhausted = match completed {
+            None => state.carrier.is_exhausted(errno),
+            Some(key) => !state.unexplained.contains(&key),
+        };
+        !is_exhausted && self.core.current.get() != BACKGROUND
     }
 
     pub(super) fn retry_later(&self, op: Op, errno: Errno, waker: &Waker) -> u32 {
@@ -408,6 +451,9 @@ impl Io {
         if let Some(item) = self.borrow().items.get_mut(owner as usize) {
             item.open_files += 1;
         }
+        if self.core.is_worker {
+            self.core.open_files.borrow().opened();
+        }
         owner
     }
 
@@ -426,7 +472,7 @@ impl Io {
     }
 
     /// Files of a worker are closed when their item is over, for that may take for ever.
-    pub(super) fn leave_open(&self, owner: u32, file: OpenFile) {
+    pub(super) fn leave_open(&self, owner: u32, file: Option<OpenFile>) {
         self.core.left_open.borrow_mut().push((owner, file));
     }
 }
@@ -442,6 +488,20 @@ impl State {
         self.carrier.submit(key, op);
         self.stopwatch.expire();
         key
+    }
+
+    /// Looks, before anything is closed, whether what completions failed for is really exhausted.
+    pub(super) fn look_for_shortages(&mut self, completions: &[Completion]) {
+        self.unexplained.clear();
+        for completion in completions {
+            let errno = completion.outcome.as_ref().err();
+            let Some(errno) = errno.filter(|errno| errno.is_shortage()) else {
+                continue;
+            };
+            if !completion.op.is_at_socket() && !self.carrier.is_exhausted(*errno) {
+                self.unexplained.push(completion.key);
+            }
+        }
     }
 
     /// Parked items that will not free anything soon: they hold nothing, or they wait for a place.

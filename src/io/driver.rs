@@ -6,8 +6,10 @@ use super::current::CurrentOperation;
 use super::flights::BACKGROUND;
 use super::mounts::MountId;
 use super::op::Completion;
+use super::open_file::OpenFile;
 use super::places::Parked;
 use super::pressure::{Exhaustion, Retry};
+use super::shortages::OpenFiles;
 use crate::error::{Errno, Operation};
 use crate::item::Item;
 use crate::stats::{Activity, Phase};
@@ -57,7 +59,9 @@ impl Io {
     pub(crate) fn wait(&self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
         let state = &mut *self.borrow();
         state.carrier.forget_names();
-        state.carrier.turn(wait, completions)
+        state.carrier.turn(wait, completions)?;
+        state.look_for_shortages(completions);
+        Ok(())
     }
 
     /// Takes note of a completion and wakes the task that waits for it. Gives the slot of the item it
@@ -223,6 +227,11 @@ impl Io {
         self.borrow().items[slot as usize].writes_waiting > 0
     }
 
+    /// True if the item, on this worker, lacked something that was really exhausted.
+    pub(crate) fn item_lacks(&self, slot: u32) -> bool {
+        self.borrow().items[slot as usize].lacks
+    }
+
     /// What the item did last.
     pub(crate) fn last_operation(&self, slot: u32) -> Operation {
         self.borrow().items[slot as usize].last_operation
@@ -364,7 +373,8 @@ impl Io {
         let mut closed = Ok(());
         for (_, file) in left {
             self.show(Operation::Close);
-            closed = closed.and(file.close());
+            closed = closed.and(file.map_or(Ok(()), OpenFile::close));
+            self.core.open_files.borrow().closed();
             self.note_close();
         }
         closed
@@ -373,6 +383,11 @@ impl Io {
     /// From now on, every operation is shown there before it is tried.
     pub(crate) fn show_operations(&self, current: &Arc<CurrentOperation>) {
         self.core.shown.replace(Some(Arc::clone(current)));
+    }
+
+    /// From now on, the files it opens are counted with those of other workers.
+    pub(crate) fn count_open_files(&self, of_all: &Arc<OpenFiles>) {
+        self.core.open_files.replace(Arc::clone(of_all));
     }
 
     /// When the first sleeping task is due.

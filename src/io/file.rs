@@ -145,9 +145,8 @@ impl File {
     )]
     pub async fn close(self) -> Result<(), Errno> {
         let result = match self.open.replace(Share::Closed) {
-            Share::Sole(open) if self.io.core.is_worker => {
-                self.io.leave_open(self.owner, open);
-                self.io.file_closed(self.owner);
+            share if self.io.core.is_worker => {
+                self.leave(share);
                 return Ok(());
             }
             Share::Sole(open) => open.close(),
@@ -158,6 +157,18 @@ impl File {
         self.io.file_closed(self.owner);
         self.io.note_close();
         result
+    }
+
+    /// Leaves it to be closed when the item is over: see [`Io::close_left`].
+    fn leave(&self, share: Share) {
+        let open = match share {
+            Share::Sole(open) => Some(open),
+            // A worker's operations are over when they have been tried.
+            Share::Shared(open) => Rc::into_inner(open),
+            Share::Closed => return,
+        };
+        self.io.leave_open(self.owner, open);
+        self.io.file_closed(self.owner);
     }
 
     /// A share for an operation that is submitted.
@@ -176,11 +187,13 @@ impl File {
 impl Drop for File {
     fn drop(&mut self) {
         match self.open.replace(Share::Closed) {
-            Share::Closed => return,
-            Share::Sole(open) if self.io.core.is_worker => self.io.leave_open(self.owner, open),
-            Share::Sole(_) | Share::Shared(_) => {}
+            Share::Closed => {}
+            share if self.io.core.is_worker => self.leave(share),
+            share => {
+                drop(share);
+                self.io.file_closed(self.owner);
+            }
         }
-        self.io.file_closed(self.owner);
     }
 }
 

@@ -14,6 +14,9 @@ use crate::item::Item;
 use rustix::fs::Statx;
 use std::os::fd::{AsFd, OwnedFd};
 
+/// A thread's descriptors as links.
+const LINKS: &[u8] = b"/proc/thread-self/fd";
+
 pub(super) struct LookUps {
     path_cache: PathCache,
     /// Whether the kernel still knows a name when it has just been looked up.
@@ -63,8 +66,22 @@ impl LookUps {
         Ok(statx)
     }
 
-    /// Opens what the path was found to lead to, or leads to now.
+    /// Opens what the path was found to lead to, or leads to now. Waits for a FIFO's writer if `wait` is
+    /// set, and always for the end of a lease.
     pub(super) fn open(&mut self, path: &Item, wait: bool) -> Result<OwnedFd, Errno> {
+        match self.try_open(path, wait) {
+            Err(errno) if errno.raw() == libc::EAGAIN && !wait => {
+                self.open_leased(path).unwrap_or(Err(errno))
+            }
+            Err(errno) if errno.is_descriptor_shortage() && self.path_cache.leave() => {
+                // What was taken to be quicker is what was lacking.
+                self.try_open(path, wait)
+            }
+            opened => opened,
+        }
+    }
+
+    fn try_open(&mut self, path: &Item, wait: bool) -> Result<OwnedFd, Errno> {
         if let Some(held) = self.held.take()
             && held.path.bytes() == path.bytes()
             && let Some(opened) = self.open_held(&held, wait)
@@ -88,7 +105,7 @@ impl LookUps {
     /// server no longer knows the file, and the path may lead to its successor.
     fn open_held(&mut self, held: &Held, wait: bool) -> Option<Result<OwnedFd, Errno>> {
         if self.links.is_none() {
-            self.links = calls::open_path(b"/proc/thread-self/fd").ok();
+            self.links = calls::open_path(LINKS).ok();
             self.may_hold = self.links.is_some();
         }
         let links = self.links.as_ref()?.as_fd();
@@ -96,6 +113,20 @@ impl LookUps {
             Err(errno) if errno.is_descriptor_shortage() || errno.raw() == libc::ESTALE => None,
             opened => Some(opened),
         }
+    }
+
+    /// Opens a regular file that another process holds a lease on (fcntl(2), "Leases"), which takes until
+    /// that lets go of it, or for as long as the kernel leaves it the time. Whatever has taken the path
+    /// meanwhile, nothing else is opened: a FIFO could be waited for without end. `None` if it cannot be
+    /// done.
+    fn open_leased(&mut self, path: &Item) -> Option<Result<OwnedFd, Errno>> {
+        let (directory, name) = self.path_cache.start_of(path);
+        let held = calls::hold(directory, name).ok()?;
+        if !calls::is_regular(&calls::stat_held(held.as_fd()).ok()?) {
+            return None;
+        }
+        let links = calls::open_path(LINKS).ok()?;
+        Some(calls::open_held(links.as_fd(), held.as_fd(), true))
     }
 
     /// See [`Carrier::forget_names`](super::Carrier::forget_names).

@@ -133,6 +133,11 @@ impl Op {
         }
     }
 
+    /// True for operations that may need a descriptor, or take one for a while.
+    pub(super) fn takes_descriptor(&self) -> bool {
+        !matches!(self, Self::StatFile { .. } | Self::Read { .. })
+    }
+
     /// True for operations at sockets. Their shortages are one peer's or one address family's, and
     /// are left to whoever uses the socket.
     pub(super) fn is_at_socket(&self) -> bool {

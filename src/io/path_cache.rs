@@ -249,10 +249,10 @@ impl PathCache {
         (current.path == directory?).then_some(current)
     }
 
-    /// Leaves the current directory. Its path may come to name another.
-    pub(crate) fn leave(&mut self) {
-        self.current = None;
+    /// Leaves the current directory. Its path may come to name another. False if there was none.
+    pub(crate) fn leave(&mut self) -> bool {
         self.presumed = None;
+        self.current.take().is_some()
     }
 }
 

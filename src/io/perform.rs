@@ -4,6 +4,7 @@ use super::carrier::Attempt;
 use super::core::{Io, State};
 use super::op::{Op, Outcome};
 use super::retries::Verdict;
+use super::shortages::Failures;
 use crate::error::{Errno, Operation};
 use crate::stats::Phase;
 use std::pin::Pin;
@@ -54,6 +55,8 @@ pub(super) struct Perform<'a> {
     op: Option<Op>,
     stage: Stage,
     interruptions: u8,
+    /// On a worker.
+    failures: Failures,
     /// The slot of its item, once something was exhausted.
     lacks: Option<u32>,
 }
@@ -92,6 +95,7 @@ impl<'a> Perform<'a> {
             op: Some(op),
             stage: Stage::New(first),
             interruptions: 0,
+            failures: Failures::default(),
             lacks: None,
         }
     }
@@ -160,7 +164,21 @@ impl Future for Perform<'_> {
                 Stage::Ended => panic!("an operation was polled after it had ended"),
             };
             match outcome {
-                Err(errno) if this.is_to_retry(errno) => {
+                Err(errno) if this.is_shortage(errno) && this.io.is_worker() => {
+                    if !this.io.waits_out(errno, &mut this.failures) {
+                        return this.end(Err(errno));
+                    }
+                    this.stage = Stage::New(First::NotMade);
+                }
+                Err(errno) if this.is_shortage(errno) => {
+                    let completed = match this.stage {
+                        Stage::InFlight(key) => Some(key),
+                        _ => None,
+                    };
+                    if this.io.moves_to_judge(errno, completed) && this.io.move_to_worker() {
+                        this.stage = Stage::New(First::Block);
+                        return Poll::Pending;
+                    }
                     this.lacks.get_or_insert_with(|| this.io.begins_to_lack());
                     let op = this.take_op();
                     this.stage = Stage::ToRetry(this.io.retry_later(op, errno, context.waker()));
@@ -177,8 +195,12 @@ impl Future for Perform<'_> {
 }
 
 impl Perform<'_> {
-    fn is_to_retry(&self, errno: Errno) -> bool {
-        errno.is_shortage() && self.io.waits_out(self.op.as_ref().expect("it is here"))
+    /// True if something seems to be exhausted that the operation needs. A shortage at a socket is one
+    /// peer's or one address family's, and left to whoever uses the socket.
+    fn is_shortage(&self, errno: Errno) -> bool {
+        let op = self.op.as_ref().expect("it is here");
+        let may_lack = op.takes_descriptor() || !errno.is_descriptor_shortage();
+        errno.is_shortage() && may_lack && !op.is_at_socket()
     }
 
     fn end(&mut self, outcome: Outcome) -> Poll<Outcome> {

@@ -2,6 +2,7 @@
 //! workers. It never makes an io_uring call: some sandboxes kill the process for one.
 
 use super::buffer::{Buffer, BufferClass};
+use super::calls;
 use super::carrier::{Attempt, Carrier, Wait, Wake};
 use super::inline::{self, Inline};
 use super::listings::Listings;
@@ -131,6 +132,10 @@ impl Carrier for PollCarrier {
 
     fn mount_of(&mut self, path: &Item) -> MountId {
         self.inline.mount_of(path)
+    }
+
+    fn is_exhausted(&mut self, errno: Errno) -> bool {
+        calls::is_exhausted(errno)
     }
 
     fn forget_names(&mut self) {

@@ -198,13 +198,23 @@ impl World {
         Ok(())
     }
 
+    fn is_full(&self) -> bool {
+        self.descriptors() >= self.descriptors_max
+    }
+
     fn close(&self) {
         self.descriptors.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// What may be exhausted, or seem to be, at a file.
-const FILE_SHORTAGES: [i32; 4] = [libc::ENOMEM, libc::EAGAIN, libc::ENFILE, libc::ECANCELED];
+const FILE_SHORTAGES: [i32; 4] = [libc::ENOMEM, libc::EAGAIN, libc::ECANCELED, libc::ENFILE];
+
+/// The same where no descriptor is needed.
+const READ_SHORTAGES: &[i32] = &[libc::ENOMEM, libc::EAGAIN, libc::ECANCELED];
+
+/// Sockets know no cancellation but our own.
+const SOCKET_SHORTAGES: &[i32] = &[libc::ENOMEM, libc::EAGAIN, libc::ENFILE];
 
 /// A carrier without a kernel.
 pub struct SimCarrier {
@@ -216,6 +226,8 @@ pub struct SimCarrier {
     at_once_percent: u8,
     /// When each operation completes; `None` for those that hang.
     pending: Vec<(Option<Duration>, u32, Op)>,
+    /// Of the file operations that have failed by chance, so many have not been explained yet.
+    unexplained: usize,
     handle: Arc<SimHandle>,
 }
 
@@ -340,6 +352,7 @@ impl SimCarrier {
             is_worker: false,
             at_once_percent,
             pending: Vec::new(),
+            unexplained: 0,
             handle,
         }
     }
@@ -388,27 +401,36 @@ impl SimCarrier {
         }
     }
 
-    /// By chance, an operation fails for one of these shortages. A worker waits out all but a lack of
-    /// descriptors.
-    fn lack(&mut self, shortages: &[i32], is_open: bool) -> Result<(), Errno> {
+    /// By chance, an operation fails for one of these shortages.
+    fn lack(&mut self, shortages: &[i32]) -> Result<(), Errno> {
         if !self.random.percent(self.world.faults.shortage) {
             return Ok(());
         }
-        let errno = Errno::new(shortages[self.random.below(shortages.len())]);
-        match !self.is_worker || (is_open && errno.is_descriptor_shortage()) {
-            true => Err(errno),
-            false => Ok(()),
-        }
+        let errno = shortages[self.random.below(shortages.len())];
+        Err(Errno::new(errno))
+    }
+
+    /// The same at a file.
+    fn lack_for_file(&mut self, shortages: &[i32]) -> Result<(), Errno> {
+        let lack = self.lack(shortages);
+        self.unexplained += usize::from(lack.is_err());
+        lack
     }
 
     fn look_up_file(&mut self, path: &Item) -> Result<Stat, Errno> {
-        self.lack(&FILE_SHORTAGES, false)?;
+        // A worker does without a descriptor.
+        let shortages = if self.is_worker {
+            READ_SHORTAGES
+        } else {
+            &FILE_SHORTAGES
+        };
+        self.lack_for_file(shortages)?;
         let file = self.world.files.get(path.bytes());
         Ok(stat_of(file.ok_or(Errno::new(libc::ENOENT))?))
     }
 
     fn open_file(&mut self, path: &Item, file_system: FileSystem) -> Result<OpenFile, Errno> {
-        self.lack(&FILE_SHORTAGES, true)?;
+        self.lack_for_file(&FILE_SHORTAGES)?;
         let name = path.bytes().to_vec();
         let file = self.world.files.get(&name);
         let file = file.ok_or(Errno::new(libc::ENOENT))?.clone();
@@ -437,7 +459,7 @@ impl SimCarrier {
         offset: Option<u64>,
         buffer: &mut [u8],
     ) -> Result<usize, Errno> {
-        self.lack(&FILE_SHORTAGES, false)?;
+        self.lack_for_file(READ_SHORTAGES)?;
         let Opened::File { file, position, .. } = opened(file) else {
             unreachable!("sockets are no files")
         };
@@ -447,8 +469,7 @@ impl SimCarrier {
     }
 
     fn at_socket(&mut self, op: &mut Op) -> Outcome {
-        // Sockets know no cancellation but our own.
-        self.lack(&FILE_SHORTAGES[..3], false)?;
+        self.lack(SOCKET_SHORTAGES)?;
         match op {
             Op::MakeSocket { address, transport } => {
                 self.world.network.ok_or(Errno::new(libc::ENETDOWN))?;
@@ -674,6 +695,12 @@ impl Carrier for SimCarrier {
             true => Attempt::Done(self.at_socket(op)),
             false => Attempt::Submit,
         }
+    }
+
+    fn is_exhausted(&mut self, errno: Errno) -> bool {
+        let by_chance = self.unexplained > 0;
+        self.unexplained -= usize::from(by_chance);
+        by_chance || (errno.is_descriptor_shortage() && self.world.is_full())
     }
 
     fn forget_names(&mut self) {}

@@ -17,8 +17,7 @@ pub struct Budget {
 
 /// Fits the wanted numbers into the limit on open files. Each item holds one descriptor.
 ///
-/// At least one item and one loop always remain: with less than that nothing works, and then the
-/// kernel's own answer is the better message.
+/// At least one item and one loop always remain. The reserve is then theirs; see [`LEAST`].
 #[must_use]
 pub fn fit(wanted: Budget, descriptors_max: usize, descriptors_in_use: usize) -> Budget {
     let free = left(descriptors_max, descriptors_in_use, 0);
@@ -33,6 +32,9 @@ pub fn fit(wanted: Budget, descriptors_max: usize, descriptors_in_use: usize) ->
         loops: loops.min(in_flight),
     }
 }
+
+/// Descriptors without which no file can be opened: for the output, a loop's wake-up and the file.
+pub const LEAST: usize = 3;
 
 /// Descriptors left for something else than items when there are so many loops.
 #[must_use]

@@ -636,6 +636,7 @@ impl<V: Send + 'static> EventLoop<V> {
                 Err(panic) => std::panic::resume_unwind(panic),
             };
             let shortage = result.as_ref().err().and_then(shortage_of);
+            let shortage = shortage.filter(|_| done.lacks);
             // If it lacks the same as before, nothing has changed.
             let is_progress = match (shortage, self.flight(slot).stage) {
                 (Some(now), Stage::AtWorker(Some(before))) => !is_the_same(now, before),

@@ -7,6 +7,7 @@ mod setup;
 pub use setup::{Refusal, features, probe};
 
 use super::buffer::Buffer;
+use super::calls;
 use super::carrier::{Attempt, Carrier, Wait, Wake};
 use super::inline::{self, Inline};
 use super::listings::Listings;
@@ -147,6 +148,11 @@ impl Carrier for UringCarrier {
 
     fn mount_of(&mut self, path: &Item) -> MountId {
         self.inline.mount_of(path)
+    }
+
+    fn is_exhausted(&mut self, errno: Errno) -> bool {
+        // The ring lacks a thread. Whether it could have one now cannot be seen.
+        errno.raw() == libc::ECANCELED || calls::is_exhausted(errno)
     }
 
     fn forget_names(&mut self) {

@@ -192,8 +192,10 @@ impl Ring {
             };
             let Err(error) = result else { return Ok(()) };
             match error.raw_os_error() {
-                // A signal came; its handler has done its work.
-                Some(libc::EINTR) => {}
+                // A signal came; its handler has done its work. Signals that keep coming must not make
+                // a wait longer than it was to be.
+                Some(libc::EINTR) if wait == Wait::No => {}
+                Some(libc::EINTR) => return Ok(()),
                 // Waited long enough. Entries were taken nevertheless.
                 Some(libc::ETIME) => return Ok(()),
                 // The kernel wants completions to be taken first, or is short of memory.

@@ -209,6 +209,7 @@ impl<V> Desk<V> {
             finished_at_ns: self.io.item_time_ns(),
             operations: self.io.take_operations(),
             has_written: self.io.item_has_written(number(at)),
+            lacks: self.io.item_lacks(number(at)),
         });
         self.io.item_abandoned(number(at));
         self.io.item_ended(number(at));

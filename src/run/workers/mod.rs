@@ -19,7 +19,7 @@ use super::tasks::ItemResult;
 use super::{credentials, descriptors};
 use crate::clock;
 use crate::error::Operation;
-use crate::io::Wake;
+use crate::io::{OpenFiles, Wake};
 use roster::{Next, Overdue, Roster, Worker};
 use seat::Seat;
 use std::any::Any;
@@ -46,6 +46,7 @@ struct Shared<V> {
     state: Mutex<State<V>>,
     /// One for each loop.
     outboxes: Vec<OnceLock<Outbox<V>>>,
+    open_files: Arc<OpenFiles>,
     filled: Condvar,
     exited: Condvar,
 }
@@ -91,6 +92,7 @@ impl<V: Send + 'static> Workers<V> {
                     seats: Vec::new(),
                 }),
                 outboxes: (0..loops).map(|_| OnceLock::new()).collect(),
+                open_files: Arc::default(),
                 filled: Condvar::new(),
                 exited: Condvar::new(),
             }),
@@ -152,6 +154,7 @@ impl<V: Send + 'static> Workers<V> {
             // After a panic nothing of it is used.
             match panic::catch_unwind(AssertUnwindSafe(|| new_desk(has_own_table))) {
                 Ok(desk) => {
+                    desk.io.count_open_files(&guard.0.open_files);
                     let desk = desk.woken_through(Arc::clone(guard.0) as Arc<dyn Wake>);
                     guard.0.work(&mut desk.seen_at(&guard.1), &guard.1);
                 }
@@ -318,6 +321,7 @@ impl<V> Shared<V> {
             finished_at_ns: 0,
             operations: 0,
             has_written: false,
+            lacks: false,
         });
         outbox.wake.wake();
     }

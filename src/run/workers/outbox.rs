@@ -40,6 +40,8 @@ pub(crate) struct Done<V> {
     pub(crate) operations: u64,
     /// It has handed over parts of its result.
     pub(crate) has_written: bool,
+    /// If its error says that something is exhausted, that is so.
+    pub(crate) lacks: bool,
 }
 
 /// Where workers leave the results of one loop's items.

@@ -1,0 +1,152 @@
+//! Whether the errno of an operation, which says that something is exhausted, is to be believed.
+//!
+//! A file system may give any errno for reasons of its own: ENFILE of a FUSE server, or EAGAIN because
+//! of a lease, says nothing about us. Nothing in the errno itself tells the two apart. So each time a
+//! small call of our own is made at once which needs the same ([`Carrier::is_exhausted`]). If that
+//! fails, too, the shortage is real: it is waited out, for as long as anything could free something. If
+//! it succeeds, several times at a distance, the errno is the item's own: unless it is the server that
+//! can have only so many files open for us, which is a shortage that goes away when we hold less. So a
+//! failure counts only if workers held no more than half of the files open that they once could.
+//!
+//! On a loop other operations come between an operation and that call, so a loop decides nothing: it
+//! gives an item whose shortage cannot be seen to a worker.
+//!
+//! [`Carrier::is_exhausted`]: super::Carrier::is_exhausted
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// Pauses of a worker before an operation is tried again. The item could be begun anew instead, as it is
+/// for want of a descriptor, which other items hold. But then much would have been done for nothing,
+/// and on a busy system a large file would never be read to its end.
+const PAUSES_MS: [u64; 7] = [1, 2, 4, 8, 16, 32, 64];
+
+/// Failures that nothing of ours explains, with which an errno is the item's own.
+const UNEXPLAINED_MAX: u8 = 3;
+
+/// The files that all workers of a run have open.
+#[derive(Debug, Default)]
+pub(crate) struct OpenFiles {
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl OpenFiles {
+    pub(super) fn opened(&self) {
+        let now = self.now.fetch_add(1, Ordering::Relaxed) + 1;
+        if now > self.most.load(Ordering::Relaxed) {
+            self.most.fetch_max(now, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn closed(&self) {
+        self.now.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// True if there are so few, besides those of one item, that many more could be opened before. By
+    /// half, because a server may learn late that a file was closed.
+    pub(super) fn are_few(&self, of_item: usize) -> bool {
+        let now = self.now.load(Ordering::Relaxed);
+        now.saturating_sub(of_item) <= self.most.load(Ordering::Relaxed) / 2
+    }
+}
+
+/// How often an operation on a worker has failed because something was, or seemed to be, exhausted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Failures {
+    all: u8,
+    unexplained: u8,
+}
+
+/// What is to be done about one more of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Remedy {
+    /// Try again after this time.
+    TryAgain(Duration),
+    /// It is for the loop to wait until something is freed.
+    LeaveToLoop,
+    /// Nothing is exhausted: the errno is the item's own.
+    GiveUp,
+}
+
+impl Failures {
+    /// Counts one. `is_exhausted` is what was found then; `held_little` says that we held less than we
+    /// once could.
+    pub(super) fn add(
+        &mut self,
+        is_exhausted: bool,
+        held_little: bool,
+        lacks_descriptor: bool,
+    ) -> Remedy {
+        self.unexplained += u8::from(!is_exhausted && held_little);
+        if self.unexplained == UNEXPLAINED_MAX {
+            return Remedy::GiveUp;
+        }
+        let pause_ms = PAUSES_MS.get(usize::from(self.all));
+        self.all += 1;
+        match pause_ms {
+            Some(ms) if !(is_exhausted && lacks_descriptor) => {
+                Remedy::TryAgain(Duration::from_millis(*ms))
+            }
+            _ => Remedy::LeaveToLoop,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_exhausted_is_waited_for_and_then_left_to_the_loop() {
+        let mut failures = Failures::default();
+        for pause_ms in PAUSES_MS {
+            let pause = Duration::from_millis(pause_ms);
+            assert_eq!(failures.add(true, true, false), Remedy::TryAgain(pause));
+        }
+        assert_eq!(failures.add(true, true, false), Remedy::LeaveToLoop);
+    }
+
+    #[test]
+    fn other_items_may_free_a_descriptor() {
+        let remedy = Failures::default().add(true, true, true);
+        assert_eq!(remedy, Remedy::LeaveToLoop);
+    }
+
+    #[test]
+    fn an_errno_is_the_items_own_when_nothing_was_exhausted_several_times() {
+        for lacks_descriptor in [false, true] {
+            let mut failures = Failures::default();
+            for _ in 1..UNEXPLAINED_MAX {
+                let remedy = failures.add(false, true, lacks_descriptor);
+                assert!(matches!(remedy, Remedy::TryAgain(_)));
+            }
+            let remedy = failures.add(false, true, lacks_descriptor);
+            assert_eq!(remedy, Remedy::GiveUp);
+        }
+    }
+
+    #[test]
+    fn a_server_that_can_have_no_more_files_open_is_left_to_the_loop() {
+        let files = OpenFiles::default();
+        (0..20).for_each(|_| files.opened());
+        let mut failures = Failures::default();
+        for _ in PAUSES_MS {
+            let remedy = failures.add(false, files.are_few(0), true);
+            assert!(matches!(remedy, Remedy::TryAgain(_)));
+        }
+        let remedy = failures.add(false, files.are_few(0), true);
+        assert_eq!(remedy, Remedy::LeaveToLoop);
+    }
+
+    #[test]
+    fn files_are_few_when_twice_as_many_could_be_opened() {
+        let files = OpenFiles::default();
+        assert!(files.are_few(0));
+        (0..4).for_each(|_| files.opened());
+        assert!(!files.are_few(0));
+        assert!(files.are_few(2));
+        (0..2).for_each(|_| files.closed());
+        assert!(files.are_few(0));
+    }
+}

@@ -1,0 +1,190 @@
+//! What looks as if ringmill lacked something, and is about one file; and what it really lacks.
+
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::sync::Once;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Resource;
+
+use crate::support::fusefs::{Errno, Mounted, Script};
+use crate::support::peers;
+use crate::support::tree::{Corpus, Scratch, gnu_lines, list};
+use crate::support::{Engine, Mill, Output, for_each_engine};
+
+/// Longer than many files may take that nothing is wrong with, on any machine. A real shortage is waited
+/// out for two seconds.
+const SOON: Duration = Duration::from_secs(20);
+
+/// Every fifth of these files fails as the script says, always. The others are hashed, and do not wait
+/// for them.
+fn some_of_a_hundred_fail(engine: Engine, fail: impl Fn(Script) -> Script, complaint: &str) {
+    let names: Vec<String> = (0..100).map(|number| format!("f{number}")).collect();
+    let fails = |number: usize| number % 5 == 4;
+    let files = names.iter().enumerate().map(|(number, name)| {
+        let script = Script::new(name.as_bytes());
+        let script = if fails(number) { fail(script) } else { script };
+        (name.as_str(), script)
+    });
+    let fuse = Mounted::new(files);
+    let good = (0..).zip(&names).filter(|(number, _)| !fails(*number));
+    let good: Vec<&String> = good.map(|(_, name)| name).collect();
+    let digests: Vec<String> = good
+        .iter()
+        .map(|name| peers::digest("sha256", name.as_bytes()))
+        .collect();
+    let started = Instant::now();
+    let mill = Mill::new(engine).dir(fuse.dir()).args(["-a", "sha256"]);
+    let output = mill.stdin(list(&names, b'\n')).run().exits(1);
+    let took = started.elapsed();
+    let output = output.prints(gnu_lines(&digests, &good));
+    assert_eq!(output.stderr_lines().len(), 20);
+    for number in (0..100).filter(|number| fails(*number)) {
+        output.mentions_line(&format!("ringmill: f{number}: {complaint}"));
+    }
+    assert!(took < SOON, "{complaint}: {took:?}");
+}
+
+trait MentionsLine {
+    fn mentions_line(&self, line: &str);
+}
+
+impl MentionsLine for Output {
+    fn mentions_line(&self, line: &str) {
+        let lines = self.stderr_lines();
+        assert!(
+            lines.iter().any(|other| other == line),
+            "no {line}: {lines:?}"
+        );
+    }
+}
+
+#[test]
+fn an_errno_of_the_file_that_looks_like_a_shortage() {
+    let errnos = [
+        (Errno::ENFILE, "Too many open files in system"),
+        (Errno::EMFILE, "Too many open files"),
+        (Errno::ENOMEM, "Cannot allocate memory"),
+        (Errno::EAGAIN, "Resource temporarily unavailable"),
+    ];
+    for_each_engine(|engine| {
+        for (errno, message) in errnos {
+            let fail = |script: Script| script.fails_open(errno);
+            some_of_a_hundred_fail(engine, fail, &format!("cannot open: {message}"));
+            let fail = |script: Script| script.direct().fails_read(0, errno);
+            some_of_a_hundred_fail(engine, fail, &format!("cannot read: {message}"));
+        }
+    });
+}
+
+#[test]
+fn an_interruption_without_end() {
+    for_each_engine(|engine| {
+        let message = "Interrupted system call";
+        let fail = |script: Script| script.fails_open(Errno::EINTR);
+        some_of_a_hundred_fail(engine, fail, &format!("cannot open: {message}"));
+        let fail = |script: Script| script.direct().fails_read(0, Errno::EINTR);
+        some_of_a_hundred_fail(engine, fail, &format!("cannot read: {message}"));
+    });
+}
+
+/// Whoever opens a file with a write lease waits until that is given up.
+#[test]
+fn a_lease_is_waited_for() {
+    static IGNORED: Once = Once::new();
+    // The kernel tells the holder, which would end this process.
+    IGNORED.call_once(|| {
+        // SAFETY: no function of ours is called.
+        unsafe { libc::signal(libc::SIGIO, libc::SIG_IGN) };
+    });
+    for_each_engine(|engine| {
+        let scratch = Scratch::new();
+        let names = scratch.files(20);
+        let leased = File::options()
+            .write(true)
+            .open(scratch.join(&names[7]))
+            .unwrap();
+        set_lease(&leased, libc::F_WRLCK);
+        let mill = Mill::new(engine)
+            .dir(scratch.path())
+            .args(["-a", "sha256", "--unordered"]);
+        let mut mill = mill.stdin(list(&names, b'\n')).start();
+        // The others do not wait for it.
+        for _ in 1..names.len() {
+            mill.read_line();
+        }
+        thread::sleep(Duration::from_secs(4));
+        assert!(!mill.has_ended());
+        set_lease(&leased, libc::F_UNLCK);
+        let line = String::from_utf8(mill.read_line()).unwrap();
+        assert!(line.trim_end().ends_with(&names[7]), "{line}");
+        mill.finish().succeeds();
+    });
+}
+
+fn set_lease(file: &File, kind: libc::c_int) {
+    // SAFETY: the call reads no memory.
+    let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, kind) };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+}
+
+/// With hardly any descriptor, files are hashed one after the other; or nothing is begun, and what is said
+/// to be enough is enough.
+#[test]
+fn hardly_any_descriptor() {
+    let corpus = Corpus::new(200);
+    for_each_engine(|engine| {
+        let run = |limit| {
+            eprintln!("limit {limit}");
+            let mill = Mill::new(engine).dir(corpus.dir()).args(["-a", "sha256"]);
+            let mill = mill.limit(Resource::Nofile, limit, limit);
+            mill.stdin(corpus.list()).run()
+        };
+        for limit in 4..=12 {
+            let output = run(limit);
+            if output.status.code() == Some(0) {
+                output.prints(corpus.expected());
+                continue;
+            }
+            let output = output.exits(2).prints("");
+            if engine == Engine::Uring && output.stderr_text().contains("io_uring") {
+                // A ring takes one more.
+                continue;
+            }
+            let output = output.mentions(&["the limit on open files is", "hint: ulimit -n "]);
+            let hint = output.stderr_text();
+            let (_, hint) = hint.split_once("ulimit -n ").unwrap();
+            let enough = hint.split(' ').next().unwrap().parse().unwrap();
+            assert!(enough > limit && limit < 8, "{hint}");
+            if engine == Engine::Threads {
+                run(enough).exits(0).prints(corpus.expected());
+            }
+        }
+    });
+}
+
+/// The same where items are done by workers.
+#[test]
+fn hardly_any_descriptor_on_a_file_system_that_may_block() {
+    let names: Vec<String> = (0..60).map(|number| format!("f{number}")).collect();
+    let digests: Vec<String> = names
+        .iter()
+        .map(|name| peers::digest("sha256", name.as_bytes()))
+        .collect();
+    for_each_engine(|engine| {
+        let script = |name: &String| (name.clone(), Script::new(name.as_bytes()));
+        let fuse = Mounted::new(names.iter().map(script));
+        let path = |name: &String| fuse.path(name).to_str().unwrap().to_owned();
+        let paths: Vec<String> = names.iter().map(path).collect();
+        for limit in [10, 12] {
+            eprintln!("limit {limit}");
+            let mill = Mill::new(engine).args(["-a", "sha256"]);
+            let mill = mill.limit(Resource::Nofile, limit, limit);
+            let started = Instant::now();
+            let output = mill.stdin(list(&paths, b'\n')).run().exits(0);
+            output.prints(gnu_lines(&digests, &paths));
+            assert!(started.elapsed() < SOON, "{:?}", started.elapsed());
+        }
+    });
+}
