@@ -20,5 +20,6 @@ mod shortages;
 mod signals;
 mod storage;
 mod streams;
+mod stuck;
 mod support;
 mod swaps;
