@@ -151,7 +151,6 @@ impl Task<'_> {
                 .finish(self.command, options, &plan, &descriptors, &report, details);
         let failed = sink.observer.failed();
         let outcome = conclude(&report, failed, &interrupt, &sink.output);
-        lingering::tell();
         match measured {
             Ok(()) => Ok(outcome),
             Err(error) => {
@@ -233,6 +232,7 @@ fn conclude(report: &Report, failed: u64, interrupt: &Interrupt, output: &Output
             messages::about_run(&format_args!(
                 "interrupted: {pulled} items pulled, {emitted} emitted"
             ));
+            lingering::tell();
             interrupt
                 .signal()
                 .map_or(Outcome::Unusable, Outcome::Signal)

@@ -114,6 +114,12 @@ pub trait Carrier: Clock {
     /// Tries to end an operation early. It still completes, with an error if it could be cancelled.
     fn cancel(&mut self, key: u32);
 
+    /// Cancels what is outstanding and waits for its end, though not for long. False if something is
+    /// still outstanding then: the thread cannot end before it has ended. Nothing is submitted any more.
+    fn close(&mut self) -> bool {
+        true
+    }
+
     /// Operations submitted whose completions have not been handed over.
     fn outstanding(&self) -> usize;
 

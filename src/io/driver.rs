@@ -331,6 +331,11 @@ impl Io {
 
     // For the run.
 
+    /// Ends all operations: see [`Carrier::close`](super::Carrier::close).
+    pub(crate) fn close(&self) -> bool {
+        self.borrow().carrier.close()
+    }
+
     /// What was done so far.
     pub(crate) fn activity(&self) -> Activity {
         let state = self.borrow();

@@ -718,14 +718,22 @@ fn shortage_of(error: &ItemError) -> Option<Shortage> {
     }
 }
 
-impl<V> Drop for EventLoop<V> {
-    /// Ends the tasks before the carrier, which waits for what they have left in flight.
-    fn drop(&mut self) {
+impl<V> EventLoop<V> {
+    /// Ends the tasks, and then the carrier, which waits for what they have left in flight. False if
+    /// something does not end: then neither does the thread before the kernel lets go of that.
+    pub fn close(&mut self) -> bool {
         for slot in 0..self.slots.len() {
             self.tasks.clear(slot);
         }
         self.background.clear();
         drop(self.io.take_spawned());
         self.workers.abandon_all(self.index);
+        self.io.close()
+    }
+}
+
+impl<V> Drop for EventLoop<V> {
+    fn drop(&mut self) {
+        self.close();
     }
 }

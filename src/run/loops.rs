@@ -13,27 +13,47 @@ use crate::io::{Carrier, Io, IoLimits, Listings, PartWriter, WakeUp};
 use crate::jobs::Job;
 use crate::mill::Mill;
 use crate::stats::{Activity, Detail, Recorder, Stopwatch};
+use std::cell::Cell;
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
 /// Says that a loop has ended, however it did. One that panics stops the others.
-struct LoopGuard<'a, V>(&'a Mill<V>, usize);
+struct LoopGuard<'a, V> {
+    mill: &'a Mill<V>,
+    index: usize,
+    ended: mpsc::Sender<LoopEnd>,
+    is_stuck: Cell<bool>,
+}
 
 impl<V> Drop for LoopGuard<'_, V> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.stop();
+            self.mill.stop();
         }
-        self.0.loop_ended(self.1);
+        self.mill.loop_ended(self.index);
+        let _nobody_waits = self.ended.send(LoopEnd {
+            index: self.index,
+            is_stuck: self.is_stuck.get(),
+        });
     }
+}
+
+/// A loop has done all it will ever do.
+struct LoopEnd {
+    index: usize,
+    /// Its thread ends when the kernel lets go of what it has left in the ring.
+    is_stuck: bool,
 }
 
 /// The threads of the event loops, and the workers they share.
 pub(super) struct Loops<V: Send + 'static> {
     mill: Arc<Mill<V>>,
-    threads: Vec<JoinHandle<()>>,
+    /// By the loops' indexes.
+    threads: HashMap<usize, JoinHandle<()>>,
+    ends: mpsc::Receiver<LoopEnd>,
     /// One for each loop. All are made before the first loop starts, so that each loop's descriptor
     /// table has them: a loop that fails wakes the others. They are kept until the last has ended:
     /// closed by one of them, they would stay open in everybody else's table.
@@ -65,19 +85,22 @@ impl<V: Send + 'static> Loops<V> {
         let last = made.map(|wake_up| wake_up.as_fd().as_raw_fd()).max();
         let first_of_loops = last.map(|last| last.unsigned_abs() + 1);
         let separate_below = first_of_loops.filter(|_| plan.separate_descriptors);
+        let (ended, ends) = mpsc::channel();
         let mut loops = Self {
             mill: Arc::clone(mill),
-            threads: Vec::new(),
+            threads: HashMap::new(),
+            ends,
             wake_ups,
             workers: new_workers(plan, job, mill, plan.io_workers, separate_below),
             listings: Listings::new(),
             facts: Arc::default(),
         };
         for index in 0..plan.loops {
-            match loops.start_one(index, plan.clone(), Arc::clone(job), Arc::clone(mill)) {
+            let (job, mill) = (Arc::clone(job), Arc::clone(mill));
+            match loops.start_one(index, plan.clone(), job, mill, ended.clone()) {
                 Ok(()) => {}
                 // One loop is enough to do everything, if more slowly.
-                Err(_) if index > 0 => mill.loop_ended(index),
+                Err(_) if index > 0 => loops.mill.loop_ended(index),
                 Err(error) => return Err(error),
             }
         }
@@ -90,6 +113,7 @@ impl<V: Send + 'static> Loops<V> {
         plan: Plan,
         job: Arc<J>,
         mill: Arc<Mill<V>>,
+        ended: mpsc::Sender<LoopEnd>,
     ) -> io::Result<()> {
         let facts = Arc::clone(&self.facts);
         let wake_up = self.wake_ups[index].clone();
@@ -97,7 +121,12 @@ impl<V: Send + 'static> Loops<V> {
         let listings = Arc::clone(&self.listings);
         let thread = std::thread::Builder::new().name(format!("ringmill-loop{index}"));
         let thread = thread.spawn(move || {
-            let _guard = LoopGuard(&mill, index);
+            let guard = LoopGuard {
+                mill: &mill,
+                index,
+                ended,
+                is_stuck: Cell::new(false),
+            };
             credentials::separate();
             if J::WAITS_FOR_REPLIES {
                 scheduling::wait_for_turn();
@@ -112,6 +141,7 @@ impl<V: Send + 'static> Loops<V> {
                 }
                 let mut event_loop = event_loop(index, &plan, &*job, &mill, &workers, carrier);
                 let end = event_loop.run().map_err(RunError::Engine);
+                guard.is_stuck.set(!event_loop.close());
                 lock(&facts).activity += event_loop.activity();
                 end
             });
@@ -120,7 +150,7 @@ impl<V: Send + 'static> Loops<V> {
                 mill.stop();
             }
         })?;
-        self.threads.push(thread);
+        self.threads.insert(index, thread);
         Ok(())
     }
 
@@ -138,10 +168,17 @@ impl<V: Send + 'static> Loops<V> {
 }
 
 impl<V: Send + 'static> Loops<V> {
-    /// Waits for all threads; gives the first panic among them.
+    /// Waits for all threads but those that are stuck; gives the first panic among them.
     fn join_threads(&mut self) -> std::thread::Result<()> {
-        let ends = self.threads.drain(..).map(JoinHandle::join);
-        ends.fold(Ok(()), Result::and)
+        let mut result = Ok(());
+        while !self.threads.is_empty() {
+            let end = self.ends.recv().expect("each loop says when it has ended");
+            let thread = self.threads.remove(&end.index).expect("it ends once");
+            if !end.is_stuck {
+                result = result.and(thread.join());
+            }
+        }
+        result
     }
 }
 

@@ -49,6 +49,7 @@ pub struct UringCarrier {
     backlog: VecDeque<(u32, Op)>,
     /// Cancelled before they were in the ring.
     cancelled: Vec<Completion>,
+    is_closed: bool,
 }
 
 impl UringCarrier {
@@ -69,6 +70,7 @@ impl UringCarrier {
             ring: Ring::new(outstanding_max, workers_max, wake_up)?,
             backlog: VecDeque::new(),
             cancelled: Vec::new(),
+            is_closed: false,
         })
     }
 
@@ -211,6 +213,27 @@ impl Carrier for UringCarrier {
         }
     }
 
+    /// Waits for every completion of the ring, so that no buffer is freed under an operation and no
+    /// late open leaks its descriptor.
+    fn close(&mut self) -> bool {
+        if std::mem::replace(&mut self.is_closed, true) {
+            return self.ring.outstanding() == 0;
+        }
+        self.backlog.clear();
+        let deadline = Instant::now() + GRACE;
+        self.ring.cancel_all();
+        while self.ring.outstanding() > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.ring.enter(Wait::AtMost(left)).is_err() {
+                break;
+            }
+            while let Some(ended) = self.ring.pop() {
+                self.complete(ended);
+            }
+        }
+        self.ring.outstanding() == 0
+    }
+
     fn outstanding(&self) -> usize {
         self.ring.outstanding() + self.backlog.len() + self.cancelled.len()
     }
@@ -229,20 +252,7 @@ impl Carrier for UringCarrier {
 }
 
 impl Drop for UringCarrier {
-    /// Waits for every completion of the ring, so that no buffer is freed under an operation and no
-    /// late open leaks its descriptor.
     fn drop(&mut self) {
-        self.backlog.clear();
-        let deadline = Instant::now() + GRACE;
-        self.ring.cancel_all();
-        while self.ring.outstanding() > 0 {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || self.ring.enter(Wait::AtMost(left)).is_err() {
-                break;
-            }
-            while let Some(ended) = self.ring.pop() {
-                self.complete(ended);
-            }
-        }
+        self.close();
     }
 }
