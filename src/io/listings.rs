@@ -122,9 +122,6 @@ impl Listings {
         directory: &Directory,
         asked: u64,
     ) -> Option<Arc<Listing>> {
-        if asked < NAMES_ASKED_MIN.max(directory.size_bytes / BYTES_PER_NAME_ASKED) {
-            return None;
-        }
         let mut state = lock(&self.shared.state);
         let listing = state.listings.iter();
         let listing = listing
@@ -135,7 +132,8 @@ impl Listings {
         {
             return Some(Arc::clone(listing));
         }
-        if state.wanted.is_none() && !state.is_busy {
+        let is_worth_it = asked >= NAMES_ASKED_MIN.max(directory.size_bytes / BYTES_PER_NAME_ASKED);
+        if is_worth_it && state.wanted.is_none() && !state.is_busy {
             state.wanted = Some(path.to_vec());
             drop(state);
             self.shared.changed.notify_all();

@@ -122,6 +122,8 @@ struct State<V> {
     pulls_ended: bool,
     fail_fast: bool,
     pace: Option<Pace>,
+    /// How often there came to be more that could be pulled.
+    offers: u64,
     emitter_waits: bool,
     /// The emitter is to look up from its wait, even if there is nothing for it.
     emitter_called: bool,
@@ -137,6 +139,8 @@ struct LoopState {
     /// Since when it has left items to others, after it last pulled some itself. It does so for a moment,
     /// however many turns it has.
     yields_since: Option<Duration>,
+    /// Offers there had been when it last asked for items and nothing held them back.
+    offers_seen: u64,
     exhaustion: Exhaustion,
     /// The progress of all loops when this one last asked what could free resources.
     progress_seen: u64,
@@ -214,6 +218,7 @@ impl<V> Mill<V> {
             has_room: true,
             in_flight: 0,
             yields_since: None,
+            offers_seen: 0,
             exhaustion: Exhaustion::default(),
             progress_seen: 0,
             running: true,
@@ -229,6 +234,7 @@ impl<V> Mill<V> {
                 pulls_ended: false,
                 fail_fast,
                 pace: None,
+                offers: 0,
                 emitter_waits: false,
                 emitter_called: false,
             }),
@@ -267,6 +273,7 @@ impl<V> Mill<V> {
             return false;
         }
         state.feed.add(batch);
+        state.offers += 1;
         if let Some(pace) = &mut state.pace {
             pace.feed(now);
         }
@@ -455,6 +462,8 @@ impl<V> Mill<V> {
     /// Says that `count` results have been written out, and all parts that were taken.
     pub fn mark_emitted(&self, count: usize) {
         let mut state = self.lock();
+        // Room for what there was none for is as good as new items.
+        state.offers += u64::from(state.window.room() < state.feed.items());
         state.window.mark_emitted(count);
         state.parts.emitted();
         if state.feed.has_items() || state.feed.is_exhausted() {
@@ -734,7 +743,8 @@ impl<V> State<V> {
 
     /// How many of `max` items a loop may pull while others have room, too: as many as leave all with
     /// the same number. Without that, one loop would take all of a short list. It is only asked to wait
-    /// for the others for a moment, for one of them may be blocked.
+    /// for the others for a moment, for one of them may be blocked, and not for those that have left what
+    /// there is.
     fn share_of(&self, loop_index: usize, max: usize, now: Duration) -> usize {
         let own = &self.loops[loop_index];
         let items = self.feed.items().min(self.window.room());
@@ -742,8 +752,12 @@ impl<V> State<V> {
         if max == 0 || has_waited || items >= 2 * max * self.loops.len() {
             return max;
         }
-        let with_room = self.loops.iter().filter(|l| l.running && l.has_room);
-        let (count, in_flight) = with_room.fold((0, 0), |(count, in_flight), l| {
+        let with_room = || self.loops.iter().filter(|l| l.running && l.has_room);
+        let yields = own.yields_since.is_some();
+        if yields && with_room().all(|l| l.offers_seen == self.offers) {
+            return max;
+        }
+        let (count, in_flight) = with_room().fold((0, 0), |(count, in_flight), l| {
             (count + 1, in_flight + l.in_flight)
         });
         let level = (in_flight + items).div_ceil(count);
@@ -753,7 +767,11 @@ impl<V> State<V> {
     /// Decides when a loop that got less than it has room for is to come again.
     fn settle(&mut self, loop_index: usize, room: usize, exchange: &mut Exchange, now: Duration) {
         let pulled = exchange.pulled;
+        let offers = self.offers;
         let own = &mut self.loops[loop_index];
+        if exchange.held_back.is_none() {
+            own.offers_seen = offers;
+        }
         own.in_flight += pulled;
         own.has_room = pulled < room;
         let leaves_items = own.has_room && exchange.held_back.is_none();
