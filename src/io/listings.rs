@@ -63,8 +63,8 @@ struct State {
 #[derive(Debug)]
 pub(super) struct Listing {
     directory: Directory,
-    /// Hashes of their names, in ascending order. Two names with one hash are as likely as a fault of
-    /// the memory.
+    /// Hashes of their names, in ascending order. Another name with the same hash would be opened without
+    /// a look before; its descriptor would still tell what it is.
     names: Vec<u64>,
 }
 
