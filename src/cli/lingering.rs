@@ -38,7 +38,8 @@ fn listed(threads: &[String]) -> String {
     listed
 }
 
-/// Threads that run items, or that the kernel has made for a ring, and that wait in a call.
+/// Threads that run items or list directories, or that the kernel has made for a ring, and that wait in
+/// a call.
 fn find() -> Vec<String> {
     let Ok(threads) = fs::read_dir("/proc/self/task") else {
         return Vec::new();
@@ -50,7 +51,7 @@ fn find() -> Vec<String> {
         let (name, state) = name_and_state(&stat)?;
         // A thread of a ring that has nothing to do sleeps.
         let is_in_call = match name {
-            "ringmill-io" => matches!(state, 'S' | 'D'),
+            "ringmill-io" | "ringmill-list" => matches!(state, 'S' | 'D'),
             _ => name.starts_with("iou-wrk") && state == 'D',
         };
         if !is_in_call {
