@@ -5,7 +5,7 @@ use super::mounts::{FileSystem, Mounts};
 use crate::error::Errno;
 use crate::item::Item;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags};
-use rustix::path::DecInt;
+use rustix::path::{Arg, DecInt};
 use std::ffi::CStr;
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -38,8 +38,7 @@ pub(crate) fn stat_path(directory: BorrowedFd<'_>, path: &CStr) -> Result<Statx,
 /// the path. There is no statx for that: this holds what the path leads to, so that it stays in memory.
 pub(crate) fn stat_cached(directory: BorrowedFd<'_>, path: &CStr) -> Option<Result<Statx, Errno>> {
     use rustix::io::Errno as Kernel;
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    match rustix::fs::openat2(directory, path, flags, Mode::empty(), ResolveFlags::CACHED) {
+    match hold_cached(directory, path) {
         Ok(held) => stat_in_memory(held.as_fd()).map(Ok),
         Err(
             errno @ (Kernel::NOENT
@@ -50,6 +49,11 @@ pub(crate) fn stat_cached(directory: BorrowedFd<'_>, path: &CStr) -> Option<Resu
         ) => Some(Err(errno.into())),
         Err(_) => None,
     }
+}
+
+fn hold_cached(directory: BorrowedFd<'_>, path: impl Arg) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    rustix::fs::openat2(directory, path, flags, Mode::empty(), ResolveFlags::CACHED)
 }
 
 /// Metadata as the kernel has them; no server is asked.
@@ -65,8 +69,7 @@ pub(crate) fn is_regular(statx: &Statx) -> bool {
 /// A path all parts of which are cached, not opened for reading, and its metadata as far as those
 /// are cached. `None` says nothing about the path.
 pub(crate) fn open_path_cached(path: &[u8]) -> Option<(OwnedFd, Statx)> {
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let file = rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::CACHED).ok()?;
+    let file = hold_cached(CWD, path).ok()?;
     let statx = stat_in_memory(file.as_fd())?;
     Some((file, statx))
 }

@@ -358,10 +358,6 @@ impl Io {
         }
     }
 
-    pub(super) fn is_worker(&self) -> bool {
-        self.core.is_worker
-    }
-
     /// A file operation of the item that is polled, on this worker, has failed with this errno, which
     /// says that something is exhausted. True if it is to be tried again now; else that is its result.
     pub(super) fn waits_out(&self, errno: Errno, failures: &mut Failures) -> bool {

@@ -57,6 +57,16 @@ struct Known {
     mount: MountId,
 }
 
+impl Known {
+    fn nothing_of(hash: u64) -> Self {
+        Self {
+            hash,
+            place: Place::Unknown,
+            mount: MountId::default(),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Directory {
     path: Vec<u8>,
@@ -69,13 +79,8 @@ struct Directory {
 
 impl PathCache {
     pub(crate) fn new(listings: Option<Arc<Listings>>) -> Self {
-        let unknown = Known {
-            hash: 0,
-            place: Place::Unknown,
-            mount: MountId::default(),
-        };
         Self {
-            directories: Box::new([unknown; DIRECTORIES]),
+            directories: Box::new([Known::nothing_of(0); DIRECTORIES]),
             last: 0,
             asked: 0,
             listings,
@@ -140,11 +145,7 @@ impl PathCache {
     fn presume(&mut self, hash: u64, directory: &[u8], mounts: &mut Mounts) -> Known {
         let above = std::iter::successors(parent_of(directory), |path| parent_of(path));
         let found = above.filter_map(calls::open_path_cached).next();
-        let mut presumed = Known {
-            hash,
-            place: Place::Unknown,
-            mount: MountId::default(),
-        };
+        let mut presumed = Known::nothing_of(hash);
         if let Some((_, statx)) = found {
             presumed.mount = MountId::of(&statx);
             if mounts.file_system_of(&statx) == FileSystem::Blocking {
@@ -202,12 +203,11 @@ impl PathCache {
 
     fn known(&self, hash: u64) -> Known {
         let known = self.directories[slot_of(hash)];
-        let unknown = Known {
-            hash,
-            place: Place::Unknown,
-            mount: MountId::default(),
-        };
-        if known.hash == hash { known } else { unknown }
+        if known.hash == hash {
+            known
+        } else {
+            Known::nothing_of(hash)
+        }
     }
 
     /// Where a look-up of the item's path begins, and what is looked up from there.

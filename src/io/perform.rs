@@ -164,7 +164,7 @@ impl Future for Perform<'_> {
                 Stage::Ended => panic!("an operation was polled after it had ended"),
             };
             match outcome {
-                Err(errno) if this.is_shortage(errno) && this.io.is_worker() => {
+                Err(errno) if this.is_shortage(errno) && this.io.core.is_worker => {
                     if !this.io.waits_out(errno, &mut this.failures) {
                         return this.end(Err(errno));
                     }

@@ -638,19 +638,10 @@ impl Simulation {
     /// I15, and no timer without a reason.
     fn check_timer(&self, chosen: usize, wait: Wait) {
         let now = self.clock.now();
-        let until = match wait {
-            // Something is to be done at once, or a worker has just ended an item.
-            _ if self.loops[chosen].handle.is_woken() => return,
-            Wait::No => return,
-            Wait::AtMost(time) => Some(now + time),
-            Wait::Forever => None,
+        let Some((until, held)) = self.loops[chosen].really_waits(wait, now) else {
+            return;
         };
         let scenario = &self.scenario;
-        let held = self.loops[chosen]
-            .event_loop
-            .as_ref()
-            .expect("it waits")
-            .held();
         let pullable_at = self.pullable_at();
         // Where something is exhausted, it may only seem to be: that is up to chance. Then the moment is
         // bounded by the longest pause. A read ahead of others may have failed and not be wanted yet: it is

@@ -766,19 +766,10 @@ impl Simulation {
     /// I15, and no timer without a reason.
     fn check_timer(&self, chosen: usize, wait: Wait) {
         let now = self.clock.now();
-        let until = match wait {
-            // Something is to be done at once, or a worker has just ended an item.
-            _ if self.loops[chosen].handle.is_woken() => return,
-            Wait::No => return,
-            Wait::AtMost(time) => Some(now + time),
-            Wait::Forever => None,
+        let Some((until, held)) = self.loops[chosen].really_waits(wait, now) else {
+            return;
         };
         let scenario = &self.scenario;
-        let held = self.loops[chosen]
-            .event_loop
-            .as_ref()
-            .expect("it waits")
-            .held();
         // Here an operation may be left to itself when it failed, so that to wait for it is allowed, and
         // not required as it is for files.
         self.ledger.check_wait(

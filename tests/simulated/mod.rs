@@ -13,7 +13,7 @@ use ringmill::io::{Carrier, Io, IoLimits, Wait};
 use ringmill::item::Item;
 use ringmill::jobs::Job;
 use ringmill::mill::Mill;
-use ringmill::run::{Desk, EventLoop, LoopLimits, Turn, Workers, tasks_of};
+use ringmill::run::{Desk, EventLoop, Held, LoopLimits, Turn, Workers, tasks_of};
 use ringmill::stats::{Collector, Phase, Recorder, Stopwatch};
 use std::future::poll_fn;
 use std::pin::pin;
@@ -168,6 +168,20 @@ impl<V: Send + 'static> SimLoop<V> {
     #[allow(dead_code, reason = "not used in all tests")]
     pub fn in_flight(&self) -> usize {
         self.event_loop.as_ref().map_or(0, EventLoop::in_flight)
+    }
+
+    /// Until when it waits, if ever that ends by itself, and what it holds meanwhile. `None` if something
+    /// is to be done at once, or a worker has just ended an item.
+    #[allow(dead_code, reason = "not used in all tests")]
+    pub fn really_waits(&self, wait: Wait, now: Duration) -> Option<(Option<Duration>, Held)> {
+        let until = match wait {
+            _ if self.handle.is_woken() => return None,
+            Wait::No => return None,
+            Wait::AtMost(time) => Some(now + time),
+            Wait::Forever => None,
+        };
+        let event_loop = self.event_loop.as_ref().expect("it waits");
+        Some((until, event_loop.held()))
     }
 
     /// Items that hold a place and go on.
