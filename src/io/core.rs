@@ -12,7 +12,7 @@ use super::part_writer::PartWriter;
 use super::places::{Parked, Places};
 use super::pressure::Pressure;
 use super::retries::{Retries, Verdict};
-use super::shortages::{Failures, OpenFiles, Remedy};
+use super::shortages::{Failures, OpenFiles, Remedy, pause_until};
 use super::sleeps::Sleeps;
 use super::undelivered::Detached;
 use crate::clock;
@@ -364,19 +364,24 @@ impl Io {
         let state = &mut *self.borrow();
         let item = state.items.get_mut(self.core.current.get() as usize);
         let of_item = item.as_ref().map_or(0, |item| item.open_files as usize);
-        let held_little = self.core.open_files.borrow().are_few(of_item);
+        let open_files = self.core.open_files.borrow();
         let is_exhausted = state.carrier.is_exhausted(errno);
         let lacks_descriptor = errno.is_descriptor_shortage();
-        let remedy = failures.add(is_exhausted, held_little, lacks_descriptor);
-        match remedy {
-            Remedy::TryAgain(pause) => state.carrier.pause(pause),
-            _ => {
+        match failures.add(is_exhausted, open_files.are_few(of_item), lacks_descriptor) {
+            Remedy::TryAgain(time) => state.carrier.pause(time),
+            Remedy::TryWhenFewAreOpen(time) => pause_until(
+                || open_files.are_few(of_item),
+                time,
+                |part| state.carrier.pause(part),
+            ),
+            remedy => {
                 if let Some(item) = item {
                     item.lacks = remedy == Remedy::LeaveToLoop;
                 }
+                return false;
             }
         }
-        matches!(remedy, Remedy::TryAgain(_))
+        true
     }
 
     /// The same in a loop, for an operation that was done at once or has completed under this key. True

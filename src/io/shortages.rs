@@ -21,8 +21,12 @@ use std::time::Duration;
 /// and on a busy system a large file would never be read to its end.
 const PAUSES_MS: [u64; 7] = [1, 2, 4, 8, 16, 32, 64];
 
-/// Failures that nothing of ours explains, with which an errno is the item's own.
-const UNEXPLAINED_MAX: u8 = 3;
+/// Failures that nothing of ours explains, with which an errno is the item's own: 15 ms after the first of
+/// them, so that a server may be short of something for a moment.
+const UNEXPLAINED_MAX: u8 = 5;
+
+/// How often it is looked whether we hold little by now.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 /// The files that all workers of a run have open.
 #[derive(Debug, Default)]
@@ -54,7 +58,7 @@ impl OpenFiles {
 /// How often an operation on a worker has failed because something was, or seemed to be, exhausted.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Failures {
-    all: u8,
+    explained: u8,
     unexplained: u8,
 }
 
@@ -63,6 +67,8 @@ pub(super) struct Failures {
 pub(super) enum Remedy {
     /// Try again after this time.
     TryAgain(Duration),
+    /// Try again when we hold little, or after this time.
+    TryWhenFewAreOpen(Duration),
     /// It is for the loop to wait until something is freed.
     LeaveToLoop,
     /// Nothing is exhausted: the errno is the item's own.
@@ -78,23 +84,46 @@ impl Failures {
         held_little: bool,
         lacks_descriptor: bool,
     ) -> Remedy {
-        self.unexplained += u8::from(!is_exhausted && held_little);
+        if is_exhausted && lacks_descriptor {
+            return Remedy::LeaveToLoop;
+        }
+        let is_explained = is_exhausted || !held_little;
+        let count = if is_explained {
+            &mut self.explained
+        } else {
+            &mut self.unexplained
+        };
+        let pause_ms = PAUSES_MS.get(usize::from(*count));
+        *count += 1;
         if self.unexplained == UNEXPLAINED_MAX {
             return Remedy::GiveUp;
         }
-        let pause_ms = PAUSES_MS.get(usize::from(self.all));
-        self.all += 1;
-        match pause_ms {
-            Some(ms) if !(is_exhausted && lacks_descriptor) => {
-                Remedy::TryAgain(Duration::from_millis(*ms))
-            }
-            _ => Remedy::LeaveToLoop,
+        match pause_ms.map(|ms| Duration::from_millis(*ms)) {
+            None => Remedy::LeaveToLoop,
+            Some(pause) if is_explained && !is_exhausted => Remedy::TryWhenFewAreOpen(pause),
+            Some(pause) => Remedy::TryAgain(pause),
         }
+    }
+}
+
+/// Lets this time pass in short parts, by `pause`, or less of it once `is_over`.
+pub(super) fn pause_until(
+    is_over: impl Fn() -> bool,
+    time: Duration,
+    mut pause: impl FnMut(Duration),
+) {
+    let mut left = time;
+    while !left.is_zero() && !is_over() {
+        let part = left.min(LOOK_EVERY);
+        pause(part);
+        left -= part;
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     #[test]
@@ -133,10 +162,21 @@ mod tests {
         let mut failures = Failures::default();
         for _ in PAUSES_MS {
             let remedy = failures.add(false, files.are_few(0), true);
-            assert!(matches!(remedy, Remedy::TryAgain(_)));
+            assert!(matches!(remedy, Remedy::TryWhenFewAreOpen(_)));
         }
         let remedy = failures.add(false, files.are_few(0), true);
         assert_eq!(remedy, Remedy::LeaveToLoop);
+    }
+
+    #[test]
+    fn a_pause_ends_early_when_it_may() {
+        let passed = Cell::new(Duration::ZERO);
+        let pause = |time| passed.set(passed.get() + time);
+        let ms = Duration::from_millis;
+        pause_until(|| passed.get() >= ms(3), ms(64), pause);
+        assert_eq!(passed.take(), ms(3));
+        pause_until(|| false, ms(64), pause);
+        assert_eq!(passed.take(), ms(64));
     }
 
     #[test]
