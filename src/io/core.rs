@@ -4,9 +4,9 @@ use super::buffer::{Buffer, BufferClass, BufferPool};
 use super::carrier::{Attempt, Carrier};
 use super::current::CurrentOperation;
 use super::digests::Digests;
-use super::flights::{BACKGROUND, Flights, Recipient};
+use super::flights::{BACKGROUND, Ended, Flights, Recipient};
 use super::metadata::Stat;
-use super::op::{Completion, Op, Outcome, Value};
+use super::op::{Completion, Op, Value};
 use super::open_file::OpenFile;
 use super::part_writer::PartWriter;
 use super::places::{Parked, Places};
@@ -72,8 +72,6 @@ pub(super) struct State {
     pub(super) places: Places,
     pub(super) pressure: Pressure<u32>,
     pub(super) retries: Retries,
-    /// Operations that have just completed with a shortage while nothing was exhausted.
-    pub(super) unexplained: Vec<u32>,
     pub(super) sleeps: Sleeps,
     pub(super) stopwatch: Stopwatch,
     pub(super) activity: Activity,
@@ -164,7 +162,6 @@ impl Io {
             places: Places::new(limits.in_flight),
             pressure: Pressure::new(limits.in_flight),
             retries: Retries::default(),
-            unexplained: Vec::new(),
             sleeps: Sleeps::default(),
             stopwatch,
             activity: Activity::default(),
@@ -346,7 +343,7 @@ impl Io {
             .submit(op, owner, Recipient::Waiting(waker.clone()))
     }
 
-    pub(super) fn take_completion(&self, key: u32, waker: &Waker) -> Option<(Op, Outcome)> {
+    pub(super) fn take_completion(&self, key: u32, waker: &Waker) -> Option<Ended> {
         self.borrow().flights.take(key, waker)
     }
 
@@ -384,16 +381,13 @@ impl Io {
         true
     }
 
-    /// The same in a loop, for an operation that was done at once or has completed under this key. True
-    /// if nothing was found to be exhausted: then the item is to be begun anew on a worker, which finds
-    /// out whose the error is.
-    pub(super) fn moves_to_judge(&self, errno: Errno, completed: Option<u32>) -> bool {
-        let state = &mut *self.borrow();
-        let is_exhausted = match completed {
-            None => state.carrier.is_exhausted(errno),
-            Some(key) => !state.unexplained.contains(&key),
-        };
-        !is_exhausted && self.core.current.get() != BACKGROUND
+    /// The same in a loop. True if nothing is exhausted, as was found when the operation completed, or, if
+    /// it was done at once, is found now. Then the item is to be begun anew on a worker, which finds out
+    /// whose the error is.
+    pub(super) fn moves_to_judge(&self, errno: Errno, is_unexplained: Option<bool>) -> bool {
+        let is_unexplained =
+            is_unexplained.unwrap_or_else(|| !self.borrow().carrier.is_exhausted(errno));
+        is_unexplained && self.core.current.get() != BACKGROUND
     }
 
     pub(super) fn retry_later(&self, op: Op, errno: Errno, waker: &Waker) -> u32 {
@@ -493,14 +487,13 @@ impl State {
 
     /// Looks, before anything is closed, whether what completions failed for is really exhausted.
     pub(super) fn look_for_shortages(&mut self, completions: &[Completion]) {
-        self.unexplained.clear();
         for completion in completions {
             let errno = completion.outcome.as_ref().err();
             let Some(errno) = errno.filter(|errno| errno.is_shortage()) else {
                 continue;
             };
             if !completion.op.is_at_socket() && !self.carrier.is_exhausted(*errno) {
-                self.unexplained.push(completion.key);
+                self.flights.note_unexplained(completion.key);
             }
         }
     }

@@ -18,6 +18,8 @@ struct Flight {
     owner: u32,
     submitted_at_ns: u64,
     to: Recipient,
+    /// It failed as if something was exhausted, but nothing was.
+    is_unexplained: bool,
 }
 
 /// Who gets the outcome of an operation.
@@ -33,6 +35,14 @@ pub(super) enum Recipient {
     Detached(Detached),
 }
 
+/// How an operation ended, with everything it owned, for the future that waited for it.
+pub(super) struct Ended {
+    pub(super) op: Op,
+    pub(super) outcome: Outcome,
+    /// It failed as if something was exhausted, but nothing was.
+    pub(super) is_unexplained: bool,
+}
+
 /// An operation that has completed.
 pub(super) struct Completed {
     pub(super) owner: u32,
@@ -45,8 +55,14 @@ impl Flights {
             owner,
             submitted_at_ns,
             to,
+            is_unexplained: false,
         });
         u32::try_from(key).expect("fewer than 2^32 operations")
+    }
+
+    /// Notes that an operation has failed as if something was exhausted, but nothing was.
+    pub(super) fn note_unexplained(&mut self, key: u32) {
+        self.0[key as usize].is_unexplained = true;
     }
 
     /// Gives a completion to whoever waits for it. What nobody waits for any more is freed: buffers
@@ -79,14 +95,19 @@ impl Flights {
     }
 
     /// The outcome if it is there. Otherwise the waker is called when it is.
-    pub(super) fn take(&mut self, key: u32, waker: &Waker) -> Option<(Op, Outcome)> {
+    pub(super) fn take(&mut self, key: u32, waker: &Waker) -> Option<Ended> {
         let flight = &mut self.0[key as usize];
         if let Recipient::Waiting(known) = &mut flight.to {
             known.clone_from(waker);
             return None;
         }
-        match self.0.remove(key as usize).to {
-            Recipient::Ended(op, outcome) => Some((op, outcome)),
+        let flight = self.0.remove(key as usize);
+        match flight.to {
+            Recipient::Ended(op, outcome) => Some(Ended {
+                op,
+                outcome,
+                is_unexplained: flight.is_unexplained,
+            }),
             _ => unreachable!("whoever asks waits for it"),
         }
     }

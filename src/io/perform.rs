@@ -112,6 +112,8 @@ impl Future for Perform<'_> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
         let this = self.get_mut();
         loop {
+            // Of a completion.
+            let mut is_unexplained = None;
             let outcome = match this.stage {
                 Stage::New(first) => match first {
                     First::NotMade if !this.io.may_step() => {
@@ -143,9 +145,10 @@ impl Future for Perform<'_> {
                     First::Block => Err(Errno::new(libc::EOPNOTSUPP)),
                 },
                 Stage::InFlight(key) => match this.io.take_completion(key, context.waker()) {
-                    Some((op, outcome)) => {
-                        this.op = Some(op);
-                        outcome
+                    Some(ended) => {
+                        this.op = Some(ended.op);
+                        is_unexplained = Some(ended.is_unexplained);
+                        ended.outcome
                     }
                     None => return Poll::Pending,
                 },
@@ -171,11 +174,7 @@ impl Future for Perform<'_> {
                     this.stage = Stage::New(First::NotMade);
                 }
                 Err(errno) if this.is_shortage(errno) => {
-                    let completed = match this.stage {
-                        Stage::InFlight(key) => Some(key),
-                        _ => None,
-                    };
-                    if this.io.moves_to_judge(errno, completed) && this.io.move_to_worker() {
+                    if this.io.moves_to_judge(errno, is_unexplained) && this.io.move_to_worker() {
                         this.stage = Stage::New(First::Block);
                         return Poll::Pending;
                     }

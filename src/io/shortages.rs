@@ -25,6 +25,9 @@ const PAUSES_MS: [u64; 7] = [1, 2, 4, 8, 16, 32, 64];
 /// them, so that a server may be short of something for a moment.
 const UNEXPLAINED_MAX: u8 = 5;
 
+/// So many open files are few for any server.
+const FEW: usize = 4;
+
 /// How often it is looked whether we hold little by now.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
@@ -51,7 +54,8 @@ impl OpenFiles {
     /// half, because a server may learn late that a file was closed.
     pub(super) fn are_few(&self, of_item: usize) -> bool {
         let now = self.now.load(Ordering::Relaxed);
-        now.saturating_sub(of_item) <= self.most.load(Ordering::Relaxed) / 2
+        let few = (self.most.load(Ordering::Relaxed) / 2).max(FEW);
+        now.saturating_sub(of_item) <= few
     }
 }
 
@@ -182,11 +186,12 @@ mod tests {
     #[test]
     fn files_are_few_when_twice_as_many_could_be_opened() {
         let files = OpenFiles::default();
+        (0..FEW).for_each(|_| files.opened());
         assert!(files.are_few(0));
-        (0..4).for_each(|_| files.opened());
+        (FEW..4 * FEW).for_each(|_| files.opened());
         assert!(!files.are_few(0));
-        assert!(files.are_few(2));
-        (0..2).for_each(|_| files.closed());
+        assert!(files.are_few(2 * FEW));
+        (0..2 * FEW).for_each(|_| files.closed());
         assert!(files.are_few(0));
     }
 }

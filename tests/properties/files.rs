@@ -938,34 +938,12 @@ proptest! {
 /// before the deadline.
 #[test]
 fn a_permanent_shortage_becomes_the_result() {
-    let name = b"file".to_vec();
-    let files = HashMap::from([(name.clone(), SimFile::regular(b"content".to_vec()))]);
-    let world = Arc::new(World::new(files, Faults::default(), 0));
-    let mill = Arc::new(Mill::new(Order::Input, 4, 1, false));
-    let job = Arc::new(HashJob {
-        algorithm: ALGORITHM,
-        read_special: false,
-        strict: false,
-    });
-    let parts = Parts {
-        job: &job,
-        world: &world,
-        mill: &mill,
-        workers: &workers(&job, &world, 1, None),
-        in_flight: 2,
-        large_buffers: 1,
-        timeout: Some(TIMEOUT),
-        collector: None,
-        ledger: Ledger::default(),
-    };
-    let carrier = SimCarrier::new(Arc::clone(&world), 1);
-    let mut event_loop = parts.event_loop(0, Box::new(carrier));
-    mill.add(Batch::from_iter([&name, &name]), Duration::ZERO);
-    mill.end_input(Ok(()));
-    event_loop.run().unwrap();
-    let mut results = Vec::new();
-    assert_eq!(mill.take_ready(9, None, &mut results), Ready::Results);
-    assert_eq!(results.len(), 2);
+    let name = "file".to_owned();
+    let file = SimFile::regular(b"content".to_vec());
+    let files = HashMap::from([(name.clone().into_bytes(), file)]);
+    let world = World::new(files, Faults::default(), 0);
+    let (results, to_retry_max) = hash_all(&Arc::new(world), &[name.clone(), name], 1);
+    assert_eq!((results.len(), to_retry_max), (2, 2));
     for finished in results {
         let latency_ns = finished.latency_ns();
         let error = finished.result.expect_err("no descriptor is to be had");
@@ -1006,8 +984,8 @@ fn a_file_whose_own_errno_looks_like_a_shortage_holds_nobody_up() {
                 (name.clone().into_bytes(), file)
             });
             let world = World::new(files.collect(), Faults::default(), 1000);
-            let results = hash_all(&Arc::new(world), &names, seed as u64);
-            assert_eq!(results.len(), names.len());
+            let (results, to_retry_max) = hash_all(&Arc::new(world), &names, seed as u64);
+            assert_eq!((results.len(), to_retry_max), (names.len(), 0));
             for finished in results {
                 // One look-up, open and read take up to 100 ms in this world.
                 let latency = Duration::from_nanos(finished.latency_ns());
@@ -1022,8 +1000,33 @@ fn a_file_whose_own_errno_looks_like_a_shortage_holds_nobody_up() {
     }
 }
 
-/// The results of one loop with 16 items in flight.
-fn hash_all(world: &Arc<World>, names: &[String], seed: u64) -> Vec<Finished<Hashed>> {
+/// The same of a piece of a large file that is read ahead of others, on a loop.
+#[test]
+fn a_read_ahead_that_fails_as_if_something_was_exhausted_holds_nobody_up() {
+    for seed in 0..20 {
+        let errno = Errno::new(libc::ENOMEM);
+        let names: Vec<_> = (0..40).map(|number| format!("file {number}")).collect();
+        let files = names.iter().enumerate().map(|(number, name)| {
+            let mut file = SimFile::regular(b"content".to_vec());
+            if number == 0 {
+                file = SimFile::regular(pattern()[..4 * LARGE_READ].to_vec());
+                file.read_errno = Some((2 * LARGE_READ as u64, errno));
+            }
+            (name.clone().into_bytes(), file)
+        });
+        let world = World::new(files.collect(), Faults::default(), 1000);
+        let (mut results, to_retry_max) = hash_all(&Arc::new(world), &names, seed);
+        assert_eq!((results.len(), to_retry_max), (names.len(), 0));
+        results.retain(|finished| finished.result.is_err());
+        assert_eq!(results.len(), 1);
+        let expected = ItemError::errno(Operation::Read, errno);
+        assert_eq!(results[0].result, Err(expected));
+    }
+}
+
+/// The results of one loop with 16 items in flight, and how many operations waited at most for something
+/// to be freed.
+fn hash_all(world: &Arc<World>, names: &[String], seed: u64) -> (Vec<Finished<Hashed>>, usize) {
     let mill = Arc::new(Mill::new(Order::Completion, names.len(), 1, false));
     let job = Arc::new(HashJob {
         algorithm: ALGORITHM,
@@ -1036,8 +1039,8 @@ fn hash_all(world: &Arc<World>, names: &[String], seed: u64) -> Vec<Finished<Has
         mill: &mill,
         workers: &workers(&job, world, seed, None),
         in_flight: 16,
-        large_buffers: 1,
-        timeout: None,
+        large_buffers: 4,
+        timeout: Some(TIMEOUT),
         collector: None,
         ledger: Ledger::default(),
     };
@@ -1045,11 +1048,15 @@ fn hash_all(world: &Arc<World>, names: &[String], seed: u64) -> Vec<Finished<Has
     let mut event_loop = parts.event_loop(0, Box::new(carrier));
     mill.add(Batch::from_iter(names), Duration::ZERO);
     mill.end_input(Ok(()));
-    event_loop.run().unwrap();
+    let mut to_retry_max = 0;
+    while let Turn::Wait(wait) = event_loop.turn() {
+        to_retry_max = event_loop.held().to_retry.max(to_retry_max);
+        event_loop.wait(wait).unwrap();
+    }
     let mut results = Vec::new();
     assert_eq!(
         mill.take_ready(names.len(), None, &mut results),
         Ready::Results
     );
-    results
+    (results, to_retry_max)
 }
