@@ -29,6 +29,7 @@ mod metadata;
 mod mounts;
 mod op;
 mod open_file;
+mod page_cache;
 mod park;
 mod part_writer;
 mod path_cache;

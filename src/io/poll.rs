@@ -10,6 +10,7 @@ use super::metadata::Stat;
 use super::mounts::{FileSystem, MountId};
 use super::op::{Completion, Op, Value};
 use super::open_file::OpenFile;
+use super::page_cache;
 use super::wake_up::WakeUp;
 use crate::clock::{self, Clock};
 use crate::error::Errno;
@@ -22,6 +23,8 @@ use std::sync::Arc;
 /// Operations that do not block, and sockets that are waited for.
 pub struct PollCarrier {
     inline: Inline,
+    /// A file was found not to be cached.
+    has_missed: bool,
     wake_up: Arc<WakeUp>,
     /// Operations that wait for their sockets.
     waiting: Vec<(u32, Op)>,
@@ -35,6 +38,7 @@ impl PollCarrier {
     pub fn new(wake_up: Arc<WakeUp>, listings: Arc<Listings>) -> Self {
         Self {
             inline: Inline::new(listings),
+            has_missed: false,
             wake_up,
             waiting: Vec::new(),
             cancelled: Vec::new(),
@@ -123,7 +127,16 @@ impl Carrier for PollCarrier {
         if parallel || buffer.class() == BufferClass::Large {
             return Attempt::Block;
         }
-        or_block(self.inline.read(file, offset, buffer))
+        // A read of what is not cached starts to fetch it, for which it may have to wait if many do.
+        if self.has_missed
+            && file.file_system != FileSystem::Memory
+            && page_cache::has(file, offset.unwrap_or(0), buffer.len()) == Some(false)
+        {
+            return Attempt::Block;
+        }
+        let read = self.inline.read(file, offset, buffer);
+        self.has_missed |= !matches!(read, Attempt::Done(_));
+        or_block(read)
     }
 
     fn try_socket(&mut self, op: &mut Op) -> Attempt<Value> {

@@ -5,6 +5,8 @@
 //! warm cache that is 6 % of the time. A loop shares its files with nobody but the threads it
 //! starts itself.
 
+use std::os::fd::{AsRawFd, BorrowedFd};
+
 /// Gives the calling thread, and those it starts from now on, a descriptor table of its own: a copy
 /// of the present one. Where that cannot be, the table stays shared, which is only slower.
 ///
@@ -17,6 +19,18 @@ pub(super) fn separate() {
     // first, and keeps a share of each until the last has ended. What the loop opens later belongs to
     // its engine, which stays on this thread and those it starts.
     let _shared_if_it_fails = unsafe { libc::unshare(libc::CLONE_FILES) };
+}
+
+/// Makes room in the calling thread's table for so many descriptors more; `any` is one of those it has.
+/// A table grows when it is full, and if it is shared, if only with threads of the kernel, then whoever
+/// needs it to waits until all processors have taken note: up to 30 ms, each time it doubles. While it is
+/// the thread's own, it grows at once.
+pub(super) fn make_room(any: BorrowedFd<'_>, count: usize) {
+    let dup = |least| rustix::io::fcntl_dupfd_cloexec(any, least);
+    let first_free = dup(0).map(|lowest| lowest.as_raw_fd());
+    let last = first_free.map(|first| first.saturating_add_unsigned(count as u32));
+    // Where the limit on open files does not let that be, it grows later.
+    let _closed_again = last.and_then(dup);
 }
 
 /// The same for a worker, but without the descriptors from this number on: those are files that its

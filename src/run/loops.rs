@@ -133,6 +133,10 @@ impl<V: Send + 'static> Loops<V> {
             }
             if plan.separate_descriptors {
                 descriptors::separate();
+                if let Ok(wake_up) = &wake_up {
+                    let in_flight = share(plan.in_flight, plan.loops, index);
+                    descriptors::make_room(wake_up.as_fd(), in_flight);
+                }
             }
             let carrier = carrier(index, &plan, wake_up, listings, &facts);
             let end = carrier.and_then(|carrier| {
@@ -267,7 +271,7 @@ fn carrier(
         let outstanding_max = in_flight + share(LARGE_BUFFERS, plan.loops, index);
         let workers = share(plan.io_workers, plan.loops, index);
         let (wake_up, listings) = (Arc::clone(&wake_up), Arc::clone(&listings));
-        match UringCarrier::new(outstanding_max, workers, wake_up, listings) {
+        match UringCarrier::new(plan.loops, outstanding_max, workers, wake_up, listings) {
             Ok(carrier) => return Ok(Box::new(carrier)),
             Err(refusal) if plan.may_fall_back => {
                 lock(facts).fell_back.get_or_insert(refusal);

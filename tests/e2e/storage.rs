@@ -44,6 +44,33 @@ fn content_that_hangs() {
     });
 }
 
+/// More of them than the queue of the device has places for: whoever asks it for one more waits.
+#[test]
+fn more_content_that_hangs_than_a_device_takes_requests() {
+    let (local, on_disk) = (Corpus::new(2000), Corpus::new(300));
+    for_each_engine(|engine| {
+        let Some(disk) = Disk::new(on_disk.dir()) else {
+            return;
+        };
+        let healthy = Healthy::of(&local, local.dir());
+        healthy.warm();
+        let sick = on_disk.names.iter().map(|name| disk.utf8_path(name));
+        let sick: Vec<String> = sick.collect();
+        for path in &sick {
+            fs::metadata(path).unwrap();
+        }
+        disk.set_faults(&[(0..u64::MAX / 2, "hang")]);
+        let paths = healthy.list_with(&sick);
+        let mill = rows_of(engine, &paths).args(TIMEOUT).arg("--unordered");
+        let output = finish_while_hanging(mill.start(), paths.len(), disk.server(), PATIENCE);
+        for row in healthy.rows_of_others(&paths, &output.exits(1)) {
+            let (operation, _, message) = row.error();
+            let is_good = operation == "read" && message == "timed out after 4s";
+            assert!(is_good || message.contains("not tried"), "{row:?}");
+        }
+    });
+}
+
 /// At any place of a file, of its inode, or of its directory.
 #[test]
 fn blocks_that_cannot_be_read() {

@@ -1,5 +1,6 @@
 //! The io_uring carrier: the one home of `unsafe` I/O.
 
+mod device_queues;
 mod ops;
 mod ring;
 mod setup;
@@ -19,6 +20,7 @@ use super::wake_up::WakeUp;
 use crate::clock::{self, Clock};
 use crate::error::Errno;
 use crate::item::Item;
+use device_queues::{Admission, DeviceQueues, SLOW, device_of};
 use ring::{Ended, Ring};
 use std::collections::VecDeque;
 use std::io;
@@ -45,6 +47,7 @@ const GRACE: Duration = Duration::from_secs(2);
 pub struct UringCarrier {
     inline: Inline,
     ring: Ring,
+    device_queues: DeviceQueues,
     /// Waiting for room in the ring.
     backlog: VecDeque<(u32, Op)>,
     /// Cancelled before they were in the ring.
@@ -53,12 +56,13 @@ pub struct UringCarrier {
 }
 
 impl UringCarrier {
-    /// Sets up a ring with room for `outstanding_max` operations, and up to `workers_max` kernel
-    /// threads for what blocks. It belongs to the calling thread.
+    /// Sets up one of so many rings, with room for `outstanding_max` operations, and up to `workers_max`
+    /// kernel threads for what blocks. It belongs to the calling thread.
     ///
     /// # Errors
     /// Whatever the kernel refuses, with its likely cause.
     pub fn new(
+        rings: usize,
         outstanding_max: usize,
         workers_max: usize,
         wake_up: Arc<WakeUp>,
@@ -68,10 +72,35 @@ impl UringCarrier {
         Ok(Self {
             inline: Inline::new(listings),
             ring: Ring::new(outstanding_max, workers_max, wake_up)?,
+            device_queues: DeviceQueues::new(rings),
             backlog: VecDeque::new(),
             cancelled: Vec::new(),
             is_closed: false,
         })
+    }
+
+    fn push(&mut self, key: u32, op: Op) {
+        if !self.ring.has_room() {
+            self.backlog.push_back((key, op));
+        } else if let Err(error) = self.ring.push(key, op) {
+            self.ring.fail(error);
+        }
+    }
+
+    /// Starts the reads that the queues of their devices have places for.
+    fn start_reads(&mut self) {
+        while let Some(admission) = self.device_queues.next(clock::now()) {
+            match admission {
+                Admission::Start(key, op) => self.push(key, op),
+                Admission::StartAside(key, mut op) => {
+                    // As are those that are in flight beside others of their file.
+                    if let Op::Read { parallel, .. } = &mut op {
+                        *parallel = true;
+                    }
+                    self.push(key, op);
+                }
+            }
+        }
     }
 
     fn complete(&mut self, ended: Ended) -> Completion {
@@ -138,7 +167,7 @@ impl Carrier for UringCarrier {
         buffer: &mut Buffer,
         parallel: bool,
     ) -> Attempt<usize> {
-        if parallel {
+        if parallel || !self.device_queues.has_place(file) {
             return Attempt::Submit;
         }
         self.inline.read(file, offset, buffer)
@@ -162,14 +191,13 @@ impl Carrier for UringCarrier {
     }
 
     fn submit(&mut self, key: u32, op: Op) {
-        debug_assert!(
-            !matches!(&op, Op::Read { file, .. } if file.file_system == FileSystem::Blocking)
-        );
-        if !self.ring.has_room() {
-            self.backlog.push_back((key, op));
-        } else if let Err(error) = self.ring.push(key, op) {
-            self.ring.fail(error);
-        }
+        let Op::Read { file, .. } = &op else {
+            return self.push(key, op);
+        };
+        debug_assert!(file.file_system != FileSystem::Blocking);
+        let device = device_of(file);
+        self.device_queues.push(key, op, device);
+        self.start_reads();
     }
 
     fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
@@ -178,7 +206,14 @@ impl Carrier for UringCarrier {
         {
             self.ring.push(key, op)?;
         }
+        self.start_reads();
         completions.append(&mut self.cancelled);
+        // What is held back is started when the device has answered, or has been found to be slow.
+        let wait = match wait {
+            Wait::AtMost(time) if self.device_queues.held() > 0 => Wait::AtMost(time.min(SLOW)),
+            Wait::Forever if self.device_queues.held() > 0 => Wait::AtMost(SLOW),
+            wait => wait,
+        };
         self.ring.enter(if completions.is_empty() {
             wait
         } else {
@@ -187,6 +222,7 @@ impl Carrier for UringCarrier {
         let mut bytes_read = 0;
         for _ in 0..COMPLETIONS_PER_TURN {
             let Some(ended) = self.ring.pop() else { break };
+            self.device_queues.ended(ended.key, clock::now());
             let completion = self.complete(ended);
             if let Ok(Value::Count(count)) = completion.outcome {
                 bytes_read += count;
@@ -200,16 +236,17 @@ impl Carrier for UringCarrier {
     }
 
     fn cancel(&mut self, key: u32) {
-        match self.backlog.iter().position(|(other, _)| *other == key) {
-            None => {
-                self.ring.cancel(key);
-                self.ring.replace_stuck_workers();
-            }
-            Some(at) => {
-                let (key, op) = self.backlog.remove(at).expect("just found");
-                let outcome = Err(Errno::new(libc::ECANCELED));
-                self.cancelled.push(Completion { key, op, outcome });
-            }
+        let held = self.device_queues.remove(key).or_else(|| {
+            let at = self.backlog.iter().position(|(other, _)| *other == key)?;
+            self.device_queues.ended(key, clock::now());
+            Some(self.backlog.remove(at)?.1)
+        });
+        if let Some(op) = held {
+            let outcome = Err(Errno::new(libc::ECANCELED));
+            self.cancelled.push(Completion { key, op, outcome });
+        } else {
+            self.ring.cancel(key);
+            self.ring.replace_stuck_workers();
         }
     }
 
@@ -220,6 +257,7 @@ impl Carrier for UringCarrier {
             return self.ring.outstanding() == 0;
         }
         self.backlog.clear();
+        self.device_queues.clear();
         let deadline = Instant::now() + GRACE;
         self.ring.cancel_all();
         while self.ring.outstanding() > 0 {
@@ -235,7 +273,8 @@ impl Carrier for UringCarrier {
     }
 
     fn outstanding(&self) -> usize {
-        self.ring.outstanding() + self.backlog.len() + self.cancelled.len()
+        let held = self.backlog.len() + self.device_queues.held();
+        self.ring.outstanding() + held + self.cancelled.len()
     }
 
     fn enters(&self) -> u64 {
