@@ -24,8 +24,9 @@ pub(super) struct Inline {
     /// What the last look-up has opened: a name that its directory says is a regular file needs no look
     /// before it is opened.
     opened: Option<Opened>,
-    /// Of look-ups of what is cached.
-    look_up_probe: AdaptiveProbe,
+    /// Of look-ups of what is cached, for each mount: those of one disk may find nothing, and wait, while
+    /// those of another find all.
+    look_up_probes: Vec<(MountId, AdaptiveProbe)>,
     /// Of plain reads of cached content. One that fails has started a fetch of its own, which the
     /// block layer cannot merge with the neighbours' as it does with a batch from a ring.
     read_probe: AdaptiveProbe,
@@ -50,7 +51,7 @@ impl Inline {
             mounts: Mounts::default(),
             path_cache: PathCache::new(Some(listings)),
             opened: None,
-            look_up_probe: AdaptiveProbe::new(),
+            look_up_probes: Vec::new(),
             read_probe: AdaptiveProbe::new(),
         }
     }
@@ -61,7 +62,8 @@ impl Inline {
             return Attempt::Block;
         }
         self.opened = None;
-        if !self.look_up_probe.is_due() {
+        let mount = self.mount_of(item);
+        if !self.look_up_probe(mount).is_due() {
             return Attempt::Submit;
         }
         if let Some(file) = self.path_cache.open_listed(item)
@@ -74,7 +76,7 @@ impl Inline {
         }
         let (directory, path) = self.path_cache.start_of(item);
         let found = calls::stat_cached(directory, path);
-        self.look_up_probe.record(found.is_some());
+        self.look_up_probe(mount).record(found.is_some());
         match found {
             None => Attempt::Submit,
             Some(Err(errno)) => Attempt::Done(Err(errno)),
@@ -83,6 +85,16 @@ impl Inline {
                 stat => Attempt::Done(Ok(stat)),
             },
         }
+    }
+
+    fn look_up_probe(&mut self, mount: MountId) -> &mut AdaptiveProbe {
+        let known = |(other, _): &(MountId, _)| *other == mount;
+        let at = self.look_up_probes.iter().position(known);
+        let at = at.unwrap_or_else(|| {
+            self.look_up_probes.push((mount, AdaptiveProbe::new()));
+            self.look_up_probes.len() - 1
+        });
+        &mut self.look_up_probes[at].1
     }
 
     /// See [`Carrier::mount_of`](super::Carrier::mount_of).

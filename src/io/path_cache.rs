@@ -71,6 +71,7 @@ impl Known {
 struct Directory {
     path: Vec<u8>,
     descriptor: OwnedFd,
+    mount: MountId,
     file_system: FileSystem,
     /// What it was when it was opened; `None` where it is not to be listed.
     identity: Option<listings::Directory>,
@@ -132,6 +133,7 @@ impl PathCache {
         self.current = Some(Directory {
             path: directory.to_vec(),
             descriptor,
+            mount,
             file_system,
             identity: Some(listings::Directory::of(&statx)),
             listing: None,
@@ -158,7 +160,11 @@ impl PathCache {
 
     /// The mount that the path's directory is on, or most likely is.
     pub(crate) fn mount_of(&mut self, path: &[u8], mounts: &mut Mounts) -> MountId {
-        let directory = directory_of(path).unwrap_or(b".");
+        let directory = directory_of(path);
+        if let Some(current) = self.current_for(directory) {
+            return current.mount;
+        }
+        let directory = directory.unwrap_or(b".");
         let hash = hash_of(directory);
         let known = self.known(hash);
         match self.presumed {
@@ -190,6 +196,7 @@ impl PathCache {
             self.current = Some(Directory {
                 path: directory.to_vec(),
                 descriptor,
+                mount: MountId::default(),
                 file_system: FileSystem::Blocking,
                 identity: None,
                 listing: None,

@@ -71,6 +71,33 @@ fn more_content_that_hangs_than_a_device_takes_requests() {
     });
 }
 
+/// Inodes that hang, one after the other: what follows on another disk is not taken for cold, too.
+#[test]
+fn inodes_in_a_row_that_hang() {
+    let (local, on_disk) = (Corpus::new(2000), Corpus::new(300));
+    for_each_engine(|engine| {
+        let Some(disk) = Disk::new(on_disk.dir()) else {
+            return;
+        };
+        let healthy = Healthy::of(&local, local.dir());
+        healthy.warm();
+        // The names are known, the inodes are not.
+        assert_eq!(fs::read_dir(disk.dir()).unwrap().count(), 301);
+        disk.set_faults(&[(0..u64::MAX / 2, "hang")]);
+        let sick = on_disk.names.iter().map(|name| disk.utf8_path(name));
+        let mut paths = healthy.list_with(&[]);
+        let rest = paths.split_off(500);
+        paths.extend(sick.chain(rest));
+        let mill = rows_of(engine, &paths).args(TIMEOUT).arg("--unordered");
+        let output = finish_while_hanging(mill.start(), paths.len(), disk.server(), PATIENCE);
+        for row in healthy.rows_of_others(&paths, &output.exits(1)) {
+            let (operation, _, message) = row.error();
+            let is_good = operation == "open" && message == "timed out after 4s";
+            assert!(is_good || message.contains("not tried"), "{row:?}");
+        }
+    });
+}
+
 /// At any place of a file, of its inode, or of its directory.
 #[test]
 fn blocks_that_cannot_be_read() {

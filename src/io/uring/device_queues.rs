@@ -3,9 +3,9 @@
 //! A device's queue has places for so many requests (`nr_requests` in sysfs). A read of what is not
 //! cached takes one as soon as it is submitted, or tried by a plain call, and where none is left the
 //! kernel waits for one in that call, whatever flags it was given: for as long as a slow device takes, or
-//! for ever if it hangs. So a loop only starts reads of devices that have shown to be quick, and no more
-//! than leave the queue places: the others are held back, for reads that are submitted together are merged.
-//! Where a device is slow, or not known yet, threads of the kernel start them.
+//! for ever if it hangs. So a loop starts no more reads than leave the queue places, and only one until a
+//! device has shown to be quick: the others are held back, for reads that are submitted together are merged.
+//! Where a device is slow, threads of the kernel start them.
 
 use crate::clock;
 use crate::io::op::Op;
@@ -68,25 +68,24 @@ pub(super) enum Admission {
 }
 
 impl Queue {
-    /// True if its reads are known to take little time.
-    fn is_quick(&self, now: Duration) -> bool {
-        let is_stuck = self.count > 0 && now.saturating_sub(self.quiet_since) >= SLOW;
-        !is_stuck && self.latency.is_some_and(|latency| latency < SLOW)
-    }
-
-    /// True if a plain call may start a read.
-    fn has_place(&self, now: Duration) -> bool {
-        if self.is_quick(now) {
-            self.count < self.places()
-        } else {
-            // One may, to find out. Look-ups take places, too, and where they are slow, most of them.
-            self.count == 0 && self.latency.is_none()
+    /// How many reads the loop may start. Look-ups take places, too, and where they are slow, most of them.
+    fn places(&self, now: Duration) -> usize {
+        match self.latency {
+            _ if self.is_slow(now) => 0,
+            // One, to find out.
+            None => 1,
+            Some(_) => (self.depth * 3 / 4).max(1),
         }
     }
 
-    /// How many reads the loop may start.
-    fn places(&self) -> usize {
-        (self.depth * 3 / 4).max(1)
+    fn has_place(&self, now: Duration) -> bool {
+        self.count < self.places(now)
+    }
+
+    /// True if its reads are known to take long, or none has ended for long.
+    fn is_slow(&self, now: Duration) -> bool {
+        let is_stuck = self.count > 0 && now.saturating_sub(self.quiet_since) >= SLOW;
+        is_stuck || self.latency.is_some_and(|latency| latency >= SLOW)
     }
 
     fn started(&mut self, now: Duration) {
@@ -106,10 +105,10 @@ impl Queue {
 
     /// What is to be done about the next of the reads that are held back.
     fn admit_held(&mut self, now: Duration) -> Option<Admission> {
-        let start = match self.is_quick(now) {
-            true if self.count < self.places() => Admission::Start,
-            true => return None,
-            false => Admission::StartAside,
+        let start = match self.is_slow(now) {
+            true => Admission::StartAside,
+            false if self.has_place(now) => Admission::Start,
+            false => return None,
         };
         let (key, op) = self.held.pop_front()?;
         self.started(now);
@@ -276,18 +275,20 @@ mod tests {
         (started, aside)
     }
 
-    /// Of one ring, for a device that has answered quickly.
+    /// Of one of so many rings, for a device that has answered quickly.
     fn quick(rings: usize) -> DeviceQueues {
         let mut queues = DeviceQueues::new(rings);
-        assert_eq!(push(&mut queues, 0..1, MS), (0, 1));
+        assert_eq!(push(&mut queues, 0..1, MS), (1, 0));
         queues.ended(0, 2 * MS);
         queues
     }
 
     #[test]
-    fn a_device_that_is_not_known_to_be_quick_gets_nothing_from_the_loop() {
+    fn a_slow_device_gets_one_read_from_the_loop() {
         let mut queues = DeviceQueues::new(1);
-        assert_eq!(push(&mut queues, 0..100, MS), (0, 100));
+        assert_eq!(push(&mut queues, 0..100, MS), (1, 0));
+        assert_eq!(starts(&mut queues, MS + SLOW / 2), (0, 0));
+        assert_eq!(starts(&mut queues, MS + SLOW), (0, 99));
         queues.ended(0, MS + 2 * SLOW);
         assert_eq!(push(&mut queues, 0..1, MS + 2 * SLOW), (0, 1));
         // One quick answer after a slow one is not enough.
@@ -321,7 +322,7 @@ mod tests {
         let mut queues = quick(1);
         push(&mut queues, 0..100, 2 * MS);
         queues.push(100, read(), DEVICE + 1);
-        assert_eq!(starts(&mut queues, 2 * MS), (0, 1));
+        assert_eq!(starts(&mut queues, 2 * MS), (1, 0));
     }
 
     #[test]
