@@ -29,6 +29,11 @@ pub const PART_BYTES_DEFAULT: usize = 64 * 1024 * 1024;
 /// How long a loop leaves items to other loops that have room for them.
 const YIELD_PAUSE: Duration = Duration::from_millis(1);
 
+/// One of several loops fills its places in so many steps, at least, and leaves items to those that are
+/// more than a step behind. Otherwise, of slow items that follow each other, the loop that happens to get
+/// the first takes all, for starting them takes it no time, and the others do all the rest.
+const STEPS_PER_FILL: usize = 8;
+
 /// An item with its result.
 #[derive(Debug)]
 pub struct Finished<V> {
@@ -77,6 +82,8 @@ pub struct Exchange {
     pub resume_at: Option<Duration>,
     /// How many items it got.
     pub pulled: usize,
+    /// It may get more as soon as it has started these.
+    pub goes_on: bool,
 }
 
 /// What keeps fewer items in flight than there could be.
@@ -342,7 +349,9 @@ impl<V> Mill<V> {
             return Exchange::nothing(Directive::Finish);
         }
         let share = state.share_of(loop_index, ask.room, now);
-        let mut exchange = state.pull(ask.room, share, pulled, now);
+        let step = state.step_of(loop_index, ask.room);
+        let mut exchange = state.pull(ask.room, share.min(step), pulled, now);
+        exchange.goes_on = exchange.pulled == step && step < share;
         if !pulled.is_empty() && state.feed.has_room() {
             self.feed_has_room.notify_one();
         }
@@ -615,6 +624,7 @@ impl Exchange {
             schedule: None,
             resume_at: None,
             pulled: 0,
+            goes_on: false,
         }
     }
 }
@@ -665,6 +675,7 @@ impl<V> State<V> {
             schedule,
             resume_at,
             pulled: count,
+            goes_on: false,
         }
     }
 
@@ -741,21 +752,35 @@ impl<V> State<V> {
         self.delayed.extend(results);
     }
 
+    /// How many items a loop with so much room pulls at a time.
+    fn step_of(&self, loop_index: usize, room: usize) -> usize {
+        match self.loops.len() {
+            1 => room,
+            _ => (self.loops[loop_index].in_flight + room).div_ceil(STEPS_PER_FILL),
+        }
+    }
+
     /// How many of `max` items a loop may pull while others have room, too: as many as leave all with
-    /// the same number. Without that, one loop would take all of a short list. It is only asked to wait
-    /// for the others for a moment, for one of them may be blocked, and not for those that have left what
-    /// there is.
+    /// the same number, or where there are plenty, none if it is far ahead of another. Without that, one
+    /// loop would take all of a short list. It is only asked to wait for the others for a moment, for one
+    /// of them may be blocked, and not for those that have left what there is.
     fn share_of(&self, loop_index: usize, max: usize, now: Duration) -> usize {
         let own = &self.loops[loop_index];
         let items = self.feed.items().min(self.window.room());
         let has_waited = own.yields_until().is_some_and(|until| until <= now);
-        if max == 0 || has_waited || items >= 2 * max * self.loops.len() {
+        let with_room = || self.loops.iter().filter(|l| l.running && l.has_room);
+        let least = || with_room().map(|l| l.in_flight).min().unwrap_or(0);
+        let are_plenty = items >= 2 * max * self.loops.len();
+        let is_ahead = || own.in_flight > least() + self.step_of(loop_index, max);
+        if max == 0 || has_waited || (are_plenty && !is_ahead()) {
             return max;
         }
-        let with_room = || self.loops.iter().filter(|l| l.running && l.has_room);
         let yields = own.yields_since.is_some();
         if yields && with_room().all(|l| l.offers_seen == self.offers) {
             return max;
+        }
+        if are_plenty {
+            return 0;
         }
         let (count, in_flight) = with_room().fold((0, 0), |(count, in_flight), l| {
             (count + 1, in_flight + l.in_flight)
@@ -769,20 +794,24 @@ impl<V> State<V> {
         let pulled = exchange.pulled;
         let offers = self.offers;
         let own = &mut self.loops[loop_index];
-        if exchange.held_back.is_none() {
+        let is_left = exchange.held_back.is_none() && !exchange.goes_on;
+        if is_left {
             own.offers_seen = offers;
         }
         own.in_flight += pulled;
         own.has_room = pulled < room;
-        let leaves_items = own.has_room && exchange.held_back.is_none();
+        let leaves_items = own.has_room && is_left;
         let since = own.yields_since.filter(|_| pulled == 0).unwrap_or(now);
-        own.yields_since = leaves_items.then_some(since);
+        // One that goes on after it has waited does not wait again.
+        if !exchange.goes_on {
+            own.yields_since = leaves_items.then_some(since);
+        }
         if leaves_items {
             exchange.resume_at = own.yields_until();
         }
         let rate_decides = exchange.held_back == Some(HeldBack::Rate);
         own.hungry = exchange.directive == Directive::Continue && own.has_room && !rate_decides;
-        if self.feed.has_items() && (leaves_items || !own.has_room) {
+        if self.feed.has_items() && (leaves_items || exchange.goes_on || !own.has_room) {
             self.wake_others(loop_index);
         }
     }

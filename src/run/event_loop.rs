@@ -218,7 +218,8 @@ impl<V: Send + 'static> EventLoop<V> {
         }
         self.send_to_workers();
         // Items that parked have left places, and those that came back have taken some.
-        let mill_knows_room = directive == Directive::Finish || self.io.room() == room - count;
+        let is_filled = !exchange.goes_on && self.io.room() == room - count;
+        let mill_knows_room = directive == Directive::Finish || is_filled;
         let is_over = self.finished.is_empty() && mill_knows_room && !self.io.wants_turn();
         if !is_over || !self.ready.may_wait() {
             // Another turn hands over results, fills places and goes on.

@@ -209,6 +209,31 @@ fn what_two_operations_of_an_item_lack_the_other_item_can_free() {
     }
 }
 
+/// One of several loops fills its places in eight steps.
+const TURNS_TO_HALF: usize = 4;
+
+/// Of many items that do not end, the loops get their shares, too.
+#[test]
+fn a_loop_that_is_ahead_leaves_items_to_another() {
+    let job = does(|_, _| Box::pin(pending()));
+    let limits = Limits {
+        loops: 2,
+        in_flight: 16,
+        window: 1000,
+        ..LIMITS
+    };
+    let mut setting = Setting::new(&job, &limits);
+    setting.add(1000);
+    // Two steps, and then it waits.
+    (0..3).for_each(|_| drop(setting.turn(0)));
+    assert_eq!(setting.held(0).in_flight, 4);
+    setting.turn(1);
+    assert_eq!(setting.held(1).in_flight, 2);
+    setting.turn(0);
+    assert_eq!(setting.held(0).in_flight, 6);
+    assert!(setting.clock.now() < MS);
+}
+
 /// One loop alone would take all of a short list.
 #[test]
 fn two_loops_share_sixteen_items() {
@@ -222,7 +247,7 @@ fn two_loops_share_sixteen_items() {
         let mut setting = Setting::new(&job, &limits);
         setting.add(16);
         for chosen in order {
-            setting.turn(chosen);
+            (0..TURNS_TO_HALF).for_each(|_| drop(setting.turn(chosen)));
         }
         assert_eq!(
             (setting.held(0).in_flight, setting.held(1).in_flight),
@@ -242,7 +267,7 @@ fn a_loop_leaves_items_to_another_only_for_a_moment() {
     };
     let mut setting = Setting::new(&job, &limits);
     setting.add(16);
-    for _ in 0..3 {
+    for _ in 0..=2 * TURNS_TO_HALF {
         setting.turn(0);
     }
     assert_eq!(setting.held(0).in_flight, 16);
@@ -266,11 +291,12 @@ fn a_busy_loop_leaves_items_to_another_for_the_same_moment() {
     };
     let mut setting = Setting::new(&job, &limits);
     setting.add(16);
+    (1..TURNS_TO_HALF).for_each(|_| drop(setting.turn(0)));
     for _ in 0..10 {
         setting.turn(0);
         assert_eq!(setting.held(0).in_flight, 8);
     }
-    setting.turn(1);
+    (0..TURNS_TO_HALF).for_each(|_| drop(setting.turn(1)));
     assert_eq!(setting.held(1).in_flight, 8);
 }
 
