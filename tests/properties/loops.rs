@@ -120,6 +120,12 @@ impl Setting {
         self.loops[chosen].turn(None, &self.clock)
     }
 
+    fn turns(&mut self, chosen: usize, count: usize) {
+        for _ in 0..count {
+            self.turn(chosen);
+        }
+    }
+
     /// The loop takes turns until nothing ends its wait but time.
     fn settle(&mut self, chosen: usize) -> Wait {
         loop {
@@ -225,7 +231,7 @@ fn a_loop_that_is_ahead_leaves_items_to_another() {
     let mut setting = Setting::new(&job, &limits);
     setting.add(1000);
     // Two steps, and then it waits.
-    (0..3).for_each(|_| drop(setting.turn(0)));
+    setting.turns(0, 3);
     assert_eq!(setting.held(0).in_flight, 4);
     setting.turn(1);
     assert_eq!(setting.held(1).in_flight, 2);
@@ -247,7 +253,7 @@ fn two_loops_share_sixteen_items() {
         let mut setting = Setting::new(&job, &limits);
         setting.add(16);
         for chosen in order {
-            (0..TURNS_TO_HALF).for_each(|_| drop(setting.turn(chosen)));
+            setting.turns(chosen, TURNS_TO_HALF);
         }
         assert_eq!(
             (setting.held(0).in_flight, setting.held(1).in_flight),
@@ -267,9 +273,7 @@ fn a_loop_leaves_items_to_another_only_for_a_moment() {
     };
     let mut setting = Setting::new(&job, &limits);
     setting.add(16);
-    for _ in 0..=2 * TURNS_TO_HALF {
-        setting.turn(0);
-    }
+    setting.turns(0, 2 * TURNS_TO_HALF + 1);
     assert_eq!(setting.held(0).in_flight, 16);
     assert!(setting.clock.now() <= 2 * MS, "{:?}", setting.clock.now());
 }
@@ -291,12 +295,12 @@ fn a_busy_loop_leaves_items_to_another_for_the_same_moment() {
     };
     let mut setting = Setting::new(&job, &limits);
     setting.add(16);
-    (1..TURNS_TO_HALF).for_each(|_| drop(setting.turn(0)));
+    setting.turns(0, TURNS_TO_HALF - 1);
     for _ in 0..10 {
         setting.turn(0);
         assert_eq!(setting.held(0).in_flight, 8);
     }
-    (0..TURNS_TO_HALF).for_each(|_| drop(setting.turn(1)));
+    setting.turns(1, TURNS_TO_HALF);
     assert_eq!(setting.held(1).in_flight, 8);
 }
 
