@@ -74,7 +74,8 @@ impl Queue {
             _ if self.is_slow(now) => 0,
             // One, to find out.
             None => 1,
-            Some(_) => (self.depth * 3 / 4).max(1),
+            // Where they are quick, they take few.
+            Some(_) => (self.depth * 7 / 8).max(1),
         }
     }
 
@@ -299,7 +300,7 @@ mod tests {
     #[test]
     fn a_quick_device_gets_what_it_has_places_for_and_the_rest_waits() {
         let mut queues = quick(1);
-        let places = DEPTH_ASSUMED * 3 / 4;
+        let places = DEPTH_ASSUMED * 7 / 8;
         assert_eq!(push(&mut queues, 0..100, 2 * MS), (places, 0));
         assert_eq!(queues.held(), 100 - places);
         queues.ended(1, 3 * MS);
@@ -313,7 +314,7 @@ mod tests {
     #[test]
     fn rings_share_a_queue() {
         let places = |rings| push(&mut quick(rings), 0..100, 2 * MS).0;
-        assert_eq!(places(4), DEPTH_ASSUMED / 4 * 3 / 4);
+        assert_eq!(places(4), DEPTH_ASSUMED / 4 * 7 / 8);
         assert_eq!(places(1000), 1);
     }
 
@@ -328,7 +329,7 @@ mod tests {
     #[test]
     fn what_is_taken_out_is_not_started() {
         let mut queues = quick(1);
-        let places = DEPTH_ASSUMED * 3 / 4;
+        let places = DEPTH_ASSUMED * 7 / 8;
         push(&mut queues, 0..100, 2 * MS);
         assert!(queues.remove(99).is_some());
         assert!(queues.remove(99).is_none());
