@@ -16,7 +16,9 @@ use ringmill::clock::Clock;
 use ringmill::io::sim::{Faults, Network, Random, SimCarrier, World};
 use ringmill::io::{Transport, Wait};
 use ringmill::item::Batch;
-use ringmill::jobs::dns::{DnsJob, Found, Settings, SharedFigures, Status, parse_type};
+use ringmill::jobs::dns::{
+    DnsJob, Found, Settings, SharedFigures, SharedLimits, Status, parse_type,
+};
 use ringmill::mill::{Finished, Mill, Order, Ready};
 use ringmill::run::Turn;
 use simulated::{
@@ -207,13 +209,18 @@ impl Simulation {
             settings: Settings {
                 servers: servers.collect(),
                 sockets_per_server: scenario.sockets_per_server,
-                per_server_max: scenario.per_server_max,
                 retries: 3,
+                attempt_timeout: None,
                 timeout: TIMEOUT,
                 rate_per_server: scenario.rate_per_server,
                 mixes_case: scenario.mixes_case,
                 measures_round_trips: true,
             },
+            limits: SharedLimits::new(
+                scenario.servers.into(),
+                scenario.per_server_max,
+                scenario.loops,
+            ),
             default_type: parse_type(b"A").unwrap(),
             figures: figures.clone(),
         };

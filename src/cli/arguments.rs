@@ -235,10 +235,15 @@ pub(super) struct DnsArguments {
     #[arg(
         long,
         value_name = "N",
-        default_value = "3",
+        default_value = "5",
         help_heading = "Resolvers"
     )]
     pub(super) retries: u32,
+
+    /// The time for the first attempt; each further one has twice as much, up to a second or as much as
+    /// the first [default: for each server what its replies take, at least 100 ms].
+    #[arg(long, value_name = "DURATION", value_parser = parse_timeout, help_heading = "Resolvers")]
+    pub(super) attempt_timeout: Option<Duration>,
 
     /// Queries to each server per second, at most. What is beyond that waits.
     #[arg(long, value_name = "R", value_parser = parse_rate, help_heading = "Resolvers")]
@@ -249,7 +254,7 @@ pub(super) struct DnsArguments {
     #[arg(long = "0x20", help_heading = "Resolvers")]
     pub(super) mixes_case: bool,
 
-    /// The time for a name, all attempts together.
+    /// The time for a name: how long replies are waited for, all attempts together.
     #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = parse_timeout, help_heading = "Resolvers")]
     pub(super) timeout: Duration,
 

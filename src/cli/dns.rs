@@ -10,7 +10,7 @@ use super::stream::{Rows, Task};
 use crate::clock;
 use crate::error::ItemError;
 use crate::item::Item;
-use crate::jobs::dns::{DnsJob, Figures, Found, Settings, SharedFigures, with_types};
+use crate::jobs::dns::{DnsJob, Figures, Found, Settings, SharedFigures, SharedLimits, with_types};
 use crate::mill::budget;
 use crate::run::Plan;
 use crate::sink::dns::{write_jsonl, write_massdns, write_text};
@@ -63,6 +63,7 @@ pub(super) fn dns(arguments: DnsArguments) -> Outcome {
     };
     let job = |plan: &Plan, descriptors: &Descriptors| {
         Ok(DnsJob {
+            limits: limits(&arguments, servers.len(), plan),
             settings: settings(&arguments, servers, plan, descriptors)?,
             default_type: arguments.types[0],
             figures,
@@ -71,17 +72,21 @@ pub(super) fn dns(arguments: DnsArguments) -> Outcome {
     task.perform(job, rows)
 }
 
+fn limits(arguments: &DnsArguments, servers: usize, plan: &Plan) -> SharedLimits {
+    let names_servers = !arguments.resolvers.is_empty() || arguments.resolvers_from.is_some();
+    let at_once_max = match names_servers {
+        true => plan.in_flight,
+        false => plan.in_flight.min(AT_ONCE_FOR_SHARED_SERVERS),
+    };
+    SharedLimits::new(servers, at_once_max, plan.loops)
+}
+
 fn settings(
     arguments: &DnsArguments,
     servers: Vec<SocketAddr>,
     plan: &Plan,
     descriptors: &Descriptors,
 ) -> Result<Settings, SetupError> {
-    let names_servers = !arguments.resolvers.is_empty() || arguments.resolvers_from.is_some();
-    let at_once_max = match names_servers {
-        true => plan.in_flight,
-        false => plan.in_flight.min(AT_ONCE_FOR_SHARED_SERVERS),
-    };
     let limit = usize::try_from(descriptors.limit).unwrap_or(usize::MAX);
     let for_sockets = budget::left(limit, descriptors.in_use, plan.loops);
     let sockets = arguments.sockets.div_ceil(plan.loops);
@@ -101,8 +106,8 @@ fn settings(
     Ok(Settings {
         servers,
         sockets_per_server: sockets.min(sockets_max),
-        per_server_max: at_once_max.div_ceil(plan.loops),
         retries: arguments.retries,
+        attempt_timeout: arguments.attempt_timeout,
         timeout: arguments.timeout,
         rate_per_server: arguments.rate_per_resolver.map(|rate| rate / loops),
         mixes_case: arguments.mixes_case,

@@ -4,7 +4,8 @@ use super::message;
 use super::question::Question;
 use super::text;
 use crate::io::Transport;
-use domain::base::iana::OptRcode;
+use domain::base::header::Header;
+use domain::base::iana::{OptRcode, Rcode};
 use domain::base::message::{Message, RecordSection};
 use domain::base::record::ParsedRecord;
 use domain::base::wire::ParseError;
@@ -76,6 +77,8 @@ pub struct Answer {
     pub server: Option<SocketAddr>,
     /// How it came.
     pub transport: Option<Transport>,
+    /// What was said last instead of an answer, if anything was.
+    pub last_reply: Option<LastReply>,
     /// Queries sent for it.
     pub attempts: u32,
     /// From the last query to the reply.
@@ -86,6 +89,36 @@ pub struct Answer {
     pub time: Duration,
     /// When it ended, by the clock of whoever ran the resolver.
     pub ended_at: Duration,
+}
+
+/// A reply that is no answer: enough to find the server that is to blame.
+#[derive(Clone, Debug)]
+pub struct LastReply {
+    /// Who sent it.
+    pub server: SocketAddr,
+    /// How it came.
+    pub transport: Transport,
+    /// Its code, as it stands in the header.
+    pub rcode: Rcode,
+    header: Header,
+}
+
+impl LastReply {
+    pub(super) fn new(server: SocketAddr, transport: Transport, message: &[u8]) -> Self {
+        let message = Message::from_slice(message).expect("it was judged before");
+        Self {
+            server,
+            transport,
+            rcode: message.header().rcode(),
+            header: message.header(),
+        }
+    }
+
+    /// Its flags, by the names that RFC 1035 and RFC 4035 give them.
+    #[must_use]
+    pub fn flags(&self) -> Vec<&'static str> {
+        flags(self.header)
+    }
 }
 
 /// What was asked, and the reply if a definite one came. That repeats the question, which then need not
@@ -141,16 +174,7 @@ impl Answer {
         let Some(message) = self.message() else {
             return Vec::new();
         };
-        let header = message.header();
-        let flags = [
-            ("aa", header.aa()),
-            ("rd", header.rd()),
-            ("ra", header.ra()),
-            ("ad", header.ad()),
-            ("cd", header.cd()),
-        ];
-        let set = flags.into_iter().filter(|&(_, is_set)| is_set);
-        set.map(|(name, _)| name).collect()
+        flags(message.header())
     }
 
     /// The records of the answer, aliases on the way to it included.
@@ -205,6 +229,18 @@ impl Record {
             text: strings(record),
         }
     }
+}
+
+fn flags(header: Header) -> Vec<&'static str> {
+    let flags = [
+        ("aa", header.aa()),
+        ("rd", header.rd()),
+        ("ra", header.ra()),
+        ("ad", header.ad()),
+        ("cd", header.cd()),
+    ];
+    let set = flags.into_iter().filter(|&(_, is_set)| is_set);
+    set.map(|(name, _)| name).collect()
 }
 
 fn strings(record: &ParsedRecord<'_, [u8]>) -> Option<Vec<u8>> {

@@ -4,6 +4,7 @@
 use super::answer::Answer;
 use super::figures::SharedFigures;
 use super::frames::{self, Frames};
+use super::message;
 use super::question::Question;
 use super::resolver::{Resolver, SocketId};
 use crate::error::Errno;
@@ -22,6 +23,9 @@ const RECEIVE_LEN: usize = 4096;
 /// How long to wait before what failed because something was exhausted is tried again.
 const EXHAUSTION_PAUSE: Duration = Duration::from_millis(2);
 
+/// So often the tasks that receive may go on before the time that has passed is noticed, at most.
+const TURNS_TO_RECEIVE: usize = 16;
+
 /// Runs a [`Resolver`] for the items of one loop.
 pub struct Client {
     io: Io,
@@ -32,6 +36,8 @@ pub struct Client {
     places: RefCell<Places>,
     timer: RefCell<Timer>,
     figures: SharedFigures,
+    /// Messages that have come so far.
+    received: Cell<u64>,
 }
 
 /// A socket, made when it is first needed, and after its other end has closed it when it is needed
@@ -81,7 +87,7 @@ struct Timer {
 
 impl Client {
     /// Spawns the tasks that a resolver needs. They leave its figures there in the end.
-    pub(super) fn start(io: &Io, resolver: Resolver, figures: SharedFigures) -> Rc<Self> {
+    pub(super) fn start(io: &Io, mut resolver: Resolver, figures: SharedFigures) -> Rc<Self> {
         let sockets = std::iter::repeat_with(SocketState::default);
         let places = Places {
             free: resolver.room(io.now()),
@@ -95,6 +101,7 @@ impl Client {
             places: RefCell::new(places),
             timer: RefCell::default(),
             figures,
+            received: Cell::new(0),
         });
         for id in (0..).map(SocketId).take(client.sockets.len()) {
             io.spawn(Rc::clone(&client).receive_at(id));
@@ -104,7 +111,7 @@ impl Client {
             }
         }
         io.spawn(Rc::clone(&client).run_timer());
-        client.after_change(io.now());
+        client.after_change();
         client
     }
 
@@ -120,11 +127,9 @@ impl Client {
         let asking = Asking::new(self);
         let now = self.io.now();
         self.resolver.borrow_mut().ask(asking.number, question, now);
-        let mut places = self.places.borrow_mut();
-        places.free = places.free.saturating_sub(1);
-        drop(places);
+        self.places.borrow_mut().free = self.resolver.borrow_mut().room(now);
         drop(place);
-        self.after_change(now);
+        self.after_change();
         asking
     }
 
@@ -140,12 +145,12 @@ impl Client {
     fn tell(&self, what: impl FnOnce(&mut Resolver, Duration)) {
         let now = self.io.now();
         what(&mut self.resolver.borrow_mut(), now);
-        self.places.borrow_mut().free = self.resolver.borrow().room(now);
-        self.after_change(now);
+        self.places.borrow_mut().free = self.resolver.borrow_mut().room(now);
+        self.after_change();
     }
 
     /// Sends what the resolver wants sent, hands answers to their items, and sets the timer.
-    fn after_change(&self, now: Duration) {
+    fn after_change(&self) {
         let mut resolver = self.resolver.borrow_mut();
         while let Some(transmit) = resolver.transmit() {
             let id = transmit.socket;
@@ -156,7 +161,7 @@ impl Client {
         while let Some((number, answer)) = resolver.answer() {
             askers.answered(number, answer);
         }
-        self.timer.borrow_mut().set(resolver.wake_at(now));
+        self.timer.borrow_mut().set(resolver.wake_at());
         let places = self.places.borrow();
         places.wake();
         self.io.limit_intake(places.available());
@@ -168,7 +173,20 @@ impl Client {
         let mut sleep: Option<(Duration, Sleep)> = None;
         loop {
             poll_fn(|context| self.poll_timer(&mut sleep, context)).await;
+            self.let_receive().await;
             self.tell(Resolver::time_passed);
+        }
+    }
+
+    /// Lets the tasks that receive take what has come: a loop that is late must not give up what has
+    /// been answered meanwhile.
+    async fn let_receive(&self) {
+        for _ in 0..TURNS_TO_RECEIVE {
+            let before = self.received.get();
+            yield_now().await;
+            if self.received.get() == before {
+                return;
+            }
         }
     }
 
@@ -234,12 +252,21 @@ impl Client {
             let received;
             (bytes, received) = socket.receive(bytes).await;
             match received {
-                Ok(count) => self.tell(|resolver, now| resolver.received(id, &bytes[..count], now)),
+                Ok(count) => self.received(id, &mut bytes[..count]),
                 Err(errno) if is_our_lack(errno) => self.pause().await,
                 // What an earlier datagram met with on its way, mostly a closed port.
                 Err(_) => self.tell(|resolver, now| resolver.refused(id, now)),
             }
         }
+    }
+
+    fn received(&self, id: SocketId, message: &mut [u8]) {
+        self.received.set(self.received.get() + 1);
+        if message.len() == RECEIVE_LEN {
+            // The rest of it did not fit here: it is to be had in a stream.
+            message::set_truncated(message);
+        }
+        self.tell(|resolver, now| resolver.received(id, message, now));
     }
 
     /// Ends with the connection.
@@ -253,6 +280,7 @@ impl Client {
                 Ok(count @ 1..) => {
                     frames.add(&bytes[..count]);
                     while let Some(message) = frames.next() {
+                        self.received.set(self.received.get() + 1);
                         self.tell(|resolver, now| resolver.received(id, message, now));
                     }
                 }
@@ -324,6 +352,18 @@ impl Drop for Client {
 
 fn is_our_lack(errno: Errno) -> bool {
     errno.is_shortage() || errno.raw() == libc::EINTR
+}
+
+async fn yield_now() {
+    let mut has_yielded = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut has_yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 fn wait_as<T>(waker: &Cell<Option<Waker>>, context: &Context<'_>) -> Poll<T> {

@@ -71,6 +71,11 @@ impl Ids {
         }
     }
 
+    /// When the first of those that rest is free again.
+    pub(super) fn next_free(&self) -> Option<Duration> {
+        self.resting.front().map(|&(until, _)| until)
+    }
+
     /// What this id stands for; `None` if for nothing.
     pub(super) fn holder(&self, id: u16) -> Option<Holder> {
         self.taken.get(&id).copied()

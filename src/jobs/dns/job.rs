@@ -3,6 +3,7 @@
 use super::answer::Answer;
 use super::client::Client;
 use super::figures::SharedFigures;
+use super::limit::SharedLimits;
 use super::question::{Invalid, Question};
 use super::resolver::{Resolver, Settings};
 use crate::error::ItemError;
@@ -23,6 +24,8 @@ pub const QUERY: Phase = Phase::of_job(1, "query");
 pub struct DnsJob {
     /// How questions are asked; by each loop for itself.
     pub settings: Settings,
+    /// How much each server is asked at one time, by all loops together.
+    pub limits: SharedLimits,
     /// What is asked of a name without a type.
     pub default_type: Rtype,
     /// Where each loop leaves its figures.
@@ -55,7 +58,7 @@ impl Job for DnsJob {
     const WAITS_FOR_REPLIES: bool = true;
 
     fn local(&self, io: &Io) -> Local {
-        let resolver = Resolver::new(self.settings.clone());
+        let resolver = Resolver::new(self.settings.clone(), &self.limits);
         Local {
             client: Client::start(io, resolver, self.figures.clone()),
             default_type: self.default_type,

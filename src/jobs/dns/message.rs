@@ -67,6 +67,12 @@ pub(super) fn id(message: &[u8]) -> Option<u16> {
     Some(u16::from_be_bytes([bytes[0], bytes[1]]))
 }
 
+/// Marks a message as one that did not fit.
+pub(super) fn set_truncated(message: &mut [u8]) {
+    const TC: u8 = 2;
+    message[2] |= TC;
+}
+
 /// How the question of a reply must be spelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Spelling {

@@ -5,24 +5,35 @@
 //! told apart by socket and id.
 
 mod answer;
+mod circuit;
 mod client;
+mod controller;
+mod edns;
+mod estimate;
 mod figures;
 mod frames;
 mod ids;
 mod job;
 mod limit;
+mod lookup;
 mod message;
+mod places;
 mod question;
 mod random;
+mod refusals;
 mod resolver;
+mod rooms;
 mod server;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod text;
 mod throttle;
+mod waiting;
 
 pub use answer::{Answer, Record, Status};
 pub use figures::{Figures, SharedFigures};
 pub use job::{DnsJob, Found, QUERY, WAIT};
+pub use limit::SharedLimits;
 pub use question::{Invalid, Question, parse_type, with_types, words};
 pub use resolver::{Resolver, Settings, SocketId, Transmit};

@@ -1,186 +1,180 @@
-//! What is known of one server: how quick it is, how much it bears, whether it is there.
+//! What one loop knows of one server: how quick it is, how much it bears, whether it is there.
 
+use super::circuit::Circuit;
+use super::edns::Edns;
+use super::estimate::Estimate;
 use super::figures::Figures;
-use super::limit::{Ending, Limit};
+use super::limit::Limit;
+use super::places::{PlaceId, Places};
+use super::question::Question;
+use super::stream::Stream;
 use super::throttle::Throttle;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// The shortest and the longest time a reply is waited for, and the time for the first ones.
-/// These and [`TIMES_THE_AVERAGE`] are c-ares' (`ares_metrics.c`), which has them from experience.
-const TIMEOUT_MIN: Duration = Duration::from_millis(250);
-const TIMEOUT_MAX: Duration = Duration::from_secs(5);
-const TIMEOUT_AT_FIRST: Duration = Duration::from_secs(2);
-const TIMES_THE_AVERAGE: u32 = 5;
-
-/// Failures in a row after which a server is set aside.
-const FAILURES_MAX: u32 = 16;
-/// How long it is left alone before it is probed, at first and at most.
-const ASIDE_AT_FIRST: Duration = Duration::from_millis(100);
-const ASIDE_MAX: Duration = Duration::from_secs(5);
+/// Whom a place is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum For {
+    /// A name that no query was sent for.
+    NewName,
+    /// Another attempt for a name.
+    Retry,
+}
 
 /// One server, as this loop knows it.
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) address: SocketAddr,
     pub(super) figures: Figures,
-    /// It does not understand EDNS.
-    pub(super) is_plain: bool,
-    average: Option<Duration>,
+    pub(super) estimate: Estimate,
+    pub(super) circuit: Circuit,
+    pub(super) edns: Edns,
+    pub(super) stream: Stream,
+    /// A question that it has answered: a better probe than one that nobody may know the answer to.
+    pub(super) known_good: Option<Question>,
     limit: Limit,
-    under_way: usize,
+    places: Places,
     throttle: Option<Throttle>,
-    failures: u32,
-    aside: Option<Aside>,
+    /// No id is free on any socket before this time.
+    no_ids_until: Option<Duration>,
 }
 
+/// What decides how a server is asked, besides what becomes known of it.
 #[derive(Debug)]
-struct Aside {
-    until: Duration,
-    length: Duration,
-    is_probed: bool,
+pub(super) struct ServerSettings {
+    pub(super) limit: Limit,
+    /// Queries per second, at most.
+    pub(super) rate: Option<f64>,
+    /// The time for a first attempt, if it is not to be estimated.
+    pub(super) attempt_timeout: Option<Duration>,
+    /// How long names wait for a server that has answered before.
+    pub(super) hold: Duration,
 }
 
 impl Server {
-    /// A server that is asked so much at one time, and so often in a second, at most.
-    pub(super) fn new(address: SocketAddr, limit_max: usize, rate: Option<f64>) -> Self {
+    pub(super) fn new(address: SocketAddr, settings: ServerSettings) -> Self {
         Self {
             address,
             figures: Figures::default(),
-            is_plain: false,
-            average: None,
-            limit: Limit::new(limit_max),
-            under_way: 0,
-            throttle: rate.map(Throttle::new),
-            failures: 0,
-            aside: None,
+            estimate: Estimate::new(settings.attempt_timeout),
+            circuit: Circuit::new(settings.hold),
+            edns: Edns::default(),
+            stream: Stream::default(),
+            known_good: None,
+            limit: settings.limit,
+            places: Places::default(),
+            throttle: settings.rate.map(Throttle::new),
+            no_ids_until: None,
         }
     }
 
-    /// True if it may be asked one more question now.
-    pub(super) fn has_room(&self, now: Duration) -> bool {
-        if self.paced_until(now).is_some() {
-            return false;
+    /// How many more queries it may be sent now, for names of this kind. A server that is silent takes
+    /// none but probes while others are there.
+    pub(super) fn room(&self, kind: For, others_are_there: bool, now: Duration) -> usize {
+        if self.no_ids_until.is_some_and(|until| now < until) {
+            return 0;
         }
-        match &self.aside {
-            Some(aside) => !aside.is_probed && aside.until <= now,
-            None => self.under_way < self.limit.get(),
-        }
-    }
-
-    /// How many more questions it may be asked at once.
-    pub(super) fn room(&self, now: Duration) -> usize {
-        let room = match self.aside {
-            Some(_) => 0,
-            None => self.limit.get().saturating_sub(self.under_way),
+        let is_held = self.held_until(kind).is_some_and(|until| now < until);
+        let room = match is_held || others_are_there && self.circuit.is_open() {
+            true => usize::from(self.takes_a_name_as_probe(now)),
+            false => self.limit.get().saturating_sub(self.places.held()),
         };
         let throttle = self.throttle.as_ref();
         throttle.map_or(room, |throttle| throttle.allowance(now).min(room))
     }
 
-    /// When it may be asked again, if its rate does not allow that now.
-    pub(super) fn paced_until(&self, now: Duration) -> Option<Duration> {
-        let next = self.throttle.as_ref()?.next();
-        (next > now).then_some(next)
+    /// The first moment at which there may be more room, or a probe is due, other than by a
+    /// reply.
+    pub(super) fn next_event(&self, now: Duration) -> Option<Duration> {
+        let place_time = self.estimate.place_time();
+        let is_full = self.places.held() >= self.limit.get();
+        let expiry = (is_full.then(|| self.places.next_expiry(place_time))).flatten();
+        let paced = self.throttle.as_ref().map(Throttle::next);
+        let circuit = [
+            self.circuit.probe_at(),
+            self.circuit.holds_new_until(),
+            self.circuit.holds_retries_until(),
+        ];
+        let events = [paced, self.no_ids_until].into_iter().chain(circuit);
+        let next = events.flatten().filter(|&at| at > now);
+        // Places are taken away only when time has passed, so that this may be overdue.
+        next.chain(expiry).min()
     }
 
-    /// True if it has been set aside.
-    pub(super) fn is_aside(&self) -> bool {
-        self.aside.is_some()
+    fn held_until(&self, kind: For) -> Option<Duration> {
+        match kind {
+            For::NewName => self.circuit.holds_new_until(),
+            For::Retry => self.circuit.holds_retries_until(),
+        }
     }
 
-    /// How many questions it may be asked at one time.
-    #[cfg(test)]
-    pub(super) fn limit(&self) -> usize {
-        self.limit.get()
+    /// True if a probe is due for which there is no better name than one of the list.
+    fn takes_a_name_as_probe(&self, now: Duration) -> bool {
+        self.known_good.is_none() && self.is_probe_due(now)
+    }
+
+    /// True if a probe is due.
+    pub(super) fn is_probe_due(&self, now: Duration) -> bool {
+        self.circuit.probe_at().is_some_and(|at| at <= now)
     }
 
     /// The share of what it bears that is under way.
     pub(super) fn load(&self) -> f64 {
         #[allow(clippy::cast_precision_loss)]
-        let load = self.under_way as f64 / self.limit.get() as f64;
+        let load = self.places.held() as f64 / self.limit.get() as f64;
         load
     }
 
-    /// When it is to be probed, if it has been set aside and is not being probed.
-    pub(super) fn probe_at(&self) -> Option<Duration> {
-        let aside = self.aside.as_ref()?;
-        (!aside.is_probed).then_some(aside.until)
-    }
-
-    /// How long the next reply is waited for.
-    pub(super) fn timeout(&self) -> Duration {
-        self.average.map_or(TIMEOUT_AT_FIRST, |average| {
-            (average * TIMES_THE_AVERAGE).clamp(TIMEOUT_MIN, TIMEOUT_MAX)
-        })
-    }
-
-    /// A question is asked.
-    pub(super) fn ask(&mut self, now: Duration) {
-        self.under_way += 1;
+    /// A query is sent.
+    pub(super) fn send(&mut self, is_sample: bool, now: Duration) -> PlaceId {
         if let Some(throttle) = &mut self.throttle {
             throttle.ask(now);
         }
-        self.limit.asked(self.under_way);
-        if let Some(aside) = &mut self.aside {
-            aside.is_probed = true;
+        self.figures.sent += 1;
+        let place = self.places.take(is_sample, now);
+        self.limit.sent(self.places.held());
+        place
+    }
+
+    /// No id is free before this time.
+    pub(super) fn lacks_ids(&mut self, until: Duration) {
+        self.no_ids_until = Some(until);
+    }
+
+    /// An id is free again.
+    pub(super) fn has_ids(&mut self) {
+        self.no_ids_until = None;
+    }
+
+    /// A reply with an answer came after this time. (A refusal that may be due to the load leaves its query in its place until the time
+    /// for that is over: a server that refuses what is too much must not be asked all the more.)
+    pub(super) fn answered(&mut self, place: PlaceId, is_sample: bool, time: Duration) {
+        let was_held = self.places.give_back(place);
+        match (is_sample, was_held) {
+            (true, true) => self.limit.answered(time),
+            (true, false) => self.limit.answered_late(time),
+            (false, _) => {}
         }
     }
 
-    /// A question that was asked is not waited for any more, for no fault of the server.
-    pub(super) fn forget(&mut self) {
-        self.under_way -= 1;
-        if let Some(aside) = &mut self.aside {
-            aside.is_probed = false;
+    /// A query is not waited for any more, for no fault of the server.
+    pub(super) fn forget(&mut self, place: PlaceId) {
+        self.places.give_back(place);
+    }
+
+    /// Takes places away from queries that have held them for too long.
+    pub(super) fn expire_places(&mut self, now: Duration) {
+        let place_time = self.estimate.place_time();
+        while let Some(is_sample) = self.places.expire(place_time, now) {
+            // How long a server takes that has not answered yet is a guess.
+            if is_sample && self.estimate.is_known() {
+                self.limit.lost(place_time);
+            }
         }
     }
 
-    /// A question that was asked has come to its end.
-    pub(super) fn end(&mut self, ending: Ending, now: Duration) {
-        self.under_way -= 1;
-        self.limit.ended(ending);
-        match ending {
-            Ending::Answered(time) => {
-                // The weight is that of TCP's smoothed time (RFC 6298).
-                self.average = Some(
-                    self.average
-                        .map_or(time, |average| (average * 7 + time) / 8),
-                );
-                self.failures = 0;
-                self.aside = None;
-            }
-            Ending::Unwilling => {
-                self.failures = 0;
-                self.aside = None;
-            }
-            Ending::Lost => self.fail(1, now),
-            Ending::Closed => {
-                if let Some(aside) = &mut self.aside {
-                    aside.is_probed = false;
-                }
-            }
-            Ending::Absent => self.fail(FAILURES_MAX, now),
-        }
-    }
-
-    fn fail(&mut self, times: u32, now: Duration) {
-        self.failures = self.failures.saturating_add(times);
-        match &mut self.aside {
-            // It was set aside already: this was the probe, or from before.
-            Some(aside) if aside.is_probed => {
-                aside.length = (aside.length * 2).min(ASIDE_MAX);
-                aside.until = now + aside.length;
-                aside.is_probed = false;
-            }
-            Some(_) => {}
-            None if self.failures >= FAILURES_MAX => {
-                self.aside = Some(Aside {
-                    until: now + ASIDE_AT_FIRST,
-                    length: ASIDE_AT_FIRST,
-                    is_probed: false,
-                });
-            }
-            None => {}
-        }
+    /// Reports what the server has delivered, now and then.
+    pub(super) fn report(&mut self, now: Duration) {
+        self.limit.report_in_time(self.estimate.place_time(), now);
     }
 }

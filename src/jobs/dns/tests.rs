@@ -1,6 +1,7 @@
 //! The resolver in a simulated network, on a simulated clock.
 
 use super::answer::{Answer, Status};
+use super::limit::SharedLimits;
 use super::message::{self, Reply, Spelling};
 use super::question::Question;
 use super::random::Random;
@@ -12,11 +13,15 @@ use domain::base::name::{Name, ToName};
 use domain::base::{Rtype, Ttl};
 use domain::rdata::A;
 use proptest::prelude::*;
-use std::collections::{HashMap, HashSet};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// No attempt has less time, but for the rest of the time for a name.
+const ATTEMPT_MIN: Duration = Duration::from_millis(1);
 
 /// What goes wrong, in hundredths.
 #[derive(Clone, Debug, Default)]
@@ -28,9 +33,20 @@ struct Faults {
     servfail: u64,
     /// Servers that do not know EDNS.
     formerr: bool,
-    /// Until when the server with this number is down, in milliseconds.
-    down: Option<(usize, u64)>,
+    /// The server with this number is down between these times, in milliseconds.
+    down: Option<(usize, u64, u64)>,
+    /// Names that no server ever answers.
+    dead: u64,
+    /// Names that are answered seconds later.
+    slow: u64,
+    /// So many queries may wait at a server for their answers; it drops others.
+    queue: Option<usize>,
+    /// So many it answers in a second; it drops others.
+    rate: Option<u64>,
 }
+
+/// A message, or that nobody listens, with the time at which it comes.
+type Arriving = (Duration, SocketId, Result<Vec<u8>, ()>);
 
 /// Servers that know of each name whether it is: those with an even number are.
 struct Network {
@@ -38,7 +54,13 @@ struct Network {
     random: Random,
     now: Duration,
     /// What is on its way to the resolver.
-    messages: Vec<(Duration, SocketId, Result<Vec<u8>, ()>)>,
+    messages: BinaryHeap<Reverse<Arriving>>,
+    /// What became of the queries for each name: when they were sent, and when the reply comes.
+    log: HashMap<u32, Vec<(Duration, Option<Duration>)>>,
+    /// When each server is done with what it was asked.
+    busy: HashMap<usize, Vec<Duration>>,
+    /// What each server may still answer, and since when that has been known.
+    tokens: HashMap<usize, (f64, Duration)>,
 }
 
 fn question(number: u32) -> Question {
@@ -77,13 +99,23 @@ impl Network {
     }
 
     fn send(&mut self, transmit: Transmit, server: usize) {
+        let number = number_of(&transmit.message);
+        let arrives_at = self.carry(transmit, server, number);
+        let log = self.log.entry(number).or_default();
+        log.push((self.now, arrives_at));
+    }
+
+    /// Returns when an honest reply comes, if one comes.
+    fn carry(&mut self, transmit: Transmit, server: usize, number: u32) -> Option<Duration> {
         let Transmit { socket, message } = transmit;
         let mut delay = Duration::from_micros(200 + u64::from(self.random.next_u16()) % 5_000);
-        if self.faults.down.is_some_and(|(down, until_ms)| {
-            down == server && self.now < Duration::from_millis(until_ms)
-        }) {
-            self.messages.push((self.now + delay, socket, Err(())));
-            return;
+        let now_ms = self.now.as_millis() as u64;
+        let is_down =
+            |(down, from_ms, until_ms)| down == server && (from_ms..until_ms).contains(&now_ms);
+        if self.faults.down.is_some_and(is_down) {
+            self.messages
+                .push(Reverse((self.now + delay, socket, Err(()))));
+            return None;
         }
         if self.percent(self.faults.forged) {
             let mut forged = reply(&message, Some(Rcode::NXDOMAIN));
@@ -93,13 +125,18 @@ impl Network {
                 1 => forged[13] ^= 0x01,
                 _ => forged[2] &= 0x7f,
             }
-            self.messages.push((self.now, socket, Ok(forged)));
+            self.messages.push(Reverse((self.now, socket, Ok(forged))));
         }
-        if self.percent(self.faults.lost) {
-            return;
+        if self.percent(self.faults.lost) || kind_of(number) < self.faults.dead {
+            return None;
         }
-        if self.percent(self.faults.delayed) {
-            delay += Duration::from_millis(u64::from(self.random.next_u16()) % 8_000);
+        if kind_of(number) >= 100 - self.faults.slow {
+            delay += Duration::from_millis(500 + u64::from(self.random.next_u16()) % 4_500);
+        } else if self.percent(self.faults.delayed) {
+            delay += Duration::from_millis(u64::from(self.random.next_u16()) % 5_000);
+        }
+        if !self.takes(server, delay) {
+            return None;
         }
         let has_edns = Message::from_slice(&message).unwrap().opt().is_some();
         let rcode = if self.faults.formerr && has_edns {
@@ -112,10 +149,73 @@ impl Network {
         let reply = reply(&message, rcode);
         if self.percent(self.faults.doubled) {
             self.messages
-                .push((self.now + delay * 2, socket, Ok(reply.clone())));
+                .push(Reverse((self.now + delay * 2, socket, Ok(reply.clone()))));
         }
-        self.messages.push((self.now + delay, socket, Ok(reply)));
+        self.messages
+            .push(Reverse((self.now + delay, socket, Ok(reply))));
+        Some(self.now + delay)
     }
+
+    /// R1 and R3: a name is given up only when each of its attempts had its time, and no reply to any of
+    /// them had come.
+    fn check_evidence(&self, number: u32, answer: &Answer) {
+        if answer.status != Status::Timeout {
+            return;
+        }
+        assert!(answer.attempts >= 1, "no attempt was made");
+        let asked_at = answer.ended_at - answer.time;
+        let log = self.log[&number].iter();
+        let own: Vec<_> = log.filter(|(sent_at, _)| *sent_at >= asked_at).collect();
+        assert_eq!(
+            own.len(),
+            answer.attempts as usize,
+            "attempts that were not made"
+        );
+        let came = own
+            .iter()
+            .any(|(_, at)| at.is_some_and(|at| at < answer.ended_at));
+        assert!(!came, "n{number} was answered and is told not to be");
+        let (last, _) = own[own.len() - 1];
+        assert!(
+            answer.ended_at - *last >= ATTEMPT_MIN,
+            "the last attempt had no time"
+        );
+    }
+
+    /// False if the server drops the query because there are too many.
+    fn takes(&mut self, server: usize, delay: Duration) -> bool {
+        let now = self.now;
+        let busy = self.busy.entry(server).or_default();
+        busy.retain(|&until| until > now);
+        if self.faults.queue.is_some_and(|queue| busy.len() >= queue) {
+            return false;
+        }
+        if let Some(rate) = self.faults.rate {
+            let burst = (rate as f64 / 50.0).max(1.0);
+            let (tokens, since) = self.tokens.entry(server).or_insert((burst, now));
+            *tokens = (*tokens + (now - *since).as_secs_f64() * rate as f64).min(burst);
+            *since = now;
+            if *tokens < 1.0 {
+                return false;
+            }
+            *tokens -= 1.0;
+        }
+        busy.push(now + delay);
+        true
+    }
+}
+
+/// From 0 to 99, for dead and slow names.
+fn kind_of(number: u32) -> u64 {
+    u64::from(number.wrapping_mul(0x9e37_79b1) >> 16) % 100
+}
+
+fn number_of(query: &[u8]) -> u32 {
+    let len = usize::from(query[12]);
+    std::str::from_utf8(&query[14..13 + len])
+        .unwrap()
+        .parse()
+        .unwrap()
 }
 
 /// Asks everything, at most `at_once` at a time, and returns the answers by asker.
@@ -130,19 +230,23 @@ fn run(
     let settings = Settings {
         servers: addresses.collect(),
         sockets_per_server: 2,
-        per_server_max: 64,
-        retries: 3,
+        retries: 5,
+        attempt_timeout: None,
         timeout: TIMEOUT,
         rate_per_server: None,
         mixes_case: seed.is_multiple_of(2),
         measures_round_trips: true,
     };
-    let mut resolver = Resolver::with_random(settings, Random::seeded(seed));
+    let limits = SharedLimits::new(servers, at_once.max(64), 1);
+    let mut resolver = Resolver::with_random(settings, &limits, Random::seeded(seed));
     let mut network = Network {
         faults,
         random: Random::seeded(!seed),
         now: Duration::ZERO,
-        messages: Vec::new(),
+        messages: BinaryHeap::new(),
+        log: HashMap::new(),
+        busy: HashMap::new(),
+        tokens: HashMap::new(),
     };
     let mut answers = HashMap::new();
     let mut to_ask = (0_u32..).zip(numbers.iter().copied());
@@ -159,28 +263,30 @@ fn run(
             network.send(transmit, server);
         }
         while let Some((asker, answer)) = resolver.answer() {
+            network.check_evidence(numbers[asker as usize], &answer);
             assert!(answers.insert(asker, answer).is_none(), "two answers");
         }
-        let ids = resolver.ids_under_way();
-        let different: HashSet<_> = ids.iter().collect();
-        assert_eq!(ids.len(), different.len(), "an id stands for two queries");
+        if at_once <= 100 {
+            let ids = resolver.ids_under_way();
+            let different: HashSet<_> = ids.iter().collect();
+            assert_eq!(ids.len(), different.len(), "an id stands for two queries");
+        }
         if answers.len() == numbers.len() {
             return (answers, resolver);
         }
         if asked < numbers.len() && asked - answers.len() < at_once {
             continue;
         }
-        let next = network.messages.iter().map(|&(at, ..)| at).min();
-        let wake = resolver.wake_at(network.now);
+        let next = network.messages.peek().map(|Reverse((at, ..))| *at);
+        let wake = resolver.wake_at();
         let now = next.into_iter().chain(wake).min();
         network.now = now.expect("a question is forgotten").max(network.now);
         let now = network.now;
-        let (due, later) = std::mem::take(&mut network.messages)
-            .into_iter()
-            .partition(|&(at, ..)| at <= now);
-        network.messages = later;
-        let due: Vec<_> = due;
-        for (_, socket, message) in due {
+        while let Some(Reverse((at, socket, message))) = network.messages.pop() {
+            if at > now {
+                network.messages.push(Reverse((at, socket, message)));
+                break;
+            }
             match message {
                 Ok(message) => resolver.received(socket, &message, now),
                 Err(()) => resolver.refused(socket, now),
@@ -203,7 +309,12 @@ fn honest(number: u32) -> Status {
 
 fn faults() -> impl Strategy<Value = Faults> {
     let percent = || prop_oneof![Just(0), Just(0), 0_u64..60];
-    let down = proptest::option::of((0_usize..3, 0_u64..30_000));
+    let down = proptest::option::of((0_usize..3, 0_u64..3_000, 0_u64..20_000));
+    let few = || prop_oneof![3 => Just(0), 1 => 0_u64..20];
+    let limits = (
+        proptest::option::weighted(0.2, 4_usize..200),
+        proptest::option::weighted(0.2, 200_u64..20_000),
+    );
     (
         percent(),
         percent(),
@@ -212,9 +323,11 @@ fn faults() -> impl Strategy<Value = Faults> {
         percent(),
         any::<bool>(),
         down,
+        (few(), few()),
+        limits,
     )
         .prop_map(
-            |(lost, delayed, forged, doubled, servfail, formerr, down)| Faults {
+            |(
                 lost,
                 delayed,
                 forged,
@@ -222,6 +335,20 @@ fn faults() -> impl Strategy<Value = Faults> {
                 servfail,
                 formerr,
                 down,
+                (dead, slow),
+                (queue, rate),
+            )| Faults {
+                lost,
+                delayed,
+                forged,
+                doubled,
+                servfail,
+                formerr,
+                down,
+                dead,
+                slow,
+                queue,
+                rate,
             },
         )
 }
@@ -243,14 +370,20 @@ proptest! {
             let answer = &answers[&asker];
             let asked = question(*number);
             prop_assert_eq!((answer.name(), answer.qtype), (asked.name(), asked.qtype()));
-            prop_assert!(answer.time <= TIMEOUT, "{:?}", answer.time);
             if answer.status.is_definite() {
                 prop_assert_eq!(answer.status, honest(*number));
                 prop_assert_eq!(answer.records().len(), usize::from(is_there(*number)));
             }
         }
+        // A probe may still be under way.
+        let mut wakes = 0;
+        while let Some(at) = resolver.wake_at() {
+            resolver.time_passed(at);
+            while resolver.transmit().is_some() {}
+            wakes += 1;
+            prop_assert!(wakes < 100, "timers without a reason");
+        }
         prop_assert!(resolver.is_idle());
-        prop_assert_eq!(resolver.wake_at(Duration::MAX), None);
     }
 }
 
@@ -319,7 +452,7 @@ fn the_same_question_is_asked_once() {
 #[test]
 fn a_server_that_comes_back_is_asked_again() {
     let faults = Faults {
-        down: Some((0, 5_000)),
+        down: Some((0, 0, 1_500)),
         ..Faults::default()
     };
     let numbers: Vec<u32> = (0..500).collect();
@@ -328,6 +461,131 @@ fn a_server_that_comes_back_is_asked_again() {
         answers
             .iter()
             .all(|(&asker, answer)| answer.status == honest(asker))
+    );
+}
+
+/// Names wait longer for a server that has answered before.
+#[test]
+fn an_outage_is_waited_out() {
+    let faults = Faults {
+        down: Some((0, 20, 10_000)),
+        ..Faults::default()
+    };
+    let numbers: Vec<u32> = (0..5_000).collect();
+    let (answers, _) = run(faults, 1, &numbers, 100, 4);
+    let mut answers = answers.iter();
+    assert!(answers.all(|(&asker, answer)| answer.status == honest(asker)));
+}
+
+#[test]
+fn nobody_listens() {
+    let faults = Faults {
+        down: Some((0, 0, u64::MAX)),
+        ..Faults::default()
+    };
+    let numbers: Vec<u32> = (0..500).collect();
+    let (answers, _) = run(faults, 1, &numbers, 100, 4);
+    for answer in answers.values() {
+        assert_eq!(answer.status, Status::Unreachable);
+        assert!(answer.attempts >= 1, "{answer:?}");
+        assert!(answer.time <= Duration::from_secs(3), "{answer:?}");
+    }
+}
+
+/// Dead names cost others nothing: all are answered in not much more than the patience for one.
+#[test]
+fn dead_names_hold_up_no_other() {
+    for dead in [0, 1, 10] {
+        let faults = Faults {
+            dead,
+            ..Faults::default()
+        };
+        let numbers: Vec<u32> = (0..20_000).collect();
+        let (answers, _) = run(faults, 1, &numbers, 4_096, 5);
+        let expected = |number| match kind_of(number) < dead {
+            true => Status::Timeout,
+            false => honest(number),
+        };
+        assert!(
+            answers
+                .iter()
+                .all(|(&asker, answer)| answer.status == expected(asker))
+        );
+        let last = answers
+            .values()
+            .map(|answer| answer.ended_at)
+            .max()
+            .unwrap();
+        // Attempts have 0.1, 0.2, 0.4, 0.8, 1 and 1 s at most.
+        assert!(
+            last <= Duration::from_millis(4_500 + 200 * dead),
+            "{dead}: {last:?}"
+        );
+    }
+}
+
+/// A cluster of names without an answer does not look like a server without life for long.
+#[test]
+fn many_dead_names_in_a_row() {
+    let faults = Faults {
+        dead: 30,
+        ..Faults::default()
+    };
+    let (dead, good): (Vec<u32>, Vec<u32>) = (0..20_000).partition(|&number| kind_of(number) < 30);
+    let numbers = [&good[..1_000], &dead[..2_000], &good[1_000..2_000]].concat();
+    let (answers, _) = run(faults, 1, &numbers, 4_096, 6);
+    let last = answers
+        .values()
+        .map(|answer| answer.ended_at)
+        .max()
+        .unwrap();
+    assert!(last <= Duration::from_secs(10), "{last:?}");
+}
+
+/// The limit finds what a server bears, and not much is dropped there.
+#[test]
+fn small_servers_are_not_flooded() {
+    let [queue, rate] = [(Some(40), None), (None, Some(2_000))].map(|(queue, rate)| Faults {
+        queue,
+        rate,
+        ..Faults::default()
+    });
+    for faults in [queue, rate] {
+        let numbers: Vec<u32> = (0..20_000).collect();
+        let (answers, resolver) = run(faults, 1, &numbers, 4_096, 7);
+        assert!(
+            answers
+                .iter()
+                .all(|(&asker, answer)| answer.status == honest(asker))
+        );
+        assert!(sent(&resolver) <= 22_500, "{}", sent(&resolver));
+    }
+}
+
+/// What is lost anyway does not slow a run down.
+#[test]
+fn random_losses_do_not_shrink_the_limit() {
+    let time = |lost| {
+        let faults = Faults {
+            lost,
+            ..Faults::default()
+        };
+        let numbers: Vec<u32> = (0..100_000).collect();
+        let (answers, _) = run(faults, 1, &numbers, 4_096, 8);
+        let wrong = answers
+            .iter()
+            .filter(|(asker, answer)| answer.status != honest(**asker));
+        assert!(wrong.count() <= 150);
+        answers
+            .values()
+            .map(|answer| answer.ended_at)
+            .max()
+            .unwrap()
+    };
+    let (without, with) = (time(0), time(30));
+    assert!(
+        with <= Duration::from_millis(6_000),
+        "{without:?}, {with:?}"
     );
 }
 

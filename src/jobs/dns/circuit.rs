@@ -1,0 +1,146 @@
+//! Whether a server is there (the circuit-breaker pattern): a server that is silent altogether is left
+//! alone but for probes, until its first sign of life.
+
+use std::time::Duration;
+
+/// So many names whose first attempts had no reply, all sent after the last reply, open the circuit.
+const UNANSWERED_MAX: u32 = 16;
+
+/// Between the end of a probe and the next, at first and at most.
+const PAUSE_AT_FIRST: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// For so long names are held back for a server that has never answered.
+const HOLD_UNKNOWN: Duration = Duration::from_secs(5);
+
+/// A server where nobody listens is given up after this time, if it has never answered.
+const UNREACHABLE_UNKNOWN: Duration = Duration::from_secs(2);
+
+/// What is known of the life of a server.
+#[derive(Debug)]
+pub(super) struct Circuit {
+    /// How long names are held back for a server that has answered before.
+    hold: Duration,
+    last_reply_at: Option<Duration>,
+    unanswered: u32,
+    open: Option<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    since: Duration,
+    /// Since when the system says that nobody listens, if it does.
+    unreachable_since: Option<Duration>,
+    probe_at: Duration,
+    pause: Duration,
+    is_probed: bool,
+}
+
+impl Circuit {
+    /// `hold` is how long names wait for a server that has answered before.
+    pub(super) fn new(hold: Duration) -> Self {
+        Self {
+            hold,
+            last_reply_at: None,
+            unanswered: 0,
+            open: None,
+        }
+    }
+
+    /// Something came from the server, whatever it says.
+    pub(super) fn heard(&mut self, now: Duration) {
+        self.last_reply_at = Some(now);
+        self.unanswered = 0;
+        self.open = None;
+    }
+
+    /// True if the server has ever answered.
+    pub(super) fn has_answered(&self) -> bool {
+        self.last_reply_at.is_some()
+    }
+
+    /// True if the server is silent, as far as is known.
+    pub(super) fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// An attempt at the server had no reply. Only first attempts are evidence: a name that has no
+    /// answer fails more than once. It was sent at that time.
+    pub(super) fn unanswered(&mut self, is_first: bool, sent_at: Duration, now: Duration) {
+        if is_first && self.last_reply_at.is_none_or(|at| sent_at >= at) {
+            self.unanswered += 1;
+        }
+        if self.unanswered >= UNANSWERED_MAX && self.open.is_none() {
+            self.open = Some(Open::new(now));
+        }
+    }
+
+    /// The system says that nobody listens at the server.
+    pub(super) fn unreachable(&mut self, now: Duration) {
+        let open = self.open.get_or_insert_with(|| Open::new(now));
+        open.unreachable_since.get_or_insert(now);
+    }
+
+    /// A probe is sent.
+    pub(super) fn probe_sent(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.is_probed = true;
+        }
+    }
+
+    /// The probe that was sent had no reply.
+    pub(super) fn probe_ended(&mut self, now: Duration) {
+        if let Some(open) = &mut self.open
+            && open.is_probed
+        {
+            open.is_probed = false;
+            open.probe_at = now + open.pause;
+            open.pause = (open.pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// When a probe is due. `None` if the circuit is closed, or a probe is under way.
+    pub(super) fn probe_at(&self) -> Option<Duration> {
+        let open = self.open.as_ref()?;
+        (!open.is_probed).then_some(open.probe_at)
+    }
+
+    /// Until when names that have not been sent are held back.
+    pub(super) fn holds_new_until(&self) -> Option<Duration> {
+        let open = self.open.as_ref()?;
+        Some(match (open.unreachable_since, self.has_answered()) {
+            (Some(since), false) => since + UNREACHABLE_UNKNOWN,
+            (None, false) => open.since + HOLD_UNKNOWN,
+            (_, true) => open.since + self.hold,
+        })
+    }
+
+    /// Until when names that have been sent are held back: they keep the attempts they have left for a
+    /// server that has answered before or where nobody listens. If it was always silent they go on.
+    pub(super) fn holds_retries_until(&self) -> Option<Duration> {
+        let open = self.open.as_ref()?;
+        if open.unreachable_since.is_none() && !self.has_answered() {
+            return None;
+        }
+        self.holds_new_until()
+    }
+
+    /// True if nobody has listened for so long that names need not wait for the server any more.
+    pub(super) fn is_given_up(&self, now: Duration) -> bool {
+        let is_unreachable = |open: &Open| open.unreachable_since.is_some();
+        self.open.as_ref().is_some_and(is_unreachable)
+            && self.holds_new_until().is_some_and(|until| until <= now)
+    }
+}
+
+impl Open {
+    fn new(now: Duration) -> Self {
+        Self {
+            since: now,
+            unreachable_since: None,
+            probe_at: now,
+            pause: PAUSE_AT_FIRST,
+            is_probed: false,
+        }
+    }
+}

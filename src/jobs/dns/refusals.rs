@@ -1,0 +1,71 @@
+//! Whether refusals (SERVFAIL, REFUSED) are due to the names or to the load.
+
+/// So many names must have been asked again before anything is concluded.
+const KNOWN_MIN: f64 = 8.0;
+
+/// The share of those that were refused again by which refusals are known to be due to the names.
+const REFUSED_AGAIN: f64 = 0.95;
+
+/// With each name that is asked again, what came before weighs less by this factor.
+const WEIGHT: f64 = 0.99;
+
+/// The share of names refused at once above which it may be the load after all, for all are.
+const REFUSED_MAX: f64 = 0.5;
+
+/// What came of names that were asked, and of those that were refused and asked again.
+#[derive(Debug, Default)]
+pub(super) struct Refusals {
+    first: Share,
+    again: Share,
+}
+
+/// The share of names that were refused.
+#[derive(Debug, Default)]
+struct Share {
+    asked: f64,
+    refused: f64,
+}
+
+impl Refusals {
+    /// A name was answered or refused; perhaps it had been refused before.
+    pub(super) fn replied(&mut self, was_refused_before: bool, is_refused: bool) {
+        match was_refused_before {
+            true => self.again.add(is_refused),
+            false => self.first.add(is_refused),
+        }
+    }
+
+    /// True if a name that was refused twice is certain to be refused again.
+    pub(super) fn are_due_to_names(&self) -> bool {
+        self.again.asked >= KNOWN_MIN
+            && self.again.refused >= REFUSED_AGAIN * self.again.asked
+            && self.first.refused <= REFUSED_MAX * self.first.asked
+    }
+}
+
+impl Share {
+    fn add(&mut self, is_refused: bool) {
+        self.asked = self.asked * WEIGHT + 1.0;
+        self.refused = self.refused * WEIGHT + f64::from(u8::from(is_refused));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_overloaded_answers_some_the_second_time() {
+        let mut refusals = Refusals::default();
+        (0..7).for_each(|_| refusals.replied(true, true));
+        assert!(!refusals.are_due_to_names());
+        (0..200).for_each(|_| refusals.replied(true, true));
+        assert!(refusals.are_due_to_names());
+        (0..60).for_each(|_| refusals.replied(false, true));
+        assert!(!refusals.are_due_to_names());
+        (0..200).for_each(|_| refusals.replied(false, false));
+        assert!(refusals.are_due_to_names());
+        (0..20).for_each(|at| refusals.replied(true, at % 2 == 0));
+        assert!(!refusals.are_due_to_names());
+    }
+}

@@ -1,0 +1,81 @@
+//! The queries that wait for the stream to a server.
+
+use std::collections::VecDeque;
+
+/// Queries under way in one stream, at most: a server may read the next only when it has answered.
+const PIPELINE_MAX: usize = 128;
+
+/// A stream, as far as it is known how much the server takes from one.
+#[derive(Debug)]
+pub(super) struct Stream {
+    under_way: usize,
+    /// How many may be under way in one connection.
+    pipeline: usize,
+    /// How many the present connection has answered.
+    answered: usize,
+    /// Lookups, with their serial numbers.
+    waiting: VecDeque<(u32, u64)>,
+}
+
+impl Default for Stream {
+    fn default() -> Self {
+        Self {
+            under_way: 0,
+            pipeline: PIPELINE_MAX,
+            answered: 0,
+            waiting: VecDeque::new(),
+        }
+    }
+}
+
+impl Stream {
+    /// A lookup waits for a place.
+    pub(super) fn wait(&mut self, lookup: (u32, u64)) {
+        self.waiting.push_back(lookup);
+    }
+
+    /// Lookups whose query was not answered wait again, before the others.
+    pub(super) fn wait_again(&mut self, lookups: impl DoubleEndedIterator<Item = (u32, u64)>) {
+        lookups
+            .rev()
+            .for_each(|lookup| self.waiting.push_front(lookup));
+    }
+
+    /// The next lookup, if a query may be sent for it.
+    pub(super) fn next(&mut self) -> Option<(u32, u64)> {
+        if self.under_way >= self.pipeline {
+            return None;
+        }
+        self.waiting.pop_front()
+    }
+
+    /// A query was sent.
+    pub(super) fn sent(&mut self) {
+        self.under_way += 1;
+    }
+
+    /// A query was answered.
+    pub(super) fn answered(&mut self) {
+        self.ended();
+        self.answered += 1;
+        if self.answered > self.pipeline {
+            // It takes more than the last connection did.
+            self.pipeline = (self.pipeline * 2).min(PIPELINE_MAX);
+        }
+    }
+
+    /// A query was given up.
+    pub(super) fn ended(&mut self) {
+        self.under_way -= 1;
+    }
+
+    /// The connection was closed while queries were under way. Tells how many it had answered; a new one
+    /// is asked no more than that at one time.
+    pub(super) fn closed(&mut self) -> usize {
+        let answered = std::mem::take(&mut self.answered);
+        if self.under_way > 0 {
+            self.pipeline = answered.clamp(1, self.pipeline);
+        }
+        answered
+    }
+}
