@@ -14,6 +14,7 @@ mod limit;
 mod message;
 mod question;
 mod random;
+mod raw;
 mod resolver;
 mod server;
 #[cfg(test)]
@@ -25,4 +26,5 @@ pub use answer::{Answer, Record, Status};
 pub use figures::{Figures, SharedFigures};
 pub use job::{DnsJob, Found, QUERY, WAIT};
 pub use question::{Invalid, Question, parse_type, with_types, words};
+pub use raw::RawRecord;
 pub use resolver::{Resolver, Settings, SocketId, Transmit};

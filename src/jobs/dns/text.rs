@@ -67,7 +67,7 @@ pub(super) fn into_string(text: Vec<u8>) -> String {
     String::from_utf8(text).expect("it was written from text")
 }
 
-fn write_labels<'a>(out: &mut Vec<u8>, labels: impl Iterator<Item = &'a Label>) {
+pub(super) fn write_labels<'a>(out: &mut Vec<u8>, labels: impl Iterator<Item = &'a Label>) {
     for (at, label) in labels.enumerate() {
         if at > 0 {
             out.push(b'.');
