@@ -6,6 +6,7 @@
 
 mod answer;
 mod client;
+mod common;
 mod figures;
 mod frames;
 mod ids;
