@@ -2,8 +2,9 @@
 
 use crate::error::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use std::io::IoSlice;
 use std::net::SocketAddr;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 /// How bytes travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +65,20 @@ pub(super) fn send_now(socket: BorrowedFd<'_>, bytes: &[u8]) -> Option<Result<us
         bytes,
         SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
     ))
+}
+
+/// Sends datagrams of one length, if there is room for them now: all or none.
+pub(super) fn send_together(
+    socket: BorrowedFd<'_>,
+    datagrams: &[IoSlice<'_>],
+    len: u16,
+) -> Result<(), Errno> {
+    use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    let divided = [ControlMessage::UdpGsoSegments(&len)];
+    sendmsg::<()>(socket.as_raw_fd(), datagrams, &divided, flags, None)
+        .map(drop)
+        .map_err(|errno| Errno::new(errno as i32))
 }
 
 /// Receives what is there already.

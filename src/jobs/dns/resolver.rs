@@ -30,6 +30,9 @@ const UNWILLING_PAUSE: Duration = Duration::from_millis(100);
 /// Of those that wait, so many may be passed over by others.
 const PASSED_OVER_MAX: usize = 64;
 
+/// Queries that go out by one socket before the next has its turn: the kernel can then take them together.
+const IN_A_ROW: usize = 32;
+
 /// Servers looked at for one question, at most.
 const CANDIDATES_MAX: usize = 8;
 
@@ -501,7 +504,7 @@ impl Resolver {
         };
         self.next_socket = self.next_socket.wrapping_add(1);
         (0..count).find_map(|step| {
-            let socket = first + (self.next_socket + step) % count;
+            let socket = first + (self.next_socket / IN_A_ROW + step) % count;
             let id = self.sockets[socket].take(place, &mut self.random, now)?;
             let socket = u32::try_from(socket).expect("fewer than 2^32 sockets");
             Some((SocketId(socket), id))
