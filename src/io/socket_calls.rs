@@ -1,10 +1,15 @@
 //! Plain calls at sockets, which never wait.
 
 use crate::error::Errno;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, sockopt};
 use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+/// What the kernel may keep of datagrams that a loop has no time for. A short one counts as 768 bytes or
+/// more, and the usual limit is 208 KiB: that is fewer replies than may come while others have the
+/// processor. The kernel takes the memory only when it is needed.
+const DATAGRAM_BUFFER_LEN: usize = 1024 * 1024;
 
 /// How bytes travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +47,12 @@ pub(super) fn make(
     };
     let mut flags = SocketFlags::CLOEXEC;
     flags.set(SocketFlags::NONBLOCK, !has_ring);
-    Ok(rustix::net::socket_with(family, kind, flags, None)?)
+    let socket = rustix::net::socket_with(family, kind, flags, None)?;
+    if transport == Transport::Datagram {
+        // Where the system allows less, or nothing, it does with what it has.
+        let _as_it_is = sockopt::set_socket_recv_buffer_size(&socket, DATAGRAM_BUFFER_LEN);
+    }
+    Ok(socket)
 }
 
 /// Connects a datagram socket, or one that never waits. `None` while the other end has not answered.
