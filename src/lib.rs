@@ -30,6 +30,7 @@
 //!     may_fall_back: true,
 //!     in_flight: 512,
 //!     window: 8192,
+//!     window_bytes: usize::MAX,
 //!     loops: 2,
 //!     io_workers: 64,
 //!     part_bytes: PART_BYTES_DEFAULT,

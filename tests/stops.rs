@@ -104,6 +104,7 @@ fn plan(engine: EngineKind) -> Plan {
         may_fall_back: true,
         in_flight: 8,
         window: 32,
+        window_bytes: usize::MAX,
         loops: 2,
         io_workers: 2,
         part_bytes: PART_BYTES_DEFAULT,

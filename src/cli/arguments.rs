@@ -310,7 +310,7 @@ pub(super) struct ResourceArguments {
     pub(super) in_flight: Option<usize>,
 
     /// Items between their pull from the list and the printing of their result, at most
-    /// [default: 16 times --in-flight].
+    /// [default: for files 16 times --in-flight; for names 262144, or fewer whose rows take 40 MiB].
     #[arg(long, value_name = "W", value_parser = positive(), help_heading = "Resources")]
     pub(super) window: Option<usize>,
 

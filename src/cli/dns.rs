@@ -10,7 +10,10 @@ use super::stream::{Rows, Task};
 use crate::clock;
 use crate::error::ItemError;
 use crate::item::Item;
-use crate::jobs::dns::{DnsJob, Figures, Found, Settings, SharedFigures, SharedLimits, with_types};
+use crate::jobs::dns::{
+    DnsJob, Figures, Found, Settings, SharedFigures, SharedLimits, Status, with_types,
+};
+use crate::jobs::rendered::{Render, Rendered, Row};
 use crate::mill::budget;
 use crate::run::Plan;
 use crate::sink::dns::{write_jsonl, write_massdns, write_text};
@@ -20,6 +23,7 @@ use crate::stats::{HumanTime, Series, columns};
 use indicatif::HumanCount;
 use serde_json::{Map, Value, json};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Questions at one time for the servers of resolv.conf, which others use as well. Whoever names
@@ -45,9 +49,11 @@ pub(super) fn dns(arguments: DnsArguments) -> Outcome {
         ),
     ];
     let rows = DnsRows {
-        format: arguments.format,
         servers: servers.clone(),
         figures: figures.clone(),
+    };
+    let render = Format {
+        format: arguments.format,
         clock_started_at: since_1970().saturating_sub(clock::now()),
     };
     let task = Task {
@@ -62,12 +68,14 @@ pub(super) fn dns(arguments: DnsArguments) -> Outcome {
         options: Map::from_iter(options.map(|(name, value)| (name.to_owned(), value))),
     };
     let job = |plan: &Plan, descriptors: &Descriptors| {
-        Ok(DnsJob {
+        let job = DnsJob {
             limits: limits(&arguments, servers.len(), plan),
             settings: settings(&arguments, servers, plan, descriptors)?,
             default_type: arguments.types[0],
             figures,
-        })
+        };
+        let render = Arc::new(render);
+        Ok(Rendered { job, render })
     };
     task.perform(job, rows)
 }
@@ -115,12 +123,26 @@ fn settings(
     })
 }
 
-struct DnsRows {
+/// How answers become rows.
+struct Format {
     format: DnsFormat,
-    servers: Vec<SocketAddr>,
-    figures: SharedFigures,
     /// When the clock of the answers showed 0, since 1970.
     clock_started_at: Duration,
+}
+
+/// What is counted of a line.
+enum Counted {
+    /// Its question was answered in so many bytes.
+    Answered(u32),
+    /// It was not.
+    Failed(Status),
+    /// It is no question.
+    Invalid,
+}
+
+struct DnsRows {
+    servers: Vec<SocketAddr>,
+    figures: SharedFigures,
 }
 
 fn since_1970() -> Duration {
@@ -130,36 +152,48 @@ fn since_1970() -> Duration {
         .unwrap_or_default()
 }
 
-impl Rows<Found> for DnsRows {
+impl Render<Found> for Format {
+    type Note = Counted;
+
+    fn render(&self, row: &mut Vec<u8>, item: &Item, found: &Found) -> Counted {
+        match self.format {
+            DnsFormat::Text => write_text(row, item, found),
+            DnsFormat::Jsonl => write_jsonl(row, item, found),
+            DnsFormat::Massdns => write_massdns(row, item, found, self.clock_started_at),
+        }
+        match found {
+            Ok(answer) if answer.status.is_definite() => {
+                let message = answer.message();
+                let bytes = message.map_or(0, |message| message.as_slice().len());
+                Counted::Answered(u32::try_from(bytes).unwrap_or(u32::MAX))
+            }
+            Ok(answer) => Counted::Failed(answer.status),
+            Err(_) => Counted::Invalid,
+        }
+    }
+}
+
+impl Rows<Row<Counted>> for DnsRows {
     fn write(
         &mut self,
         out: &mut Vec<u8>,
         item: &Item,
-        result: &Result<Found, ItemError>,
+        result: &Result<Row<Counted>, ItemError>,
         observer: &mut Observer,
     ) {
-        let found = match result {
-            Ok(found) => found,
+        let row = match result {
+            Ok(row) => row,
             Err(error) => {
                 observer.count(Err(error.cause.key()));
                 return observer.say(item.bytes(), error);
             }
         };
-        match found {
-            Ok(answer) if answer.status.is_definite() => {
-                let bytes = answer
-                    .message()
-                    .map_or(0, |message| message.as_slice().len());
-                observer.count(Ok(bytes as u64));
-            }
-            Ok(answer) => observer.count(Err(answer.status.to_string())),
-            Err(_) => observer.count(Err("INVALID".to_owned())),
-        }
-        match self.format {
-            DnsFormat::Text => write_text(out, item, found),
-            DnsFormat::Jsonl => write_jsonl(out, item, found),
-            DnsFormat::Massdns => write_massdns(out, item, found, self.clock_started_at),
-        }
+        observer.count(match row.note {
+            Counted::Answered(bytes) => Ok(bytes.into()),
+            Counted::Failed(status) => Err(status.to_string()),
+            Counted::Invalid => Err("INVALID".to_owned()),
+        });
+        out.extend_from_slice(&row.bytes);
     }
 
     fn details(&self, form: &Form) -> Details {

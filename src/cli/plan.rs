@@ -17,6 +17,11 @@ const IN_FLIGHT_DEFAULT: usize = 512;
 /// them as do well are in flight.
 const IN_FLIGHT_WITHOUT_FILES_DEFAULT: usize = 4096;
 const WINDOW_PER_IN_FLIGHT: usize = 16;
+/// What holds no file but waits for a network: a name whose servers are silent takes seconds to fail, in
+/// which others go on at tens of thousands per second. Their rows are short, most take 150 bytes in all;
+/// but one may have kilobytes, so that it is bytes that limit how many wait.
+const WINDOW_WITHOUT_FILES: usize = 256 * 1024;
+const WINDOW_BYTES_WITHOUT_FILES: usize = 40 * 1024 * 1024;
 /// Cold opens block a worker each; more of them keep the disk's queue filled.
 const IO_WORKERS_DEFAULT: usize = 64;
 
@@ -64,15 +69,21 @@ pub(super) fn plan(
             fitted.in_flight, wanted.in_flight,
         ));
     }
-    let window = arguments
-        .window
-        .unwrap_or(WINDOW_PER_IN_FLIGHT * fitted.in_flight);
+    let (window, window_bytes) = match arguments.window {
+        Some(window) => (window, usize::MAX),
+        None if wishes.items_hold_files => (WINDOW_PER_IN_FLIGHT * fitted.in_flight, usize::MAX),
+        None => {
+            let window = WINDOW_WITHOUT_FILES.max(fitted.in_flight);
+            (window, WINDOW_BYTES_WITHOUT_FILES)
+        }
+    };
     Ok(Plan {
         engine: choose_engine(arguments.engine)?,
         may_fall_back: arguments.engine == EngineChoice::Auto,
         // More in flight than the window holds can never be.
         in_flight: fitted.in_flight.min(window),
         window,
+        window_bytes,
         loops: fitted.loops.min(window),
         io_workers: arguments.io_workers.unwrap_or(IO_WORKERS_DEFAULT),
         part_bytes: PART_BYTES_DEFAULT,
@@ -106,6 +117,7 @@ pub(super) fn options(plan: &Plan) -> Map<String, Value> {
         "engine": engine_name(plan.engine),
         "in_flight": plan.in_flight,
         "window": plan.window,
+        "window_bytes": (plan.window_bytes < usize::MAX).then_some(plan.window_bytes),
         "loops": plan.loops,
         "io_workers": plan.io_workers,
         "order": match plan.order {

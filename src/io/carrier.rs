@@ -104,6 +104,12 @@ pub trait Carrier: Clock {
     /// later one. No other operation in flight has this key.
     fn submit(&mut self, key: u32, op: Op);
 
+    /// The same for a datagram whose completion nobody waits for, unless it fails. It may leave together
+    /// with others.
+    fn post(&mut self, key: u32, op: Op) {
+        self.submit(key, op);
+    }
+
     /// Starts what was submitted, waits as told unless something is already there, and appends a
     /// bounded number of completions to `completions`.
     ///

@@ -479,8 +479,12 @@ impl State {
             item.outstanding += 1;
         }
         let submitted_at_ns = self.stopwatch.now_ns();
+        let is_datagram = matches!(to, Recipient::Detached(_));
         let key = self.flights.insert(owner, submitted_at_ns, to);
-        self.carrier.submit(key, op);
+        match is_datagram {
+            true => self.carrier.post(key, op),
+            false => self.carrier.submit(key, op),
+        }
         self.stopwatch.expire();
         key
     }

@@ -1,9 +1,15 @@
 //! Plain calls at sockets, which never wait.
 
 use crate::error::Errno;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, sockopt};
+use std::io::IoSlice;
 use std::net::SocketAddr;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+/// What the kernel may keep of datagrams that a loop has no time for. A short one counts as 768 bytes or
+/// more, and the usual limit is 208 KiB: that is fewer replies than may come while others have the
+/// processor. The kernel takes the memory only when it is needed.
+const DATAGRAM_BUFFER_LEN: usize = 1024 * 1024;
 
 /// How bytes travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +47,12 @@ pub(super) fn make(
     };
     let mut flags = SocketFlags::CLOEXEC;
     flags.set(SocketFlags::NONBLOCK, !has_ring);
-    Ok(rustix::net::socket_with(family, kind, flags, None)?)
+    let socket = rustix::net::socket_with(family, kind, flags, None)?;
+    if transport == Transport::Datagram {
+        // Where the system allows less, or nothing, it does with what it has.
+        let _as_it_is = sockopt::set_socket_recv_buffer_size(&socket, DATAGRAM_BUFFER_LEN);
+    }
+    Ok(socket)
 }
 
 /// Connects a datagram socket, or one that never waits. `None` while the other end has not answered.
@@ -64,6 +75,20 @@ pub(super) fn send_now(socket: BorrowedFd<'_>, bytes: &[u8]) -> Option<Result<us
         bytes,
         SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
     ))
+}
+
+/// Sends datagrams of one length, if there is room for them now: all or none.
+pub(super) fn send_together(
+    socket: BorrowedFd<'_>,
+    datagrams: &[IoSlice<'_>],
+    len: u16,
+) -> Result<(), Errno> {
+    use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    let divided = [ControlMessage::UdpGsoSegments(&len)];
+    sendmsg::<()>(socket.as_raw_fd(), datagrams, &divided, flags, None)
+        .map(drop)
+        .map_err(|errno| Errno::new(errno as i32))
 }
 
 /// Receives what is there already.

@@ -4,6 +4,7 @@
 
 pub mod dns;
 pub mod hash;
+pub mod rendered;
 
 use crate::error::ItemError;
 use crate::io::Io;
@@ -43,5 +44,11 @@ pub trait Job: Send + Sync + 'static {
     /// True for values that tell of a failure.
     fn is_failure(_: &Self::Value) -> bool {
         false
+    }
+
+    /// Bytes that a value holds in other places than its own: they count against
+    /// [`Plan::window_bytes`](crate::run::Plan::window_bytes) while it waits.
+    fn bytes_held(_: &Self::Value) -> usize {
+        0
     }
 }

@@ -7,6 +7,8 @@ mod pace;
 mod parts;
 #[cfg(test)]
 mod parts_tests;
+#[cfg(test)]
+mod window_tests;
 
 pub use feed::Feed;
 pub use pace::{Pace, Schedule};
@@ -48,9 +50,16 @@ pub struct Finished<V> {
     pub result: Result<V, ItemError>,
     /// It has no value, or one that the job calls a failure.
     pub is_failure: bool,
+    /// Bytes that its value holds in other places than here.
+    pub bytes_held: u32,
 }
 
 impl<V> Finished<V> {
+    /// What it takes to keep it, in bytes.
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.bytes_held as usize
+    }
+
     /// From the item's first submission to its last completion.
     #[must_use]
     pub fn latency_ns(&self) -> u64 {
@@ -119,6 +128,10 @@ pub struct Mill<V> {
 
 struct State<V> {
     window: Window<Finished<V>>,
+    /// What the finished items take that were not taken for output, and what they may take before no more
+    /// are pulled.
+    window_bytes: usize,
+    window_bytes_max: usize,
     parts: Parts,
     /// In completion order: results that finished while the parts of another item were leaving.
     delayed: VecDeque<Finished<V>>,
@@ -233,6 +246,8 @@ impl<V> Mill<V> {
         Self {
             state: Mutex::new(State {
                 window: Window::new(order, window),
+                window_bytes: 0,
+                window_bytes_max: usize::MAX,
                 parts: Parts::new(order, PART_BYTES_DEFAULT),
                 delayed: VecDeque::new(),
                 feed: Feed::default(),
@@ -254,6 +269,14 @@ impl<V> Mill<V> {
     #[must_use]
     pub fn paced(self, pace: Option<Pace>) -> Self {
         self.lock().pace = pace;
+        self
+    }
+
+    /// The same mill, pulling no more while finished items that wait take so many bytes. Those in flight
+    /// go on, the head among them, so that what is beyond the limit is bounded, too.
+    #[must_use]
+    pub fn window_bytes(self, bytes: usize) -> Self {
+        self.lock().window_bytes_max = bytes;
         self
     }
 
@@ -331,6 +354,7 @@ impl<V> Mill<V> {
         let mut state = self.lock();
         for done in finished.drain(..) {
             state.pulls_ended |= state.fail_fast && done.is_failure;
+            state.window_bytes += done.bytes();
             state.window.finish(done.item.index(), done);
         }
         if state.window.is_filling_up() && state.window.head_is_ready() {
@@ -390,7 +414,7 @@ impl<V> Mill<V> {
     pub fn could_pull(&self, now: Duration) -> bool {
         let state = self.lock();
         let goes_on = !state.stopped && !state.pulls_ended;
-        goes_on && state.feed.has_items() && state.window.room() > 0 && state.allowance(now, 1) > 0
+        goes_on && state.feed.has_items() && state.room() > 0 && state.allowance(now, 1) > 0
     }
 
     /// Says that a loop has ended and will hand over nothing more.
@@ -472,7 +496,7 @@ impl<V> Mill<V> {
     pub fn mark_emitted(&self, count: usize) {
         let mut state = self.lock();
         // Room for what there was none for is as good as new items.
-        state.offers += u64::from(state.window.room() < state.feed.items());
+        state.offers += u64::from(state.room() < state.feed.items());
         state.window.mark_emitted(count);
         state.parts.emitted();
         if state.feed.has_items() || state.feed.is_exhausted() {
@@ -630,6 +654,19 @@ impl Exchange {
 }
 
 impl<V> State<V> {
+    /// How many items may be pulled now, as far as those matter that were pulled before.
+    fn room(&self) -> usize {
+        if self.is_full() {
+            return 0;
+        }
+        self.window.room()
+    }
+
+    /// True if what waits takes all the bytes it may.
+    fn is_full(&self) -> bool {
+        self.window_bytes >= self.window_bytes_max
+    }
+
     /// Pulls up to `share` items for a loop that has room for `room` of them.
     fn pull(
         &mut self,
@@ -638,7 +675,7 @@ impl<V> State<V> {
         pulled: &mut Vec<BatchSlice>,
         now: Duration,
     ) -> Exchange {
-        let window_room = self.window.room();
+        let window_room = self.room();
         let wanted = share.min(window_room);
         let allowed = self.allowance(now, wanted);
         let count = self.feed.pull(allowed, pulled);
@@ -690,7 +727,18 @@ impl<V> State<V> {
             let end = count(into) + max;
             while count(into) < end && self.take_next(end - count(into), into) {}
         }
+        self.let_go_of(&into.results[before.0..]);
         before != (into.results.len(), into.parts.len())
+    }
+
+    /// Results were taken: what they took does not keep others from being pulled any more.
+    fn let_go_of(&mut self, taken: &[Finished<V>]) {
+        let was_full = self.is_full();
+        self.window_bytes -= taken.iter().map(Finished::bytes).sum::<usize>();
+        if was_full && !self.is_full() {
+            self.offers += 1;
+            self.wake_hungry();
+        }
     }
 
     /// Takes the parts of the item at the front, up to `max`, and its result. False if no more is to
@@ -766,7 +814,7 @@ impl<V> State<V> {
     /// of them may be blocked, and not for those that have left what there is.
     fn share_of(&self, loop_index: usize, max: usize, now: Duration) -> usize {
         let own = &self.loops[loop_index];
-        let items = self.feed.items().min(self.window.room());
+        let items = self.feed.items().min(self.room());
         let has_waited = own.yields_until().is_some_and(|until| until <= now);
         let with_room = || self.loops.iter().filter(|l| l.running && l.has_room);
         let least = || with_room().map(|l| l.in_flight).min().unwrap_or(0);

@@ -258,6 +258,7 @@ impl Schedule {
             started_at_ns: 0,
             finished_at_ns: 0,
             is_failure: result.is_err(),
+            bytes_held: 0,
             result,
         };
         let (ask, pulled) = (Ask::default(), &mut Vec::new());
@@ -467,6 +468,7 @@ fn finish(mill: &Mill<()>, item: &Item, result: Result<(), ItemError>) {
         started_at_ns: 0,
         finished_at_ns: 0,
         is_failure: result.is_err(),
+        bytes_held: 0,
         result,
     };
     let (ask, pulled) = (Ask::default(), &mut Vec::new());

@@ -435,12 +435,14 @@ impl<V: Send + 'static> EventLoop<V> {
                 .record_between(Phase::SCHEDULED_TOTAL, due_at_ns, finished_at_ns);
         }
         let is_failure = self.tasks.is_failure(&result);
+        let bytes_held = u32::try_from(self.tasks.bytes_held(&result)).unwrap_or(u32::MAX);
         self.finished.push(Finished {
             item,
             started_at_ns,
             finished_at_ns,
             result,
             is_failure,
+            bytes_held,
         });
     }
 

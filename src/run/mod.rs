@@ -59,6 +59,9 @@ pub struct Plan {
     pub in_flight: usize,
     /// Items between pull and emission.
     pub window: usize,
+    /// Bytes of finished items, their places included, that may wait for an earlier one or for the sink.
+    /// Beyond that, only what is in flight is finished. `usize::MAX` leaves it to `window`.
+    pub window_bytes: usize,
     /// Event loops.
     pub loops: usize,
     /// Threads for calls that block, all loops together.
@@ -221,6 +224,7 @@ pub fn run<J: Job, S: Source>(
 
 fn new_mill<V>(plan: &Plan, loops: usize) -> Mill<V> {
     Mill::new(plan.order, plan.window, loops, plan.fail_fast)
+        .window_bytes(plan.window_bytes)
         .part_bytes(plan.part_bytes)
         .paced(plan.rate_per_s.map(Pace::new))
 }

@@ -151,6 +151,7 @@ fn plan(loops: usize) -> Plan {
         may_fall_back: true,
         in_flight: 3 * loops,
         window: 8 * loops,
+        window_bytes: usize::MAX,
         loops,
         io_workers: 1,
         part_bytes: 1000,
@@ -255,6 +256,7 @@ fn simulate(seed: u64) {
     let plan = Plan {
         in_flight: loops * (1 + random.below(5)),
         window: 1 + random.below(30),
+        window_bytes: usize::MAX,
         part_bytes: [0, 1, 5000, 30_000, PART_BYTES_DEFAULT][random.below(5)],
         order: [Order::Input, Order::Completion][random.below(2)],
         fail_fast: random.percent(20),

@@ -24,6 +24,9 @@ pub trait Tasks<V> {
 
     /// True for results that tell of a failure.
     fn is_failure(&self, result: &ItemResult<V>) -> bool;
+
+    /// Bytes that a result holds in other places than its own.
+    fn bytes_held(&self, result: &ItemResult<V>) -> usize;
 }
 
 /// The tasks of a job, with what its items share in this loop or worker.
@@ -34,6 +37,7 @@ pub fn tasks_of<J: Job>(job: &J, io: &Io) -> Box<dyn Tasks<J::Value>> {
     Box::new(Slots {
         task,
         is_failure: J::is_failure,
+        bytes_held: J::bytes_held,
         futures: Vec::new(),
     })
 }
@@ -41,6 +45,7 @@ pub fn tasks_of<J: Job>(job: &J, io: &Io) -> Box<dyn Tasks<J::Value>> {
 struct Slots<V, F, M> {
     task: M,
     is_failure: fn(&V) -> bool,
+    bytes_held: fn(&V) -> usize,
     /// Each stays where it is for all items that come to have it.
     futures: Vec<Pin<Box<Option<F>>>>,
 }
@@ -75,5 +80,9 @@ where
 
     fn is_failure(&self, result: &ItemResult<V>) -> bool {
         result.as_ref().map_or(true, self.is_failure)
+    }
+
+    fn bytes_held(&self, result: &ItemResult<V>) -> usize {
+        result.as_ref().map_or(0, self.bytes_held)
     }
 }

@@ -52,6 +52,7 @@ fn plan(engine: EngineKind, loops: usize) -> Plan {
         may_fall_back: true,
         in_flight: 8 * loops,
         window: 8 * loops,
+        window_bytes: usize::MAX,
         loops,
         io_workers: 1,
         part_bytes: PART_BYTES_DEFAULT,

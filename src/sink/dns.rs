@@ -1,14 +1,15 @@
 //! Rows for answers to questions.
 
+use super::json::{self, Object};
 use super::jsonl;
 use crate::clock::to_ns;
 use crate::io::Transport;
 use crate::item::Item;
-use crate::jobs::dns::{Answer, Found, Record, Status, words};
+use crate::jobs::dns::{Answer, Found, RawRecord, Status, words};
 use domain::base::Rtype;
-use domain::base::name::Name;
-use serde::Serialize;
+use std::fmt::Display;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Appends a line of text: name, type, status and the data of each record, separated by tabs. A
@@ -21,10 +22,7 @@ pub fn write_text(out: &mut Vec<u8>, item: &Item, found: &Found) {
             out.push(b'\t');
             write_type(out, qtype);
             out.push(b'\t');
-            match answer.status.name() {
-                Some(name) => out.extend_from_slice(name.as_bytes()),
-                None => write!(out, "{}", answer.status).expect("memory can be written to"),
-            }
+            write_status(out, answer.status);
             answer.write_data(out, |out, rtype| {
                 out.push(b'\t');
                 if rtype != qtype {
@@ -34,7 +32,8 @@ pub fn write_text(out: &mut Vec<u8>, item: &Item, found: &Found) {
             });
         }
         Err(invalid) => {
-            write!(out, "\t-\tINVALID\t{invalid}").expect("memory can be written to");
+            out.extend_from_slice(b"\t-\tINVALID\t");
+            write_displayed(out, invalid);
         }
     }
     out.push(b'\n');
@@ -43,215 +42,296 @@ pub fn write_text(out: &mut Vec<u8>, item: &Item, found: &Found) {
 fn write_type(out: &mut Vec<u8>, rtype: Rtype) {
     match rtype.to_mnemonic() {
         Some(name) => out.extend_from_slice(name),
-        None => write!(out, "{rtype}").expect("memory can be written to"),
+        None => write_displayed(out, rtype),
     }
 }
 
-#[derive(Serialize)]
-struct Row<'a> {
-    index: u64,
-    name: jsonl::Name<'a>,
-    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
-    qtype: Option<String>,
-    status: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-    #[serde(flatten)]
-    answer: Option<AnswerFields>,
+fn write_status(out: &mut Vec<u8>, status: Status) {
+    match status.name() {
+        Some(name) => out.extend_from_slice(name.as_bytes()),
+        None => write_displayed(out, status),
+    }
 }
 
-#[derive(Serialize)]
-struct AnswerFields {
-    answers: Vec<RecordFields>,
-    resolver: Option<String>,
-    protocol: Option<&'static str>,
-    flags: Vec<&'static str>,
-    attempts: u32,
-    rtt_ns: Option<u64>,
-    time_ns: u64,
-}
-
-#[derive(Serialize)]
-struct RecordFields {
-    name: String,
-    #[serde(rename = "type")]
-    rtype: String,
-    ttl: u32,
-    data: String,
+fn write_displayed(out: &mut Vec<u8>, displayed: impl Display) {
+    write!(out, "{displayed}").expect("memory can be written to");
 }
 
 /// Appends a JSON object.
 pub fn write_jsonl(out: &mut Vec<u8>, item: &Item, found: &Found) {
-    let row = Row {
-        index: item.index(),
-        name: jsonl::Name::new(name_of(item)),
-        qtype: found.as_ref().ok().map(|answer| answer.qtype.to_string()),
-        status: match found {
-            Ok(answer) => answer.status.to_string(),
-            Err(_) => "INVALID".to_owned(),
-        },
-        error: found.as_ref().err().map(ToString::to_string),
-        answer: found.as_ref().ok().map(AnswerFields::new),
-    };
-    serde_json::to_writer(&mut *out, &row).expect("a row can always be written to memory");
+    let mut row = Object::begin(out);
+    row.number("index", item.index());
+    let name = jsonl::Name::new(name_of(item));
+    serde_json::to_writer(row.member("name"), &name).expect("memory can be written to");
+    match found {
+        Ok(answer) => {
+            row.text("type", |out| write_type(out, answer.qtype));
+            row.text("status", |out| write_status(out, answer.status));
+            row.list("answers", answer.raw_records(), write_record);
+            write_server(&mut row, "resolver", answer);
+            match answer.transport {
+                Some(transport) => row.text("protocol", |out| {
+                    out.extend_from_slice(transport.protocol().as_bytes());
+                }),
+                None => row.null("protocol"),
+            }
+            write_flags(&mut row, answer);
+            row.number("attempts", answer.attempts);
+            match answer.round_trip {
+                Some(time) => row.number("rtt_ns", to_ns(time)),
+                None => row.null("rtt_ns"),
+            }
+            row.number("time_ns", to_ns(answer.time));
+        }
+        Err(invalid) => {
+            row.text("status", |out| out.extend_from_slice(b"INVALID"));
+            row.text("error", |out| write_displayed(out, invalid));
+        }
+    }
+    row.end();
     out.push(b'\n');
 }
 
-impl AnswerFields {
-    fn new(answer: &Answer) -> Self {
-        let records = answer.records().into_iter();
-        Self {
-            answers: records
-                .map(|record| RecordFields {
-                    name: record.name,
-                    rtype: record.rtype.to_string(),
-                    ttl: record.ttl.as_secs(),
-                    data: record.data,
-                })
-                .collect(),
-            resolver: answer.server.map(|address| address.to_string()),
-            protocol: answer.transport.map(Transport::protocol),
-            flags: answer.flags(),
-            attempts: answer.attempts,
-            rtt_ns: answer.round_trip.map(to_ns),
-            time_ns: to_ns(answer.time),
-        }
+fn write_record(out: &mut Vec<u8>, record: RawRecord<'_>) {
+    let mut fields = Object::begin(out);
+    fields.text("name", |out| record.write_name(out));
+    fields.text("type", |out| write_type(out, record.rtype()));
+    fields.number("ttl", record.ttl_s());
+    fields.text("data", |out| record.write_data(out));
+    fields.end();
+}
+
+fn write_flags(row: &mut Object<'_>, answer: &Answer) {
+    row.list("flags", answer.flags(), |out, flag| {
+        json::text(out, |out| out.extend_from_slice(flag.as_bytes()));
+    });
+}
+
+fn write_server(row: &mut Object<'_>, name: &'static str, answer: &Answer) {
+    match answer.server {
+        Some(address) => row.text(name, |out| write_address(out, address)),
+        None => row.null(name),
     }
 }
 
-#[derive(Serialize)]
-struct MassdnsRow<'a> {
-    name: &'a str,
-    #[serde(rename = "type")]
-    qtype: String,
-    class: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-    #[serde(flatten)]
-    reply: Option<MassdnsReply>,
-}
-
-#[derive(Serialize)]
-struct MassdnsReply {
-    status: &'static str,
-    /// Nanoseconds since 1970.
-    rx_ts: u64,
-    data: MassdnsData,
-    flags: Vec<&'static str>,
-    resolver: Option<String>,
-    proto: Option<String>,
-}
-
-#[derive(Serialize)]
-struct MassdnsData {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    answers: Vec<MassdnsRecord>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    authorities: Vec<MassdnsRecord>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    additionals: Vec<MassdnsRecord>,
-}
-
-#[derive(Serialize)]
-struct MassdnsRecord {
-    ttl: u32,
-    #[serde(rename = "type")]
-    rtype: String,
-    class: &'static str,
-    name: String,
-    data: String,
+/// The formatting machinery takes ten times as long for the addresses that most servers have.
+fn write_address(out: &mut Vec<u8>, address: SocketAddr) {
+    let SocketAddr::V4(address) = address else {
+        return write_displayed(out, address);
+    };
+    let mut digits = itoa::Buffer::new();
+    for (at, octet) in address.ip().octets().into_iter().enumerate() {
+        if at > 0 {
+            out.push(b'.');
+        }
+        out.extend_from_slice(digits.format(octet).as_bytes());
+    }
+    out.push(b':');
+    out.extend_from_slice(digits.format(address.port()).as_bytes());
 }
 
 /// Appends a JSON object as `massdns -o Je` prints it (version 1.1.0), but for records whose content it
 /// does not know (HTTPS, SSHFP and others): here they are as in zone files. `clock_started_at` is when the
 /// clock of the answers showed 0, since 1970. A line that is no question has INVALID for its error.
 pub fn write_massdns(out: &mut Vec<u8>, item: &Item, found: &Found, clock_started_at: Duration) {
-    let name = match found {
-        Ok(answer) => Name::from_slice(answer.name())
-            .map_or_else(|_| String::new(), |name| with_dot(name.to_string())),
-        Err(_) => String::from_utf8_lossy(name_of(item)).into_owned(),
-    };
-    let (error, reply) = match found {
-        Err(_) => (Some("INVALID".to_owned()), None),
-        Ok(answer) => match MassdnsReply::new(answer, clock_started_at) {
-            Some(reply) => (None, Some(reply)),
-            None => (Some(answer.status.to_string()), None),
-        },
-    };
-    let row = MassdnsRow {
-        name: &name,
-        qtype: found
-            .as_ref()
-            .map_or_else(|_| String::new(), |answer| answer.qtype.to_string()),
-        class: "IN",
-        error,
-        reply,
-    };
-    serde_json::to_writer(&mut *out, &row).expect("a row can always be written to memory");
+    let mut row = Object::begin(out);
+    match found {
+        Ok(answer) => {
+            row.text("name", |out| {
+                write_with_dot(out, |out| answer.write_name(out));
+            });
+            row.text("type", |out| write_type(out, answer.qtype));
+            row.text("class", write_class);
+            write_massdns_reply(&mut row, answer, clock_started_at);
+        }
+        Err(_) => {
+            let name = String::from_utf8_lossy(name_of(item));
+            row.text("name", |out| out.extend_from_slice(name.as_bytes()));
+            row.text("type", |_| {});
+            row.text("class", write_class);
+            row.text("error", |out| out.extend_from_slice(b"INVALID"));
+        }
+    }
+    row.end();
     out.push(b'\n');
 }
 
-impl MassdnsReply {
-    /// `None` if there was no definite answer.
-    fn new(answer: &Answer, clock_started_at: Duration) -> Option<Self> {
-        let status = match answer.status {
-            // It has no word of its own for that.
-            Status::NoError | Status::NoData => "NOERROR",
-            Status::NxDomain => "NXDOMAIN",
-            _ => return None,
-        };
-        let received_at = clock_started_at + answer.ended_at;
-        Some(Self {
-            status,
-            rx_ts: to_ns(received_at),
-            data: MassdnsData {
-                answers: massdns_records(answer.records()),
-                authorities: massdns_records(answer.authorities()),
-                additionals: massdns_records(answer.additionals()),
-            },
-            flags: answer.flags(),
-            resolver: answer.server.map(|address| address.to_string()),
-            proto: answer
-                .transport
-                .map(|transport| transport.protocol().to_uppercase()),
-        })
+fn write_massdns_reply(row: &mut Object<'_>, answer: &Answer, clock_started_at: Duration) {
+    let status: &[u8] = match answer.status {
+        // It has no word of its own for that.
+        Status::NoError | Status::NoData => b"NOERROR",
+        Status::NxDomain => b"NXDOMAIN",
+        status => return row.text("error", |out| write_status(out, status)),
+    };
+    row.text("status", |out| out.extend_from_slice(status));
+    // Nanoseconds since 1970.
+    row.number("rx_ts", to_ns(clock_started_at + answer.ended_at));
+    let mut sections = Object::begin(row.member("data"));
+    write_massdns_section(&mut sections, "answers", answer.raw_records());
+    write_massdns_section(&mut sections, "authorities", answer.raw_authorities());
+    write_massdns_section(&mut sections, "additionals", answer.raw_additionals());
+    sections.end();
+    write_flags(row, answer);
+    write_server(row, "resolver", answer);
+    match answer.transport {
+        Some(Transport::Datagram) => row.text("proto", |out| out.extend_from_slice(b"UDP")),
+        Some(Transport::Stream) => row.text("proto", |out| out.extend_from_slice(b"TCP")),
+        None => row.null("proto"),
     }
 }
 
-fn massdns_records(records: Vec<Record>) -> Vec<MassdnsRecord> {
-    let records = records.into_iter();
-    records
-        .map(|record| MassdnsRecord {
-            ttl: record.ttl.as_secs(),
-            rtype: record.rtype.to_string(),
-            class: "IN",
-            name: with_dot(record.name),
-            data: record.text.as_deref().map_or(record.data, readable),
-        })
-        .collect()
+/// A section without records is left out.
+fn write_massdns_section<'a>(
+    sections: &mut Object<'_>,
+    name: &'static str,
+    records: impl Iterator<Item = RawRecord<'a>>,
+) {
+    let mut records = records.peekable();
+    if records.peek().is_some() {
+        sections.list(name, records, write_massdns_record);
+    }
+}
+
+fn write_massdns_record(out: &mut Vec<u8>, record: RawRecord<'_>) {
+    let mut fields = Object::begin(out);
+    fields.number("ttl", record.ttl_s());
+    fields.text("type", |out| write_type(out, record.rtype()));
+    fields.text("class", write_class);
+    fields.text("name", |out| {
+        write_with_dot(out, |out| record.write_name(out));
+    });
+    fields.text("data", |out| match record.text() {
+        Some(text) => write_readable(out, &text),
+        None => record.write_data(out),
+    });
+    fields.end();
+}
+
+fn write_class(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"IN");
 }
 
 /// A text without quotes; bytes that are not printable, and backslashes, as `\xHH`.
-fn readable(text: &[u8]) -> String {
-    use std::fmt::Write;
-    text.iter().fold(String::new(), |mut readable, &byte| {
+fn write_readable(out: &mut Vec<u8>, text: &[u8]) {
+    for &byte in text {
         match byte {
-            b' '..=b'~' if byte != b'\\' => readable.push(char::from(byte)),
-            _ => write!(readable, "\\x{byte:02x}").expect("memory can be written to"),
+            b' '..=b'~' if byte != b'\\' => out.push(byte),
+            _ => write!(out, "\\x{byte:02x}").expect("memory can be written to"),
         }
-        readable
-    })
+    }
 }
 
-fn with_dot(name: String) -> String {
-    if name.ends_with('.') {
-        name
-    } else {
-        name + "."
+/// A name with a dot at its end, unless there is one.
+fn write_with_dot(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    write(out);
+    if !out[start..].ends_with(b".") {
+        out.push(b'.');
     }
 }
 
 /// The name as it stands in the line.
 fn name_of(item: &Item) -> &[u8] {
     words(item.bytes()).next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::item::Batch;
+    use crate::jobs::dns::{Question, Resolver, Settings};
+    use domain::base::iana::Rcode;
+    use domain::base::message_builder::MessageBuilder;
+    use domain::base::name::{Name, NameBuilder};
+    use domain::base::rdata::UnknownRecordData;
+    use domain::base::{Message, Record};
+    use domain::rdata::{A, Aaaa, Ns, Txt};
+    use proptest::prelude::*;
+    use serde_json::Value;
+    use std::sync::Arc;
+
+    /// An item, and what came of it when a server gave these texts and names as data.
+    fn ask(line: &str, server: &str, rcode: Rcode, data: &[Vec<u8>]) -> (Item, Found) {
+        let item = Item::new(Arc::new(Batch::from_iter([line])), 0);
+        let question = match Question::parse(line.as_bytes(), Rtype::A) {
+            Ok(question) => question,
+            Err(invalid) => return (item, Err(invalid)),
+        };
+        let mut resolver = Resolver::new(Settings {
+            servers: vec![server.parse().unwrap()],
+            sockets_per_server: 1,
+            per_server_max: 1,
+            retries: 0,
+            timeout: Duration::from_secs(1),
+            rate_per_server: None,
+            mixes_case: false,
+            measures_round_trips: false,
+        });
+        resolver.ask(0, question, Duration::ZERO);
+        let query = resolver.transmit().unwrap();
+        let reply = reply(&query.message, rcode, data);
+        resolver.received(query.socket, &reply, Duration::from_millis(3));
+        resolver.time_passed(Duration::from_secs(2));
+        (item, Ok(resolver.answer().unwrap().1))
+    }
+
+    fn reply(query: &[u8], rcode: Rcode, data: &[Vec<u8>]) -> Vec<u8> {
+        let query = Message::from_slice(query).unwrap();
+        let mut answer = MessageBuilder::new_vec()
+            .start_answer(query, rcode)
+            .unwrap();
+        answer.header_mut().set_ra(true);
+        let owner = query.sole_question().unwrap().into_qname();
+        for data in data {
+            let mut name = NameBuilder::new_vec();
+            name.append_label(&data[..data.len().min(63)]).unwrap();
+            let name: Name<Vec<u8>> = name.into_name().unwrap();
+            let address = [data[0]; 4];
+            answer.push((&owner, 1, A::new(address.into()))).unwrap();
+            answer.push((&owner, 2, Ns::new(&name))).unwrap();
+            let text: Txt<Vec<u8>> = Txt::build_from_slice(data).unwrap();
+            answer.push((&owner, 3, text)).unwrap();
+            let unknown = UnknownRecordData::from_octets(Rtype::from_int(65_280), data);
+            answer.push((&owner, 4, unknown.unwrap())).unwrap();
+        }
+        let mut authority = answer.authority();
+        for data in data {
+            let mut name = NameBuilder::new_vec();
+            name.append_label(&data[..data.len().min(63)]).unwrap();
+            let name: Name<Vec<u8>> = name.into_name().unwrap();
+            let class = domain::base::iana::Class::IN;
+            let address = Aaaa::new([data[0]; 16].into());
+            let record = Record::new(&name, class, domain::base::Ttl::HOUR, address);
+            authority.push(record).unwrap();
+        }
+        authority.finish()
+    }
+
+    /// The row as the library would write what is in it.
+    fn rewritten(row: &[u8]) -> Vec<u8> {
+        let value: Value = serde_json::from_slice(row).expect("a row is JSON");
+        let mut rewritten = serde_json::to_vec(&value).unwrap();
+        rewritten.push(b'\n');
+        rewritten
+    }
+
+    proptest! {
+        /// Whatever servers say, rows are JSON, with the escapes and numbers that the library writes.
+        #[test]
+        fn rows_are_json(
+            line in prop_oneof![Just("a.example".to_owned()), r#"(\PC|["\\.]|\\\.|\\[0-9]{3}){0,9}( (TXT|TYPE9))?"#],
+            server in prop_oneof![Just("192.0.2.1:53"), Just("[2001:db8::1]:5353")],
+            rcode in prop_oneof![Just(Rcode::NOERROR), Just(Rcode::NXDOMAIN), (0_u8..16).prop_map(Rcode::masked_from_int)],
+            data in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..80), 0..3),
+        ) {
+            let (item, found) = ask(&line, server, rcode, &data);
+            let (mut jsonl, mut massdns) = (Vec::new(), Vec::new());
+            write_jsonl(&mut jsonl, &item, &found);
+            write_massdns(&mut massdns, &item, &found, Duration::from_secs(1));
+            for row in [jsonl, massdns] {
+                let expected = String::from_utf8(rewritten(&row)).unwrap();
+                prop_assert_eq!(String::from_utf8(row).unwrap(), expected);
+            }
+        }
+    }
 }

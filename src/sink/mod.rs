@@ -2,5 +2,6 @@
 
 pub mod dns;
 pub mod gnu;
+mod json;
 pub mod jsonl;
 pub mod messages;

@@ -94,6 +94,7 @@ fn finish(mill: &Mill<Hashed>, item: Item, max: usize) -> (Directive, usize) {
         finished_at_ns: 0,
         result: Err(error),
         is_failure: true,
+        bytes_held: 0,
     }];
     let mut pulled = Vec::new();
     let directive = exchange(mill, &mut finished, max, &mut pulled);

@@ -2,6 +2,9 @@
 
 use std::collections::VecDeque;
 
+/// Finished items that are many, whatever the capacity.
+const MANY: u64 = 8192;
+
 /// Whether results leave in input order or as they finish.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
@@ -93,10 +96,11 @@ impl<T> Window<T> {
         self.finished += 1;
     }
 
-    /// True if finished items take up a good part of the window.
+    /// True if finished items take up a good part of the window, or are so many that whoever takes them
+    /// should not have to catch up with more.
     #[must_use]
     pub fn is_filling_up(&self) -> bool {
-        self.waiting() >= self.capacity / 8
+        self.waiting() >= (self.capacity / 8).min(MANY)
     }
 
     /// True if a result can be emitted now.

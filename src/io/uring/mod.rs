@@ -1,5 +1,6 @@
 //! The io_uring carrier: the one home of `unsafe` I/O.
 
+mod datagrams;
 mod device_queues;
 mod ops;
 mod ring;
@@ -20,6 +21,7 @@ use super::wake_up::WakeUp;
 use crate::clock::{self, Clock};
 use crate::error::Errno;
 use crate::item::Item;
+use datagrams::Datagrams;
 use device_queues::{Admission, DeviceQueues, SLOW, device_of};
 use ring::{Ended, Ring};
 use std::collections::VecDeque;
@@ -48,6 +50,7 @@ pub struct UringCarrier {
     inline: Inline,
     ring: Ring,
     device_queues: DeviceQueues,
+    datagrams: Datagrams,
     /// Waiting for room in the ring.
     backlog: VecDeque<(u32, Op)>,
     /// Cancelled before they were in the ring.
@@ -73,6 +76,7 @@ impl UringCarrier {
             inline: Inline::new(listings),
             ring: Ring::new(outstanding_max, workers_max, wake_up)?,
             device_queues: DeviceQueues::new(rings),
+            datagrams: Datagrams::default(),
             backlog: VecDeque::new(),
             cancelled: Vec::new(),
             is_closed: false,
@@ -85,6 +89,18 @@ impl UringCarrier {
         } else if let Err(error) = self.ring.push(key, op) {
             self.ring.fail(error);
         }
+    }
+
+    /// Sends the datagrams of this turn, or hands them to the ring. True if nothing is to be waited for:
+    /// some could not be sent.
+    fn send_datagrams(&mut self, completions: &mut Vec<Completion>) -> bool {
+        let mut datagrams = std::mem::take(&mut self.datagrams);
+        let before = completions.len();
+        datagrams.send(completions, |key, op| self.push(key, op));
+        self.datagrams = datagrams;
+        completions[before..]
+            .iter()
+            .any(|sent| sent.outcome.is_err())
     }
 
     /// Starts the reads that the queues of their devices have places for.
@@ -200,6 +216,10 @@ impl Carrier for UringCarrier {
         self.start_reads();
     }
 
+    fn post(&mut self, key: u32, op: Op) {
+        self.datagrams.push(key, op);
+    }
+
     fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
         while self.ring.has_room()
             && let Some((key, op)) = self.backlog.pop_front()
@@ -214,11 +234,10 @@ impl Carrier for UringCarrier {
             Wait::Forever if self.device_queues.held() > 0 => Wait::AtMost(SLOW),
             wait => wait,
         };
-        self.ring.enter(if completions.is_empty() {
-            wait
-        } else {
-            Wait::No
-        })?;
+        let has_completed = !completions.is_empty();
+        let has_failed = self.send_datagrams(completions);
+        let is_over = has_completed || has_failed;
+        self.ring.enter(if is_over { Wait::No } else { wait })?;
         let mut bytes_read = 0;
         for _ in 0..COMPLETIONS_PER_TURN {
             let Some(ended) = self.ring.pop() else { break };
@@ -236,7 +255,8 @@ impl Carrier for UringCarrier {
     }
 
     fn cancel(&mut self, key: u32) {
-        let held = self.device_queues.remove(key).or_else(|| {
+        let held = self.device_queues.remove(key);
+        let held = held.or_else(|| self.datagrams.remove(key)).or_else(|| {
             let at = self.backlog.iter().position(|(other, _)| *other == key)?;
             self.device_queues.ended(key, clock::now());
             Some(self.backlog.remove(at)?.1)
@@ -258,6 +278,7 @@ impl Carrier for UringCarrier {
         }
         self.backlog.clear();
         self.device_queues.clear();
+        self.datagrams.clear();
         let deadline = Instant::now() + GRACE;
         self.ring.cancel_all();
         while self.ring.outstanding() > 0 {
@@ -273,7 +294,7 @@ impl Carrier for UringCarrier {
     }
 
     fn outstanding(&self) -> usize {
-        let held = self.backlog.len() + self.device_queues.held();
+        let held = self.backlog.len() + self.device_queues.held() + self.datagrams.len();
         self.ring.outstanding() + held + self.cancelled.len()
     }
 

@@ -147,7 +147,8 @@ pub struct Record {
 }
 
 /// Finds a section of a message.
-type Section = for<'a> fn(&'a Message<[u8]>) -> Result<RecordSection<'a, [u8]>, ParseError>;
+pub(super) type Section =
+    for<'a> fn(&'a Message<[u8]>) -> Result<RecordSection<'a, [u8]>, ParseError>;
 
 impl Answer {
     /// The name that was asked about, in wire format, in lower case.
@@ -211,7 +212,7 @@ impl Answer {
         records.map(|record| Record::new(&record)).collect()
     }
 
-    fn parsed(&self, section: Section) -> impl Iterator<Item = ParsedRecord<'_, [u8]>> {
+    pub(super) fn parsed(&self, section: Section) -> impl Iterator<Item = ParsedRecord<'_, [u8]>> {
         let records = self.message().and_then(|message| section(message).ok());
         records.into_iter().flatten().flatten()
     }
@@ -243,7 +244,7 @@ fn flags(header: Header) -> Vec<&'static str> {
     set.map(|(name, _)| name).collect()
 }
 
-fn strings(record: &ParsedRecord<'_, [u8]>) -> Option<Vec<u8>> {
+pub(super) fn strings(record: &ParsedRecord<'_, [u8]>) -> Option<Vec<u8>> {
     let text = record.to_record::<Txt<_>>().ok().flatten()?;
     Some(text.data().iter().flatten().copied().collect())
 }

@@ -40,6 +40,9 @@ const REFUSED_PAUSE_MAX: Duration = Duration::from_millis(1600);
 /// Connections that may end before one query is answered.
 const STREAM_FAILURES_MAX: u32 = 2;
 
+/// Queries that go out by one socket before the next has its turn: the kernel can then take them together.
+const IN_A_ROW: usize = 32;
+
 /// So many attempts for a name tell how much its server bears. A name that has no answer fails every
 /// time, and must not count for many.
 const SAMPLE_TRIES: u32 = 2;
@@ -540,7 +543,7 @@ impl Resolver {
         let first = server * count;
         self.next_socket = self.next_socket.wrapping_add(1);
         let found = (0..count).find_map(|step| {
-            let socket = first + (self.next_socket + step) % count;
+            let socket = first + (self.next_socket / IN_A_ROW + step) % count;
             let id = self.sockets[socket].take(place, &mut self.random, now)?;
             Some((
                 SocketId(u32::try_from(socket).expect("fewer than 2^32 sockets")),

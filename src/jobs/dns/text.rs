@@ -1,6 +1,7 @@
 //! Records as text, the way zone files have them. What most records are made of, addresses and names
 //! of plain letters, is written without the formatting machinery, which takes ten times as long.
 
+use super::common;
 use domain::base::Rtype;
 use domain::base::name::{Label, ParsedName, ToLabelIter};
 use domain::base::rdata::UnknownRecordData;
@@ -15,7 +16,7 @@ pub(super) fn write_data(out: &mut Vec<u8>, record: &ParsedRecord<'_, [u8]>) {
     let is_written = match record.rtype() {
         Rtype::A => write_address(out, record),
         Rtype::CNAME => write_alias(out, record),
-        _ => None,
+        _ => common::write_data(out, record),
     };
     if is_written.is_none() {
         write_any(out, record);
@@ -67,7 +68,7 @@ pub(super) fn into_string(text: Vec<u8>) -> String {
     String::from_utf8(text).expect("it was written from text")
 }
 
-fn write_labels<'a>(out: &mut Vec<u8>, labels: impl Iterator<Item = &'a Label>) {
+pub(super) fn write_labels<'a>(out: &mut Vec<u8>, labels: impl Iterator<Item = &'a Label>) {
     for (at, label) in labels.enumerate() {
         if at > 0 {
             out.push(b'.');
@@ -103,6 +104,7 @@ mod tests {
     use domain::base::message_builder::MessageBuilder;
     use domain::base::name::{Name, NameBuilder};
     use domain::base::{Record, Ttl};
+    use domain::rdata::{Aaaa, Ns, Soa};
     use proptest::prelude::*;
 
     /// The message of one record, which belongs to that name.
@@ -138,7 +140,13 @@ mod tests {
         fn as_the_library_has_it(owner in any_name(), alias in any_name(), address in any::<[u8; 4]>()) {
             let as_alias = message(&owner, Cname::new(&alias));
             let as_address = message(&owner, A::new(address.into()));
-            for message in [as_alias, as_address] {
+            let as_v6 = message(&owner, Aaaa::new(u128::from(u32::from_be_bytes(address)).into()));
+            let as_server = message(&owner, Ns::new(&alias));
+            let [serial, time, ..] = address.map(u32::from);
+            let [time, longer] = [time, u32::MAX - time].map(Ttl::from_secs);
+            let soa = Soa::new(&owner, &alias, serial.into(), time, longer, time, longer);
+            let as_authority = message(&owner, soa);
+            for message in [as_alias, as_address, as_v6, as_server, as_authority] {
                 let record = first(&message);
                 let (mut quick, mut slow) = (Vec::new(), Vec::new());
                 write_data(&mut quick, &record);
