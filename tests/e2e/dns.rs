@@ -127,7 +127,7 @@ fn mixed_cases() {
         let mill = Mill::dns(engine, server.at).args(["--0x20", "--format=jsonl"]);
         let output = mill.stdin("N000003.example\n").run().exits(0);
         let row: Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!(row["answers"][0]["name"], "n000003.example");
+        assert_eq!(row["answers"][0]["name"], "N000003.example");
     });
 }
 
@@ -315,6 +315,40 @@ fn figures_of_each_server() {
             .lines()
             .find(|line| line.starts_with(&server.at.to_string()));
         assert!(line.unwrap().ends_with("NOERROR 2 NXDOMAIN 1"), "{text}");
+    });
+}
+
+/// A name stays as it stands in its line, escapes and capitals included, and is INVALID if it is longer
+/// than 255 octets in wire format; the others have their rows.
+#[test]
+fn names_as_they_are_given() {
+    let server = Nsd::start();
+    let labels = ["a", "b", "c"].map(|letter| letter.repeat(63));
+    let longest = format!("{}.{}.t", labels.join("."), "d".repeat(59));
+    let longer = format!("{}.{}.t", labels.join("."), "d".repeat(60));
+    let list =
+        format!("{longest}\n{longer}\nsp\\ ace.Example\nsp\\ ace.example TXT\nN000003.eXample\n");
+    let expected = format!(
+        "{longest}\tA\tREFUSED\n{longer}\t-\tINVALID\tnot a domain name\n\
+         sp\\ ace.Example\tA\tNOERROR\t10.255.0.5\nsp\\ ace.example\tTXT\tNODATA\n\
+         N000003.eXample\tA\tNOERROR\t10.0.0.3\n"
+    );
+    for_each_engine(|engine| {
+        let mill = Mill::dns(engine, server.at).stdin(list.as_str());
+        mill.run().exits(1).complains("").prints(&expected);
+        for format in ["jsonl", "massdns"] {
+            let mill = Mill::dns(engine, server.at).args(["--format", format]);
+            let output = mill.stdin("N000003.eXample\n").run();
+            let row: Value = serde_json::from_slice(&output.exits(0).stdout).unwrap();
+            let (name, answers) = match format {
+                "jsonl" => (&row["name"]["text"], &row["answers"]),
+                _ => (&row["name"], &row["data"]["answers"]),
+            };
+            let expected = ["N000003.eXample", "N000003.eXample."];
+            for name in [name, &answers[0]["name"]] {
+                assert!(expected.contains(&name.as_str().unwrap()), "{row}");
+            }
+        }
     });
 }
 

@@ -117,7 +117,7 @@ pub struct Record {
 type Section = for<'a> fn(&'a Message<[u8]>) -> Result<RecordSection<'a, [u8]>, ParseError>;
 
 impl Answer {
-    /// The name that was asked about, in wire format, in lower case.
+    /// The name that was asked about, in wire format, spelled as whoever asked first did.
     #[must_use]
     pub fn name(&self) -> &[u8] {
         match &self.subject {

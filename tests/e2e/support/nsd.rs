@@ -57,7 +57,7 @@ fn zone() -> String {
          mail A 10.255.0.1\nmail AAAA 2001:db8::1\n\
          @ HTTPS 1 . alpn=\"h2\"\ntext TXT \"one two\" \"three\"\nbytes TXT \"a\\200\\007\\\\\\\"z\"\n\
          two A 10.255.0.2\ntwo A 10.255.0.3\n\
-         xn--bcher-kva A 10.255.0.4\n",
+         xn--bcher-kva A 10.255.0.4\nsp\\032ace A 10.255.0.5\n",
     );
     for number in 0..LONG_TEXTS {
         writeln!(zone, "long TXT \"{number:03} {}\"", "x".repeat(200))
