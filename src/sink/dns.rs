@@ -63,6 +63,8 @@ struct Row<'a> {
 #[derive(Serialize)]
 struct AnswerFields {
     answers: Vec<RecordFields>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    malformed: Vec<MalformedFields>,
     resolver: Option<String>,
     protocol: Option<&'static str>,
     flags: Vec<&'static str>,
@@ -78,6 +80,13 @@ struct RecordFields {
     rtype: String,
     ttl: u32,
     data: String,
+}
+
+#[derive(Serialize)]
+struct MalformedFields {
+    section: &'static str,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    rtype: Option<String>,
 }
 
 /// Appends a JSON object.
@@ -100,6 +109,7 @@ pub fn write_jsonl(out: &mut Vec<u8>, item: &Item, found: &Found) {
 impl AnswerFields {
     fn new(answer: &Answer) -> Self {
         let records = answer.records().into_iter();
+        let malformed = answer.malformed().into_iter();
         Self {
             answers: records
                 .map(|record| RecordFields {
@@ -107,6 +117,12 @@ impl AnswerFields {
                     rtype: record.rtype.to_string(),
                     ttl: record.ttl.as_secs(),
                     data: record.data,
+                })
+                .collect(),
+            malformed: malformed
+                .map(|record| MalformedFields {
+                    section: record.section.name(),
+                    rtype: record.rtype.map(|rtype| rtype.to_string()),
                 })
                 .collect(),
             resolver: answer.server.map(|address| address.to_string()),
@@ -195,8 +211,8 @@ impl MassdnsReply {
     /// `None` if there was no definite answer.
     fn new(answer: &Answer, clock_started_at: Duration) -> Option<Self> {
         let status = match answer.status {
-            // It has no word of its own for that.
-            Status::NoError | Status::NoData => "NOERROR",
+            // It has no words of its own for these.
+            Status::NoError | Status::NoData | Status::Referral => "NOERROR",
             Status::NxDomain => "NXDOMAIN",
             _ => return None,
         };

@@ -10,6 +10,7 @@ use crate::measurements::document_of;
 use crate::support::dnsdist::Dnsdist;
 use crate::support::nsd::{self, Kind, NAMES, Nsd};
 use crate::support::relay::{Relay, Trouble};
+use crate::support::responder::{Responder, Script};
 use crate::support::tree::Scratch;
 use crate::support::{Mill, for_each_engine};
 
@@ -349,6 +350,60 @@ fn names_as_they_are_given() {
                 assert!(expected.contains(&name.as_str().unwrap()), "{row}");
             }
         }
+    });
+}
+
+/// What cannot be read, what does not belong and what sends one elsewhere is told from answers.
+#[test]
+fn replies_that_are_no_answers() {
+    // A record of the question's name (a pointer to it), or of the root.
+    let asked: &[u8] = b"\xc0\x0c";
+    let record = |owner: &[u8], rtype: u8, data: &[u8]| {
+        let head = [owner, &[0, rtype, 0, 1, 0, 0, 0, 60, 0, data.len() as u8]].concat();
+        [&head, data].concat()
+    };
+    let server = Responder::start(move |name| {
+        let (counts, records) = match name[1] {
+            // An address of three octets and a good one, a server that is no name, and half a record.
+            b'b' => {
+                let bad = record(asked, 1, &[192, 0, 2]);
+                let good = record(asked, 1, &[192, 0, 2, 1]);
+                let server = record(b"\0", 2, &[7]);
+                ([2, 1, 1], [bad, good, server, vec![0; 5]].concat())
+            }
+            b'w' => ([1, 0, 0], record(asked, 1, &[192, 0, 2])),
+            b'f' => ([1, 0, 0], record(b"\x01x\0", 1, &[192, 0, 2, 1])),
+            _ => ([0, 1, 0], record(b"\0", 2, b"\x02ns\0")),
+        };
+        Script {
+            flags: 0,
+            counts,
+            records,
+        }
+    });
+    let list = "bad.example\nworse.example\nforged.example\nreferral.example\n";
+    let expected = "bad.example\tA\tNOERROR\t192.0.2.1\nworse.example\tA\tMALFORMED\n\
+                    forged.example\tA\tNODATA\nreferral.example\tA\tREFERRAL\n";
+    for_each_engine(|engine| {
+        let mill = Mill::dns(engine, server.at).stdin(list);
+        mill.run().exits(1).complains("").prints(expected);
+        let mill = Mill::dns(engine, server.at).args(["--format=jsonl", "--retries=0"]);
+        let output = mill.stdin(list).run().exits(1);
+        let rows: Vec<Value> = String::from_utf8(output.stdout.clone())
+            .expect("UTF-8")
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let bad = json!([
+            {"section": "answer", "type": "A"},
+            {"section": "authority", "type": "NS"},
+            {"section": "additional"},
+        ]);
+        assert_eq!(rows[0]["malformed"], bad);
+        for row in &rows[1..] {
+            assert_eq!(row.get("malformed"), None, "{row}");
+        }
+        assert_eq!(rows[3]["resolver"], server.at.to_string());
     });
 }
 

@@ -4,6 +4,7 @@
 //! question has its answer, and which a client runs on a few connected sockets: questions are
 //! told apart by socket and id.
 
+mod aliases;
 mod answer;
 mod client;
 mod figures;
@@ -14,6 +15,9 @@ mod limit;
 mod message;
 mod question;
 mod random;
+mod reading;
+#[cfg(test)]
+mod reading_tests;
 mod resolver;
 mod server;
 #[cfg(test)]
@@ -25,4 +29,5 @@ pub use answer::{Answer, Record, Status};
 pub use figures::{Figures, SharedFigures};
 pub use job::{DnsJob, Found, QUERY, WAIT};
 pub use question::{Invalid, Question, parse_type, with_types, words};
+pub use reading::{Malformed, Section};
 pub use resolver::{Resolver, Settings, SocketId, Transmit};

@@ -312,15 +312,20 @@ impl Resolver {
                 self.lookup(lookup).status = Status::Rcode(OptRcode::FORMERR);
                 self.try_again(lookup, now);
             }
-            Reply::Failure(rcode) => {
-                self.end_attempt(lookup, Ending::Unwilling, now);
-                let server = self.server_of(socket);
-                self.lookup(lookup).refused_by = Some(server);
-                self.lookup(lookup).status = Status::Rcode(rcode);
-                self.try_again_later(lookup, now);
-            }
+            Reply::Failure(rcode) => self.is_unwilling(socket, lookup, Status::Rcode(rcode), now),
+            Reply::Malformed => self.is_unwilling(socket, lookup, Status::Malformed, now),
         }
         self.serve_waiting(now);
+    }
+
+    /// The server has no answer to the question, and this is why; another may have one.
+    fn is_unwilling(&mut self, socket: SocketId, place: u32, status: Status, now: Duration) {
+        self.end_attempt(place, Ending::Unwilling, now);
+        let server = self.server_of(socket);
+        let lookup = self.lookup(place);
+        lookup.refused_by = Some(server);
+        lookup.status = status;
+        self.try_again_later(place, now);
     }
 
     /// The stream has ended: what it was asked and has not answered is asked anew.
@@ -473,7 +478,7 @@ impl Resolver {
             Reply::Foreign => return figures.mismatched += 1,
             Reply::Truncated => figures.truncated += 1,
             Reply::Answer(Status::NxDomain) => figures.answered(OptRcode::NXDOMAIN),
-            Reply::Answer(_) => figures.answered(OptRcode::NOERROR),
+            Reply::Answer(_) | Reply::Malformed => figures.answered(OptRcode::NOERROR),
             Reply::Failure(rcode) => figures.answered(rcode),
         }
         if measures {

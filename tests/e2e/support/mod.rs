@@ -10,6 +10,7 @@ pub mod mill;
 pub mod nsd;
 pub mod peers;
 pub mod relay;
+pub mod responder;
 pub mod rows;
 pub mod scripted;
 pub mod tree;
