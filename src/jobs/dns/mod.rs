@@ -13,6 +13,7 @@ mod ids;
 mod job;
 mod limit;
 mod message;
+mod presentation;
 mod question;
 mod random;
 mod reading;

@@ -2,6 +2,7 @@
 
 use super::aliases::Aliases;
 use super::answer::Status;
+use super::presentation;
 use domain::base::Rtype;
 use domain::base::iana::{Class, OptRcode};
 use domain::base::message::{Message, RecordSection};
@@ -166,6 +167,9 @@ fn fits(record: &ParsedRecord<'_, [u8]>) -> bool {
         // Most are addresses, for which there need not be room for all types.
         Rtype::A => record.to_record::<A>().is_ok(),
         Rtype::AAAA => record.to_record::<Aaaa>().is_ok(),
+        rtype if presentation::writes(rtype) => {
+            presentation::write(&mut Vec::new(), record).is_some()
+        }
         _ => record
             .to_any_record::<AllRecordData<_, ParsedName<_>>>()
             .is_ok(),
