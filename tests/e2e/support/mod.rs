@@ -7,6 +7,7 @@ pub mod fusefs;
 pub mod healthy;
 pub mod judge;
 pub mod mill;
+pub mod name_servers;
 pub mod nsd;
 pub mod peers;
 pub mod relay;

@@ -88,8 +88,14 @@ impl Nsd {
     /// Starts a server on a free port of the loopback address, and waits until it answers.
     #[track_caller]
     pub fn start() -> Self {
+        Self::serving(&zone())
+    }
+
+    /// The same with this zone for `example`.
+    #[track_caller]
+    pub fn serving(zone: &str) -> Self {
         let dir = tempfile::tempdir().expect("temporary directory");
-        fs::write(dir.path().join("example.zone"), zone()).expect("zone");
+        fs::write(dir.path().join("example.zone"), zone).expect("zone");
         // Nobody else takes the port in the moment between.
         let probe = UdpSocket::bind("127.0.0.1:0").expect("a port");
         let at = probe.local_addr().expect("an address");
