@@ -27,8 +27,8 @@ pub enum Section {
 pub struct Malformed {
     /// Where it is.
     pub section: Section,
-    /// Its type, if its content does not fit that. Otherwise it is no record, or the message ends in it,
-    /// and there is nothing after it.
+    /// Its type, if its content does not fit that. Otherwise it has no owner's name, or the message ends
+    /// in it, and nothing after it in its section is read.
     pub rtype: Option<Rtype>,
 }
 
