@@ -1,13 +1,13 @@
 //! Which records of an answer belong to the question: those of its name, and of what that is an alias
 //! of. Whoever answers may add others, and they may be forged.
 
-use arrayvec::ArrayVec;
 use domain::base::Rtype;
 use domain::base::iana::Class;
 use domain::base::message::Message;
 use domain::base::name::{ParsedName, ToLabelIter, ToName};
 use domain::base::record::ParsedRecord;
 use domain::rdata::{Cname, Dname, Rrsig};
+use smallvec::SmallVec;
 
 /// Aliases of aliases that are followed. The resolvers we know give up earlier.
 const ALIASES_MAX: usize = 32;
@@ -17,7 +17,8 @@ pub(super) type NameIn<'a> = ParsedName<&'a [u8]>;
 
 /// The name that was asked, what it is an alias of, and so on.
 pub(super) struct Aliases<'a> {
-    names: ArrayVec<NameIn<'a>, { ALIASES_MAX + 1 }>,
+    /// As many as most have come without an allocation.
+    names: SmallVec<[NameIn<'a>; 4]>,
 }
 
 impl<'a> Aliases<'a> {
@@ -30,8 +31,11 @@ impl<'a> Aliases<'a> {
                 .into_iter()
                 .collect(),
         };
-        // Once, but for aliases in another order than that in which they are followed.
-        while aliases.follow(message) {}
+        // What a single record is an alias of has none.
+        if message.header_counts().ancount() > 1 {
+            // Once, but for aliases in another order than that in which they are followed.
+            while aliases.follow(message) {}
+        }
         aliases
     }
 
@@ -51,7 +55,7 @@ impl<'a> Aliases<'a> {
                 continue;
             };
             // Aliases may lead round in a circle.
-            if self.names.is_full() || self.has(&target) {
+            if self.names.len() > ALIASES_MAX || self.has(&target) {
                 return false;
             }
             self.names.push(target);
@@ -119,6 +123,8 @@ fn target<'a>(record: ParsedRecord<'a, [u8]>) -> Option<NameIn<'a>> {
     Some(*record.data().cname())
 }
 
+/// True if the names are equal. Where names are compressed, most that are equal are the same bytes.
 fn is_same(a: &NameIn<'_>, b: &NameIn<'_>) -> bool {
-    a.compose_len() == b.compose_len() && a.name_eq(b)
+    let start = |name: &NameIn<'_>| name.first().as_slice().as_ptr();
+    a.compose_len() == b.compose_len() && (start(a) == start(b) || a.name_eq(b))
 }

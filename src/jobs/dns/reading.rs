@@ -9,7 +9,7 @@ use domain::base::message::{Message, RecordSection};
 use domain::base::name::ParsedName;
 use domain::base::opt::{Opt, OptRecord};
 use domain::base::record::ParsedRecord;
-use domain::rdata::{A, Aaaa, AllRecordData};
+use domain::rdata::{A, Aaaa, AllRecordData, Cname};
 
 /// A section of a reply that has records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,9 +164,10 @@ pub(super) fn rcode(message: &Message<[u8]>) -> OptRcode {
 /// True if the content of a record is what its type says.
 fn fits(record: &ParsedRecord<'_, [u8]>) -> bool {
     match record.rtype() {
-        // Most are addresses, for which there need not be room for all types.
+        // Most are addresses and aliases, for which there need not be room for all types.
         Rtype::A => record.to_record::<A>().is_ok(),
         Rtype::AAAA => record.to_record::<Aaaa>().is_ok(),
+        Rtype::CNAME => record.to_record::<Cname<ParsedName<_>>>().is_ok(),
         rtype if presentation::writes(rtype) => {
             presentation::write(&mut Vec::new(), record).is_some()
         }
