@@ -17,6 +17,7 @@ use crate::jobs::rendered::{Render, Rendered, Row};
 use crate::mill::budget;
 use crate::run::Plan;
 use crate::sink::dns::{write_jsonl, write_massdns, write_text};
+use crate::sink::messages;
 use crate::source::Expand;
 use crate::stats::document::{self, Form};
 use crate::stats::{HumanTime, Series, columns};
@@ -51,6 +52,7 @@ pub(super) fn dns(arguments: DnsArguments) -> Outcome {
     let rows = DnsRows {
         servers: servers.clone(),
         figures: figures.clone(),
+        has_told_of_silence: false,
     };
     let render = Format {
         format: arguments.format,
@@ -143,6 +145,7 @@ enum Counted {
 struct DnsRows {
     servers: Vec<SocketAddr>,
     figures: SharedFigures,
+    has_told_of_silence: bool,
 }
 
 fn since_1970() -> Duration {
@@ -188,6 +191,7 @@ impl Rows<Row<Counted>> for DnsRows {
                 return observer.say(item.bytes(), error);
             }
         };
+        self.tell_of_silence(&row.note);
         observer.count(match row.note {
             Counted::Answered(bytes) => Ok(bytes.into()),
             Counted::Failed(status) => Err(status.to_string()),
@@ -211,6 +215,32 @@ impl Rows<Row<Counted>> for DnsRows {
             table: format!("\n{}", columns(&rows)),
             document: Map::from_iter([("resolvers".to_owned(), documents.collect())]),
         }
+    }
+}
+
+impl DnsRows {
+    /// Says once that no server has answered anything, when a row has failed for that.
+    fn tell_of_silence(&mut self, note: &Counted) {
+        let status = match note {
+            Counted::Failed(status @ (Status::Timeout | Status::Unreachable)) => *status,
+            _ => return,
+        };
+        if self.has_told_of_silence || self.figures.has_replies() {
+            return;
+        }
+        self.has_told_of_silence = true;
+        let (first, more) = (self.servers[0], self.servers.len() - 1);
+        let others = match more {
+            0 => String::new(),
+            _ => format!(" and {more} more"),
+        };
+        let cause = match status {
+            Status::Unreachable => "nobody listens there",
+            _ => "silent",
+        };
+        messages::about_run(&format_args!(
+            "no resolver has answered so far: {first}{others}: {cause}"
+        ));
     }
 }
 

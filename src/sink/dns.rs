@@ -5,7 +5,7 @@ use super::jsonl;
 use crate::clock::to_ns;
 use crate::io::Transport;
 use crate::item::Item;
-use crate::jobs::dns::{Answer, Found, RawRecord, Status, words};
+use crate::jobs::dns::{Answer, Found, LastReply, Malformed, RawRecord, Status, words};
 use domain::base::Rtype;
 use std::fmt::Display;
 use std::io::Write;
@@ -68,6 +68,10 @@ pub fn write_jsonl(out: &mut Vec<u8>, item: &Item, found: &Found) {
             row.text("type", |out| write_type(out, answer.qtype));
             row.text("status", |out| write_status(out, answer.status));
             row.list("answers", answer.raw_records(), write_record);
+            let malformed = answer.malformed();
+            if !malformed.is_empty() {
+                row.list("malformed", malformed, write_malformed);
+            }
             write_server(&mut row, "resolver", answer);
             match answer.transport {
                 Some(transport) => row.text("protocol", |out| {
@@ -82,6 +86,13 @@ pub fn write_jsonl(out: &mut Vec<u8>, item: &Item, found: &Found) {
                 None => row.null("rtt_ns"),
             }
             row.number("time_ns", to_ns(answer.time));
+            if let Some(last) = answer
+                .last_reply
+                .as_ref()
+                .filter(|_| answer.server.is_none())
+            {
+                write_last_reply(row.member("last_reply"), last);
+            }
         }
         Err(invalid) => {
             row.text("status", |out| out.extend_from_slice(b"INVALID"));
@@ -98,6 +109,30 @@ fn write_record(out: &mut Vec<u8>, record: RawRecord<'_>) {
     fields.text("type", |out| write_type(out, record.rtype()));
     fields.number("ttl", record.ttl_s());
     fields.text("data", |out| record.write_data(out));
+    fields.end();
+}
+
+fn write_last_reply(out: &mut Vec<u8>, last: &LastReply) {
+    let mut fields = Object::begin(out);
+    fields.text("resolver", |out| write_address(out, last.server));
+    fields.text("protocol", |out| {
+        out.extend_from_slice(last.transport.protocol().as_bytes());
+    });
+    fields.text("rcode", |out| write_displayed(out, last.rcode));
+    fields.list("flags", last.flags(), |out, flag| {
+        json::text(out, |out| out.extend_from_slice(flag.as_bytes()));
+    });
+    fields.end();
+}
+
+fn write_malformed(out: &mut Vec<u8>, malformed: Malformed) {
+    let mut fields = Object::begin(out);
+    fields.text("section", |out| {
+        out.extend_from_slice(malformed.section.name().as_bytes());
+    });
+    if let Some(rtype) = malformed.rtype {
+        fields.text("type", |out| write_type(out, rtype));
+    }
     fields.end();
 }
 
@@ -158,8 +193,8 @@ pub fn write_massdns(out: &mut Vec<u8>, item: &Item, found: &Found, clock_starte
 
 fn write_massdns_reply(row: &mut Object<'_>, answer: &Answer, clock_started_at: Duration) {
     let status: &[u8] = match answer.status {
-        // It has no word of its own for that.
-        Status::NoError | Status::NoData => b"NOERROR",
+        // It has no words of its own for these.
+        Status::NoError | Status::NoData | Status::Referral => b"NOERROR",
         Status::NxDomain => b"NXDOMAIN",
         status => return row.text("error", |out| write_status(out, status)),
     };
@@ -239,7 +274,7 @@ fn name_of(item: &Item) -> &[u8] {
 mod tests {
     use super::*;
     use crate::item::Batch;
-    use crate::jobs::dns::{Question, Resolver, Settings};
+    use crate::jobs::dns::{Question, Resolver, Settings, SharedLimits};
     use domain::base::iana::Rcode;
     use domain::base::message_builder::MessageBuilder;
     use domain::base::name::{Name, NameBuilder};
@@ -257,16 +292,17 @@ mod tests {
             Ok(question) => question,
             Err(invalid) => return (item, Err(invalid)),
         };
-        let mut resolver = Resolver::new(Settings {
+        let settings = Settings {
             servers: vec![server.parse().unwrap()],
             sockets_per_server: 1,
-            per_server_max: 1,
+            attempt_timeout: None,
             retries: 0,
             timeout: Duration::from_secs(1),
             rate_per_server: None,
             mixes_case: false,
             measures_round_trips: false,
-        });
+        };
+        let mut resolver = Resolver::new(settings, &SharedLimits::new(1, 1, 1));
         resolver.ask(0, question, Duration::ZERO);
         let query = resolver.transmit().unwrap();
         let reply = reply(&query.message, rcode, data);

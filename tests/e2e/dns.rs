@@ -10,6 +10,7 @@ use crate::measurements::document_of;
 use crate::support::dnsdist::Dnsdist;
 use crate::support::nsd::{self, Kind, NAMES, Nsd};
 use crate::support::relay::{Relay, Trouble};
+use crate::support::responder::{Responder, Script};
 use crate::support::tree::Scratch;
 use crate::support::{Mill, for_each_engine};
 
@@ -127,7 +128,7 @@ fn mixed_cases() {
         let mill = Mill::dns(engine, server.at).args(["--0x20", "--format=jsonl"]);
         let output = mill.stdin("N000003.example\n").run().exits(0);
         let row: Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!(row["answers"][0]["name"], "n000003.example");
+        assert_eq!(row["answers"][0]["name"], "N000003.example");
     });
 }
 
@@ -315,6 +316,94 @@ fn figures_of_each_server() {
             .lines()
             .find(|line| line.starts_with(&server.at.to_string()));
         assert!(line.unwrap().ends_with("NOERROR 2 NXDOMAIN 1"), "{text}");
+    });
+}
+
+/// A name stays as it stands in its line, escapes and capitals included, and is INVALID if it is longer
+/// than 255 octets in wire format; the others have their rows.
+#[test]
+fn names_as_they_are_given() {
+    let server = Nsd::start();
+    let labels = ["a", "b", "c"].map(|letter| letter.repeat(63));
+    let longest = format!("{}.{}.t", labels.join("."), "d".repeat(59));
+    let longer = format!("{}.{}.t", labels.join("."), "d".repeat(60));
+    let list =
+        format!("{longest}\n{longer}\nsp\\ ace.Example\nsp\\ ace.example TXT\nN000003.eXample\n");
+    let expected = format!(
+        "{longest}\tA\tREFUSED\n{longer}\t-\tINVALID\tnot a domain name\n\
+         sp\\ ace.Example\tA\tNOERROR\t10.255.0.5\nsp\\ ace.example\tTXT\tNODATA\n\
+         N000003.eXample\tA\tNOERROR\t10.0.0.3\n"
+    );
+    for_each_engine(|engine| {
+        let mill = Mill::dns(engine, server.at).stdin(list.as_str());
+        mill.run().exits(1).complains("").prints(&expected);
+        for format in ["jsonl", "massdns"] {
+            let mill = Mill::dns(engine, server.at).args(["--format", format]);
+            let output = mill.stdin("N000003.eXample\n").run();
+            let row: Value = serde_json::from_slice(&output.exits(0).stdout).unwrap();
+            let (name, answers) = match format {
+                "jsonl" => (&row["name"]["text"], &row["answers"]),
+                _ => (&row["name"], &row["data"]["answers"]),
+            };
+            let expected = ["N000003.eXample", "N000003.eXample."];
+            for name in [name, &answers[0]["name"]] {
+                assert!(expected.contains(&name.as_str().unwrap()), "{row}");
+            }
+        }
+    });
+}
+
+/// What cannot be read, what does not belong and what sends one elsewhere is told from answers.
+#[test]
+fn replies_that_are_no_answers() {
+    // A record of the question's name (a pointer to it), or of the root.
+    let asked: &[u8] = b"\xc0\x0c";
+    let record = |owner: &[u8], rtype: u8, data: &[u8]| {
+        let head = [owner, &[0, rtype, 0, 1, 0, 0, 0, 60, 0, data.len() as u8]].concat();
+        [&head, data].concat()
+    };
+    let server = Responder::start(move |name| {
+        let (counts, records) = match name[1] {
+            // An address of three octets and a good one, a server that is no name, and half a record.
+            b'b' => {
+                let bad = record(asked, 1, &[192, 0, 2]);
+                let good = record(asked, 1, &[192, 0, 2, 1]);
+                let server = record(b"\0", 2, &[7]);
+                ([2, 1, 1], [bad, good, server, vec![0; 5]].concat())
+            }
+            b'w' => ([1, 0, 0], record(asked, 1, &[192, 0, 2])),
+            b'f' => ([1, 0, 0], record(b"\x01x\0", 1, &[192, 0, 2, 1])),
+            _ => ([0, 1, 0], record(b"\0", 2, b"\x02ns\0")),
+        };
+        Script {
+            flags: 0,
+            counts,
+            records,
+        }
+    });
+    let list = "bad.example\nworse.example\nforged.example\nreferral.example\n";
+    let expected = "bad.example\tA\tNOERROR\t192.0.2.1\nworse.example\tA\tMALFORMED\n\
+                    forged.example\tA\tNODATA\nreferral.example\tA\tREFERRAL\n";
+    for_each_engine(|engine| {
+        let mill = Mill::dns(engine, server.at).stdin(list);
+        mill.run().exits(1).complains("").prints(expected);
+        let mill = Mill::dns(engine, server.at).args(["--format=jsonl", "--retries=0"]);
+        let output = mill.stdin(list).run().exits(1);
+        let rows: Vec<Value> = String::from_utf8(output.stdout.clone())
+            .expect("UTF-8")
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let bad = json!([
+            {"section": "answer", "type": "A"},
+            {"section": "authority", "type": "NS"},
+            {"section": "additional"},
+        ]);
+        assert_eq!(rows[0]["malformed"], bad);
+        for row in &rows[1..] {
+            assert_eq!(row.get("malformed"), None, "{row}");
+        }
+        assert_eq!(rows[3]["resolver"], server.at.to_string());
     });
 }
 

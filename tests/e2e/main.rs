@@ -16,6 +16,7 @@ mod limits;
 mod measurements;
 mod options;
 mod order;
+mod records;
 mod shortages;
 mod signals;
 mod storage;

@@ -2,13 +2,13 @@
 
 use super::message;
 use super::question::Question;
+use super::reading::{Malformed, Reading, Section};
 use super::text;
 use crate::io::Transport;
 use domain::base::header::Header;
 use domain::base::iana::{OptRcode, Rcode};
-use domain::base::message::{Message, RecordSection};
+use domain::base::message::Message;
 use domain::base::record::ParsedRecord;
-use domain::base::wire::ParseError;
 use domain::base::{Rtype, Ttl};
 use domain::rdata::Txt;
 use std::fmt;
@@ -18,12 +18,16 @@ use std::time::Duration;
 /// How a question ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// There are records.
+    /// There are records, or aliases that lead to none.
     NoError,
     /// The name exists, but has no records of that type.
     NoData,
     /// There is no such name.
     NxDomain,
+    /// The server has no answer, and names others that may have one.
+    Referral,
+    /// Nothing of what was said to be an answer can be read.
+    Malformed,
     /// No server would answer; the last one said this.
     Rcode(OptRcode),
     /// No server answered in time.
@@ -48,6 +52,8 @@ impl Status {
             Self::NoError => "NOERROR",
             Self::NoData => "NODATA",
             Self::NxDomain => "NXDOMAIN",
+            Self::Referral => "REFERRAL",
+            Self::Malformed => "MALFORMED",
             Self::Rcode(_) => return None,
             Self::Timeout => "TIMEOUT",
             Self::Unreachable => "UNREACHABLE",
@@ -121,7 +127,7 @@ impl LastReply {
     }
 }
 
-/// What was asked, and the reply if a definite one came. That repeats the question, which then need not
+/// What was asked, and the reply if one came that ends it. That repeats the question, which then need not
 /// go with it to another thread, where to free it takes long.
 #[derive(Clone, Debug)]
 pub(super) enum Subject {
@@ -146,12 +152,8 @@ pub struct Record {
     pub text: Option<Vec<u8>>,
 }
 
-/// Finds a section of a message.
-pub(super) type Section =
-    for<'a> fn(&'a Message<[u8]>) -> Result<RecordSection<'a, [u8]>, ParseError>;
-
 impl Answer {
-    /// The name that was asked about, in wire format, in lower case.
+    /// The name that was asked about, in wire format, spelled as whoever asked first did.
     #[must_use]
     pub fn name(&self) -> &[u8] {
         match &self.subject {
@@ -160,7 +162,7 @@ impl Answer {
         }
     }
 
-    /// The reply, if a definite one came.
+    /// The reply, if one came that ends it.
     #[must_use]
     pub fn message(&self) -> Option<&Message<[u8]>> {
         match &self.subject {
@@ -181,40 +183,49 @@ impl Answer {
     /// The records of the answer, aliases on the way to it included.
     #[must_use]
     pub fn records(&self) -> Vec<Record> {
-        self.read(Message::answer)
+        self.read(Section::Answer)
     }
 
     /// The records about who is in charge of the name.
     #[must_use]
     pub fn authorities(&self) -> Vec<Record> {
-        self.read(Message::authority)
+        self.read(Section::Authority)
     }
 
     /// The records that might be asked for next. (Options of the protocol are not among them.)
     #[must_use]
     pub fn additionals(&self) -> Vec<Record> {
-        let mut records = self.read(Message::additional);
-        records.retain(|record| record.rtype != Rtype::OPT);
-        records
+        self.read(Section::Additional)
+    }
+
+    /// The records of the reply that are not among those, because they cannot be read.
+    #[must_use]
+    pub fn malformed(&self) -> Vec<Malformed> {
+        let sections = [Section::Answer, Section::Authority, Section::Additional];
+        let records = sections.into_iter().flat_map(|it| self.parsed(it));
+        records.filter_map(Result::err).collect()
     }
 
     /// Appends the content of each record of the answer to a text, as zone files have it, after what
     /// `before` appends for its type. It makes no [`Record`]s.
     pub fn write_data(&self, out: &mut Vec<u8>, mut before: impl FnMut(&mut Vec<u8>, Rtype)) {
-        for record in self.parsed(Message::answer) {
+        for record in self.parsed(Section::Answer).flatten() {
             before(out, record.rtype());
             text::write_data(out, &record);
         }
     }
 
     fn read(&self, section: Section) -> Vec<Record> {
-        let records = self.parsed(section);
+        let records = self.parsed(section).flatten();
         records.map(|record| Record::new(&record)).collect()
     }
 
-    pub(super) fn parsed(&self, section: Section) -> impl Iterator<Item = ParsedRecord<'_, [u8]>> {
-        let records = self.message().and_then(|message| section(message).ok());
-        records.into_iter().flatten().flatten()
+    pub(super) fn parsed(
+        &self,
+        section: Section,
+    ) -> impl Iterator<Item = Result<ParsedRecord<'_, [u8]>, Malformed>> {
+        let message = self.message().into_iter();
+        message.flat_map(move |message| Reading::new(message, self.qtype).records(section))
     }
 }
 

@@ -260,8 +260,13 @@ impl Client {
         }
     }
 
-    fn received(&self, id: SocketId, message: &mut [u8]) {
+    fn note_reply(&self) {
         self.received.set(self.received.get() + 1);
+        self.figures.note_reply();
+    }
+
+    fn received(&self, id: SocketId, message: &mut [u8]) {
+        self.note_reply();
         if message.len() == RECEIVE_LEN {
             // The rest of it did not fit here: it is to be had in a stream.
             message::set_truncated(message);
@@ -280,7 +285,7 @@ impl Client {
                 Ok(count @ 1..) => {
                     frames.add(&bytes[..count]);
                     while let Some(message) = frames.next() {
-                        self.received.set(self.received.get() + 1);
+                        self.note_reply();
                         self.tell(|resolver, now| resolver.received(id, message, now));
                     }
                 }

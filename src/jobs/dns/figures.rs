@@ -6,6 +6,7 @@ use domain::base::iana::OptRcode;
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -83,11 +84,27 @@ impl AddAssign<&Self> for Figures {
 /// The figures of all servers, in their order, of all loops together: each loop adds its own when it
 /// ends.
 #[derive(Clone, Debug, Default)]
-pub struct SharedFigures(Arc<Mutex<Vec<Figures>>>);
+pub struct SharedFigures {
+    figures: Arc<Mutex<Vec<Figures>>>,
+    has_replies: Arc<AtomicBool>,
+}
 
 impl SharedFigures {
+    /// A server has said something.
+    pub(super) fn note_reply(&self) {
+        if !self.has_replies() {
+            self.has_replies.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// True if any server has said anything so far.
+    #[must_use]
+    pub fn has_replies(&self) -> bool {
+        self.has_replies.load(Ordering::Relaxed)
+    }
+
     pub(super) fn add<'a>(&self, figures: impl Iterator<Item = &'a Figures>) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.figures.lock().unwrap_or_else(PoisonError::into_inner);
         for (at, figures) in figures.enumerate() {
             if known.len() == at {
                 known.push(Figures::default());
@@ -99,7 +116,7 @@ impl SharedFigures {
     /// Takes what has been added.
     #[must_use]
     pub fn take(&self) -> Vec<Figures> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.figures.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

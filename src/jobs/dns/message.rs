@@ -2,14 +2,10 @@
 
 use super::answer::Status;
 use super::question::Question;
+use super::reading::{self, Reading};
 use domain::base::Rtype;
 use domain::base::iana::{Opcode, OptRcode, Rcode};
 use domain::base::message::Message;
-use domain::base::name::ParsedName;
-use domain::base::opt::{Opt, OptRecord};
-use domain::base::record::ParsedRecord;
-use domain::base::wire::ParseError;
-use domain::rdata::{A, Aaaa, AllRecordData};
 
 /// The longest reply over UDP that is asked for: what the least networks carry in one piece (DNS flag
 /// day 2020).
@@ -54,11 +50,12 @@ pub(super) enum Reply {
     Foreign,
     /// It did not fit; TCP gives all of it.
     Truncated,
-    /// The answer, be it that there is nothing.
+    /// The answer, be it that there is nothing, or that others have to be asked.
     Answer(Status),
-    /// The server has no answer, and this is why. FORMERR also stands for a reply that does not keep
-    /// to the format.
+    /// The server has no answer, and this is why.
     Failure(OptRcode),
+    /// It is said to be an answer, but nothing of that can be read.
+    Malformed,
 }
 
 /// The id of a message.
@@ -102,13 +99,11 @@ pub(super) fn judge(message: &[u8], question: &Question, spelling: Spelling) -> 
     if header.tc() {
         return Reply::Truncated;
     }
-    let (has_records, rcode) = match check(parsed, question.qtype()) {
-        Ok(found) => found,
-        Err(_) => return Reply::Failure(OptRcode::FORMERR),
-    };
-    match rcode {
-        OptRcode::NOERROR if has_records => Reply::Answer(Status::NoError),
-        OptRcode::NOERROR => Reply::Answer(Status::NoData),
+    match reading::rcode(parsed) {
+        OptRcode::NOERROR => match Reading::new(parsed, question.qtype()).status() {
+            Status::Malformed => Reply::Malformed,
+            status => Reply::Answer(status),
+        },
         OptRcode::NXDOMAIN => Reply::Answer(Status::NxDomain),
         rcode => Reply::Failure(rcode),
     }
@@ -148,50 +143,6 @@ pub(super) fn name(reply: &[u8]) -> &[u8] {
         len += usize::from(question[len - 1]) + 1;
     }
     &question[..len]
-}
-
-/// Reads all of a message, once, so that whoever prints it meets with nothing unexpected. True if the
-/// answer has records of the type that was asked for. The code is that of the header, extended by the
-/// first OPT record.
-fn check(message: &Message<[u8]>, qtype: Rtype) -> Result<(bool, OptRcode), ParseError> {
-    let mut has_records = false;
-    let mut answer = message.answer()?;
-    for record in &mut answer {
-        let record = record?;
-        check_data(&record)?;
-        has_records |= record.rtype() == qtype || qtype == Rtype::ANY;
-    }
-    let mut authority = answer.next_section()?.expect("the second section");
-    for record in &mut authority {
-        record?;
-    }
-    let additional = authority.next_section()?.expect("the third section");
-    let mut opt = None;
-    for record in additional {
-        let record = record?;
-        if record.rtype() == Rtype::OPT && opt.is_none() {
-            opt = Some(record);
-        }
-    }
-    let opt = opt.as_ref();
-    let opt = opt.and_then(|record| record.to_record::<Opt<_>>().ok().flatten());
-    let rcode = match opt {
-        Some(opt) => OptRecord::from(opt).rcode(message.header()),
-        None => OptRcode::from(message.header().rcode()),
-    };
-    Ok((has_records, rcode))
-}
-
-/// Reads the content of a record.
-fn check_data(record: &ParsedRecord<'_, [u8]>) -> Result<(), ParseError> {
-    match record.rtype() {
-        // Most are addresses, for which there need not be room for all types.
-        Rtype::A => record.to_record::<A>().map(drop),
-        Rtype::AAAA => record.to_record::<Aaaa>().map(drop),
-        _ => record
-            .to_any_record::<AllRecordData<_, ParsedName<_>>>()
-            .map(drop),
-    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! question has its answer, and which a client runs on a few connected sockets: questions are
 //! told apart by socket and id.
 
+mod aliases;
 mod answer;
 mod circuit;
 mod client;
@@ -19,9 +20,13 @@ mod limit;
 mod lookup;
 mod message;
 mod places;
+mod presentation;
 mod question;
 mod random;
 mod raw;
+mod reading;
+#[cfg(test)]
+mod reading_tests;
 mod refusals;
 mod resolver;
 mod rooms;
@@ -33,10 +38,11 @@ mod text;
 mod throttle;
 mod waiting;
 
-pub use answer::{Answer, Record, Status};
+pub use answer::{Answer, LastReply, Record, Status};
 pub use figures::{Figures, SharedFigures};
 pub use job::{DnsJob, Found, QUERY, WAIT};
 pub use limit::SharedLimits;
 pub use question::{Invalid, Question, parse_type, with_types, words};
 pub use raw::RawRecord;
+pub use reading::{Malformed, Section};
 pub use resolver::{Resolver, Settings, SocketId, Transmit};

@@ -8,13 +8,17 @@ use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::str::FromStr;
 
-/// The longest text of a name: one of 255 bytes in wire format.
-const PLAIN_LEN_MAX: usize = 253;
+/// The longest name in wire format (RFC 1035, 2.3.4).
+const NAME_LEN_MAX: usize = 255;
 
-/// A name and a type of records to ask for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The longest text of a name of plain letters: without the length of its first label and the root's.
+const PLAIN_LEN_MAX: usize = NAME_LEN_MAX - 2;
+
+/// A name and a type of records to ask for. The case of letters is kept, and makes no other question
+/// (RFC 4343).
+#[derive(Clone, Debug)]
 pub struct Question {
-    /// The name in wire format, in lower case.
+    /// The name in wire format.
     name: Box<[u8]>,
     qtype: Rtype,
 }
@@ -39,10 +43,23 @@ pub enum Invalid {
     Type,
 }
 
+impl PartialEq for Question {
+    fn eq(&self, other: &Self) -> bool {
+        // Lengths of labels are below 64 and no letters.
+        self.qtype == other.qtype && self.name.eq_ignore_ascii_case(&other.name)
+    }
+}
+
+impl Eq for Question {}
+
 impl Hash for Question {
     fn hash<H: Hasher>(&self, state: &mut H) {
+        let mut lower_case = [0; NAME_LEN_MAX];
+        let lower_case = &mut lower_case[..self.name.len()];
+        lower_case.copy_from_slice(&self.name);
+        lower_case.make_ascii_lowercase();
         // A name ends with an empty label, so its length need not be told.
-        state.write(&self.name);
+        state.write(lower_case);
         state.write_u16(self.qtype.to_int());
     }
 }
@@ -68,7 +85,8 @@ impl Question {
         }
         if let Some(address) = address(name) {
             let reverse = Name::<Vec<u8>>::reverse_from_addr(address).map_err(|_| Invalid::Name)?;
-            return Ok(Self::new(reverse.as_slice(), qtype.unwrap_or(Rtype::PTR)));
+            let reverse = reverse.as_slice().to_ascii_lowercase();
+            return Self::new(&reverse, qtype.unwrap_or(Rtype::PTR));
         }
         let name = if name.is_ascii() {
             Cow::Borrowed(name)
@@ -78,18 +96,24 @@ impl Question {
                 .map_err(|_| Invalid::Name)?
         };
         let name = Name::<Vec<u8>>::from_str(&name).map_err(|_| Invalid::Name)?;
-        Ok(Self::new(name.as_slice(), qtype.unwrap_or(default)))
+        Self::new(name.as_slice(), qtype.unwrap_or(default))
     }
 
-    fn new(name: &[u8], qtype: Rtype) -> Self {
-        // Lengths are below 64 and no letters, so that this changes labels alone.
-        let name = name.to_ascii_lowercase().into_boxed_slice();
-        Self { name, qtype }
+    fn new(name: &[u8], qtype: Rtype) -> Result<Self, Invalid> {
+        // The library reads names that are too long.
+        match name.len() {
+            ..=NAME_LEN_MAX => Ok(Self {
+                name: name.into(),
+                qtype,
+            }),
+            _ => Err(Invalid::Name),
+        }
     }
 
-    /// The same, in capitals where chance will have it.
+    /// The same, each letter in the case that chance will have.
     pub(super) fn respelled(&self, random: &mut Random) -> Self {
-        let mut name = self.name.clone();
+        // Lengths of labels are below 64 and no letters.
+        let mut name = self.name.to_ascii_lowercase().into_boxed_slice();
         for sixteen in name.chunks_mut(16) {
             let bits = random.next_u16();
             for (letter, at) in sixteen.iter_mut().zip(0..) {
@@ -104,7 +128,7 @@ impl Question {
         }
     }
 
-    /// The name in wire format, in lower case.
+    /// The name in wire format, spelled as it was given.
     #[must_use]
     pub fn name(&self) -> &[u8] {
         &self.name
@@ -142,10 +166,16 @@ pub fn parse_type(word: &[u8]) -> Result<Rtype, Invalid> {
     Rtype::from_str(word).map_err(|_| Invalid::Type)
 }
 
-/// The words of a line: the name it asks about, and perhaps a type.
+/// The words of a line: the name it asks about, and perhaps a type. White space after a backslash is
+/// part of a word (RFC 1035, 5.1).
 pub fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
-    line.split(u8::is_ascii_whitespace)
-        .filter(|word| !word.is_empty())
+    let mut is_escaped = false;
+    let ends_word = move |byte: &u8| {
+        let ends = !is_escaped && byte.is_ascii_whitespace();
+        is_escaped = !is_escaped && *byte == b'\\';
+        ends
+    };
+    line.split(ends_word).filter(|word| !word.is_empty())
 }
 
 /// A name in wire format, if it consists of letters, digits, hyphens and underscores, as nearly all do,
@@ -165,7 +195,7 @@ fn plain_name(text: &[u8]) -> Option<Box<[u8]>> {
             label = name.len();
             name.push(0);
         } else if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') {
-            name.push(byte.to_ascii_lowercase());
+            name.push(byte);
         } else {
             return None;
         }
@@ -203,13 +233,49 @@ mod tests {
     #[test]
     fn a_line_is_a_name_and_perhaps_a_type() {
         is("example.com", "example.com", "A");
-        is("  Example.COM.\taaaa ", "example.com", "AAAA");
+        is("  Example.COM.\taaaa ", "Example.COM", "AAAA");
         is("example.com TYPE65", "example.com", "HTTPS");
         is("example.com type65000", "example.com", "TYPE65000");
         is("_sip._tcp.example.com SRV", "_sip._tcp.example.com", "SRV");
         is(". NS", ".", "NS");
         is("*.example.com", "*.example.com", "A");
         is(r"a\.b.example", r"a\.b.example", "A");
+    }
+
+    #[test]
+    fn a_line_is_split_at_white_space_without_a_backslash() {
+        is(r"sp\ ace.t", r"sp\ ace.t", "A");
+        is(r"sp\032ace.t MX", r"sp\ ace.t", "MX");
+        assert_eq!(parse("tab\\\t.t MX"), Err(Invalid::Name));
+        is(r"back\\ AAAA", r"back\\", "AAAA");
+        is(r"back\\\ .t AAAA", r"back\\\ .t", "AAAA");
+        assert_eq!(parse(r"a.t\"), Err(Invalid::Name));
+        let words: Vec<&[u8]> = words(br"sp\ ace.t A").collect();
+        assert_eq!(words, [&br"sp\ ace.t"[..], b"A"]);
+        let lines = with_types(br"sp\ ace.t", &[Rtype::A, Rtype::MX]);
+        assert_eq!(lines, [&br"sp\ ace.t A"[..], br"sp\ ace.t MX"]);
+    }
+
+    /// The case of letters is kept, and makes no other question.
+    #[test]
+    fn questions_are_equal_in_any_case() {
+        use std::hash::BuildHasher;
+        let question = |line: &str| Question::parse(line.as_bytes(), Rtype::A).unwrap();
+        for (name, mixed) in [
+            ("www.example", "wWw.Example"),
+            (r"a\@b", r"A\@B"),
+            (".", "."),
+        ] {
+            let [lower, upper] = [name, mixed].map(question);
+            assert_eq!(lower, upper);
+            let hasher = std::hash::RandomState::new();
+            assert_eq!(hasher.hash_one(&lower), hasher.hash_one(&upper));
+        }
+        assert_eq!(question("wWw.Example").name(), b"\x03wWw\x07Example\0");
+        assert_ne!(question("a.b"), question("a.c"));
+        assert_ne!(question("a.b"), question("a.b AAAA"));
+        // ` is no capital @, though one bit apart.
+        assert_ne!(question("`.b"), question("@.b"));
     }
 
     proptest! {
@@ -219,8 +285,7 @@ mod tests {
             if let Some(plain) = plain_name(name.as_bytes()) {
                 let read = Name::<Vec<u8>>::from_str(&name).unwrap();
                 prop_assert_eq!(address(&name), None);
-                let read = Question::new(read.as_slice(), Rtype::A);
-                prop_assert_eq!(read.name(), &*plain);
+                prop_assert_eq!(read.as_slice(), &*plain);
             }
         }
     }
@@ -280,6 +345,26 @@ mod tests {
             let expanded = with_types(line.as_bytes(), &types);
             let lines: Vec<_> = lines.into_iter().map(Vec::from).collect();
             assert_eq!(expanded, lines, "{line:?}");
+        }
+    }
+
+    /// Of 255 octets in wire format, and of 256.
+    #[test]
+    fn a_name_is_as_long_as_it_is_on_the_wire() {
+        let label = |len: usize| "a".repeat(len);
+        let name =
+            |last: usize| [label(63), label(63), label(63), label(last), "t".into()].join(".");
+        for (line, is_valid) in [
+            (name(59), true),
+            (name(59) + ".", true),
+            (name(60), false),
+            (name(60) + ".", false),
+            (name(63), false),
+            (r"\097".to_owned() + &name(59)[1..], true),
+            (r"\097".to_owned() + &name(60)[1..], false),
+            ("\u{fc}.".to_owned() + &name(59), false),
+        ] {
+            assert_eq!(parse(&line).is_ok(), is_valid, "{line}");
         }
     }
 

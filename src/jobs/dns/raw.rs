@@ -1,9 +1,9 @@
 //! Records where they lie in a reply, for whoever prints them and keeps nothing.
 
 use super::answer::{self, Answer};
+use super::reading::Section;
 use super::text;
 use domain::base::Rtype;
-use domain::base::message::Message;
 use domain::base::name::{Label, Name, ToLabelIter};
 use domain::base::record::ParsedRecord;
 
@@ -20,17 +20,17 @@ impl Answer {
 
     /// The records of the answer, aliases on the way to it included.
     pub fn raw_records(&self) -> impl Iterator<Item = RawRecord<'_>> {
-        self.parsed(Message::answer).map(RawRecord)
+        self.parsed(Section::Answer).flatten().map(RawRecord)
     }
 
     /// The records about who is in charge of the name.
     pub fn raw_authorities(&self) -> impl Iterator<Item = RawRecord<'_>> {
-        self.parsed(Message::authority).map(RawRecord)
+        self.parsed(Section::Authority).flatten().map(RawRecord)
     }
 
     /// The records that might be asked for next, options of the protocol excepted.
     pub fn raw_additionals(&self) -> impl Iterator<Item = RawRecord<'_>> {
-        let records = self.parsed(Message::additional).map(RawRecord);
+        let records = self.parsed(Section::Additional).flatten().map(RawRecord);
         records.filter(|record| record.rtype() != Rtype::OPT)
     }
 }

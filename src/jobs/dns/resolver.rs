@@ -310,7 +310,11 @@ impl Resolver {
                 self.was_truncated(place, reply_from, is_last, now);
             }
             Reply::Failure(rcode) => {
-                self.was_refused(place, rcode, attempt, reply_from, is_last, now)
+                let status = Status::Rcode(rcode);
+                self.was_refused(place, status, attempt, reply_from, is_last, now);
+            }
+            Reply::Malformed => {
+                self.was_refused(place, Status::Malformed, attempt, reply_from, is_last, now);
             }
         }
         self.look_at(server, now);
@@ -685,7 +689,7 @@ impl Resolver {
     fn was_refused(
         &mut self,
         place: u32,
-        rcode: OptRcode,
+        status: Status,
         attempt: Attempt,
         reply: ReplyFrom<'_>,
         is_last: bool,
@@ -706,14 +710,17 @@ impl Resolver {
             LastReply::new(asked.address, self.transport(attempt.socket), reply.message);
         let lookup = self.lookups[place as usize].as_mut().expect("a lookup");
         lookup.last_reply = Some(last_reply);
-        lookup.note(Status::Rcode(rcode));
+        lookup.note(status);
         if lookup.probes.is_some() {
             drop(self.remove(place, now));
             return;
         }
         // The option may be what it does not understand: that is no fault of the name.
-        let names_edns = matches!(rcode, OptRcode::FORMERR | OptRcode::NOTIMP);
-        let may_be_edns = names_edns || rcode == OptRcode::SERVFAIL && is_in_doubt;
+        let may_be_edns = match status {
+            Status::Rcode(OptRcode::FORMERR | OptRcode::NOTIMP) => true,
+            Status::Rcode(OptRcode::SERVFAIL) => is_in_doubt,
+            _ => false,
+        };
         if attempt.has_edns && may_be_edns && lookup.plain.is_none() {
             lookup.plain = Some(server);
             if is_last {
@@ -977,7 +984,7 @@ impl Resolver {
             Reply::Foreign => return figures.mismatched += 1,
             Reply::Truncated => figures.truncated += 1,
             Reply::Answer(Status::NxDomain) => figures.answered(OptRcode::NXDOMAIN),
-            Reply::Answer(_) => figures.answered(OptRcode::NOERROR),
+            Reply::Answer(_) | Reply::Malformed => figures.answered(OptRcode::NOERROR),
             Reply::Failure(rcode) => figures.answered(rcode),
         }
         figures.late += u64::from(!is_last);

@@ -2,6 +2,7 @@
 //! of plain letters, is written without the formatting machinery, which takes ten times as long.
 
 use super::common;
+use super::presentation;
 use domain::base::Rtype;
 use domain::base::name::{Label, ParsedName, ToLabelIter};
 use domain::base::rdata::UnknownRecordData;
@@ -16,6 +17,15 @@ pub(super) fn write_data(out: &mut Vec<u8>, record: &ParsedRecord<'_, [u8]>) {
     let is_written = match record.rtype() {
         Rtype::A => write_address(out, record),
         Rtype::CNAME => write_alias(out, record),
+        rtype if presentation::writes(rtype) => {
+            let start = out.len();
+            let is_written = presentation::write(out, record);
+            if is_written.is_none() {
+                out.truncate(start);
+                write_unknown(out, record);
+            }
+            return;
+        }
         _ => common::write_data(out, record),
     };
     if is_written.is_none() {
@@ -47,7 +57,13 @@ fn write_any(out: &mut Vec<u8>, record: &ParsedRecord<'_, [u8]>) {
     if let Ok(known) = known {
         let text = known.data().display_zonefile(DisplayKind::Simple);
         write!(out, "{text}").expect("memory can be written to");
-    } else if let Ok(Some(unknown)) = record.to_record::<UnknownRecordData<_>>() {
+    } else {
+        write_unknown(out, record);
+    }
+}
+
+fn write_unknown(out: &mut Vec<u8>, record: &ParsedRecord<'_, [u8]>) {
+    if let Ok(Some(unknown)) = record.to_record::<UnknownRecordData<_>>() {
         let text = unknown.data().display_zonefile(DisplayKind::Simple);
         write!(out, "{text}").expect("memory can be written to");
     }
@@ -166,5 +182,138 @@ mod tests {
         let mut text = Vec::new();
         write_data(&mut text, &first(&message));
         assert_eq!(into_string(text), "\\# 3 01 02 03");
+    }
+
+    /// The content of a record, in hexadecimal digits, and its text. The vectors for SVCB are those of
+    /// RFC 9460, appendix D, unquoted.
+    #[test]
+    fn other_contents_as_zone_files_have_them() {
+        let hex = |text: &str| -> Vec<u8> {
+            let digits: Vec<u8> = text.bytes().filter(|byte| *byte != b' ').collect();
+            let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16);
+            digits.chunks(2).map(|pair| byte(pair).unwrap()).collect()
+        };
+        let (foo, root) = ("03666f6f 076578616d706c65 03636f6d 00", "00");
+        let foo_org = "03666f6f 076578616d706c65 036f7267 00";
+        let h1 = "2001:db8::1,2001:db8::53:1";
+        let v6 = "20010db8000000000000000000000001 20010db8000000000000000000530001";
+        let h2 = "2001:db8:122:344::192.0.2.33"
+            .parse::<std::net::Ipv6Addr>()
+            .unwrap();
+        for (rtype, data, text) in [
+            (
+                Rtype::HTTPS,
+                format!("0000 {foo}"),
+                "0 foo.example.com.".into(),
+            ),
+            (Rtype::SVCB, format!("0001 {root}"), "1 .".into()),
+            (
+                Rtype::SVCB,
+                format!("0010 {foo} 0003 0002 0035"),
+                "16 foo.example.com. port=53".into(),
+            ),
+            (
+                Rtype::SVCB,
+                format!("0001 {foo} 029b 0005 68656c6c6f"),
+                "1 foo.example.com. key667=hello".to_owned(),
+            ),
+            (
+                Rtype::SVCB,
+                format!("0001 {foo} 029b 0009 68656c6c6fd2716f6f"),
+                r"1 foo.example.com. key667=hello\210qoo".into(),
+            ),
+            (
+                Rtype::SVCB,
+                format!("0001 {foo} 0006 0020 {v6}"),
+                format!("1 foo.example.com. ipv6hint={h1}"),
+            ),
+            (
+                Rtype::SVCB,
+                format!("0001 {foo} 0006 0010 20010db8012203440000 0000c0000221"),
+                format!("1 foo.example.com. ipv6hint={h2}"),
+            ),
+            (
+                Rtype::SVCB,
+                format!(
+                    "0010 {foo_org} 0000 0004 00010004 0001 0009 02683205 68332d3139 0004 0004 c0000201"
+                ),
+                "16 foo.example.org. mandatory=alpn,ipv4hint alpn=h2,h3-19 ipv4hint=192.0.2.1"
+                    .into(),
+            ),
+            (
+                Rtype::SVCB,
+                format!("0010 {foo_org} 0001 000c 08665c6f6f2c626172 026832"),
+                r"16 foo.example.org. alpn=f\\\\oo\\,bar,h2".into(),
+            ),
+            // What is no value of its key; keys without a value.
+            (
+                Rtype::HTTPS,
+                format!("0001 {root} 0001 0003 026832 0002 0000 0003 0001 35 0005 0000 0008 0000"),
+                "1 . alpn=h2 no-default-alpn key3=5 key5 ohttp".into(),
+            ),
+            (
+                Rtype::HTTPS,
+                format!("0001 {root} 0005 0003 616263 0007 0007 2f7b3f2022647d"),
+                r#"1 . ech=YWJj dohpath=/{?\ \"d}"#.into(),
+            ),
+            (
+                Rtype::URI,
+                "000a 0001 6674703a2f2f6122".into(),
+                r#"10 1 "ftp://a\"""#.into(),
+            ),
+            (
+                Rtype::EUI48,
+                "00005e00532a".into(),
+                "00-00-5e-00-53-2a".into(),
+            ),
+            (
+                Rtype::EUI64,
+                "00005eef1000002a".into(),
+                "00-00-5e-ef-10-00-00-2a".into(),
+            ),
+            (Rtype::SPF, "03 763d31 01 22".into(), r#""v=1" "\"""#.into()),
+            (
+                Rtype::CERT,
+                "0003 0000 00 616263".into(),
+                "3 0 0 YWJj".into(),
+            ),
+            (
+                Rtype::SMIMEA,
+                "03 00 01 d2abde".into(),
+                "3 0 1 d2abde".into(),
+            ),
+            (
+                Rtype::IPSECKEY,
+                "0a 00 02 616263".into(),
+                "10 0 2 . YWJj".into(),
+            ),
+            (
+                Rtype::IPSECKEY,
+                "0a 01 02 c0000201 616263".into(),
+                "10 1 2 192.0.2.1 YWJj".into(),
+            ),
+            (
+                Rtype::LOC,
+                "00 33 16 13 89 17 2d d0 70 be 15 f0 00 98 8d 20".into(),
+                "42 21 54.000 N 71 6 18.000 W -24.00m 30.00m 10000.00m 10.00m".into(),
+            ),
+            (
+                Rtype::LOC,
+                "00 12 16 13 80000001 7fffffff 00989680".into(),
+                "0 0 0.001 N 0 0 0.001 W 0.00m 1.00m 10000.00m 10.00m".into(),
+            ),
+            (
+                Rtype::RRSIG,
+                format!("0001 05 03 00015180 3e79d2fe 3e5256fe 0a52 {root} 616263"),
+                "A 5 3 86400 20030320144102 20030218155334 2642 . YWJj".into(),
+            ),
+        ] {
+            let data = hex(&data);
+            let record = UnknownRecordData::from_octets(rtype, data).unwrap();
+            let message = message(&Name::root_vec(), record);
+            let mut written = Vec::new();
+            write_data(&mut written, &first(&message));
+            assert_eq!(into_string(written), text, "{rtype}");
+        }
     }
 }

@@ -5,6 +5,8 @@
                                      the sum of their histograms
     judge.py write FILE              writes an interval log of its own: one interval with a tag, one
                                      without
+    judge.py names LIST ROWS SERVER  asks ADDRESS:PORT what is in the list, and compares the rows with
+                                     its answers, by wire form
 """
 
 import json
@@ -63,5 +65,60 @@ def write(path):
         writer.output_interval_histogram(histogram)
 
 
+def names(list_path, rows_path, server):
+    import dns.exception
+    import dns.message
+    import dns.name
+    import dns.query
+
+    address, port = server.rsplit(":", 1)
+    with open(list_path, encoding="utf-8") as file:
+        lines = file.read().splitlines()
+    with open(rows_path, encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    assert len(rows) == len(lines), f"{len(rows)} rows for {len(lines)} lines"
+    differences = 0
+    for index, (line, row) in enumerate(zip(lines, rows)):
+        name, qtype = line.rsplit(" ", 1)
+        query = dns.message.make_query(dns.name.from_text(name), qtype, use_edns=0, payload=1232)
+        reply, _ = dns.query.udp_with_fallback(query, address, timeout=10, port=int(port))
+        expected = (index, qtype, status_of(reply), sorted(
+            (rrset.name.canonicalize(), rrset.rdtype, rdata.to_wire())
+            for rrset in reply.answer for rdata in rrset))
+        try:
+            told = (row["index"], row["type"], row["status"], sorted(map(record_of, row["answers"])))
+        except dns.exception.DNSException as error:
+            told = error
+        if told != expected or "malformed" in row:
+            differences += 1
+            print(f"{line}\n  is   {expected}\n  told {told}\n  {row}", file=sys.stderr)
+    assert differences == 0, f"{differences} differences"
+
+
+def record_of(record):
+    """A record of a row, by wire form."""
+    import dns.name
+    import dns.rdata
+    import dns.rdatatype
+
+    owner = dns.name.from_text(record["name"] or ".").canonicalize()
+    rdtype = dns.rdatatype.from_text(record["type"])
+    rdata = dns.rdata.from_text("IN", rdtype, record["data"], relativize=False)
+    return owner, rdtype, rdata.to_wire()
+
+
+def status_of(reply):
+    """What is to be said of an honest reply."""
+    import dns.flags
+    import dns.rcode
+    import dns.rdatatype
+
+    if reply.rcode() != dns.rcode.NOERROR or reply.answer:
+        return dns.rcode.to_text(reply.rcode())
+    types = {dns.rdatatype.to_text(rrset.rdtype) for rrset in reply.authority}
+    is_referral = "NS" in types and "SOA" not in types and not reply.flags & dns.flags.AA
+    return "REFERRAL" if is_referral else "NODATA"
+
+
 if __name__ == "__main__":
-    {"schema": schema, "hlog": hlog, "write": write}[sys.argv[1]](*sys.argv[2:])
+    {"schema": schema, "hlog": hlog, "write": write, "names": names}[sys.argv[1]](*sys.argv[2:])

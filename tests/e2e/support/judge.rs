@@ -1,6 +1,7 @@
 //! Other people's implementations of what `ringmill` writes: see `judge.py`.
 
 use serde_json::Value;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -40,4 +41,15 @@ pub fn read_hlog(log: &Path) -> Value {
 #[track_caller]
 pub fn write_hlog(log: &Path) {
     judge(&[Path::new("write"), log]);
+}
+
+/// Fails if a row, in JSON, is not what the server says about that line of the list.
+#[track_caller]
+pub fn compare_names(list: &Path, rows: &Path, server: SocketAddr) {
+    judge(&[
+        Path::new("names"),
+        list,
+        rows,
+        Path::new(&server.to_string()),
+    ]);
 }

@@ -57,7 +57,7 @@ fn zone() -> String {
          mail A 10.255.0.1\nmail AAAA 2001:db8::1\n\
          @ HTTPS 1 . alpn=\"h2\"\ntext TXT \"one two\" \"three\"\nbytes TXT \"a\\200\\007\\\\\\\"z\"\n\
          two A 10.255.0.2\ntwo A 10.255.0.3\n\
-         xn--bcher-kva A 10.255.0.4\n",
+         xn--bcher-kva A 10.255.0.4\nsp\\032ace A 10.255.0.5\n",
     );
     for number in 0..LONG_TEXTS {
         writeln!(zone, "long TXT \"{number:03} {}\"", "x".repeat(200))
@@ -88,8 +88,14 @@ impl Nsd {
     /// Starts a server on a free port of the loopback address, and waits until it answers.
     #[track_caller]
     pub fn start() -> Self {
+        Self::serving(&zone())
+    }
+
+    /// The same with this zone for `example`.
+    #[track_caller]
+    pub fn serving(zone: &str) -> Self {
         let dir = tempfile::tempdir().expect("temporary directory");
-        fs::write(dir.path().join("example.zone"), zone()).expect("zone");
+        fs::write(dir.path().join("example.zone"), zone).expect("zone");
         // Nobody else takes the port in the moment between.
         let probe = UdpSocket::bind("127.0.0.1:0").expect("a port");
         let at = probe.local_addr().expect("an address");

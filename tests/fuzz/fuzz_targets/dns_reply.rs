@@ -1,10 +1,14 @@
 //! What comes to the socket of a query, with its id: whatever it is, nothing panics, the question has
-//! one answer at most, and an answer can be printed. A line that may be a question comes first.
+//! one answer, and what that says holds: its records belong to the question, its status is what they
+//! come to, and they can be printed. A line that may be a question comes first.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ringmill::jobs::dns::{Question, Resolver, Settings, Transmit, parse_type};
+use ringmill::jobs::dns::{
+    Answer, Question, Record, Resolver, Section, Settings, Status, Transmit, parse_type, words,
+};
+use std::collections::HashSet;
 use std::time::Duration;
 
 fuzz_target!(|input: &[u8]| {
@@ -24,6 +28,8 @@ fuzz_target!(|input: &[u8]| {
         mixes_case: false,
         measures_round_trips: true,
     });
+    assert!(question.name().len() <= 255 && (1..=2).contains(&words(line).count()));
+    let asked = question.clone();
     let question_end = 12 + question.name().len() + 4;
     resolver.ask(7, question, Duration::ZERO);
     for turn in 1..10 {
@@ -52,9 +58,84 @@ fuzz_target!(|input: &[u8]| {
     while let Some((asker, answer)) = resolver.answer() {
         answers += 1;
         assert_eq!(asker, 7);
-        assert_eq!(answer.status.is_definite(), answer.message.is_some());
-        answer.records();
-        answer.flags();
+        assert_eq!((answer.name(), answer.qtype), (asked.name(), asked.qtype()));
+        check(&answer);
     }
     assert_eq!(answers, 1);
 });
+
+fn check(answer: &Answer) {
+    let (records, qtype) = (answer.records(), answer.qtype);
+    let [any, alias] = [b"ANY", &b"CNAME"[..]].map(|name| parse_type(name).unwrap());
+    let is_data = |record: &Record| [qtype, alias].contains(&record.rtype) || qtype == any;
+    let has_data = records.iter().any(is_data);
+    match answer.status {
+        Status::NoError => assert!(has_data),
+        Status::NoData | Status::Referral => assert!(!has_data),
+        Status::NxDomain => {}
+        _ => assert!(answer.message().is_none() && records.is_empty()),
+    }
+    if answer.message().is_none() {
+        assert!(!answer.status.is_definite() && answer.malformed().is_empty());
+    }
+    check_owners(&records, answer);
+    check_texts(&records, answer);
+}
+
+/// Each record is one of the question's name, or of what that is an alias of.
+fn check_owners(records: &[Record], answer: &Answer) {
+    let Some(message) = answer.message() else {
+        return;
+    };
+    let text = |name: &str| name.trim_end_matches('.').to_ascii_lowercase();
+    let asked = message.first_question().unwrap();
+    let mut names = HashSet::from([text(&asked.qname().to_string())]);
+    let aliases = records
+        .iter()
+        .filter(|record| record.rtype.to_string() == "CNAME");
+    let aliases: Vec<_> = aliases
+        .map(|record| (text(&record.name), text(&record.data)))
+        .collect();
+    while let Some((_, target)) = aliases
+        .iter()
+        .find(|(owner, target)| names.contains(owner) && !names.contains(target))
+    {
+        names.insert(target.clone());
+    }
+    for record in records {
+        let owner = text(&record.name);
+        let is_above = || names.iter().any(|name| name.ends_with(&owner));
+        let redirects = matches!(record.rtype.to_string().as_str(), "DNAME" | "RRSIG");
+        assert!(
+            names.contains(&owner) || redirects && is_above(),
+            "{record:?}"
+        );
+    }
+}
+
+/// Rows stay rows, and both ways to print a record print the same.
+fn check_texts(records: &[Record], answer: &Answer) {
+    let sections = [answer.authorities(), answer.additionals()].concat();
+    for record in records.iter().chain(&sections) {
+        for text in [&record.name, &record.data] {
+            assert!(
+                text.bytes().all(|byte| matches!(byte, b' '..=b'~')),
+                "{text:?}"
+            );
+        }
+    }
+    let mut written = Vec::new();
+    answer.write_data(&mut written, |text, _| text.push(b'\n'));
+    let expected: String = records
+        .iter()
+        .map(|record| format!("\n{}", record.data))
+        .collect();
+    assert_eq!(written, expected.into_bytes());
+    // Section by section, each of which ends with what is no record.
+    let malformed = answer.malformed();
+    let order = |section: Section| section as u8;
+    for both in malformed.windows(2) {
+        let (a, b) = (order(both[0].section), order(both[1].section));
+        assert!(a < b || a == b && both[0].rtype.is_some());
+    }
+}

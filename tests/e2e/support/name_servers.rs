@@ -1,0 +1,126 @@
+//! Other people's name servers, on a zone of the test's own.
+
+use std::fs;
+use std::net::{SocketAddr, UdpSocket};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+use super::nsd::{self, Nsd};
+
+/// A running server. It is killed on drop.
+pub struct NameServer {
+    _dir: TempDir,
+    pub at: SocketAddr,
+    child: Child,
+    /// The one it asks itself.
+    _upstream: Option<Nsd>,
+}
+
+impl NameServer {
+    /// Knot with this zone for `example`.
+    #[track_caller]
+    pub fn knot(zone: &str) -> Self {
+        Self::start(None, |dir, port| {
+            fs::write(dir.join("example.zone"), zone).expect("zone");
+            let path = dir.display();
+            let config = format!(
+                "server:\n  listen: 127.0.0.1@{port}\n  rundir: {path}\n  user: root\n\
+                 \x20 udp-workers: 1\n  tcp-workers: 1\n  background-workers: 1\n\
+                 database:\n  storage: {path}\n\
+                 template:\n  - id: default\n    storage: {path}\n    journal-content: none\n\
+                 \x20   zonefile-sync: -1\n\
+                 zone:\n  - domain: example\n    file: example.zone\n"
+            );
+            let path = dir.join("knot.conf");
+            fs::write(&path, config).expect("configuration");
+            let mut command = Command::new("knotd");
+            command.arg("-c").arg(path);
+            command
+        })
+    }
+
+    /// Unbound, which asks an NSD with this zone.
+    #[track_caller]
+    pub fn unbound(zone: &str) -> Self {
+        let upstream = Nsd::serving(zone);
+        let upstream_port = upstream.at.port();
+        Self::start(Some(upstream), |dir, port| {
+            let config = format!(
+                "server:\n interface: 127.0.0.1@{port}\n port: {port}\n username: \"\"\n chroot: \"\"\n\
+                 \x20directory: \"{path}\"\n pidfile: \"{path}/pid\"\n use-syslog: no\n do-daemonize: no\n\
+                 \x20num-threads: 1\n module-config: \"iterator\"\n do-not-query-localhost: no\n\
+                 \x20edns-buffer-size: 1232\n max-udp-size: 1232\n rrset-roundrobin: no\n\
+                 remote-control:\n control-enable: no\n\
+                 forward-zone:\n name: \".\"\n forward-addr: 127.0.0.1@{upstream_port}\n",
+                path = dir.display()
+            );
+            let path = dir.join("unbound.conf");
+            fs::write(&path, config).expect("configuration");
+            let mut command = Command::new("unbound");
+            command.arg("-d").arg("-c").arg(path);
+            command
+        })
+    }
+
+    /// Dnsmasq with these options, which asks an NSD with this zone for what it does not know.
+    #[track_caller]
+    pub fn dnsmasq(zone: &str, options: &[&str]) -> Self {
+        let upstream = Nsd::serving(zone);
+        let server = format!("--server=127.0.0.1#{}", upstream.at.port());
+        Self::start(Some(upstream), |_, port| {
+            let mut command = Command::new("dnsmasq");
+            command.args([
+                "--keep-in-foreground",
+                "--conf-file=/dev/null",
+                "--pid-file=",
+            ]);
+            command.args([
+                "--no-resolv",
+                "--no-hosts",
+                "--user=root",
+                "--bind-interfaces",
+            ]);
+            command.args(["--listen-address=127.0.0.1", "--edns-packet-max=1232"]);
+            command.args(["--dns-forward-max=1000", "--cache-size=0"]);
+            command
+                .arg(format!("--port={port}"))
+                .arg(server)
+                .args(options);
+            command
+        })
+    }
+
+    #[track_caller]
+    fn start(upstream: Option<Nsd>, command: impl FnOnce(&Path, u16) -> Command) -> Self {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        // Nobody else takes the port in the moment between.
+        let probe = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let at = probe.local_addr().expect("an address");
+        drop(probe);
+        let mut command = command(dir.path(), at.port());
+        // Debian has them where only root looks.
+        command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let child = command.spawn().expect("scripts/test installs it");
+        let server = Self {
+            _dir: dir,
+            at,
+            child,
+            _upstream: upstream,
+        };
+        nsd::wait_until_answers("the name server answers", at);
+        server
+    }
+}
+
+impl Drop for NameServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
