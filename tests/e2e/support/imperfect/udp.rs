@@ -143,7 +143,7 @@ impl Server<'_> {
     }
 
     fn into_counts(self) -> Counts {
-        let letters = (0_u8..).zip(self.letters);
+        let letters = (0..=u8::MAX).zip(self.letters);
         let letters = letters
             .filter(|(_, letter)| letter.received > 0)
             .map(|(byte, letter)| (char::from(byte), letter))
