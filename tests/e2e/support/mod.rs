@@ -5,6 +5,7 @@ pub mod disk;
 pub mod dnsdist;
 pub mod fusefs;
 pub mod healthy;
+pub mod imperfect;
 pub mod judge;
 pub mod mill;
 pub mod nsd;
@@ -13,6 +14,7 @@ pub mod relay;
 pub mod rows;
 pub mod scripted;
 pub mod tree;
+pub mod troubled;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::sleep;
