@@ -101,6 +101,8 @@ def add_options(parser):
              "(default: c475540 in against, none in blocking)")
     add("--ringmill", type=Path, metavar="PROGRAM", help="measure this one, do not build it")
     add("--plain-pool", type=Path, metavar="PROGRAM", help="the same for the thread pool")
+    add("--imperfect-dns", type=Path, metavar="PROGRAM",
+        help="the same for the name server with faults")
     add("--tokio-uring", type=Path, metavar="PROGRAM", help="the same for tokio-uring-buffered")
     add("--materialize-contenders", type=Path, metavar="PROGRAM",
         help="the same for materialize-contenders")

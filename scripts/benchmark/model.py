@@ -78,11 +78,23 @@ class SwitchTarget:
 
 @dataclass(frozen=True)
 class CountTarget:
-    """What the reference of CASE counts under this title is never more than MOST."""
+    """What OURS (the reference of CASE, if None) counts under this title is never more than
+    MOST."""
     text: str
     case: str
     count: str
     most: int
+    ours: str | None = None
+
+
+@dataclass(frozen=True)
+class TimeTarget:
+    """In no round OURS (the reference of CASE, if None) takes longer than is allowed by what all
+    contenders did in that round: ALLOWED is given their runs by label, and the number of items."""
+    text: str
+    case: str
+    allowed: Callable  # (runs, items) -> seconds; KeyError where a run is missing
+    ours: str | None = None
 
 
 @dataclass(frozen=True)

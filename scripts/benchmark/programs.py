@@ -25,7 +25,7 @@ VERSION_FLAGS = {"ringmill": "--version", EARLIER: "--version", "plain_pool": No
                  "b3sum": "--version", "xxhsum": "--version", "openssl": "version",
                  "parallel": "--version", "hashdeep": "-V", "rhash": "--version",
                  "fclones": "--version", "nsd": "-v", "massdns": None, "adnshost": "--version",
-                 "materialize-contenders": None}
+                 "materialize-contenders": None, "imperfect_dns": None}
 
 TOKIO_URING = REPOSITORY / "benches" / "tokio_uring"
 MATERIALIZE = REPOSITORY / "benches" / "materialize"
@@ -40,6 +40,7 @@ def package(directory):
 # Of the repository: what cargo builds, and the option that names another.
 BUILT = {"ringmill": ["--bin", "ringmill"],
          "plain_pool": ["--bench", "plain_pool"],
+         "imperfect_dns": ["--bench", "imperfect_dns"],
          "tokio-uring-buffered": package(TOKIO_URING),
          "materialize-contenders": package(MATERIALIZE)}
 

@@ -55,6 +55,7 @@ def workplace(options):
             for name in ("bin", "parts", "traces"):
                 (output / name).mkdir()
             given = {"ringmill": options.ringmill, "plain_pool": options.plain_pool,
+                     "imperfect_dns": options.imperfect_dns,
                      "tokio-uring-buffered": options.tokio_uring,
                      "materialize-contenders": options.materialize_contenders}
             programs = Programs(given, output / "bin", output / "traces", data / "commits")

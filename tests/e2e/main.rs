@@ -14,6 +14,7 @@ mod formats;
 mod input;
 mod limits;
 mod measurements;
+mod names_in_trouble;
 mod options;
 mod order;
 mod records;

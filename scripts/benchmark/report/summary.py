@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from benchmark.figures import median, median_interval, spread
-from benchmark.model import CountTarget, MemoryTarget, SwitchTarget
+from benchmark.model import CountTarget, MemoryTarget, SwitchTarget, TimeTarget
 from benchmark.report import comparison
 from benchmark.report.charts import chart_of
 
@@ -92,7 +92,7 @@ def failures(all_measured):
 
 def target_rows(all_measured, target):
     make_rows = {MemoryTarget: memory_rows, SwitchTarget: switch_rows,
-                 CountTarget: count_rows}.get(type(target), ratio_rows)
+                 CountTarget: count_rows, TimeTarget: time_rows}.get(type(target), ratio_rows)
     return make_rows(all_measured, target)
 
 
@@ -146,10 +146,32 @@ def switch_rows(all_measured, target):
 
 def count_rows(all_measured, target):
     counts = [run.counts[target.count] for measured in all_measured
-              if measured.case.name == target.case for run in measured.used(measured.reference)]
+              if measured.case.name == target.case
+              for run in measured.used(target.ours or measured.reference)]
     if not counts:
         return [(target.text, "–", "not run")]
     return [(target.text, f"{max(counts):,}", met(max(counts) <= target.most))]
+
+
+def time_rows(all_measured, target):
+    """The worst round counts."""
+    found = [pair for measured in all_measured if measured.case.name == target.case
+             for pair in times_and_limits(measured, target)]
+    if not found:
+        return [(target.text, "–", "not run")]
+    took, allowed = max(found, key=lambda pair: pair[0] / pair[1])
+    return [(target.text, f"{took:.3f} s of {allowed:.3f} s allowed (worst of {len(found)})",
+             met(took <= allowed))]
+
+
+def times_and_limits(measured, target):
+    """For each round in which all that is needed was measured."""
+    for number, run in measured.runs.get(target.ours or measured.reference, {}).items():
+        others = {label: runs[number] for label, runs in measured.runs.items() if number in runs}
+        try:
+            yield run.usage.wall_s, target.allowed(others, measured.items)
+        except KeyError:
+            continue
 
 
 def met(good):
@@ -235,9 +257,14 @@ def columns_of(measured, unit):
 
 def count_columns(measured):
     """The most of each count in any run, and of the memory."""
-    columns = {title: lambda _, used, title=title: f"{max(run.counts[title] for run in used):,}"
+    columns = {title: lambda _, used, title=title: most_cell(used, title)
                for title in measured.case.counts}
     return {**columns, "max RSS MiB": lambda _, used: f"{peak_mib(used):.1f}"}
+
+
+def most_cell(used, title):
+    counts = [run.counts[title] for run in used if title in run.counts]
+    return f"{max(counts):,}" if counts else "–"
 
 
 def peak_mib(used):

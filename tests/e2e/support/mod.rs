@@ -5,6 +5,7 @@ pub mod disk;
 pub mod dnsdist;
 pub mod fusefs;
 pub mod healthy;
+pub mod imperfect;
 pub mod judge;
 pub mod mill;
 pub mod name_servers;
@@ -15,6 +16,7 @@ pub mod responder;
 pub mod rows;
 pub mod scripted;
 pub mod tree;
+pub mod troubled;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::sleep;

@@ -1,0 +1,71 @@
+//! A name server that is not as it should be. What it does with a name is decided by the name's first
+//! letter, so that a test knows what the truth about each name is.
+//!
+//! `benches/imperfect_dns.rs` is the same server as a program.
+
+mod behaviour;
+mod counts;
+mod judge;
+pub mod message;
+mod schedule;
+mod tcp;
+mod udp;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::sync::atomic::AtomicBool;
+use std::thread;
+
+use rustix::net::sockopt;
+
+pub use behaviour::{Behaviour, Edns, Tcp};
+pub use counts::Counts;
+
+/// Holds what comes while the server does not run: what it loses is to be what it was told to lose.
+const RECEIVE_BUFFER_BYTES: usize = 64 << 20;
+
+/// A server that has its address and does not answer yet.
+pub struct Imperfect {
+    pub at: SocketAddr,
+    udp: UdpSocket,
+    tcp: Option<TcpListener>,
+    behaviour: Behaviour,
+}
+
+impl Imperfect {
+    /// A server at this port of the loopback address; at a free one if 0.
+    pub fn bind(port: u16, behaviour: Behaviour) -> io::Result<Self> {
+        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, port))?;
+        udp.set_nonblocking(true)?;
+        // Beyond the limit of the system only for those who may.
+        if sockopt::set_socket_recv_buffer_size_force(&udp, RECEIVE_BUFFER_BYTES).is_err() {
+            sockopt::set_socket_recv_buffer_size(&udp, RECEIVE_BUFFER_BYTES)?;
+        }
+        let at = udp.local_addr()?;
+        let tcp = match behaviour.tcp {
+            Tcp::Refused => None,
+            _ => Some(TcpListener::bind(at)?),
+        };
+        Ok(Self {
+            at,
+            udp,
+            tcp,
+            behaviour,
+        })
+    }
+
+    /// Serves until `ended`; returns what there was to count.
+    pub fn serve(self, ended: &AtomicBool) -> io::Result<Counts> {
+        let behaviour = &self.behaviour;
+        thread::scope(|scope| {
+            let over_tcp = self
+                .tcp
+                .map(|listener| scope.spawn(|| tcp::serve(listener, behaviour, ended)));
+            let mut counts = udp::serve(&self.udp, behaviour, ended)?;
+            if let Some(thread) = over_tcp {
+                counts.tcp = thread.join().expect("the thread for TCP")?;
+            }
+            Ok(counts)
+        })
+    }
+}
