@@ -198,10 +198,16 @@ impl Controller {
         let round = std::mem::take(&mut self.round);
         let limit = std::mem::replace(&mut self.limit_at_start, self.value);
         self.started_at = now;
-        // Where hardly anything is answered, names without an answer stand in a row, or the server is not
-        // there: that is for the circuit breaker to judge.
-        let is_silent = round.answered == 0 || !explores && round.loss() > SILENCE;
-        if !round.was_full || is_silent {
+        if !round.was_full {
+            return;
+        }
+        if round.loss() > SILENCE && !explores {
+            // Names without an answer stand in a row, or the server is not there, which the circuit breaker
+            // finds out. A server that is asked too much would answer some.
+            self.set(self.value.max(LIMIT_AT_FIRST), place_time, now);
+            return self.hold(ROUNDS_TO_HOLD_MIN);
+        }
+        if round.answered == 0 {
             return;
         }
         let outcome = Outcome::new(limit, &round);

@@ -166,9 +166,9 @@ impl Network {
         let asked_at = answer.ended_at - answer.time;
         let log = self.log[&number].iter();
         let own: Vec<_> = log.filter(|(sent_at, _)| *sent_at >= asked_at).collect();
-        assert_eq!(
-            own.len(),
-            answer.attempts as usize,
+        // A probe may have asked for the same name.
+        assert!(
+            own.len() >= answer.attempts as usize,
             "attempts that were not made"
         );
         let came = own
