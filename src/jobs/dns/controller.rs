@@ -162,7 +162,9 @@ impl Controller {
         let round_len = u32::try_from(self.limit_at_start)
             .unwrap_or(u32::MAX)
             .max(ROUND_MIN);
-        let has_round = self.round.ended >= round_len;
+        // A higher limit is kept only if that is certain to be better.
+        let rounds = 1 + u32::from(matches!(self.phase, Phase::Up { .. }));
+        let has_round = self.round.ended >= rounds * round_len;
         if explores && has_round && self.round.loss() > FLOOD_LOSS + self.accepted_loss {
             return self.end_flood(place_time, now);
         }
@@ -251,7 +253,7 @@ impl Controller {
                 self.hold_after_lower = ROUNDS_TO_HOLD_MIN;
                 match outcome.loses_more_than(self.accepted_loss) {
                     true => self.try_lower(outcome, false, place_time, now),
-                    false => self.hold(ROUNDS_TO_HOLD_MIN),
+                    false => self.hold(ROUNDS_TO_HOLD / 2),
                 }
             }
             Phase::Down { before, explored } => {

@@ -43,11 +43,21 @@ impl Places {
         PlaceId(self.first + self.queries.len() as u64 - 1)
     }
 
+    /// What becomes of this query tells nothing about the server.
+    pub(super) fn is_no_sample(&mut self, place: PlaceId) {
+        if let Some(query) = self.query(place) {
+            query.is_sample = false;
+        }
+    }
+
+    fn query(&mut self, PlaceId(number): PlaceId) -> Option<&mut Query> {
+        let at = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        self.queries.get_mut(at)
+    }
+
     /// Gives a place back. False if it has been taken away before.
-    pub(super) fn give_back(&mut self, PlaceId(number): PlaceId) -> bool {
-        let at = number.checked_sub(self.first);
-        let at = at.and_then(|at| usize::try_from(at).ok());
-        let Some(query) = at.and_then(|at| self.queries.get_mut(at)) else {
+    pub(super) fn give_back(&mut self, place: PlaceId) -> bool {
+        let Some(query) = self.query(place) else {
             return false;
         };
         let was_held = std::mem::replace(&mut query.is_held, false);

@@ -6,11 +6,12 @@ const KNOWN_MIN: f64 = 8.0;
 /// The share of those that were refused again by which refusals are known to be due to the names.
 const REFUSED_AGAIN: f64 = 0.95;
 
-/// With each name that is asked again, what came before weighs less by this factor.
-const WEIGHT: f64 = 0.99;
+/// With each name that is asked, or asked again, what came before weighs less by this factor.
+const WEIGHT: f64 = 0.999;
+const WEIGHT_AGAIN: f64 = 0.99;
 
 /// The share of names refused at once above which it may be the load after all, for all are.
-const REFUSED_MAX: f64 = 0.5;
+const REFUSED_MAX: f64 = 0.3;
 
 /// What came of names that were asked, and of those that were refused and asked again.
 #[derive(Debug, Default)]
@@ -30,9 +31,14 @@ impl Refusals {
     /// A name was answered or refused; perhaps it had been refused before.
     pub(super) fn replied(&mut self, was_refused_before: bool, is_refused: bool) {
         match was_refused_before {
-            true => self.again.add(is_refused),
-            false => self.first.add(is_refused),
+            true => self.again.add(is_refused, WEIGHT_AGAIN),
+            false => self.first.add(is_refused, WEIGHT),
         }
+    }
+
+    /// True if it is not known yet whether it is the load.
+    pub(super) fn are_unexplained(&self) -> bool {
+        self.again.asked < KNOWN_MIN && self.first.refused <= REFUSED_MAX * self.first.asked
     }
 
     /// True if a name that was refused twice is certain to be refused again.
@@ -44,9 +50,9 @@ impl Refusals {
 }
 
 impl Share {
-    fn add(&mut self, is_refused: bool) {
-        self.asked = self.asked * WEIGHT + 1.0;
-        self.refused = self.refused * WEIGHT + f64::from(u8::from(is_refused));
+    fn add(&mut self, is_refused: bool, weight: f64) {
+        self.asked = self.asked * weight + 1.0;
+        self.refused = self.refused * weight + f64::from(u8::from(is_refused));
     }
 }
 

@@ -334,6 +334,7 @@ impl Resolver {
             if lookup.stream_failures < STREAM_FAILURES_MAX {
                 // The server may end a connection whenever it likes: that is nothing to the name.
                 lookup.tries -= 1;
+                lookup.attempts -= 1;
                 lookup.state = State::WaitingForStream;
                 again.push((place, lookup.serial));
             } else {
@@ -703,6 +704,7 @@ impl Resolver {
             Some(place_id) if self.refusals.are_due_to_names() => {
                 asked.answered(place_id, attempt.is_sample, reply.time);
             }
+            Some(place_id) if self.refusals.are_unexplained() => asked.is_no_sample(place_id),
             Some(_) => {}
         }
         let is_in_doubt = asked.edns.is_in_doubt();

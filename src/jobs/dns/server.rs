@@ -157,6 +157,11 @@ impl Server {
         }
     }
 
+    /// What became of a query tells nothing about the limit.
+    pub(super) fn is_no_sample(&mut self, place: PlaceId) {
+        self.places.is_no_sample(place);
+    }
+
     /// A query is not waited for any more, for no fault of the server.
     pub(super) fn forget(&mut self, place: PlaceId) {
         self.places.give_back(place);
