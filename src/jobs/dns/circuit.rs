@@ -144,3 +144,68 @@ impl Open {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOLD: Duration = Duration::from_secs(20);
+
+    fn at(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    /// One after so many names without a reply, all sent at 10 ms.
+    fn after(names: u32, heard_at: Option<Duration>) -> Circuit {
+        let mut circuit = Circuit::new(HOLD);
+        heard_at.into_iter().for_each(|at| circuit.heard(at));
+        (0..names).for_each(|_| circuit.unanswered(true, at(10), at(510)));
+        circuit
+    }
+
+    #[test]
+    fn sixteen_names_without_a_sign_of_life_open_it() {
+        assert!(!after(15, None).is_open());
+        assert!(after(16, None).is_open());
+        // They were sent before the last reply.
+        assert!(!after(16, Some(at(20))).is_open());
+        let mut circuit = after(15, None);
+        circuit.unanswered(false, at(10), at(510));
+        assert!(
+            !circuit.is_open(),
+            "another attempt for a name is no evidence"
+        );
+        let mut circuit = after(16, None);
+        circuit.heard(at(600));
+        assert!(!circuit.is_open() && circuit.probe_at().is_none());
+    }
+
+    #[test]
+    fn probes_come_after_longer_and_longer_pauses() {
+        let mut circuit = after(16, None);
+        assert_eq!(circuit.probe_at(), Some(at(510)));
+        circuit.probe_sent();
+        assert_eq!(circuit.probe_at(), None);
+        circuit.probe_ended(at(1_000));
+        assert_eq!(circuit.probe_at(), Some(at(1_100)));
+        circuit.probe_sent();
+        circuit.probe_ended(at(2_000));
+        assert_eq!(circuit.probe_at(), Some(at(2_200)));
+    }
+
+    #[test]
+    fn names_wait_longest_for_a_server_that_has_answered() {
+        let silent = after(16, None);
+        assert_eq!(silent.holds_new_until(), Some(at(510) + HOLD_UNKNOWN));
+        assert_eq!(silent.holds_retries_until(), None);
+        let known = after(16, Some(at(5)));
+        assert_eq!(known.holds_new_until(), Some(at(510) + HOLD));
+        assert_eq!(known.holds_retries_until(), Some(at(510) + HOLD));
+        let mut unreachable = Circuit::new(HOLD);
+        unreachable.unreachable(at(100));
+        unreachable.unreachable(at(900));
+        assert_eq!(unreachable.holds_retries_until(), Some(at(2_100)));
+        assert!(!unreachable.is_given_up(at(2_099)) && unreachable.is_given_up(at(2_100)));
+        assert!(!silent.is_given_up(at(100_000)));
+    }
+}

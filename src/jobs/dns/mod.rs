@@ -10,6 +10,8 @@ mod circuit;
 mod client;
 mod common;
 mod controller;
+#[cfg(test)]
+mod controller_tests;
 mod edns;
 mod estimate;
 mod figures;

@@ -4,11 +4,13 @@
 const KNOWN_MIN: f64 = 8.0;
 
 /// The share of those that were refused again by which refusals are known to be due to the names.
-const REFUSED_AGAIN: f64 = 0.95;
+const REFUSED_AGAIN: f64 = 0.98;
 
-/// With each name that is asked, or asked again, what came before weighs less by this factor.
-const WEIGHT: f64 = 0.999;
-const WEIGHT_AGAIN: f64 = 0.99;
+/// With each name that is asked, what came before weighs less by this factor: the load changes quickly.
+const WEIGHT: f64 = 0.98;
+
+/// The same for names that are asked again: what they are refused for does not change.
+const WEIGHT_AGAIN: f64 = 0.999;
 
 /// The share of names refused at once above which it may be the load after all, for all are.
 const REFUSED_MAX: f64 = 0.3;
@@ -71,7 +73,7 @@ mod tests {
         assert!(!refusals.are_due_to_names());
         (0..200).for_each(|_| refusals.replied(false, false));
         assert!(refusals.are_due_to_names());
-        (0..20).for_each(|at| refusals.replied(true, at % 2 == 0));
+        (0..40).for_each(|at| refusals.replied(true, at % 2 == 0));
         assert!(!refusals.are_due_to_names());
     }
 }

@@ -261,7 +261,7 @@ impl Resolver {
         while let Some(place) = self.timers.pop_due(now) {
             match self.lookup(place).state {
                 State::UnderWay => self.attempt_timed_out(place, now),
-                _ => self.pause_ended(place, now),
+                _ => self.wait(place, now),
             }
         }
         self.serve_waiting(now);
@@ -738,7 +738,8 @@ impl Resolver {
         if !is_last {
             return;
         }
-        if self.is_refused_for_good(refusals, tries) {
+        let is_certain = refusals > 1 && self.refusals.are_due_to_names();
+        if is_certain || tries > self.settings.retries {
             return self.finish_failed(place, now);
         }
         if tries as usize >= self.servers.len() {
@@ -747,21 +748,6 @@ impl Resolver {
             return self.timers.set(place, now + pause);
         }
         self.wait(place, now);
-    }
-
-    fn is_refused_for_good(&self, refusals: u32, tries: u32) -> bool {
-        tries > self.settings.retries || refusals > 1 && self.refusals.are_due_to_names()
-    }
-
-    /// The pause after a refusal is over.
-    fn pause_ended(&mut self, place: u32, now: Duration) {
-        let lookup = self.lookup(place);
-        let (refusals, tries) = (lookup.refusals, lookup.tries);
-        if self.is_refused_for_good(refusals, tries) {
-            self.finish_failed(place, now);
-        } else {
-            self.wait(place, now);
-        }
     }
 
     /// Nobody listens at the server: the attempt was none, and the name waits for better times.
