@@ -307,6 +307,7 @@ impl Resolver {
             }
             Reply::Truncated => {
                 self.end_answered(server, &attempt, time);
+                self.learn_from_answer(place, server, &attempt, now);
                 self.was_truncated(place, reply_from, is_last, now);
             }
             Reply::Failure(rcode) => {
@@ -833,9 +834,10 @@ impl Resolver {
         let asked = &mut self.servers[server];
         asked.figures.sent += 1;
         asked.stream.sent();
-        let has_edns = asked.edns.is_used(now);
+        let is_edns_used = asked.edns.is_used(now);
         let timeout = STREAM_TIMEOUT_MIN.max(2 * asked.estimate.timeout(0));
         let lookup = self.lookups[place as usize].as_mut().expect("a lookup");
+        let has_edns = is_edns_used && lookup.plain.is_none();
         let message = message::query(id, &lookup.question, has_edns);
         lookup.sent(server, now);
         lookup.attempt = Some(Attempt {
