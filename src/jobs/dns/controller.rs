@@ -148,7 +148,8 @@ impl Controller {
         self.value
     }
 
-    /// Queries have ended. One that is lost keeps its place for `place_time`.
+    /// Queries have ended. One that is lost keeps its place for `place_time`. The loops that share the limit
+    /// read the clock for themselves, so that `now` may go back a little.
     pub(super) fn add(&mut self, sample: &Sample, place_time: Duration, now: Duration) {
         let explores = matches!(self.phase, Phase::Explore { .. });
         if explores && sample.was_half_full {
@@ -177,7 +178,7 @@ impl Controller {
 
     /// Grows with each reply, but only twofold until losses can be noticed.
     fn grow(&mut self, answered: u32, place_time: Duration, now: Duration) {
-        if (now - self.doubling_since) * 10 >= place_time * 9 {
+        if now.saturating_sub(self.doubling_since) * 10 >= place_time * 9 {
             self.doubling_since = now;
             self.doubled = (2 * self.value).min(self.max);
         }

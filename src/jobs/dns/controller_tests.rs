@@ -108,3 +108,22 @@ fn what_a_server_drops_beyond_its_rate_is_not_sent_for_long() {
     assert!((80..=200).contains(&limit), "{limit}");
     assert!(lost < 8_000, "{lost}");
 }
+
+/// Loops read the clock for themselves.
+#[test]
+fn time_may_go_back_from_loop_to_loop() {
+    let mut controller = Controller::new(MAX);
+    let sample = Sample {
+        ended: 8,
+        answered: 8,
+        answered_time: 8 * MS,
+        place_time: 8 * MS,
+        was_full: true,
+        was_half_full: true,
+    };
+    for number in 0..10_000_u32 {
+        let now = MS * (number + 10 * (number % 2));
+        controller.add(&sample, 40 * MS, now);
+    }
+    assert!(controller.limit() >= 320);
+}

@@ -1,7 +1,7 @@
 //! Whether refusals (SERVFAIL, REFUSED) are due to the names or to the load.
 
 /// So many names must have been asked again before anything is concluded.
-const KNOWN_MIN: f64 = 8.0;
+const KNOWN_MIN: f64 = 32.0;
 
 /// The share of those that were refused again by which refusals are known to be due to the names.
 const REFUSED_AGAIN: f64 = 0.98;
@@ -43,7 +43,7 @@ impl Refusals {
         self.again.asked < KNOWN_MIN && self.first.refused <= REFUSED_MAX * self.first.asked
     }
 
-    /// True if a name that was refused twice is certain to be refused again.
+    /// True if a name that was refused and asked again is certain to be refused each time.
     pub(super) fn are_due_to_names(&self) -> bool {
         self.again.asked >= KNOWN_MIN
             && self.again.refused >= REFUSED_AGAIN * self.again.asked
@@ -65,7 +65,7 @@ mod tests {
     #[test]
     fn a_server_that_is_overloaded_answers_some_the_second_time() {
         let mut refusals = Refusals::default();
-        (0..7).for_each(|_| refusals.replied(true, true));
+        (0..30).for_each(|_| refusals.replied(true, true));
         assert!(!refusals.are_due_to_names());
         (0..200).for_each(|_| refusals.replied(true, true));
         assert!(refusals.are_due_to_names());

@@ -37,6 +37,9 @@ const REFUSED_PAUSE_FIRST: Duration = Duration::from_millis(10);
 const REFUSED_PAUSE: Duration = Duration::from_millis(50);
 const REFUSED_PAUSE_MAX: Duration = Duration::from_millis(1600);
 
+/// So many refusals of a name are enough where names that are refused are refused again.
+const REFUSALS_ENOUGH: u32 = 3;
+
 /// Connections that may end before one query is answered.
 const STREAM_FAILURES_MAX: u32 = 2;
 
@@ -739,7 +742,7 @@ impl Resolver {
         if !is_last {
             return;
         }
-        let is_certain = refusals > 1 && self.refusals.are_due_to_names();
+        let is_certain = refusals >= REFUSALS_ENOUGH && self.refusals.are_due_to_names();
         if is_certain || tries > self.settings.retries {
             return self.finish_failed(place, now);
         }
