@@ -260,12 +260,14 @@ impl Controller {
             Phase::Down { before, explored } => {
                 self.accepted_loss = before.loss;
                 self.set(before.limit, place_time, now);
-                self.hold(self.hold_after_lower);
-                self.hold_after_lower = (self.hold_after_lower * 2).min(ROUNDS_TO_HOLD_MAX);
-                if explored {
-                    let before = Some(before);
-                    self.phase = Phase::Explore { before };
+                match explored {
+                    true => {
+                        let before = Some(before);
+                        self.phase = Phase::Explore { before };
+                    }
+                    false => self.hold(self.hold_after_lower),
                 }
+                self.hold_after_lower = (self.hold_after_lower * 2).min(ROUNDS_TO_HOLD_MAX);
             }
         }
     }

@@ -307,6 +307,13 @@ fn honest(number: u32) -> Status {
     }
 }
 
+/// Every name, whose number is that of its asker, has the answer that the servers know.
+#[track_caller]
+fn check_honest(answers: &HashMap<u32, Answer>) {
+    let is_honest = |(&asker, answer): (&u32, &Answer)| answer.status == honest(asker);
+    assert!(answers.iter().all(is_honest));
+}
+
 fn faults() -> impl Strategy<Value = Faults> {
     let percent = || prop_oneof![Just(0), Just(0), 0_u64..60];
     let down = proptest::option::of((0_usize..3, 0_u64..3_000, 0_u64..20_000));
@@ -399,11 +406,7 @@ fn mismatched(resolver: &Resolver) -> u64 {
 fn without_faults_all_is_answered_with_one_query_each() {
     let numbers: Vec<u32> = (0..2_000).collect();
     let (answers, resolver) = run(Faults::default(), 2, &numbers, 200, 1);
-    assert!(
-        answers
-            .iter()
-            .all(|(&asker, answer)| answer.status == honest(asker))
-    );
+    check_honest(&answers);
     assert_eq!(sent(&resolver), 2_000);
     assert_eq!(mismatched(&resolver), 0);
 }
@@ -457,11 +460,7 @@ fn a_server_that_comes_back_is_asked_again() {
     };
     let numbers: Vec<u32> = (0..500).collect();
     let (answers, _) = run(faults, 1, &numbers, 100, 4);
-    assert!(
-        answers
-            .iter()
-            .all(|(&asker, answer)| answer.status == honest(asker))
-    );
+    check_honest(&answers);
 }
 
 /// Names wait longer for a server that has answered before.
@@ -473,8 +472,7 @@ fn an_outage_is_waited_out() {
     };
     let numbers: Vec<u32> = (0..5_000).collect();
     let (answers, _) = run(faults, 1, &numbers, 100, 4);
-    let mut answers = answers.iter();
-    assert!(answers.all(|(&asker, answer)| answer.status == honest(asker)));
+    check_honest(&answers);
 }
 
 #[test]
@@ -553,11 +551,7 @@ fn small_servers_are_not_flooded() {
     for faults in [queue, rate] {
         let numbers: Vec<u32> = (0..20_000).collect();
         let (answers, resolver) = run(faults, 1, &numbers, 4_096, 7);
-        assert!(
-            answers
-                .iter()
-                .all(|(&asker, answer)| answer.status == honest(asker))
-        );
+        check_honest(&answers);
         assert!(sent(&resolver) <= 22_500, "{}", sent(&resolver));
     }
 }
@@ -597,11 +591,7 @@ fn a_server_without_edns_is_asked_without() {
     };
     let numbers: Vec<u32> = (0..500).collect();
     let (answers, resolver) = run(faults, 1, &numbers, 100, 5);
-    assert!(
-        answers
-            .iter()
-            .all(|(&asker, answer)| answer.status == honest(asker))
-    );
+    check_honest(&answers);
     assert!(sent(&resolver) < 700, "{}", sent(&resolver));
 }
 
