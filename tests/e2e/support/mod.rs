@@ -110,3 +110,13 @@ pub fn assert_same(what: &str, got: &[u8], expected: &[u8]) {
         }
     }
 }
+
+/// A socket of a server that looks now and then whether it is to end.
+#[track_caller]
+pub fn polled_socket() -> (std::net::UdpSocket, std::net::SocketAddr) {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let at = socket.local_addr().expect("an address");
+    let patience = Some(std::time::Duration::from_millis(20));
+    socket.set_read_timeout(patience).expect("a timeout");
+    (socket, at)
+}

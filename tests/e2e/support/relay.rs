@@ -26,10 +26,7 @@ impl Relay {
     /// A relay to this server.
     #[track_caller]
     pub fn to(server: SocketAddr, trouble: Trouble) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-        let at = socket.local_addr().expect("an address");
-        let patience = Some(Duration::from_millis(20));
-        socket.set_read_timeout(patience).expect("a timeout");
+        let (socket, at) = super::polled_socket();
         let ended = Arc::new(AtomicBool::new(false));
         let thread = thread::spawn({
             let ended = Arc::clone(&ended);

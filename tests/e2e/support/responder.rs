@@ -1,10 +1,9 @@
 //! A name server that says what a test wants it to, over UDP.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 /// A running server, until it is dropped.
 pub struct Responder {
@@ -25,10 +24,7 @@ impl Responder {
     /// Starts one that answers a question about a name, in wire format, with what `script` says.
     #[track_caller]
     pub fn start(script: impl Fn(&[u8]) -> Script + Send + 'static) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-        let at = socket.local_addr().expect("an address");
-        let patience = Some(Duration::from_millis(20));
-        socket.set_read_timeout(patience).expect("a timeout");
+        let (socket, at) = super::polled_socket();
         let ended = Arc::new(AtomicBool::new(false));
         let thread = thread::spawn({
             let ended = Arc::clone(&ended);
