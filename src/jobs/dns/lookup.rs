@@ -3,7 +3,7 @@
 use super::answer::{LastReply, Status};
 use super::places::PlaceId;
 use super::question::Question;
-use super::resolver::SocketId;
+use super::sockets::SocketId;
 use std::time::Duration;
 
 /// A question under way.

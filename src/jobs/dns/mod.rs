@@ -33,6 +33,7 @@ mod refusals;
 mod resolver;
 mod rooms;
 mod server;
+mod sockets;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -47,4 +48,5 @@ pub use limit::SharedLimits;
 pub use question::{Invalid, Question, parse_type, with_types, words};
 pub use raw::RawRecord;
 pub use reading::{Malformed, Section};
-pub use resolver::{Resolver, Settings, SocketId, Transmit};
+pub use resolver::{Resolver, Settings, Transmit};
+pub use sockets::SocketId;

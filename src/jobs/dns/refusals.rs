@@ -1,5 +1,7 @@
 //! Whether refusals (SERVFAIL, REFUSED) are due to the names or to the load.
 
+use std::time::Duration;
+
 /// So many names must have been asked again before anything is concluded.
 const KNOWN_MIN: f64 = 32.0;
 
@@ -14,6 +16,12 @@ const WEIGHT_AGAIN: f64 = 0.999;
 
 /// The share of names refused at once above which it may be the load after all, for all are.
 const REFUSED_MAX: f64 = 0.3;
+
+/// How long to wait before a name is asked again that every server has refused: the first time, the
+/// second time, then twice as long each time, up to the last.
+const PAUSE_FIRST: Duration = Duration::from_millis(10);
+const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_millis(1600);
 
 /// What came of names that were asked, and of those that were refused and asked again.
 #[derive(Debug, Default)]
@@ -55,6 +63,17 @@ impl Share {
     fn add(&mut self, is_refused: bool, weight: f64) {
         self.asked = self.asked * weight + 1.0;
         self.refused = self.refused * weight + f64::from(u8::from(is_refused));
+    }
+}
+
+/// How long to wait before a name is asked again that was refused so often, at least once.
+pub(super) fn pause(refusals: u32) -> Duration {
+    match refusals.checked_sub(2) {
+        None => PAUSE_FIRST,
+        Some(before) => {
+            let doubled = PAUSE.saturating_mul(2_u32.saturating_pow(before));
+            doubled.min(PAUSE_MAX)
+        }
     }
 }
 

@@ -1,0 +1,192 @@
+//! How attempts end: with an answer, with a refusal, or without a reply.
+
+use super::{ReplyFrom, Resolver};
+use crate::jobs::dns::answer::{LastReply, Status};
+use crate::jobs::dns::lookup::{Attempt, State};
+use crate::jobs::dns::refusals;
+use crate::jobs::dns::sockets::SocketId;
+use domain::base::iana::OptRcode;
+use std::time::Duration;
+
+/// So many refusals of a name are enough where names that are refused are refused again.
+const REFUSALS_ENOUGH: u32 = 3;
+
+impl Resolver {
+    /// Takes the attempt that a reply has come for; its id is free.
+    pub(super) fn take_attempt(&mut self, place: u32, socket: SocketId, id: u16) -> Attempt {
+        let attempt = self.lookup(place).take_attempt(socket, id);
+        self.free_id(socket, id);
+        attempt.expect("it has the id")
+    }
+
+    pub(super) fn end_answered(&mut self, server: usize, attempt: &Attempt, time: Duration) {
+        let server = &mut self.servers[server];
+        match attempt.place {
+            Some(place) => {
+                server.estimate.sample(time);
+                server.answered(place, attempt.is_sample, time);
+            }
+            None => server.stream.answered(),
+        }
+    }
+
+    pub(super) fn learn_from_answer(
+        &mut self,
+        place: u32,
+        server: usize,
+        attempt: &Attempt,
+        now: Duration,
+    ) {
+        let lookup = self.lookups[place as usize].as_ref().expect("a lookup");
+        let edns = &mut self.servers[server].edns;
+        if attempt.has_edns {
+            edns.worked();
+        } else if lookup.plain == Some(server) && edns.is_in_doubt() {
+            edns.failed(now);
+        }
+        self.refusals.replied(lookup.refusals > 0, false);
+    }
+
+    /// No reply has come in time for the last attempt.
+    pub(super) fn attempt_timed_out(&mut self, place: u32, now: Duration) {
+        let lookup = self.lookups[place as usize].as_mut().expect("a lookup");
+        let attempt = lookup.attempt.as_ref().expect("it is under way");
+        let (socket, sent_at, has_edns) = (attempt.socket, attempt.sent_at, attempt.has_edns);
+        let (is_first, is_probe) = (attempt.is_first, attempt.is_probe);
+        let is_datagram = attempt.place.is_some();
+        lookup.patience = lookup.patience.saturating_sub(now - sent_at);
+        lookup.give_up_attempt();
+        lookup.note(Status::Timeout);
+        let probes = lookup.probes;
+        let server = self.sockets.server_of(socket);
+        let asked = &mut self.servers[server];
+        asked.figures.timeouts += 1;
+        if !is_datagram {
+            asked.stream.ended();
+            self.stream_failed(place, server, now);
+            return self.serve_stream(server, now);
+        }
+        asked.circuit.unanswered(is_first, sent_at, now);
+        if is_probe {
+            asked.circuit.probe_ended(now);
+        }
+        let lookup = self.lookups[place as usize].as_mut().expect("a lookup");
+        if has_edns && asked.edns.is_in_doubt() && lookup.plain.is_none() {
+            lookup.plain = Some(server);
+        }
+        match probes {
+            Some(_) => drop(self.remove(place, now)),
+            None => self.try_again(place, now),
+        }
+        self.look_at(server, now);
+    }
+
+    /// The server did not answer, and said why.
+    pub(super) fn was_refused(
+        &mut self,
+        place: u32,
+        status: Status,
+        attempt: Attempt,
+        reply: ReplyFrom<'_>,
+        is_last: bool,
+        now: Duration,
+    ) {
+        let server = self.sockets.server_of(attempt.socket);
+        let asked = &mut self.servers[server];
+        match attempt.place {
+            None => asked.stream.answered(),
+            // The name is to blame, not how much the server is asked.
+            Some(place_id) if self.refusals.are_due_to_names() => {
+                asked.answered(place_id, attempt.is_sample, reply.time);
+            }
+            Some(place_id) if self.refusals.are_unexplained() => asked.is_no_sample(place_id),
+            Some(_) => {}
+        }
+        let is_in_doubt = asked.edns.is_in_doubt();
+        let last_reply =
+            LastReply::new(asked.address, self.transport(attempt.socket), reply.message);
+        let lookup = self.lookups[place as usize].as_mut().expect("a lookup");
+        lookup.last_reply = Some(last_reply);
+        lookup.note(status);
+        if lookup.probes.is_some() {
+            drop(self.remove(place, now));
+            return;
+        }
+        // The option may be what it does not understand: that is no fault of the name.
+        let may_be_edns = match status {
+            Status::Rcode(OptRcode::FORMERR | OptRcode::NOTIMP) => true,
+            Status::Rcode(OptRcode::SERVFAIL) => is_in_doubt,
+            _ => false,
+        };
+        if attempt.has_edns && may_be_edns && lookup.plain.is_none() {
+            lookup.plain = Some(server);
+            if is_last {
+                lookup.tries -= 1;
+                self.wait(place, now);
+            }
+            return;
+        }
+        lookup.refused_by = Some(server);
+        lookup.refusals += 1;
+        let (refusals, tries) = (lookup.refusals, lookup.tries);
+        self.refusals.replied(refusals > 1, true);
+        if !is_last {
+            return;
+        }
+        let is_certain = refusals >= REFUSALS_ENOUGH && self.refusals.are_due_to_names();
+        if is_certain || tries > self.settings.retries {
+            return self.finish_failed(place, now);
+        }
+        if tries as usize >= self.servers.len() {
+            let pause = refusals::pause(refusals);
+            self.lookup(place).state = State::Pausing;
+            return self.timers.set(place, now + pause);
+        }
+        self.wait(place, now);
+    }
+
+    /// Nobody listens at the server: the attempt was none, and the name waits for better times.
+    pub(super) fn was_unreachable(
+        &mut self,
+        place: u32,
+        server: usize,
+        is_hopeless: bool,
+        now: Duration,
+    ) {
+        let lookup = self.lookups[place as usize].as_mut().expect("a lookup");
+        if let Some(taken) = lookup.attempt.as_ref().and_then(|attempt| attempt.place) {
+            self.servers[server].forget(taken);
+        }
+        lookup.give_up_attempt();
+        lookup.note(Status::Unreachable);
+        lookup.refused_by = Some(server);
+        lookup.tries = lookup.tries.saturating_sub(1);
+        if lookup.probes.is_some() {
+            drop(self.remove(place, now));
+        } else if is_hopeless {
+            self.finish_failed(place, now);
+        } else {
+            self.wait(place, now);
+        }
+    }
+
+    /// Makes another attempt, now or when a server has room, unless there were enough.
+    pub(super) fn try_again(&mut self, place: u32, now: Duration) {
+        let lookup = self.lookup(place);
+        if lookup.patience.is_zero() || lookup.tries > self.settings.retries {
+            self.finish_failed(place, now);
+        } else {
+            self.wait(place, now);
+        }
+    }
+
+    pub(super) fn wait(&mut self, place: u32, now: Duration) {
+        self.timers.cancel(place);
+        let lookup = self.lookup(place);
+        lookup.state = State::Waiting;
+        let (ticket, avoided) = ((place, lookup.serial), lookup.refused_by);
+        if !self.attempt(place, now) {
+            self.waiting.push(ticket, avoided);
+        }
+    }
+}
