@@ -3,6 +3,7 @@
 use super::answer::{LastReply, Status};
 use super::places::PlaceId;
 use super::question::Question;
+use super::server::For;
 use super::sockets::SocketId;
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ pub(super) struct Lookup {
     pub(super) refusals: u32,
     /// It is asked without EDNS, because this server did not answer it with EDNS.
     pub(super) plain: Option<usize>,
+    /// It has been counted as a proof that this server does not do with EDNS.
+    pub(super) is_proof: bool,
     /// Connections that ended before one query was answered.
     pub(super) stream_failures: u32,
     /// The reply of a server that did not fit into a datagram.
@@ -100,11 +103,20 @@ impl Lookup {
             refused_by: None,
             refusals: 0,
             plain: None,
+            is_proof: false,
             stream_failures: 0,
             truncated: None,
             status: Status::Unreachable,
             last_reply: None,
             probes: None,
+        }
+    }
+
+    /// What it needs room for.
+    pub(super) fn kind(&self) -> For {
+        match self.first_sent_at {
+            None => For::NewName,
+            Some(_) => For::Retry,
         }
     }
 

@@ -5,7 +5,7 @@ use crate::jobs::dns::lookup::{Attempt, State};
 use crate::jobs::dns::message;
 use crate::jobs::dns::server::For;
 use crate::jobs::dns::sockets::SocketId;
-use crate::jobs::dns::waiting::Ticket;
+use crate::jobs::dns::waiting::{Queue, Ticket};
 use std::time::Duration;
 
 /// So many attempts for a name tell how much its server bears. A name that has no answer fails every
@@ -22,6 +22,10 @@ impl Resolver {
         if self.servers[server].is_probe_due(now) {
             self.probe(server, now);
         }
+        self.room_changed(server, now);
+    }
+
+    fn room_changed(&mut self, server: usize, now: Duration) {
         if self.rooms.set(server, &self.servers[server], now) {
             for (at, other) in self.servers.iter().enumerate() {
                 self.rooms.set(at, other, now);
@@ -33,9 +37,11 @@ impl Resolver {
         (0..self.servers.len()).for_each(|server| self.look_at(server, now));
     }
 
+    /// A reply has come that nobody waits for any more.
     pub(super) fn heard(&mut self, server: usize, now: Duration) {
-        if self.servers[server].circuit.is_open() {
-            self.servers[server].circuit.heard(now);
+        let was_open = self.servers[server].circuit.is_open();
+        self.servers[server].circuit.heard(now);
+        if was_open {
             self.look_at(server, now);
             self.serve_waiting(now);
         }
@@ -58,10 +64,7 @@ impl Resolver {
     /// Sends the question to a server that has room. False if there is none.
     pub(super) fn attempt(&mut self, place: u32, now: Duration) -> bool {
         let lookup = self.lookups[place as usize].as_ref().expect("a lookup");
-        let kind = match lookup.first_sent_at {
-            None => For::NewName,
-            Some(_) => For::Retry,
-        };
+        let kind = lookup.kind();
         if self.rooms.total(kind) == 0 {
             return false;
         }
@@ -80,7 +83,7 @@ impl Resolver {
             Ok(taken) => taken,
             Err(until) => {
                 chosen.lacks_ids(until);
-                self.rooms.set(server, chosen, now);
+                self.room_changed(server, now);
                 return false;
             }
         };
@@ -114,7 +117,7 @@ impl Resolver {
         });
         self.timers.set(place, now + timeout.min(lookup.patience));
         self.transmits.push_back(Transmit { socket, message });
-        self.rooms.set(server, &self.servers[server], now);
+        self.room_changed(server, now);
         true
     }
 
@@ -164,8 +167,23 @@ impl Resolver {
             return;
         }
         let mut waiting = std::mem::take(&mut self.waiting);
-        waiting.serve(|ticket| !self.waits(ticket, State::Waiting) || self.attempt(ticket.0, now));
+        waiting.serve(|ticket, queue| {
+            let is_stale = !self.waits(ticket, State::Waiting) || self.queue_of(ticket.0) != queue;
+            is_stale || self.attempt(ticket.0, now)
+        });
         self.waiting = waiting;
+    }
+
+    /// Puts a lookup into the queue in which it waits for a server.
+    pub(super) fn queue_up(&mut self, place: u32) {
+        let ticket = (place, self.lookup(place).serial);
+        let queue = self.queue_of(place);
+        self.waiting.push(ticket, queue);
+    }
+
+    fn queue_of(&self, place: u32) -> Queue {
+        let lookup = self.lookups[place as usize].as_ref().expect("a lookup");
+        (lookup.kind(), lookup.refused_by)
     }
 
     /// False if the lookup has ended, or does something else by now.

@@ -37,11 +37,13 @@ impl Resolver {
         attempt: &Attempt,
         now: Duration,
     ) {
-        let lookup = self.lookups[place as usize].as_ref().expect("a lookup");
+        let lookup = self.lookups[place as usize].as_mut().expect("a lookup");
         let edns = &mut self.servers[server].edns;
         if attempt.has_edns {
             edns.worked();
-        } else if lookup.plain == Some(server) && edns.is_in_doubt() {
+        } else if lookup.plain == Some(server) && edns.is_in_doubt() && !lookup.is_proof {
+            // A name may be answered more than once: in a stream after a datagram.
+            lookup.is_proof = true;
             edns.failed(now);
         }
         self.refusals.replied(lookup.refusals > 0, false);
@@ -128,9 +130,13 @@ impl Resolver {
         }
         lookup.refused_by = Some(server);
         lookup.refusals += 1;
-        let (refusals, tries) = (lookup.refusals, lookup.tries);
+        let (refusals, tries, state) = (lookup.refusals, lookup.tries, lookup.state);
         self.refusals.replied(refusals > 1, true);
         if !is_last {
+            if state == State::Waiting {
+                // For another server than so far.
+                self.queue_up(place);
+            }
             return;
         }
         let is_certain = refusals >= REFUSALS_ENOUGH && self.refusals.are_due_to_names();
@@ -182,11 +188,9 @@ impl Resolver {
 
     pub(super) fn wait(&mut self, place: u32, now: Duration) {
         self.timers.cancel(place);
-        let lookup = self.lookup(place);
-        lookup.state = State::Waiting;
-        let (ticket, avoided) = ((place, lookup.serial), lookup.refused_by);
+        self.lookup(place).state = State::Waiting;
         if !self.attempt(place, now) {
-            self.waiting.push(ticket, avoided);
+            self.queue_up(place);
         }
     }
 }

@@ -175,10 +175,9 @@ impl Resolver {
         };
         let mut lookup = self.new_lookup(question, now);
         lookup.asker = Some(asker);
-        let ticket = (place, lookup.serial);
         self.lookups[place as usize] = Some(lookup);
         if !self.attempt(place, now) {
-            self.waiting.push(ticket, None);
+            self.queue_up(place);
         }
     }
 
@@ -348,6 +347,44 @@ impl Resolver {
         attempts
             .map(|attempt| (attempt.socket, attempt.id))
             .collect()
+    }
+
+    /// True if a server is set aside.
+    #[cfg(test)]
+    pub(super) fn is_set_aside(&self, server: usize) -> bool {
+        self.servers[server].circuit.is_open()
+    }
+
+    /// True if any server is not.
+    #[cfg(test)]
+    pub(super) fn is_any_there(&self) -> bool {
+        self.rooms.any_is_there()
+    }
+
+    /// True if a query that was just sent is not for an item.
+    #[cfg(test)]
+    pub(super) fn is_probe(&self, transmit: &Transmit) -> bool {
+        let id = message::id(&transmit.message).expect("a query has an id");
+        match self.sockets.holder(transmit.socket, id) {
+            Some(Holder::Query(place)) => {
+                let lookup = self.lookups[place as usize].as_ref();
+                lookup.is_some_and(|lookup| lookup.probes.is_some())
+            }
+            _ => false,
+        }
+    }
+
+    /// True if a name waits that a server has room for.
+    #[cfg(test)]
+    pub(super) fn has_room_for_waiting(&self, now: Duration) -> bool {
+        let any_is_there = self.servers.iter().any(|it| !it.circuit.is_open());
+        self.lookups.iter().flatten().any(|lookup| {
+            let kind = lookup.kind();
+            let may_ask = |(at, server): (usize, &Server)| {
+                Some(at) != lookup.refused_by && server.room(kind, any_is_there, now) > 0
+            };
+            lookup.state == State::Waiting && self.servers.iter().enumerate().any(may_ask)
+        })
     }
 
     /// True if nothing is under way.
