@@ -165,17 +165,17 @@ fn write_address(out: &mut Vec<u8>, address: SocketAddr) {
     out.extend_from_slice(digits.format(address.port()).as_bytes());
 }
 
-/// Appends a JSON object as `massdns -o Je` prints it (version 1.1.0), but for records whose content it
-/// does not know (HTTPS, SSHFP and others): here they are as in zone files. `clock_started_at` is when the
-/// clock of the answers showed 0, since 1970. A line that is no question has INVALID for its error.
+/// Appends a JSON object as `massdns -o Je` prints it (version 1.1.0). The differences are listed in the
+/// README and in `tests/e2e/massdns.rs`. `clock_started_at` is when the clock of the answers showed 0,
+/// since 1970. A line that is no question has INVALID for its error.
 pub fn write_massdns(out: &mut Vec<u8>, item: &Item, found: &Found, clock_started_at: Duration) {
     let mut row = Object::begin(out);
     match found {
         Ok(answer) => {
             row.text("name", |out| {
-                write_with_dot(out, |out| answer.write_name(out));
+                write_massdns_name(out, |out| answer.write_name(out));
             });
-            row.text("type", |out| write_type(out, answer.qtype));
+            row.text("type", |out| write_massdns_type(out, answer.qtype));
             row.text("class", write_class);
             write_massdns_reply(&mut row, answer, clock_started_at);
         }
@@ -230,38 +230,96 @@ fn write_massdns_section<'a>(
 fn write_massdns_record(out: &mut Vec<u8>, record: RawRecord<'_>) {
     let mut fields = Object::begin(out);
     fields.number("ttl", record.ttl_s());
-    fields.text("type", |out| write_type(out, record.rtype()));
+    fields.text("type", |out| write_massdns_type(out, record.rtype()));
     fields.text("class", write_class);
     fields.text("name", |out| {
-        write_with_dot(out, |out| record.write_name(out));
+        write_massdns_name(out, |out| record.write_name(out));
     });
-    fields.text("data", |out| match record.text() {
-        Some(text) => write_readable(out, &text),
-        None => record.write_data(out),
-    });
+    fields.text("data", |out| write_massdns_data(out, &record));
     fields.end();
+}
+
+/// A type without a name by its number.
+fn write_massdns_type(out: &mut Vec<u8>, rtype: Rtype) {
+    match rtype.to_mnemonic() {
+        Some(name) => out.extend_from_slice(name),
+        None => write_displayed(out, rtype.to_int()),
+    }
+}
+
+/// A name with a dot at its end. `write` appends it without one, with the escapes of zone files.
+fn write_massdns_name(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    write(out);
+    change_escapes(out, start);
+    out.push(b'.');
+}
+
+/// The content of a record: in massdns' form for the types that have one there, as in zone files for the
+/// others, of which massdns prints the octets, compressed names included.
+fn write_massdns_data(out: &mut Vec<u8>, record: &RawRecord<'_>) {
+    if let Some(text) = record.text() {
+        return text.iter().for_each(|&byte| write_readable(out, byte));
+    }
+    let start = out.len();
+    record.write_data(out);
+    match record.rtype() {
+        Rtype::NS
+        | Rtype::CNAME
+        | Rtype::DNAME
+        | Rtype::PTR
+        | Rtype::MX
+        | Rtype::SRV
+        | Rtype::SOA
+        | Rtype::CAA => change_escapes(out, start),
+        // Numbers and hexadecimal digits.
+        Rtype::TLSA => out[start..].make_ascii_lowercase(),
+        _ => {}
+    }
 }
 
 fn write_class(out: &mut Vec<u8>) {
     out.extend_from_slice(b"IN");
 }
 
-/// A text without quotes; bytes that are not printable, and backslashes, as `\xHH`.
-fn write_readable(out: &mut Vec<u8>, text: &[u8]) {
-    for &byte in text {
-        match byte {
-            b' '..=b'~' if byte != b'\\' => out.push(byte),
-            _ => write!(out, "\\x{byte:02x}").expect("memory can be written to"),
+/// Replaces the escapes of zone files (RFC 1035, 5.1) in what was appended since `start` by massdns'.
+fn change_escapes(out: &mut Vec<u8>, start: usize) {
+    let Some(first) = out[start..].iter().position(|&byte| byte == b'\\') else {
+        return;
+    };
+    let text = out.split_off(start + first);
+    let mut rest = text.as_slice();
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        if byte != b'\\' {
+            out.push(byte);
+        } else if let Some((byte, after)) = escaped_octet(after) {
+            rest = after;
+            match byte {
+                // In a name. In a string it has no backslash before it.
+                b'.' => out.extend_from_slice(b"\\x2e"),
+                _ => write_readable(out, byte),
+            }
         }
     }
 }
 
-/// A name with a dot at its end, unless there is one.
-fn write_with_dot(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
-    let start = out.len();
-    write(out);
-    if !out[start..].ends_with(b".") {
-        out.push(b'.');
+/// The octet that is written after a backslash, and what follows.
+fn escaped_octet(text: &[u8]) -> Option<(u8, &[u8])> {
+    let (&first, rest) = text.split_first()?;
+    if !first.is_ascii_digit() {
+        return Some((first, rest));
+    }
+    let (digits, rest) = text.split_first_chunk::<3>()?;
+    let digits = std::str::from_utf8(digits).ok()?;
+    Some((digits.parse().ok()?, rest))
+}
+
+/// An octet of a text; as `\xHH` if it is not printable, or a backslash.
+fn write_readable(out: &mut Vec<u8>, byte: u8) {
+    match byte {
+        b' '..=b'~' if byte != b'\\' => out.push(byte),
+        _ => write!(out, "\\x{byte:02x}").expect("memory can be written to"),
     }
 }
 
@@ -275,6 +333,7 @@ mod tests {
     use super::*;
     use crate::item::Batch;
     use crate::jobs::dns::{Question, Resolver, Settings, SharedLimits};
+    use domain::base::charstr::DisplayQuoted;
     use domain::base::iana::Rcode;
     use domain::base::message_builder::MessageBuilder;
     use domain::base::name::{Name, NameBuilder};
@@ -344,6 +403,42 @@ mod tests {
             authority.push(record).unwrap();
         }
         authority.finish()
+    }
+
+    /// What massdns writes for these octets of a label or a string.
+    fn as_massdns_has_it(octets: &[u8], is_label: bool) -> String {
+        let write = |&octet: &u8| match octet {
+            b'.' if is_label => "\\x2e".to_owned(),
+            b' '..=b'~' if octet != b'\\' => char::from(octet).into(),
+            _ => format!("\\x{octet:02x}"),
+        };
+        octets.iter().map(write).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn escapes_of_massdns(
+            labels in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..15), 0..5),
+            string in proptest::collection::vec(any::<u8>(), 0..40),
+        ) {
+            let mut name = NameBuilder::new_vec();
+            labels.iter().for_each(|label| name.append_label(label).unwrap());
+            let name: Name<Vec<u8>> = name.into_name().unwrap();
+            let mut out = b"\\".to_vec();
+            write_massdns_name(&mut out, |out| {
+                // The library writes the root as a dot, and other names without one at their end.
+                let text = if labels.is_empty() { String::new() } else { name.to_string() };
+                out.extend_from_slice(text.as_bytes());
+            });
+            let labels = labels.iter().map(|label| as_massdns_has_it(label, true));
+            let expected = format!("\\{}.", labels.collect::<Vec<_>>().join("."));
+            prop_assert_eq!(String::from_utf8(out).unwrap(), expected);
+
+            let mut out = DisplayQuoted::from_slice(&string).to_string().into_bytes();
+            change_escapes(&mut out, 0);
+            let expected = format!("\"{}\"", as_massdns_has_it(&string, false));
+            prop_assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
     }
 
     /// The row as the library would write what is in it.

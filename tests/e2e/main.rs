@@ -13,6 +13,7 @@ mod forbidden;
 mod formats;
 mod input;
 mod limits;
+mod massdns;
 mod measurements;
 mod names_in_trouble;
 mod options;

@@ -91,7 +91,7 @@ impl Nsd {
         Self::serving(&zone())
     }
 
-    /// The same with this zone for `example`.
+    /// The same with this zone for `example`. Another, `unloaded.test`, has no file: SERVFAIL.
     #[track_caller]
     pub fn serving(zone: &str) -> Self {
         let dir = tempfile::tempdir().expect("temporary directory");
@@ -106,7 +106,8 @@ impl Nsd {
              pidfile: {path}/pid\n xfrdfile: {path}/xfrd\n xfrdir: {path}\n zonelistfile: {path}/zones\n \
              username: \"\"\n server-count: 1\n rrl-ratelimit: 0\n\
              remote-control:\n control-enable: no\n\
-             zone:\n name: example\n zonefile: example.zone\n",
+             zone:\n name: example\n zonefile: example.zone\n\
+             zone:\n name: unloaded.test\n zonefile: missing\n",
             at.port()
         );
         fs::write(dir.path().join("nsd.conf"), config).expect("configuration");
