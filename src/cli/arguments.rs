@@ -3,7 +3,7 @@
 use super::forms::FormArguments;
 use super::resolver_address::parse_resolver;
 use crate::digest::Algorithm;
-use crate::jobs::dns;
+use crate::jobs::dns::{self, RowStatus};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -262,6 +262,16 @@ pub(super) struct DnsArguments {
     /// for every name; `massdns` prints what massdns does with -o Je.
     #[arg(long, value_enum, default_value = "text", help_heading = "Output")]
     pub(super) format: DnsFormat,
+
+    /// Print only rows with these statuses, separated by commas: `NOERROR,NODATA`. Other rows are counted
+    /// all the same, and decide the exit status.
+    #[arg(
+        long = "status",
+        value_name = "STATUS",
+        value_delimiter = ',',
+        help_heading = "Output"
+    )]
+    pub(super) statuses: Vec<RowStatus>,
 
     #[command(flatten)]
     pub(super) stream: StreamArguments,

@@ -11,7 +11,8 @@ use crate::clock;
 use crate::error::ItemError;
 use crate::item::Item;
 use crate::jobs::dns::{
-    DnsJob, Figures, Found, Settings, SharedFigures, SharedLimits, Status, with_types,
+    Answer, DnsJob, Figures, Found, RowStatus, Settings, SharedFigures, SharedLimits, Status,
+    with_types,
 };
 use crate::jobs::rendered::{Render, Rendered, Row};
 use crate::mill::budget;
@@ -42,12 +43,13 @@ pub(super) fn dns(arguments: DnsArguments) -> Outcome {
     let figures = SharedFigures::default();
     let types = arguments.types.clone();
     let options = [
-        ("types", types.iter().map(ToString::to_string).collect()),
+        ("types", names_of(&types)),
         ("retries", arguments.retries.into()),
         (
             "rate_per_resolver_per_s",
             arguments.rate_per_resolver.into(),
         ),
+        ("statuses", names_of(&arguments.statuses)),
     ];
     let rows = DnsRows {
         servers: servers.clone(),
@@ -56,6 +58,7 @@ pub(super) fn dns(arguments: DnsArguments) -> Outcome {
     };
     let render = Format {
         format: arguments.format,
+        statuses: arguments.statuses.clone(),
         clock_started_at: since_1970().saturating_sub(clock::now()),
     };
     let task = Task {
@@ -80,6 +83,11 @@ pub(super) fn dns(arguments: DnsArguments) -> Outcome {
         Ok(Rendered { job, render })
     };
     task.perform(job, rows)
+}
+
+/// What was named in an option, for a document.
+fn names_of(named: &[impl ToString]) -> Value {
+    named.iter().map(ToString::to_string).collect()
 }
 
 fn limits(arguments: &DnsArguments, servers: usize, plan: &Plan) -> SharedLimits {
@@ -128,18 +136,17 @@ fn settings(
 /// How answers become rows.
 struct Format {
     format: DnsFormat,
+    /// Only these are printed; all if there are none.
+    statuses: Vec<RowStatus>,
     /// When the clock of the answers showed 0, since 1970.
     clock_started_at: Duration,
 }
 
-/// What is counted of a line.
-enum Counted {
-    /// Its question was answered in so many bytes.
-    Answered(u32),
-    /// It was not.
-    Failed(Status),
-    /// It is no question.
-    Invalid,
+/// What is counted of a row.
+struct Counted {
+    status: RowStatus,
+    /// The length of the reply.
+    bytes: u32,
 }
 
 struct DnsRows {
@@ -158,20 +165,21 @@ fn since_1970() -> Duration {
 impl Render<Found> for Format {
     type Note = Counted;
 
+    /// A row that is not wanted stays empty.
     fn render(&self, row: &mut Vec<u8>, item: &Item, found: &Found) -> Counted {
-        match self.format {
-            DnsFormat::Text => write_text(row, item, found),
-            DnsFormat::Jsonl => write_jsonl(row, item, found),
-            DnsFormat::Massdns => write_massdns(row, item, found, self.clock_started_at),
-        }
-        match found {
-            Ok(answer) if answer.status.is_definite() => {
-                let message = answer.message();
-                let bytes = message.map_or(0, |message| message.as_slice().len());
-                Counted::Answered(u32::try_from(bytes).unwrap_or(u32::MAX))
+        let status = RowStatus::of(found);
+        if self.statuses.is_empty() || self.statuses.contains(&status) {
+            match self.format {
+                DnsFormat::Text => write_text(row, item, found),
+                DnsFormat::Jsonl => write_jsonl(row, item, found),
+                DnsFormat::Massdns => write_massdns(row, item, found, self.clock_started_at),
             }
-            Ok(answer) => Counted::Failed(answer.status),
-            Err(_) => Counted::Invalid,
+        }
+        let message = found.as_ref().ok().and_then(Answer::message);
+        let bytes = message.map_or(0, |message| message.as_slice().len());
+        Counted {
+            status,
+            bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
         }
     }
 }
@@ -191,11 +199,11 @@ impl Rows<Row<Counted>> for DnsRows {
                 return observer.say(item.bytes(), error);
             }
         };
-        self.tell_of_silence(&row.note);
-        observer.count(match row.note {
-            Counted::Answered(bytes) => Ok(bytes.into()),
-            Counted::Failed(status) => Err(status.to_string()),
-            Counted::Invalid => Err("INVALID".to_owned()),
+        let Counted { status, bytes } = row.note;
+        self.tell_of_silence(status);
+        observer.count(match status.is_failure() {
+            true => Err(status.to_string()),
+            false => Ok(bytes.into()),
         });
         out.extend_from_slice(&row.bytes);
     }
@@ -220,10 +228,9 @@ impl Rows<Row<Counted>> for DnsRows {
 
 impl DnsRows {
     /// Says once that no server has answered anything, when a row has failed for that.
-    fn tell_of_silence(&mut self, note: &Counted) {
-        let status = match note {
-            Counted::Failed(status @ (Status::Timeout | Status::Unreachable)) => *status,
-            _ => return,
+    fn tell_of_silence(&mut self, status: RowStatus) {
+        let RowStatus::Asked(status @ (Status::Timeout | Status::Unreachable)) = status else {
+            return;
         };
         if self.has_told_of_silence || self.figures.has_replies() {
             return;
