@@ -374,7 +374,8 @@ pub(super) struct MeasureArguments {
     )]
     pub(super) progress: When,
 
-    /// At the end, print counts, rates and the time per item on standard error.
+    /// At the end, print counts, rates and the time per item on standard error; for names also the counts
+    /// of each status and of each server.
     #[arg(long, help_heading = "Messages")]
     pub(super) summary: bool,
 }

@@ -2,6 +2,7 @@
 
 use super::Outcome;
 use super::arguments::{DnsArguments, DnsFormat};
+use super::dns_figures::{StatusCounts, resolver_document, resolver_table};
 use super::limits::Descriptors;
 use super::observer::{Details, Observer};
 use super::servers::servers;
@@ -11,8 +12,7 @@ use crate::clock;
 use crate::error::ItemError;
 use crate::item::Item;
 use crate::jobs::dns::{
-    Answer, DnsJob, Figures, Found, RowStatus, Settings, SharedFigures, SharedLimits, Status,
-    with_types,
+    Answer, DnsJob, Found, RowStatus, Settings, SharedFigures, SharedLimits, Status, with_types,
 };
 use crate::jobs::rendered::{Render, Rendered, Row};
 use crate::mill::budget;
@@ -20,10 +20,8 @@ use crate::run::Plan;
 use crate::sink::dns::{write_jsonl, write_massdns, write_text};
 use crate::sink::messages;
 use crate::source::Expand;
-use crate::stats::document::{self, Form};
-use crate::stats::{HumanTime, Series, columns};
-use indicatif::HumanCount;
-use serde_json::{Map, Value, json};
+use crate::stats::document::Form;
+use serde_json::{Map, Value};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -46,6 +44,10 @@ pub(super) fn dns(arguments: DnsArguments) -> Outcome {
         ("types", names_of(&types)),
         ("retries", arguments.retries.into()),
         (
+            "attempt_timeout_ns",
+            arguments.attempt_timeout.map(clock::to_ns).into(),
+        ),
+        (
             "rate_per_resolver_per_s",
             arguments.rate_per_resolver.into(),
         ),
@@ -54,6 +56,7 @@ pub(super) fn dns(arguments: DnsArguments) -> Outcome {
     let rows = DnsRows {
         servers: servers.clone(),
         figures: figures.clone(),
+        statuses: StatusCounts::default(),
         has_told_of_silence: false,
     };
     let render = Format {
@@ -152,6 +155,7 @@ struct Counted {
 struct DnsRows {
     servers: Vec<SocketAddr>,
     figures: SharedFigures,
+    statuses: StatusCounts,
     has_told_of_silence: bool,
 }
 
@@ -200,6 +204,7 @@ impl Rows<Row<Counted>> for DnsRows {
             }
         };
         let Counted { status, bytes } = row.note;
+        self.statuses.count(status);
         self.tell_of_silence(status);
         observer.count(match status.is_failure() {
             true => Err(status.to_string()),
@@ -211,17 +216,18 @@ impl Rows<Row<Counted>> for DnsRows {
     fn details(&self, form: &Form) -> Details {
         let figures = self.figures.take();
         let known: Vec<_> = self.servers.iter().zip(&figures).collect();
-        let mut rows = vec![header(form)];
-        rows.extend(
-            known
-                .iter()
-                .map(|(server, figures)| row(server, figures, form)),
-        );
-        let documents = known.iter();
-        let documents = documents.map(|(server, figures)| document_of(server, figures, form));
+        let resolvers = known
+            .iter()
+            .map(|(server, figures)| resolver_document(server, figures, form));
+        let document = [
+            ("statuses", self.statuses.document()),
+            ("resolvers", resolvers.collect()),
+        ];
         Details {
-            table: format!("\n{}", columns(&rows)),
-            document: Map::from_iter([("resolvers".to_owned(), documents.collect())]),
+            counts: self.statuses.line(),
+            table: resolver_table(&known, &form.percentiles),
+            table_without_latencies: resolver_table(&known, &[]),
+            document: Map::from_iter(document.map(|(name, value)| (name.to_owned(), value))),
         }
     }
 }
@@ -249,69 +255,4 @@ impl DnsRows {
             "no resolver has answered so far: {first}{others}: {cause}"
         ));
     }
-}
-
-fn header(form: &Form) -> Vec<String> {
-    let counts = [
-        "resolver",
-        "sent",
-        "answered",
-        "timeouts",
-        "truncated",
-        "mismatched",
-        "late",
-    ];
-    let percentiles = form.percentiles.iter();
-    let percentiles = percentiles.map(|percentile| format!("p{percentile}"));
-    let header = counts.into_iter().map(str::to_owned).chain(percentiles);
-    header.chain(["replies".to_owned()]).collect()
-}
-
-/// A line of the table of resolvers.
-fn row(server: &SocketAddr, figures: &Figures, form: &Form) -> Vec<String> {
-    let counts = [
-        figures.sent,
-        figures.answered,
-        figures.timeouts,
-        figures.truncated,
-        figures.mismatched,
-        figures.late,
-    ];
-    let counts = counts.map(|count| HumanCount(count).to_string());
-    let percentiles = form.percentiles.iter().map(|&percentile| {
-        let time_ns = figures.round_trips_ns.value_at_percentile(percentile);
-        HumanTime(time_ns).to_string()
-    });
-    let rcodes = figures.rcodes.iter();
-    let rcodes: Vec<String> = rcodes
-        .map(|(rcode, &count)| format!("{rcode} {}", HumanCount(count)))
-        .collect();
-    let row = [server.to_string()].into_iter().chain(counts);
-    row.chain(percentiles).chain([rcodes.join(" ")]).collect()
-}
-
-fn document_of(server: &SocketAddr, figures: &Figures, form: &Form) -> Value {
-    let mut round_trips = Series::new("round-trip");
-    for bucket in figures.round_trips_ns.iter_recorded() {
-        let count = u64::from(bucket.count_at_value());
-        let recorded = round_trips
-            .histogram
-            .record_n(bucket.value_iterated_to(), count);
-        recorded.expect("it is within the bounds");
-    }
-    let rcodes = figures.rcodes.iter();
-    let rcodes: Map<String, Value> = rcodes
-        .map(|(rcode, &count)| (rcode.to_string(), count.into()))
-        .collect();
-    json!({
-        "resolver": server.to_string(),
-        "sent": figures.sent,
-        "answered": figures.answered,
-        "rcodes": rcodes,
-        "timeouts": figures.timeouts,
-        "truncated": figures.truncated,
-        "mismatched": figures.mismatched,
-        "late": figures.late,
-        "round_trip": document::phase(&round_trips, form),
-    })
 }
