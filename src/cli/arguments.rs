@@ -208,7 +208,8 @@ pub(super) struct DnsArguments {
     pub(super) names: Vec<OsString>,
 
     /// The type of records to ask for where a line names none. Several, separated by commas, make a row
-    /// each. An IP address asks for its name (PTR).
+    /// each. An IP address asks for its name (PTR); with PTR, a block such as 192.0.2.0/24 asks for the
+    /// names of all its addresses.
     #[arg(
         short = 't',
         long = "type",

@@ -12,14 +12,13 @@ use crate::clock;
 use crate::error::ItemError;
 use crate::item::Item;
 use crate::jobs::dns::{
-    Answer, DnsJob, Found, RowStatus, Settings, SharedFigures, SharedLimits, Status, with_types,
+    Answer, DnsJob, Found, Lines, RowStatus, Settings, SharedFigures, SharedLimits, Status,
 };
 use crate::jobs::rendered::{Render, Rendered, Row};
 use crate::mill::budget;
 use crate::run::Plan;
 use crate::sink::dns::{write_jsonl, write_massdns, write_text};
 use crate::sink::messages;
-use crate::source::Expand;
 use crate::stats::document::Form;
 use serde_json::{Map, Value};
 use std::net::SocketAddr;
@@ -71,8 +70,7 @@ pub(super) fn dns(arguments: DnsArguments) -> Outcome {
         arguments: &arguments.stream,
         timeout: None,
         items_hold_files: false,
-        expand: (types.len() > 1)
-            .then(|| -> Expand { Box::new(move |line| with_types(line, &types)) }),
+        expand: Some(Box::new(Lines::new(types))),
         options: Map::from_iter(options.map(|(name, value)| (name.to_owned(), value))),
     };
     let job = |plan: &Plan, descriptors: &Descriptors| {

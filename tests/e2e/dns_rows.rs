@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::measurements::document_of;
 use crate::support::nsd::Nsd;
+use crate::support::responder::{Responder, Script};
 use crate::support::tree::Scratch;
 use crate::support::{Mill, for_each_engine};
 
@@ -120,5 +121,85 @@ fn a_silent_server_has_lost_its_queries() {
             (&resolver["sent"], &resolver["lost"]),
             (&json!(4), &json!(4))
         );
+    });
+}
+
+/// A server for which an address has a name made of its last label: `h7.example` for 192.0.2.7.
+fn names_of_addresses() -> Responder {
+    Responder::start(|name| {
+        let last = &name[1..=usize::from(name[0])];
+        let label_len = u8::try_from(last.len() + 1).expect("a short label");
+        let target = [&[label_len, b'h'], last, b"\x07example\0"].concat();
+        let target_len = u8::try_from(target.len()).expect("a short name");
+        // The question's name, PTR, IN, a minute.
+        let head = [0xc0, 0x0c, 0, 12, 0, 1, 0, 0, 0, 60, 0, target_len];
+        Script {
+            flags: 0,
+            counts: [1, 0, 0],
+            records: [&head[..], &target].concat(),
+        }
+    })
+}
+
+/// A block stands for its addresses where their names are asked for, and is a name like others elsewhere.
+#[test]
+fn blocks_of_addresses() {
+    let server = names_of_addresses();
+    let of_24 = (0..256).map(|last| format!("192.0.2.{last}\tPTR\tNOERROR\th{last}.example.\n"));
+    let of_126 = (8..12).map(|last| {
+        let digit = format!("{last:x}");
+        format!("2001:db8::{digit}\tPTR\tNOERROR\th{digit}.example.\n")
+    });
+    let bad = ["192.0.2.0/33", "2001:db8::/x"];
+    let bad = bad.map(|block| format!("{block}\t-\tINVALID\tnot a prefix length\n"));
+    let one = "198.51.100.1\tPTR\tNOERROR\th1.example.\n".to_owned();
+    let expected: String = of_24.chain(of_126).chain(bad).chain([one]).collect();
+    let list = "192.0.2.7/24\n2001:db8::b/126 ptr\n192.0.2.0/33\n2001:db8::/x\n198.51.100.1\n";
+    for_each_engine(|engine| {
+        let mill = Mill::dns(engine, server.at).args(["-t", "PTR", "--retries=8"]);
+        mill.stdin(list)
+            .run()
+            .exits(1)
+            .complains("")
+            .prints(&expected);
+
+        let mill = Mill::dns(engine, server.at).args(["-t", "PTR", "--format=jsonl"]);
+        let output = mill.args(["192.0.2.0/30", "192.0.2.9"]).run().exits(0);
+        let lines = output.lines().into_iter();
+        let rows = lines.map(|line| serde_json::from_slice::<Value>(line).expect("a row"));
+        let rows: Vec<Value> = rows
+            .map(|row| json!([row["index"], row["name"]["text"]]))
+            .collect();
+        let names = [0, 1, 2, 3, 9].map(|last| format!("192.0.2.{last}"));
+        let expected: Vec<Value> = names
+            .iter()
+            .zip(0..)
+            .map(|(name, at)| json!([at, name]))
+            .collect();
+        assert_eq!(rows, expected);
+
+        let mill = Mill::dns(engine, server.at).args(["-t", "A", "192.0.2.0/24"]);
+        mill.run().exits(0).prints("192.0.2.0/24\tA\tNODATA\n");
+    });
+}
+
+/// A block of 16 million addresses, or of more than anybody could count, begins at once, and ends when its
+/// reader does.
+#[test]
+fn a_large_block_begins_at_once_and_ends_early() {
+    let server = names_of_addresses();
+    for_each_engine(|engine| {
+        for (block, first) in [("10.0.0.0/8", "10.0.0.0"), ("2001:db8::/32", "2001:db8::")] {
+            let mill = Mill::dns(engine, server.at).args(["-t", "PTR", "--retries=8"]);
+            let mut running = mill.args(["--in-flight=64", block]).start();
+            let row = running.read_line();
+            assert!(row.starts_with(format!("{first}\tPTR\tNOERROR").as_bytes()));
+            for _ in 0..2000 {
+                running.read_line();
+            }
+            assert!(running.memory_kib("VmHWM") < 128 * 1024);
+            running.close_stdout();
+            running.finish().exits(0).complains("");
+        }
     });
 }

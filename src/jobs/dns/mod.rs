@@ -6,6 +6,7 @@
 
 mod aliases;
 mod answer;
+mod block;
 mod circuit;
 mod client;
 mod common;
@@ -19,6 +20,7 @@ mod frames;
 mod ids;
 mod job;
 mod limit;
+mod lines;
 mod lookup;
 mod message;
 mod places;
@@ -43,10 +45,12 @@ mod throttle;
 mod waiting;
 
 pub use answer::{Answer, LastReply, Record, Status};
+pub use block::Block;
 pub use figures::{Figures, SharedFigures};
 pub use job::{DnsJob, Found, QUERY, WAIT};
 pub use limit::SharedLimits;
-pub use question::{Invalid, Question, parse_type, with_types, words};
+pub use lines::Lines;
+pub use question::{Invalid, Question, parse_type, words};
 pub use raw::RawRecord;
 pub use reading::{Malformed, Section};
 pub use resolver::{Resolver, Settings, Transmit};
