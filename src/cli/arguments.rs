@@ -220,6 +220,11 @@ pub(super) struct DnsArguments {
     )]
     pub(super) types: Vec<Rtype>,
 
+    /// Lists have comments: a word that begins with # and what follows it in its line. Lines without
+    /// anything else have no row and no index.
+    #[arg(long, conflicts_with = "names", help_heading = "Input")]
+    pub(super) comments: bool,
+
     /// Ask this server, not those of /etc/resolv.conf. May be given several times.
     #[arg(short, long = "resolver", value_name = "ADDR[:PORT]", value_parser = parse_resolver, help_heading = "Resolvers")]
     pub(super) resolvers: Vec<SocketAddr>,

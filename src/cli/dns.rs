@@ -63,6 +63,10 @@ pub(super) fn dns(arguments: DnsArguments) -> Outcome {
         statuses: arguments.statuses.clone(),
         clock_started_at: since_1970().saturating_sub(clock::now()),
     };
+    let lines = match arguments.comments {
+        true => Lines::new(types).with_comments(),
+        false => Lines::new(types),
+    };
     let task = Task {
         command: "dns",
         usage: "ringmill dns NAME…, or ringmill dns --files-from names.txt",
@@ -70,7 +74,7 @@ pub(super) fn dns(arguments: DnsArguments) -> Outcome {
         arguments: &arguments.stream,
         timeout: None,
         items_hold_files: false,
-        expand: Some(Box::new(Lines::new(types))),
+        expand: Some(Box::new(lines)),
         options: Map::from_iter(options.map(|(name, value)| (name.to_owned(), value))),
     };
     let job = |plan: &Plan, descriptors: &Descriptors| {

@@ -203,3 +203,42 @@ fn a_large_block_begins_at_once_and_ends_early() {
         }
     });
 }
+
+/// Comments and blank lines have no rows and no index where that is asked for, and are lines otherwise.
+#[test]
+fn lists_with_comments() {
+    let server = Nsd::start();
+    let lines = [
+        "# names",
+        "",
+        "mail.example",
+        " \t# more",
+        "ns.example # one's own",
+    ];
+    let rows = "mail.example\tA\tNOERROR\t10.255.0.1\nns.example\tA\tNOERROR\t127.0.0.1\n";
+    for_each_engine(|engine| {
+        for (separator, option) in [("\n", None), ("\0", Some("-0"))] {
+            let list = lines.join(separator);
+            let mill = Mill::dns(engine, server.at).arg("--comments").args(option);
+            let output = mill.stdin(list.as_str()).run();
+            output.exits(0).complains("").prints(rows);
+            let mill = Mill::dns(engine, server.at).args(["--comments", "--format=jsonl"]);
+            let output = mill.args(option).stdin(list.as_str()).run().exits(0);
+            let row: Value = serde_json::from_slice(output.lines()[1]).expect("a row");
+            assert_eq!(row["index"], 1);
+            let mill = Mill::dns(engine, server.at).args(option);
+            let output = mill.stdin(list.as_str()).run().exits(1);
+            assert_eq!(output.lines().len(), lines.len());
+        }
+        let only_comments = "# one\n\n# two\n".repeat(50_000);
+        let mill = Mill::dns(engine, server.at).arg("--comments");
+        mill.stdin(only_comments)
+            .run()
+            .exits(0)
+            .complains("")
+            .prints("");
+    });
+    let args = ["dns", "--comments", "a.example"];
+    let output = Mill::bare().args(args).run().exits(2).prints("");
+    output.mentions(&["--comments", "NAME"]);
+}

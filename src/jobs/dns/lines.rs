@@ -1,4 +1,5 @@
-//! What the lines of a list stand for: a name for a question of each type, a block for its addresses.
+//! What the lines of a list stand for: a name for a question of each type, a block for its addresses, a
+//! comment for nothing.
 
 use super::block::Block;
 use super::question::{address, parse_type, words};
@@ -12,13 +13,45 @@ use domain::base::Rtype;
 #[derive(Clone, Debug)]
 pub struct Lines {
     types: Vec<Rtype>,
+    has_comments: bool,
 }
 
 impl Lines {
     /// For lists in which names without a type are asked for with each of these.
     #[must_use]
     pub fn new(types: Vec<Rtype>) -> Self {
-        Self { types }
+        Self {
+            types,
+            has_comments: false,
+        }
+    }
+
+    /// The same for lists with comments: `#` at the beginning of a word, and what follows it, is left out,
+    /// and so are lines in which nothing else is.
+    #[must_use]
+    pub fn with_comments(self) -> Self {
+        Self {
+            has_comments: true,
+            ..self
+        }
+    }
+
+    /// What a line without a comment stands for, if not for itself.
+    fn questions(&self, line: &[u8]) -> Option<Items> {
+        let mut words = words(line);
+        let (name, qtype) = (words.next()?, words.next());
+        if words.next().is_some() {
+            return None;
+        }
+        let text = std::str::from_utf8(name).ok();
+        if let Some(addresses) = text.and_then(|text| self.addresses_of_block(text, qtype)) {
+            return Some(addresses);
+        }
+        if qtype.is_some() || self.types.len() == 1 || text.and_then(address).is_some() {
+            return None;
+        }
+        let (name, types) = (name.to_vec(), self.types.clone().into_iter());
+        Some(Box::new(types.map(move |qtype| with_type(&name, qtype))))
     }
 
     fn addresses_of_block(&self, name: &str, qtype: Option<&[u8]>) -> Option<Items> {
@@ -40,25 +73,34 @@ impl Lines {
 
 impl Expand for Lines {
     fn keeps(&self, batch: &Batch) -> bool {
-        self.types.len() == 1 && !batch.contains(b'/')
+        self.types.len() == 1 && !self.has_comments && !batch.contains(b'/')
     }
 
     fn expand(&self, line: &[u8]) -> Option<Items> {
-        let mut words = words(line);
-        let (name, qtype) = (words.next()?, words.next());
-        if words.next().is_some() {
-            return None;
+        if !self.has_comments {
+            return self.questions(line);
         }
-        let text = std::str::from_utf8(name).ok();
-        if let Some(addresses) = text.and_then(|text| self.addresses_of_block(text, qtype)) {
-            return Some(addresses);
+        let rest = without_comment(line);
+        if words(rest).next().is_none() {
+            return Some(Box::new(std::iter::empty()));
         }
-        if qtype.is_some() || self.types.len() == 1 || text.and_then(address).is_some() {
-            return None;
-        }
-        let (name, types) = (name.to_vec(), self.types.clone().into_iter());
-        Some(Box::new(types.map(move |qtype| with_type(&name, qtype))))
+        let is_cut = rest.len() < line.len();
+        let cut = || -> Items { Box::new(std::iter::once(rest.to_vec())) };
+        self.questions(rest).or_else(|| is_cut.then(cut))
     }
+}
+
+/// A line up to the first word that begins with `#`.
+fn without_comment(line: &[u8]) -> &[u8] {
+    let (mut begins_word, mut is_escaped) = (true, false);
+    for (at, &byte) in line.iter().enumerate() {
+        if byte == b'#' && begins_word {
+            return &line[..at];
+        }
+        begins_word = byte.is_ascii_whitespace() && !is_escaped;
+        is_escaped = byte == b'\\' && !is_escaped;
+    }
+    line
 }
 
 fn with_type(name: impl AsRef<[u8]>, qtype: Rtype) -> Vec<u8> {
@@ -127,6 +169,33 @@ mod tests {
         let bad = ["192.0.2.0/33 PTR"];
         becomes(&[Rtype::A, Rtype::PTR], "192.0.2.0/33", &bad);
         becomes(&[Rtype::PTR], "192.0.2.0/33", &bad);
+    }
+
+    #[test]
+    fn comments_stand_for_nothing() {
+        let lines = |types: &[Rtype]| Lines::new(types.to_vec()).with_comments();
+        for (line, items) in [
+            ("# a.example", &[][..]),
+            (" \t#a.example", &[]),
+            ("#", &[]),
+            ("", &[]),
+            (" \r", &[]),
+            ("a.example", &["a.example"]),
+            ("a.example # a comment # more", &["a.example "]),
+            ("a.example\tMX\t#", &["a.example\tMX\t"]),
+            // No word begins there.
+            ("a#b.example", &["a#b.example"]),
+            (r"a\ #b.example", &[r"a\ #b.example"]),
+            (r"a\\ #b.example", &[r"a\\ "]),
+            ("192.0.2.0/31 PTR # two", &["192.0.2.0", "192.0.2.1"]),
+        ] {
+            assert_eq!(expanded(&lines(&[Rtype::A]), line), items, "{line:?}");
+        }
+        let two = ["a.t A", "a.t MX"];
+        assert_eq!(expanded(&lines(&[Rtype::A, Rtype::MX]), "a.t # x"), two);
+        for line in ["# a.example", "", "a.example #"] {
+            becomes(&[Rtype::A], line, &[line]);
+        }
     }
 
     /// Most lists have no slash, and their batches are handed on untouched.
