@@ -46,7 +46,29 @@ impl Batch {
 
     /// The bytes of each item.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        (0..self.ends.len()).map(|at| &self.bytes[self.start_of(at)..self.ends[at] as usize])
+        (0..self.ends.len()).filter_map(|at| self.get(at))
+    }
+
+    /// The bytes of the item at this position, if there is one.
+    #[must_use]
+    pub fn get(&self, at: usize) -> Option<&[u8]> {
+        let end = *self.ends.get(at)? as usize;
+        Some(&self.bytes[self.start_of(at)..end])
+    }
+
+    /// True if an item has this byte, which is not NUL.
+    #[must_use]
+    pub fn contains(&self, byte: u8) -> bool {
+        debug_assert_ne!(byte, 0, "it follows each item");
+        memchr::memchr(byte, &self.bytes).is_some()
+    }
+
+    /// Adds an item at the end.
+    pub(crate) fn push(&mut self, item: &[u8]) {
+        self.bytes.extend_from_slice(item);
+        let end = u32::try_from(self.bytes.len()).expect("a batch holds less than 4 GiB");
+        self.ends.push(end);
+        self.bytes.push(0);
     }
 
     pub(crate) fn set_first_index(&mut self, index: u64) {
@@ -85,10 +107,7 @@ impl<T: AsRef<[u8]>> FromIterator<T> for Batch {
     fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Self {
         let mut batch = Self::default();
         for item in items {
-            batch.bytes.extend_from_slice(item.as_ref());
-            let end = u32::try_from(batch.bytes.len()).expect("a batch holds less than 4 GiB");
-            batch.ends.push(end);
-            batch.bytes.push(0);
+            batch.push(item.as_ref());
         }
         batch
     }

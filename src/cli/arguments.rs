@@ -3,7 +3,7 @@
 use super::forms::FormArguments;
 use super::resolver_address::parse_resolver;
 use crate::digest::Algorithm;
-use crate::jobs::dns;
+use crate::jobs::dns::{self, RowStatus};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -208,7 +208,8 @@ pub(super) struct DnsArguments {
     pub(super) names: Vec<OsString>,
 
     /// The type of records to ask for where a line names none. Several, separated by commas, make a row
-    /// each. An IP address asks for its name (PTR).
+    /// each. An IP address asks for its name (PTR); with PTR, a block such as 192.0.2.0/24 asks for the
+    /// names of all its addresses.
     #[arg(
         short = 't',
         long = "type",
@@ -218,6 +219,11 @@ pub(super) struct DnsArguments {
         value_parser = parse_record_type
     )]
     pub(super) types: Vec<Rtype>,
+
+    /// Lists have comments: a word that begins with # and what follows it in its line. Lines without
+    /// anything else have no row and no index.
+    #[arg(long, conflicts_with = "names", help_heading = "Input")]
+    pub(super) comments: bool,
 
     /// Ask this server, not those of /etc/resolv.conf. May be given several times.
     #[arg(short, long = "resolver", value_name = "ADDR[:PORT]", value_parser = parse_resolver, help_heading = "Resolvers")]
@@ -262,6 +268,16 @@ pub(super) struct DnsArguments {
     /// for every name; `massdns` prints what massdns does with -o Je (the README lists the differences).
     #[arg(long, value_enum, default_value = "text", help_heading = "Output")]
     pub(super) format: DnsFormat,
+
+    /// Print only rows with these statuses, separated by commas: `NOERROR,NODATA`. Other rows are counted
+    /// all the same, and decide the exit status.
+    #[arg(
+        long = "status",
+        value_name = "STATUS",
+        value_delimiter = ',',
+        help_heading = "Output"
+    )]
+    pub(super) statuses: Vec<RowStatus>,
 
     #[command(flatten)]
     pub(super) stream: StreamArguments,
@@ -364,7 +380,8 @@ pub(super) struct MeasureArguments {
     )]
     pub(super) progress: When,
 
-    /// At the end, print counts, rates and the time per item on standard error.
+    /// At the end, print counts, rates and the time per item on standard error; for names also the counts
+    /// of each status and of each server.
     #[arg(long, help_heading = "Messages")]
     pub(super) summary: bool,
 }

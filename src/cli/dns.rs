@@ -2,6 +2,7 @@
 
 use super::Outcome;
 use super::arguments::{DnsArguments, DnsFormat};
+use super::dns_figures::{StatusCounts, resolver_document, resolver_table};
 use super::limits::Descriptors;
 use super::observer::{Details, Observer};
 use super::servers::servers;
@@ -11,18 +12,15 @@ use crate::clock;
 use crate::error::ItemError;
 use crate::item::Item;
 use crate::jobs::dns::{
-    DnsJob, Figures, Found, Settings, SharedFigures, SharedLimits, Status, with_types,
+    Answer, DnsJob, Found, Lines, RowStatus, Settings, SharedFigures, SharedLimits, Status,
 };
 use crate::jobs::rendered::{Render, Rendered, Row};
 use crate::mill::budget;
 use crate::run::Plan;
 use crate::sink::dns::{write_jsonl, write_massdns, write_text};
 use crate::sink::messages;
-use crate::source::Expand;
-use crate::stats::document::{self, Form};
-use crate::stats::{HumanTime, Series, columns};
-use indicatif::HumanCount;
-use serde_json::{Map, Value, json};
+use crate::stats::document::Form;
+use serde_json::{Map, Value};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -42,21 +40,32 @@ pub(super) fn dns(arguments: DnsArguments) -> Outcome {
     let figures = SharedFigures::default();
     let types = arguments.types.clone();
     let options = [
-        ("types", types.iter().map(ToString::to_string).collect()),
+        ("types", names_of(&types)),
         ("retries", arguments.retries.into()),
+        (
+            "attempt_timeout_ns",
+            arguments.attempt_timeout.map(clock::to_ns).into(),
+        ),
         (
             "rate_per_resolver_per_s",
             arguments.rate_per_resolver.into(),
         ),
+        ("statuses", names_of(&arguments.statuses)),
     ];
     let rows = DnsRows {
         servers: servers.clone(),
         figures: figures.clone(),
+        statuses: StatusCounts::default(),
         has_told_of_silence: false,
     };
     let render = Format {
         format: arguments.format,
+        statuses: arguments.statuses.clone(),
         clock_started_at: since_1970().saturating_sub(clock::now()),
+    };
+    let lines = match arguments.comments {
+        true => Lines::new(types).with_comments(),
+        false => Lines::new(types),
     };
     let task = Task {
         command: "dns",
@@ -65,8 +74,7 @@ pub(super) fn dns(arguments: DnsArguments) -> Outcome {
         arguments: &arguments.stream,
         timeout: None,
         items_hold_files: false,
-        expand: (types.len() > 1)
-            .then(|| -> Expand { Box::new(move |line| with_types(line, &types)) }),
+        expand: Some(Box::new(lines)),
         options: Map::from_iter(options.map(|(name, value)| (name.to_owned(), value))),
     };
     let job = |plan: &Plan, descriptors: &Descriptors| {
@@ -80,6 +88,11 @@ pub(super) fn dns(arguments: DnsArguments) -> Outcome {
         Ok(Rendered { job, render })
     };
     task.perform(job, rows)
+}
+
+/// What was named in an option, for a document.
+fn names_of(named: &[impl ToString]) -> Value {
+    named.iter().map(ToString::to_string).collect()
 }
 
 fn limits(arguments: &DnsArguments, servers: usize, plan: &Plan) -> SharedLimits {
@@ -128,23 +141,23 @@ fn settings(
 /// How answers become rows.
 struct Format {
     format: DnsFormat,
+    /// Only these are printed; all if there are none.
+    statuses: Vec<RowStatus>,
     /// When the clock of the answers showed 0, since 1970.
     clock_started_at: Duration,
 }
 
-/// What is counted of a line.
-enum Counted {
-    /// Its question was answered in so many bytes.
-    Answered(u32),
-    /// It was not.
-    Failed(Status),
-    /// It is no question.
-    Invalid,
+/// What is counted of a row.
+struct Counted {
+    status: RowStatus,
+    /// The length of the reply.
+    bytes: u32,
 }
 
 struct DnsRows {
     servers: Vec<SocketAddr>,
     figures: SharedFigures,
+    statuses: StatusCounts,
     has_told_of_silence: bool,
 }
 
@@ -158,20 +171,21 @@ fn since_1970() -> Duration {
 impl Render<Found> for Format {
     type Note = Counted;
 
+    /// A row that is not wanted stays empty.
     fn render(&self, row: &mut Vec<u8>, item: &Item, found: &Found) -> Counted {
-        match self.format {
-            DnsFormat::Text => write_text(row, item, found),
-            DnsFormat::Jsonl => write_jsonl(row, item, found),
-            DnsFormat::Massdns => write_massdns(row, item, found, self.clock_started_at),
-        }
-        match found {
-            Ok(answer) if answer.status.is_definite() => {
-                let message = answer.message();
-                let bytes = message.map_or(0, |message| message.as_slice().len());
-                Counted::Answered(u32::try_from(bytes).unwrap_or(u32::MAX))
+        let status = RowStatus::of(found);
+        if self.statuses.is_empty() || self.statuses.contains(&status) {
+            match self.format {
+                DnsFormat::Text => write_text(row, item, found),
+                DnsFormat::Jsonl => write_jsonl(row, item, found),
+                DnsFormat::Massdns => write_massdns(row, item, found, self.clock_started_at),
             }
-            Ok(answer) => Counted::Failed(answer.status),
-            Err(_) => Counted::Invalid,
+        }
+        let message = found.as_ref().ok().and_then(Answer::message);
+        let bytes = message.map_or(0, |message| message.as_slice().len());
+        Counted {
+            status,
+            bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
         }
     }
 }
@@ -191,11 +205,12 @@ impl Rows<Row<Counted>> for DnsRows {
                 return observer.say(item.bytes(), error);
             }
         };
-        self.tell_of_silence(&row.note);
-        observer.count(match row.note {
-            Counted::Answered(bytes) => Ok(bytes.into()),
-            Counted::Failed(status) => Err(status.to_string()),
-            Counted::Invalid => Err("INVALID".to_owned()),
+        let Counted { status, bytes } = row.note;
+        self.statuses.count(status);
+        self.tell_of_silence(status);
+        observer.count(match status.is_failure() {
+            true => Err(status.to_string()),
+            false => Ok(bytes.into()),
         });
         out.extend_from_slice(&row.bytes);
     }
@@ -203,27 +218,27 @@ impl Rows<Row<Counted>> for DnsRows {
     fn details(&self, form: &Form) -> Details {
         let figures = self.figures.take();
         let known: Vec<_> = self.servers.iter().zip(&figures).collect();
-        let mut rows = vec![header(form)];
-        rows.extend(
-            known
-                .iter()
-                .map(|(server, figures)| row(server, figures, form)),
-        );
-        let documents = known.iter();
-        let documents = documents.map(|(server, figures)| document_of(server, figures, form));
+        let resolvers = known
+            .iter()
+            .map(|(server, figures)| resolver_document(server, figures, form));
+        let document = [
+            ("statuses", self.statuses.document()),
+            ("resolvers", resolvers.collect()),
+        ];
         Details {
-            table: format!("\n{}", columns(&rows)),
-            document: Map::from_iter([("resolvers".to_owned(), documents.collect())]),
+            counts: self.statuses.line(),
+            table: resolver_table(&known, &form.percentiles),
+            table_without_latencies: resolver_table(&known, &[]),
+            document: Map::from_iter(document.map(|(name, value)| (name.to_owned(), value))),
         }
     }
 }
 
 impl DnsRows {
     /// Says once that no server has answered anything, when a row has failed for that.
-    fn tell_of_silence(&mut self, note: &Counted) {
-        let status = match note {
-            Counted::Failed(status @ (Status::Timeout | Status::Unreachable)) => *status,
-            _ => return,
+    fn tell_of_silence(&mut self, status: RowStatus) {
+        let RowStatus::Asked(status @ (Status::Timeout | Status::Unreachable)) = status else {
+            return;
         };
         if self.has_told_of_silence || self.figures.has_replies() {
             return;
@@ -242,69 +257,4 @@ impl DnsRows {
             "no resolver has answered so far: {first}{others}: {cause}"
         ));
     }
-}
-
-fn header(form: &Form) -> Vec<String> {
-    let counts = [
-        "resolver",
-        "sent",
-        "answered",
-        "timeouts",
-        "truncated",
-        "mismatched",
-        "late",
-    ];
-    let percentiles = form.percentiles.iter();
-    let percentiles = percentiles.map(|percentile| format!("p{percentile}"));
-    let header = counts.into_iter().map(str::to_owned).chain(percentiles);
-    header.chain(["replies".to_owned()]).collect()
-}
-
-/// A line of the table of resolvers.
-fn row(server: &SocketAddr, figures: &Figures, form: &Form) -> Vec<String> {
-    let counts = [
-        figures.sent,
-        figures.answered,
-        figures.timeouts,
-        figures.truncated,
-        figures.mismatched,
-        figures.late,
-    ];
-    let counts = counts.map(|count| HumanCount(count).to_string());
-    let percentiles = form.percentiles.iter().map(|&percentile| {
-        let time_ns = figures.round_trips_ns.value_at_percentile(percentile);
-        HumanTime(time_ns).to_string()
-    });
-    let rcodes = figures.rcodes.iter();
-    let rcodes: Vec<String> = rcodes
-        .map(|(rcode, &count)| format!("{rcode} {}", HumanCount(count)))
-        .collect();
-    let row = [server.to_string()].into_iter().chain(counts);
-    row.chain(percentiles).chain([rcodes.join(" ")]).collect()
-}
-
-fn document_of(server: &SocketAddr, figures: &Figures, form: &Form) -> Value {
-    let mut round_trips = Series::new("round-trip");
-    for bucket in figures.round_trips_ns.iter_recorded() {
-        let count = u64::from(bucket.count_at_value());
-        let recorded = round_trips
-            .histogram
-            .record_n(bucket.value_iterated_to(), count);
-        recorded.expect("it is within the bounds");
-    }
-    let rcodes = figures.rcodes.iter();
-    let rcodes: Map<String, Value> = rcodes
-        .map(|(rcode, &count)| (rcode.to_string(), count.into()))
-        .collect();
-    json!({
-        "resolver": server.to_string(),
-        "sent": figures.sent,
-        "answered": figures.answered,
-        "rcodes": rcodes,
-        "timeouts": figures.timeouts,
-        "truncated": figures.truncated,
-        "mismatched": figures.mismatched,
-        "late": figures.late,
-        "round_trip": document::phase(&round_trips, form),
-    })
 }

@@ -3,6 +3,7 @@
 mod arguments;
 mod closed;
 mod dns;
+mod dns_figures;
 mod forms;
 mod generate;
 mod hash;

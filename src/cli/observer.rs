@@ -72,8 +72,12 @@ struct Log {
 /// What a job tells of a run besides its results and latencies.
 #[derive(Default)]
 pub(super) struct Details {
+    /// For people, a line after that of --summary.
+    pub(super) counts: String,
     /// For people, after the table of latencies.
     pub(super) table: String,
+    /// What of that is told where there is only a summary.
+    pub(super) table_without_latencies: String,
     /// For the document, by name.
     pub(super) document: Map<String, Value>,
 }
@@ -212,14 +216,19 @@ impl Observer {
             return Ok(());
         };
         latencies.take();
+        let details = details(self.forms.form());
         if self.shows_summary {
             messages::about_run(&self.summary.line(&latencies.total));
+            if !details.counts.is_empty() {
+                messages::about_run(&details.counts);
+            }
         }
         let series = Series::of(latencies.total);
-        let Details { table, document } = details(self.forms.form());
         if self.shows_table {
             messages::text(&self.forms.table(&series));
-            messages::text(&table);
+            messages::text(&details.table);
+        } else if self.shows_summary {
+            messages::text(&details.table_without_latencies);
         }
         let file_system = self.file_system.take();
         let summary = &self.summary;
@@ -245,7 +254,7 @@ impl Observer {
             summary,
             counters: report.counters,
             activity: report.activity,
-            details: document,
+            details: details.document,
         };
         // One that cannot be written does not keep the others from being.
         let log = latencies.log.map_or(Ok(()), Log::finish);

@@ -23,6 +23,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -41,8 +42,8 @@ pub(super) struct Task<'a> {
     /// The deadline of each item, if it is for the loops to keep.
     pub(super) timeout: Option<Duration>,
     pub(super) items_hold_files: bool,
-    /// What each item in a list or argument becomes, if several.
-    pub(super) expand: Option<Expand>,
+    /// What items in lists and arguments stand for, if not for themselves.
+    pub(super) expand: Option<Box<dyn Expand>>,
     /// Options that only this job has, for a document.
     pub(super) options: Map<String, Value>,
 }
@@ -129,9 +130,13 @@ impl Task<'_> {
             });
             (Box::new(source), total)
         } else {
-            let total = match self.expand {
-                None => Total::Items(self.items.len() as u64),
-                Some(_) => Total::Unknown,
+            let stands_for_others = |item: &OsString| {
+                let expand = self.expand.as_ref();
+                expand.is_some_and(|expand| expand.expand(item.as_bytes()).is_some())
+            };
+            let total = match self.items.iter().any(stands_for_others) {
+                false => Total::Items(self.items.len() as u64),
+                true => Total::Unknown,
             };
             (Box::new(Arguments::new(self.items)), total)
         };

@@ -6,7 +6,7 @@ mod lists;
 mod splitter;
 
 pub use arguments::Arguments;
-pub use expanded::{Expand, Expanded};
+pub use expanded::{Expand, Expanded, Items};
 pub use lists::Lists;
 pub use splitter::{Separator, Splitter};
 

@@ -304,7 +304,7 @@ fn figures_of_each_server() {
         let refused = &unwilling["rcodes"]["REFUSED"];
         assert!(refused.as_u64().unwrap() >= 1);
         assert_eq!(refused, &unwilling["sent"]);
-        for key in ["timeouts", "mismatched", "late"] {
+        for key in ["lost", "mismatched", "late"] {
             assert_eq!((&honest[key], &unwilling[key]), (&json!(0), &json!(0)));
         }
         let phases: Vec<&String> = document["phases"].as_object().unwrap().keys().collect();

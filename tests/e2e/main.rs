@@ -7,6 +7,7 @@
 
 mod calls;
 mod dns;
+mod dns_rows;
 mod faults;
 mod files;
 mod forbidden;

@@ -77,6 +77,11 @@ impl Estimate {
         })
     }
 
+    /// The smoothed time of replies, if there have been any.
+    pub(super) fn smoothed(&self) -> Option<Duration> {
+        self.known.map(|known| known.time)
+    }
+
     /// True if there has been a reply.
     pub(super) fn is_known(&self) -> bool {
         self.known.is_some()
@@ -156,6 +161,7 @@ mod tests {
     #[test]
     fn a_place_is_free_long_before_the_attempt_ends() {
         let quick = after([20 * MS; 50]);
+        assert_eq!(quick.smoothed(), Some(20 * MS));
         assert!((40 * MS..50 * MS).contains(&quick.place_time()));
         assert_eq!(after([]).place_time(), TIMEOUT_AT_FIRST);
     }

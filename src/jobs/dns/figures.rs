@@ -22,8 +22,9 @@ pub struct Figures {
     pub answered: u64,
     /// The same, by what they said.
     pub rcodes: BTreeMap<OptRcode, u64>,
-    /// Queries that were given up without a reply.
-    pub timeouts: u64,
+    /// Queries that were given up because no reply had come in their time. One that comes afterwards is
+    /// late.
+    pub lost: u64,
     /// Replies that did not fit into a packet.
     pub truncated: u64,
     /// Messages that belonged to no query.
@@ -33,6 +34,11 @@ pub struct Figures {
     /// Times from a query to its reply, in nanoseconds, to two significant digits. Empty unless they
     /// are wanted.
     pub round_trips_ns: Histogram<u32>,
+    /// The smoothed time from a query to its reply (RFC 6298); of several loops the mean, weighted by
+    /// their replies. None if there was no reply.
+    pub smoothed_round_trip: Option<Duration>,
+    /// How many queries all loops together may have outstanding there, by what was known last.
+    pub limit: usize,
 }
 
 impl Default for Figures {
@@ -41,11 +47,13 @@ impl Default for Figures {
             sent: 0,
             answered: 0,
             rcodes: BTreeMap::new(),
-            timeouts: 0,
+            lost: 0,
             truncated: 0,
             mismatched: 0,
             late: 0,
             round_trips_ns: Histogram::new(SIGNIFICANT_DIGITS).expect("the digits are valid"),
+            smoothed_round_trip: None,
+            limit: 0,
         }
     }
 }
@@ -55,6 +63,11 @@ impl Figures {
     pub(super) fn answered(&mut self, rcode: OptRcode) {
         self.answered += 1;
         *self.rcodes.entry(rcode).or_default() += 1;
+    }
+
+    /// Replies that were taken.
+    fn replies(&self) -> u64 {
+        self.answered + self.truncated
     }
 
     /// A reply came after this time.
@@ -67,18 +80,32 @@ impl Figures {
 
 impl AddAssign<&Self> for Figures {
     fn add_assign(&mut self, other: &Self) {
+        self.smoothed_round_trip = mean_round_trip(self, other);
+        // The loops share it, and the one that ends last has the latest.
+        self.limit = other.limit;
         self.sent += other.sent;
         self.answered += other.answered;
         for (&rcode, &count) in &other.rcodes {
             *self.rcodes.entry(rcode).or_default() += count;
         }
-        self.timeouts += other.timeouts;
+        self.lost += other.lost;
         self.truncated += other.truncated;
         self.mismatched += other.mismatched;
         self.late += other.late;
         let added = self.round_trips_ns.add(&other.round_trips_ns);
         added.expect("it grows as needed");
     }
+}
+
+fn mean_round_trip(one: &Figures, other: &Figures) -> Option<Duration> {
+    let (Some(time), Some(other_time)) = (one.smoothed_round_trip, other.smoothed_round_trip)
+    else {
+        return one.smoothed_round_trip.or(other.smoothed_round_trip);
+    };
+    let [weight, other_weight] = [one, other].map(Figures::replies);
+    #[allow(clippy::cast_precision_loss)]
+    let share = weight as f64 / (weight + other_weight).max(1) as f64;
+    Some(time.mul_f64(share) + other_time.mul_f64(1.0 - share))
 }
 
 /// The figures of all servers, in their order, of all loops together: each loop adds its own when it
@@ -103,13 +130,13 @@ impl SharedFigures {
         self.has_replies.load(Ordering::Relaxed)
     }
 
-    pub(super) fn add<'a>(&self, figures: impl Iterator<Item = &'a Figures>) {
+    pub(super) fn add(&self, figures: impl Iterator<Item = Figures>) {
         let mut known = self.figures.lock().unwrap_or_else(PoisonError::into_inner);
         for (at, figures) in figures.enumerate() {
             if known.len() == at {
                 known.push(Figures::default());
             }
-            known[at] += figures;
+            known[at] += &figures;
         }
     }
 
@@ -135,13 +162,38 @@ mod tests {
         figures[1].answered(OptRcode::SERVFAIL);
         figures[1].record_round_trip(Duration::from_millis(5));
         figures[1].record_round_trip(Duration::MAX);
-        shared.add(figures.iter());
-        shared.add(figures.iter());
+        shared.add(figures.iter().cloned());
+        shared.add(figures.into_iter());
         let sum = shared.take();
         assert_eq!((sum.len(), sum[0].sent, sum[1].sent), (2, 0, 4));
         let rcodes = BTreeMap::from([(OptRcode::NOERROR, 2), (OptRcode::SERVFAIL, 2)]);
         assert_eq!(sum[1].rcodes, rcodes);
         assert_eq!(sum[1].round_trips_ns.len(), 4);
         assert!(shared.take().is_empty());
+    }
+
+    /// A loop counts for as much as it has replies, and not at all without.
+    #[test]
+    fn the_time_of_replies_is_the_mean_of_the_loops() {
+        let of_loop = |answered, time_ms: Option<u64>, limit| Figures {
+            answered,
+            smoothed_round_trip: time_ms.map(Duration::from_millis),
+            limit,
+            ..Figures::default()
+        };
+        let mut sum = Figures::default();
+        for (figures, expected_ms) in [
+            (of_loop(0, None, 384), None),
+            (of_loop(30, Some(10), 400), Some(10)),
+            (of_loop(10, Some(50), 420), Some(20)),
+            (of_loop(0, None, 410), Some(20)),
+        ] {
+            sum += &figures;
+            let expected = expected_ms.map(Duration::from_millis);
+            assert_eq!(
+                (sum.smoothed_round_trip, sum.limit),
+                (expected, figures.limit)
+            );
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The share that one event loop has of the limit on queries at a server.
 
 use super::controller::{Controller, Sample};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// The limits on queries at each server, which all loops share: were each loop to find its own, one
@@ -22,6 +22,11 @@ impl SharedLimits {
             controllers: std::iter::repeat_with(controller).take(servers).collect(),
             loops,
         }
+    }
+
+    fn controller(&self, server: usize) -> MutexGuard<'_, Controller> {
+        let controller = &self.controllers[server];
+        controller.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -55,6 +60,11 @@ impl Limit {
     /// How many queries of this loop the server may be busy with at one time.
     pub(super) fn get(&self) -> usize {
         self.value
+    }
+
+    /// The limit of all loops together.
+    pub(super) fn of_all_loops(&self) -> usize {
+        self.shared.controller(self.server).limit()
     }
 
     /// A query was sent, and now so many are under way.
@@ -96,8 +106,7 @@ impl Limit {
         let mut sample = std::mem::take(&mut self.sample);
         sample.was_full |= self.is_full;
         sample.was_half_full = 2 * self.most >= self.value;
-        let controller = &self.shared.controllers[self.server];
-        let mut controller = controller.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut controller = self.shared.controller(self.server);
         controller.add(&sample, place_time, now);
         self.value = controller.limit().div_ceil(self.shared.loops);
     }

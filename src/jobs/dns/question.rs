@@ -1,5 +1,6 @@
 //! What is asked: a name and a type, as they stand in a line.
 
+use super::block::Block;
 use super::random::Random;
 use domain::base::Rtype;
 use domain::base::name::Name;
@@ -38,6 +39,9 @@ pub enum Invalid {
     /// The name cannot be, by the rules of DNS or of IDNA.
     #[error("not a domain name")]
     Name,
+    /// An address and a slash are followed by what is no length of a prefix.
+    #[error("not a prefix length")]
+    PrefixLength,
     /// The type has no such name.
     #[error("unknown type of record")]
     Type,
@@ -66,8 +70,10 @@ impl Hash for Question {
 
 impl Question {
     /// Reads `NAME [TYPE]`. A bare IP address asks for the name it has (PTR); for another name
-    /// without a type, the type is `default`. Names that are not ASCII are taken through IDNA
-    /// (UTS #46); in others, `\.` and `\DDD` stand for the byte itself (RFC 1035, 5.1).
+    /// without a type, the type is `default`. A block of addresses is no name, but left to
+    /// [`Lines`](super::Lines); for PTR, one without a valid length is an error. Names that are not
+    /// ASCII are taken through IDNA (UTS #46); in others, `\.` and `\DDD` stand for the byte itself
+    /// (RFC 1035, 5.1).
     ///
     /// # Errors
     /// If the line is not a question.
@@ -87,6 +93,11 @@ impl Question {
             let reverse = Name::<Vec<u8>>::reverse_from_addr(address).map_err(|_| Invalid::Name)?;
             let reverse = reverse.as_slice().to_ascii_lowercase();
             return Self::new(&reverse, qtype.unwrap_or(Rtype::PTR));
+        }
+        if qtype.unwrap_or(default) == Rtype::PTR
+            && let Some(Err(invalid)) = Block::parse(name)
+        {
+            return Err(invalid);
         }
         let name = if name.is_ascii() {
             Cow::Borrowed(name)
@@ -138,22 +149,6 @@ impl Question {
     #[must_use]
     pub fn qtype(&self) -> Rtype {
         self.qtype
-    }
-}
-
-/// The line once with each of these types; as it is if it has one, or is an address.
-#[must_use]
-pub fn with_types(line: &[u8], types: &[Rtype]) -> Vec<Vec<u8>> {
-    let mut words = words(line);
-    let name = words.next().filter(|_| words.next().is_none());
-    match name {
-        Some(name) if std::str::from_utf8(name).ok().and_then(address).is_none() => {
-            let lines = types.iter().map(|qtype| format!(" {qtype}"));
-            lines
-                .map(|qtype| [name, qtype.as_bytes()].concat())
-                .collect()
-        }
-        _ => vec![line.to_vec()],
     }
 }
 
@@ -210,7 +205,7 @@ fn label_len(len: usize) -> Option<u8> {
     u8::try_from(len).ok().filter(|len| (1..64).contains(len))
 }
 
-fn address(name: &str) -> Option<IpAddr> {
+pub(super) fn address(name: &str) -> Option<IpAddr> {
     name.parse().ok()
 }
 
@@ -252,8 +247,6 @@ mod tests {
         assert_eq!(parse(r"a.t\"), Err(Invalid::Name));
         let words: Vec<&[u8]> = words(br"sp\ ace.t A").collect();
         assert_eq!(words, [&br"sp\ ace.t"[..], b"A"]);
-        let lines = with_types(br"sp\ ace.t", &[Rtype::A, Rtype::MX]);
-        assert_eq!(lines, [&br"sp\ ace.t A"[..], br"sp\ ace.t MX"]);
     }
 
     /// The case of letters is kept, and makes no other question.
@@ -332,22 +325,6 @@ mod tests {
         is("例え。テスト", "xn--r8jz45g.xn--zckzah", "A");
     }
 
-    #[test]
-    fn types_are_for_names_without() {
-        let types = [Rtype::A, Rtype::MX];
-        for (line, lines) in [
-            ("a.example", vec!["a.example A", "a.example MX"]),
-            (" a.example ", vec!["a.example A", "a.example MX"]),
-            ("a.example NS", vec!["a.example NS"]),
-            ("192.0.2.1", vec!["192.0.2.1"]),
-            ("", vec![""]),
-        ] {
-            let expanded = with_types(line.as_bytes(), &types);
-            let lines: Vec<_> = lines.into_iter().map(Vec::from).collect();
-            assert_eq!(expanded, lines, "{line:?}");
-        }
-    }
-
     /// Of 255 octets in wire format, and of 256.
     #[test]
     fn a_name_is_as_long_as_it_is_on_the_wire() {
@@ -378,6 +355,8 @@ mod tests {
             ("a A A", Invalid::TooMuch),
             ("a NOSUCHTYPE", Invalid::Type),
             ("a TYPE65536", Invalid::Type),
+            ("192.0.2.0/33 PTR", Invalid::PrefixLength),
+            ("2001:db8::/ ptr", Invalid::PrefixLength),
             ("a..b", Invalid::Name),
             (".a", Invalid::Name),
             (&long, Invalid::Name),

@@ -68,6 +68,15 @@ impl Server {
         }
     }
 
+    /// What was counted, with what is known of it by now.
+    pub(super) fn figures_now(&self) -> Figures {
+        Figures {
+            smoothed_round_trip: self.estimate.smoothed(),
+            limit: self.limit.of_all_loops(),
+            ..self.figures.clone()
+        }
+    }
+
     /// How many more queries it may be sent now, for names of this kind. A server that is silent takes
     /// none but probes while others are there.
     pub(super) fn room(&self, kind: For, others_are_there: bool, now: Duration) -> usize {

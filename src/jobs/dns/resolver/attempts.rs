@@ -62,7 +62,7 @@ impl Resolver {
         let probes = lookup.probes;
         let server = self.sockets.server_of(socket);
         let asked = &mut self.servers[server];
-        asked.figures.timeouts += 1;
+        asked.figures.lost += 1;
         if !is_datagram {
             asked.stream.ended();
             self.stream_failed(place, server, now);

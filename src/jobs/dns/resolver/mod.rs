@@ -158,8 +158,8 @@ impl Resolver {
     }
 
     /// What went to each server and came from it so far.
-    pub fn figures(&self) -> impl Iterator<Item = &Figures> {
-        self.servers.iter().map(|server| &server.figures)
+    pub fn figures(&self) -> impl Iterator<Item = Figures> {
+        self.servers.iter().map(Server::figures_now)
     }
 
     /// Asks a question. The answer comes with `asker`, which is free to choose.

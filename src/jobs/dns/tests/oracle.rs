@@ -310,7 +310,7 @@ impl Oracle {
         assert!(!own.is_empty(), "rule 1: n{number} was never asked");
         let says = |query: &&Query| matches!(query.outcome, Some((_, Outcome::Says(_))));
         assert!(
-            !own.iter().any(|query| says(query)),
+            !own.iter().any(says),
             "rule 1: there was a reply for n{number}"
         );
         let ends = own[1..]
