@@ -57,23 +57,24 @@ impl Refusals {
             && self.again.refused >= REFUSED_AGAIN * self.again.asked
             && self.first.refused <= REFUSED_MAX * self.first.asked
     }
+
+    /// How long to wait before a name is asked again that was refused so often, at least once. Where it is
+    /// not the load, nothing is gained by waiting longer.
+    pub(super) fn pause(&self, refusals: u32) -> Duration {
+        match refusals.checked_sub(2) {
+            Some(before) if !self.are_due_to_names() => {
+                let doubled = PAUSE.saturating_mul(2_u32.saturating_pow(before));
+                doubled.min(PAUSE_MAX)
+            }
+            _ => PAUSE_FIRST,
+        }
+    }
 }
 
 impl Share {
     fn add(&mut self, is_refused: bool, weight: f64) {
         self.asked = self.asked * weight + 1.0;
         self.refused = self.refused * weight + f64::from(u8::from(is_refused));
-    }
-}
-
-/// How long to wait before a name is asked again that was refused so often, at least once.
-pub(super) fn pause(refusals: u32) -> Duration {
-    match refusals.checked_sub(2) {
-        None => PAUSE_FIRST,
-        Some(before) => {
-            let doubled = PAUSE.saturating_mul(2_u32.saturating_pow(before));
-            doubled.min(PAUSE_MAX)
-        }
     }
 }
 

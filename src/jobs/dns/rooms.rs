@@ -7,7 +7,7 @@ use std::time::Duration;
 /// What is known of the room at each server, so that it need not be asked of all of them each time.
 #[derive(Debug)]
 pub(super) struct Rooms {
-    /// For new names and for retries.
+    /// For retries and for new names.
     rooms: Vec<[usize; 2]>,
     totals: [usize; 2],
     /// Servers that are not silent, and how many.
@@ -46,7 +46,7 @@ impl Rooms {
         let was_there = std::mem::replace(&mut self.is_there[server], is_there);
         self.there = self.there + usize::from(is_there) - usize::from(was_there);
         let any_is_there = self.any_is_there();
-        let rooms = [For::NewName, For::Retry].map(|kind| state.room(kind, any_is_there, now));
+        let rooms = [For::Retry, For::NewName].map(|kind| state.room(kind, any_is_there, now));
         let before = std::mem::replace(&mut self.rooms[server], rooms);
         for ((total, before), room) in self.totals.iter_mut().zip(before).zip(rooms) {
             *total = *total - before + room;

@@ -15,10 +15,10 @@ use std::time::Duration;
 /// Whom a place is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum For {
+    /// Another attempt for a name. These are served first: their names were there before.
+    Retry,
     /// A name that no query was sent for.
     NewName,
-    /// Another attempt for a name.
-    Retry,
 }
 
 /// One server, as this loop knows it.

@@ -3,7 +3,6 @@
 use super::{ReplyFrom, Resolver};
 use crate::jobs::dns::answer::{LastReply, Status};
 use crate::jobs::dns::lookup::{Attempt, State};
-use crate::jobs::dns::refusals;
 use crate::jobs::dns::sockets::SocketId;
 use domain::base::iana::OptRcode;
 use std::time::Duration;
@@ -144,7 +143,7 @@ impl Resolver {
             return self.finish_failed(place, now);
         }
         if tries as usize >= self.servers.len() {
-            let pause = refusals::pause(refusals);
+            let pause = self.refusals.pause(refusals);
             self.lookup(place).state = State::Pausing;
             return self.timers.set(place, now + pause);
         }
