@@ -321,8 +321,11 @@ impl Oracle {
         let mut owed = TIME_MIN;
         for (query, end) in own.iter().zip(ends) {
             let had = end - query.sent_at;
-            if query.outcome.is_some_and(|(at, _)| at <= end) {
-                // Nobody listened: that was no attempt.
+            if let Some((at, _)) = query.outcome
+                && at <= end
+            {
+                // Nobody listened: that was no attempt. It may have been one before that was known.
+                patience = patience.saturating_sub(at - query.sent_at);
                 continue;
             }
             assert!(
