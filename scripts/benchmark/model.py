@@ -95,6 +95,7 @@ class TimeTarget:
     case: str
     allowed: Callable  # (runs, items) -> seconds; KeyError where a run is missing
     ours: str | None = None
+    figure: str = "wall"  # or cpu
 
 
 @dataclass(frozen=True)

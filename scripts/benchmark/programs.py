@@ -25,7 +25,8 @@ VERSION_FLAGS = {"ringmill": "--version", EARLIER: "--version", "plain_pool": No
                  "b3sum": "--version", "xxhsum": "--version", "openssl": "version",
                  "parallel": "--version", "hashdeep": "-V", "rhash": "--version",
                  "fclones": "--version", "nsd": "-v", "massdns": None, "adnshost": "--version",
-                 "materialize-contenders": None, "imperfect_dns": None}
+                 "materialize-contenders": None, "imperfect_dns": None, "dnsperf": None,
+                 "unbound": "-V"}
 
 TOKIO_URING = REPOSITORY / "benches" / "tokio_uring"
 MATERIALIZE = REPOSITORY / "benches" / "materialize"
@@ -51,6 +52,7 @@ DEBIAN_PACKAGES = {"xargs": "findutils", "sha256sum": "coreutils", "b3sum": "b3s
                    "xxhsum": "xxhash", "openssl": "openssl", "parallel": "parallel",
                    "hashdeep": "hashdeep", "rhash": "rhash", "mkfs.ext4": "e2fsprogs",
                    "losetup": "mount", "nsd": "nsd", "adnshost": "adns-tools",
+                   "dnsperf": "dnsperf", "unbound": "unbound",
                    "bindfs": "bindfs", "fusermount3": "fuse3", "cc": "gcc"}
 DEBIAN_HEADERS = {"/usr/include/fuse3/fuse_lowlevel.h": "libfuse3-dev"}
 CRATES = ["fclones"]

@@ -169,7 +169,7 @@ def times_and_limits(measured, target):
     for number, run in measured.runs.get(target.ours or measured.reference, {}).items():
         others = {label: runs[number] for label, runs in measured.runs.items() if number in runs}
         try:
-            yield run.usage.wall_s, target.allowed(others, measured.items)
+            yield run.figure(target.figure), target.allowed(others, measured.items)
         except KeyError:
             continue
 

@@ -1,4 +1,4 @@
-"""The name server that is asked: NSD, with a zone of numbered names."""
+"""The name servers that are asked: NSD, with a zone of numbered names, and Unbound in front of it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,24 @@ PLAIN_ADDRESS = "127.9.9.9"
 
 HEAD = """\
 $ORIGIN example.
-$TTL 300
-@ SOA ns hostmaster 1 3600 600 86400 60
+$TTL 86400
+@ SOA ns hostmaster 1 3600 600 86400 86400
 @ NS ns
 ns A 127.0.0.1
 """
 
 
+# Before the label with the number: names are not all of one length, as those of people are not.
+PREFIXES = ["", "www.", "a.", "mail.", "cdn.eu-west-1.", "api.", "", "static.assets.", "www.",
+            "autodiscover.", "x7."]
+
+
 def name(number):
-    return f"n{number:07}.example"
+    return f"{label(number)}.example"
+
+
+def label(number):
+    return f"{PREFIXES[number % len(PREFIXES)]}n{number:07}"
 
 
 def answer(number):
@@ -46,14 +55,13 @@ def address(number):
 def zone(names):
     lines = [HEAD]
     for number in range(names):
-        label = f"n{number:07}"
         status, alias, found = answer(number)
         if status == "NODATA":
-            lines.append(f'{label} TXT "no address"\n')
+            lines.append(f'{label(number)} TXT "no address"\n')
         elif alias:
-            lines.append(f"{label} CNAME {alias}.\n")
+            lines.append(f"{label(number)} CNAME {alias}.\n")
         elif found:
-            lines.append(f"{label} A {found}\n")
+            lines.append(f"{label(number)} A {found}\n")
     return "".join(lines)
 
 
@@ -75,9 +83,6 @@ def can_have_plain_address():
 @contextmanager
 def serving(names, directory):
     """A running server; gives what contenders find in their environment."""
-    program = shutil.which("nsd", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
-    if program is None:
-        raise BenchError("nsd: not installed; scripts/bench setup installs it")
     directory.mkdir(exist_ok=True)
     (directory / "example.zone").write_text(zone(names))
     port = free_port()
@@ -90,23 +95,52 @@ def serving(names, directory):
         f" zonelistfile: {directory}/zones", ' username: ""', " server-count: 1",
         " rrl-ratelimit: 0", "remote-control:", " control-enable: no",
         "zone:", " name: example", " zonefile: example.zone", ""]))
-    (directory / "servers").write_text(f"127.0.0.1:{port}\n")
-    server = subprocess.Popen([program, "-d", "-c", directory / "nsd.conf"],
-                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                              stderr=subprocess.DEVNULL, start_new_session=True)
-    try:
-        wait_until_it_answers(port)
-        env = {"SERVER": f"127.0.0.1:{port}", "SERVERS": str(directory / "servers")}
+    with running("nsd", directory / "nsd.conf", port):
+        env = environment(port, directory / "servers")
         if len(addresses) > 1:
             env["ADNS_CONFIG"] = f"nameserver {PLAIN_ADDRESS}"
         yield env
+
+
+@contextmanager
+def caching(server, directory):
+    """A running cache in front of SERVER; gives what contenders find in their environment."""
+    port = free_port()
+    (directory / "unbound.conf").write_text("\n".join([
+        "server:", f" interface: 127.0.0.1@{port}", " access-control: 127.0.0.0/8 allow",
+        ' username: ""', ' chroot: ""', f" directory: {directory}", ' pidfile: ""',
+        " use-syslog: no", " num-threads: 1", ' module-config: "iterator"',
+        " do-not-query-localhost: no", " msg-cache-size: 512m", " rrset-cache-size: 1g",
+        " so-rcvbuf: 4m",
+        "remote-control:", " control-enable: no",
+        "stub-zone:", " name: example", f" stub-addr: {server.replace(':', '@')}", ""]))
+    with running("unbound", directory / "unbound.conf", port):
+        yield environment(port, directory / "cache")
+
+
+def environment(port, servers):
+    servers.write_text(f"127.0.0.1:{port}\n")
+    return {"SERVER": f"127.0.0.1:{port}", "PORT": str(port), "SERVERS": str(servers)}
+
+
+@contextmanager
+def running(name, configuration, port):
+    program = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    if program is None:
+        raise BenchError(f"{name}: not installed; scripts/bench setup installs it")
+    server = subprocess.Popen([program, "-d", "-c", configuration],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        wait_until_it_answers(name, port)
+        yield
     finally:
         server.terminate()
         server.wait()
 
 
-def wait_until_it_answers(port):
-    query = b"\x12\x34\0\0\0\x01\0\0\0\0\0\0\x07example\0\0\x06\0\x01"
+def wait_until_it_answers(name, port):
+    query = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x07example\0\0\x06\0\x01"
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.settimeout(0.2)
         probe.connect(("127.0.0.1", port))
@@ -118,4 +152,4 @@ def wait_until_it_answers(port):
                     return
             except OSError:
                 time.sleep(0.05)
-    raise BenchError("nsd does not answer")
+    raise BenchError(f"{name} does not answer")
