@@ -21,6 +21,9 @@ pub(super) enum For {
     NewName,
 }
 
+/// After so many answers another question is kept to probe a server with.
+const KNOWN_GOOD_EVERY: u64 = 1024;
+
 /// One server, as this loop knows it.
 #[derive(Debug)]
 pub(super) struct Server {
@@ -155,14 +158,23 @@ impl Server {
         self.no_ids_until = None;
     }
 
-    /// A reply with an answer came after this time. (A refusal that may be due to the load leaves its query in its place until the time
-    /// for that is over: a server that refuses what is too much must not be asked all the more.)
+    /// A reply with an answer came after this time. (A refusal that may be due to the load leaves its
+    /// query in its place until the time for that is over: a server that refuses what is too much must
+    /// not be asked all the more.)
     pub(super) fn answered(&mut self, place: PlaceId, is_sample: bool, time: Duration) {
         let was_held = self.places.give_back(place);
         match (is_sample, was_held) {
             (true, true) => self.limit.answered(time),
             (true, false) => self.limit.answered_late(time),
             (false, _) => {}
+        }
+    }
+
+    /// It has answered this question, which is then known to be one that it answers.
+    pub(super) fn has_answered(&mut self, question: &Question) {
+        // One of many will do.
+        if self.known_good.is_none() || self.figures.answered.is_multiple_of(KNOWN_GOOD_EVERY) {
+            self.known_good = Some(question.clone());
         }
     }
 

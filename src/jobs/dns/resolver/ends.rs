@@ -34,7 +34,7 @@ impl Resolver {
             && let Some(reply) = reply
         {
             let server = self.sockets.server_of(reply.socket);
-            self.servers[server].known_good = Some(lookup.question.clone());
+            self.servers[server].has_answered(&lookup.question);
         }
         let qtype = lookup.question.qtype();
         let answer = Answer {
