@@ -54,6 +54,8 @@ struct Scenario {
     stop_at_step: Option<usize>,
     /// Tasks are woken for no reason now and then.
     spurious: bool,
+    /// Each name is asked of every server.
+    pins: bool,
 }
 
 fn scenario() -> impl Strategy<Value = Scenario> {
@@ -80,6 +82,7 @@ fn scenario() -> impl Strategy<Value = Scenario> {
         ),
         proptest::option::weighted(0.2, 0_usize..2_000),
         any::<bool>(),
+        proptest::bool::weighted(0.3),
     );
     (sizes, servers, faults, rest).prop_map(|(sizes, servers, faults, rest)| Scenario {
         seed: rest.0,
@@ -104,6 +107,7 @@ fn scenario() -> impl Strategy<Value = Scenario> {
         shortage: faults.3,
         stop_at_step: rest.3,
         spurious: rest.4,
+        pins: rest.5,
     })
 }
 
@@ -185,8 +189,10 @@ struct Simulation {
 impl Simulation {
     fn new(scenario: Scenario) -> Self {
         let mut random = Random::new(scenario.seed);
+        let each_of = if scenario.pins { scenario.servers } else { 1 };
         let numbers = (0..scenario.items)
             .map(|_| random.below(scenario.names))
+            .flat_map(|number| std::iter::repeat_n(number, each_of.into()))
             .collect();
         let faults = Faults {
             shortage: scenario.shortage,
@@ -215,6 +221,7 @@ impl Simulation {
                 rate_per_server: scenario.rate_per_server,
                 mixes_case: scenario.mixes_case,
                 measures_round_trips: true,
+                pins_questions: scenario.pins,
             },
             limits: SharedLimits::new(
                 scenario.servers.into(),
@@ -353,15 +360,17 @@ impl Simulation {
     }
 
     /// True if every query that is asked for is sent in the end, and nothing but rates, limits and losses
-    /// decides when: then the model knows what there is room for.
+    /// decides when: then the model knows what there is room for. It does not know which names are for
+    /// which server.
     fn is_calm(&self) -> bool {
-        self.scenario.shortage == 0 && self.scenario.closed == 0
+        self.scenario.shortage == 0 && self.scenario.closed == 0 && !self.scenario.pins
     }
 
     /// I15: a loop waits no longer than until one of its names may be asked about, or an attempt must
     /// have ended, whatever it is; and without names it has no timers for long.
     fn check_timer(&mut self, chosen: usize, wait: Wait) {
         let now = self.clock.now();
+        let is_calm = self.is_calm();
         let handle = &self.loops[chosen].handle;
         let model = &mut self.models[chosen];
         model.note(handle.take_sent());
@@ -375,7 +384,6 @@ impl Simulation {
         let numbers: Vec<usize> = items.iter().map(|&index| number(index)).collect();
         let mut must = (!numbers.is_empty()).then_some(now + model::ATTEMPT_MAX);
         let all_sent = handle.to_be_done() == 0;
-        let is_calm = self.scenario.shortage == 0 && self.scenario.closed == 0;
         if all_sent && is_calm {
             must = must.min(model.first_due(&numbers, now).or(must));
         }
@@ -448,6 +456,14 @@ impl Simulation {
         let number = self.numbers[usize::try_from(index).unwrap()];
         assert_eq!(finished.item.bytes(), name(number));
         let answer = finished.result.as_ref().unwrap().as_ref().unwrap();
+        if let (true, Some(server)) = (self.scenario.pins, answer.server) {
+            let at = u64::from(server.port() - 1000);
+            assert_eq!(
+                at,
+                index % u64::from(self.scenario.servers),
+                "another server"
+            );
+        }
         if answer.status.is_definite() {
             assert_eq!(answer.status, honest(number));
             self.answered += 1;
@@ -471,7 +487,12 @@ impl Simulation {
             let sent: u64 = figures.iter().map(|figures| figures.sent).sum();
             let answered: u64 = figures.iter().map(|figures| figures.answered).sum();
             assert!(answered <= sent && answered > 0 || self.answered == 0);
-            if self.scenario.lost == 0 && self.scenario.servers != 2 && self.scenario.closed == 0 {
+            // The second server refuses some names; where there are three, the others make up for that.
+            let is_refused = match self.scenario.pins {
+                true => self.scenario.servers > 1,
+                false => self.scenario.servers == 2,
+            };
+            if self.scenario.lost == 0 && !is_refused && self.scenario.closed == 0 {
                 assert_eq!(
                     self.answered,
                     self.numbers.len(),

@@ -19,9 +19,11 @@ use crate::mill::budget;
 use crate::run::Plan;
 use crate::sink::dns::{write_jsonl, write_massdns, write_text};
 use crate::sink::messages;
+use crate::source::Repeated;
 use crate::stats::document::Form;
 use serde_json::{Map, Value};
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -51,6 +53,7 @@ pub(super) fn dns(arguments: DnsArguments) -> Outcome {
             arguments.rate_per_resolver.into(),
         ),
         ("statuses", names_of(&arguments.statuses)),
+        ("all_resolvers", arguments.all_resolvers.into()),
     ];
     let rows = DnsRows {
         servers: servers.clone(),
@@ -61,11 +64,19 @@ pub(super) fn dns(arguments: DnsArguments) -> Outcome {
     let render = Format {
         format: arguments.format,
         statuses: arguments.statuses.clone(),
+        pinned_to: match arguments.all_resolvers {
+            true => servers.clone(),
+            false => Vec::new(),
+        },
         clock_started_at: since_1970().saturating_sub(clock::now()),
     };
     let lines = match arguments.comments {
         true => Lines::new(types).with_comments(),
         false => Lines::new(types),
+    };
+    let times = match arguments.all_resolvers {
+        true => servers.len(),
+        false => 1,
     };
     let task = Task {
         command: "dns",
@@ -74,7 +85,7 @@ pub(super) fn dns(arguments: DnsArguments) -> Outcome {
         arguments: &arguments.stream,
         timeout: None,
         items_hold_files: false,
-        expand: Some(Box::new(lines)),
+        expand: Some(Box::new(Repeated::new(lines, times))),
         options: Map::from_iter(options.map(|(name, value)| (name.to_owned(), value))),
     };
     let job = |plan: &Plan, descriptors: &Descriptors| {
@@ -135,6 +146,7 @@ fn settings(
         rate_per_server: arguments.rate_per_resolver.map(|rate| rate / loops),
         mixes_case: arguments.mixes_case,
         measures_round_trips: arguments.stream.measure.forms.need_phases(),
+        pins_questions: arguments.all_resolvers,
     })
 }
 
@@ -143,6 +155,8 @@ struct Format {
     format: DnsFormat,
     /// Only these are printed; all if there are none.
     statuses: Vec<RowStatus>,
+    /// The servers, if each item is for one.
+    pinned_to: Vec<SocketAddr>,
     /// When the clock of the answers showed 0, since 1970.
     clock_started_at: Duration,
 }
@@ -173,12 +187,16 @@ impl Render<Found> for Format {
 
     /// A row that is not wanted stays empty.
     fn render(&self, row: &mut Vec<u8>, item: &Item, found: &Found) -> Counted {
+        let pinned_to = NonZeroUsize::new(self.pinned_to.len())
+            .map(|servers| self.pinned_to[DnsJob::server_of(item, servers)]);
         let status = RowStatus::of(found);
         if self.statuses.is_empty() || self.statuses.contains(&status) {
             match self.format {
-                DnsFormat::Text => write_text(row, item, found),
-                DnsFormat::Jsonl => write_jsonl(row, item, found),
-                DnsFormat::Massdns => write_massdns(row, item, found, self.clock_started_at),
+                DnsFormat::Text => write_text(row, item, found, pinned_to),
+                DnsFormat::Jsonl => write_jsonl(row, item, found, pinned_to),
+                DnsFormat::Massdns => {
+                    write_massdns(row, item, found, self.clock_started_at, pinned_to);
+                }
             }
         }
         let message = found.as_ref().ok().and_then(Answer::message);

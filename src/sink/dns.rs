@@ -14,7 +14,15 @@ use std::time::Duration;
 
 /// Appends a line of text: name, type, status and the data of each record, separated by tabs. A
 /// record of another type than the one asked for, such as an alias, has its type before its data.
-pub fn write_text(out: &mut Vec<u8>, item: &Item, found: &Found) {
+///
+/// `resolver` is the server that the item was for, if it was for one. It comes after the status.
+pub fn write_text(out: &mut Vec<u8>, item: &Item, found: &Found, resolver: Option<SocketAddr>) {
+    let write_resolver = |out: &mut Vec<u8>| {
+        if let Some(address) = resolver {
+            out.push(b'\t');
+            write_address(out, address);
+        }
+    };
     out.extend_from_slice(name_of(item));
     match found {
         Ok(answer) => {
@@ -23,6 +31,7 @@ pub fn write_text(out: &mut Vec<u8>, item: &Item, found: &Found) {
             write_type(out, qtype);
             out.push(b'\t');
             write_status(out, answer.status);
+            write_resolver(out);
             answer.write_data(out, |out, rtype| {
                 out.push(b'\t');
                 if rtype != qtype {
@@ -32,7 +41,9 @@ pub fn write_text(out: &mut Vec<u8>, item: &Item, found: &Found) {
             });
         }
         Err(invalid) => {
-            out.extend_from_slice(b"\t-\tINVALID\t");
+            out.extend_from_slice(b"\t-\tINVALID");
+            write_resolver(out);
+            out.push(b'\t');
             write_displayed(out, invalid);
         }
     }
@@ -57,8 +68,9 @@ fn write_displayed(out: &mut Vec<u8>, displayed: impl Display) {
     write!(out, "{displayed}").expect("memory can be written to");
 }
 
-/// Appends a JSON object.
-pub fn write_jsonl(out: &mut Vec<u8>, item: &Item, found: &Found) {
+/// Appends a JSON object. `resolver` is the server that the item was for, if it was for one: then it is told
+/// in any case.
+pub fn write_jsonl(out: &mut Vec<u8>, item: &Item, found: &Found, resolver: Option<SocketAddr>) {
     let mut row = Object::begin(out);
     row.number("index", item.index());
     let name = jsonl::Name::new(name_of(item));
@@ -72,7 +84,7 @@ pub fn write_jsonl(out: &mut Vec<u8>, item: &Item, found: &Found) {
             if !malformed.is_empty() {
                 row.list("malformed", malformed, write_malformed);
             }
-            write_server(&mut row, "resolver", answer);
+            write_server(&mut row, answer.server.or(resolver));
             match answer.transport {
                 Some(transport) => row.text("protocol", |out| {
                     out.extend_from_slice(transport.protocol().as_bytes());
@@ -96,6 +108,9 @@ pub fn write_jsonl(out: &mut Vec<u8>, item: &Item, found: &Found) {
         }
         Err(invalid) => {
             row.text("status", |out| out.extend_from_slice(b"INVALID"));
+            if resolver.is_some() {
+                write_server(&mut row, resolver);
+            }
             row.text("error", |out| write_displayed(out, invalid));
         }
     }
@@ -142,10 +157,10 @@ fn write_flags(row: &mut Object<'_>, answer: &Answer) {
     });
 }
 
-fn write_server(row: &mut Object<'_>, name: &'static str, answer: &Answer) {
-    match answer.server {
-        Some(address) => row.text(name, |out| write_address(out, address)),
-        None => row.null(name),
+fn write_server(row: &mut Object<'_>, server: Option<SocketAddr>) {
+    match server {
+        Some(address) => row.text("resolver", |out| write_address(out, address)),
+        None => row.null("resolver"),
     }
 }
 
@@ -168,7 +183,14 @@ fn write_address(out: &mut Vec<u8>, address: SocketAddr) {
 /// Appends a JSON object as `massdns -o Je` prints it (version 1.1.0). The differences are listed in the
 /// README and in `tests/e2e/massdns.rs`. `clock_started_at` is when the clock of the answers showed 0,
 /// since 1970. A line that is no question has INVALID for its error.
-pub fn write_massdns(out: &mut Vec<u8>, item: &Item, found: &Found, clock_started_at: Duration) {
+/// `resolver` is the server that the item was for, if it was for one: failures tell it, too.
+pub fn write_massdns(
+    out: &mut Vec<u8>,
+    item: &Item,
+    found: &Found,
+    clock_started_at: Duration,
+    resolver: Option<SocketAddr>,
+) {
     let mut row = Object::begin(out);
     match found {
         Ok(answer) => {
@@ -177,7 +199,7 @@ pub fn write_massdns(out: &mut Vec<u8>, item: &Item, found: &Found, clock_starte
             });
             row.text("type", |out| write_massdns_type(out, answer.qtype));
             row.text("class", write_class);
-            write_massdns_reply(&mut row, answer, clock_started_at);
+            write_massdns_reply(&mut row, answer, clock_started_at, resolver);
         }
         Err(_) => {
             let name = String::from_utf8_lossy(name_of(item));
@@ -185,18 +207,32 @@ pub fn write_massdns(out: &mut Vec<u8>, item: &Item, found: &Found, clock_starte
             row.text("type", |_| {});
             row.text("class", write_class);
             row.text("error", |out| out.extend_from_slice(b"INVALID"));
+            if resolver.is_some() {
+                write_server(&mut row, resolver);
+            }
         }
     }
     row.end();
     out.push(b'\n');
 }
 
-fn write_massdns_reply(row: &mut Object<'_>, answer: &Answer, clock_started_at: Duration) {
+fn write_massdns_reply(
+    row: &mut Object<'_>,
+    answer: &Answer,
+    clock_started_at: Duration,
+    resolver: Option<SocketAddr>,
+) {
     let status: &[u8] = match answer.status {
         // It has no words of its own for these.
         Status::NoError | Status::NoData | Status::Referral => b"NOERROR",
         Status::NxDomain => b"NXDOMAIN",
-        status => return row.text("error", |out| write_status(out, status)),
+        status => {
+            row.text("error", |out| write_status(out, status));
+            if resolver.is_some() {
+                write_server(row, resolver);
+            }
+            return;
+        }
     };
     row.text("status", |out| out.extend_from_slice(status));
     // Nanoseconds since 1970.
@@ -207,7 +243,7 @@ fn write_massdns_reply(row: &mut Object<'_>, answer: &Answer, clock_started_at: 
     write_massdns_section(&mut sections, "additionals", answer.raw_additionals());
     sections.end();
     write_flags(row, answer);
-    write_server(row, "resolver", answer);
+    write_server(row, answer.server);
     match answer.transport {
         Some(Transport::Datagram) => row.text("proto", |out| out.extend_from_slice(b"UDP")),
         Some(Transport::Stream) => row.text("proto", |out| out.extend_from_slice(b"TCP")),
@@ -360,6 +396,7 @@ mod tests {
             rate_per_server: None,
             mixes_case: false,
             measures_round_trips: false,
+            pins_questions: false,
         };
         let mut resolver = Resolver::new(settings, &SharedLimits::new(1, 1, 1));
         resolver.ask(0, question, Duration::ZERO);
@@ -457,12 +494,16 @@ mod tests {
             server in prop_oneof![Just("192.0.2.1:53"), Just("[2001:db8::1]:5353")],
             rcode in prop_oneof![Just(Rcode::NOERROR), Just(Rcode::NXDOMAIN), (0_u8..16).prop_map(Rcode::masked_from_int)],
             data in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..80), 0..3),
+            is_pinned: bool,
         ) {
             let (item, found) = ask(&line, server, rcode, &data);
             let (mut jsonl, mut massdns) = (Vec::new(), Vec::new());
-            write_jsonl(&mut jsonl, &item, &found);
-            write_massdns(&mut massdns, &item, &found, Duration::from_secs(1));
+            let resolver = is_pinned.then(|| server.parse().unwrap());
+            write_jsonl(&mut jsonl, &item, &found, resolver);
+            write_massdns(&mut massdns, &item, &found, Duration::from_secs(1), resolver);
             for row in [jsonl, massdns] {
+                let value: Value = serde_json::from_slice(&row).unwrap();
+                prop_assert!(!is_pinned || value["resolver"] == server);
                 let expected = String::from_utf8(rewritten(&row)).unwrap();
                 prop_assert_eq!(String::from_utf8(row).unwrap(), expected);
             }
