@@ -17,7 +17,8 @@ use ringmill::io::sim::{Faults, Network, Random, SimCarrier, World};
 use ringmill::io::{Transport, Wait};
 use ringmill::item::Batch;
 use ringmill::jobs::dns::{
-    DnsJob, Found, Settings, SharedFigures, SharedLimits, Status, parse_type,
+    DnsJob, Found, Settings, SharedFigures, SharedLimits, SharedWildcards, Status, Wildcard,
+    parse_type,
 };
 use ringmill::mill::{Finished, Mill, Order, Ready};
 use ringmill::run::Turn;
@@ -56,6 +57,8 @@ struct Scenario {
     spurious: bool,
     /// Each name is asked of every server.
     pins: bool,
+    /// Names are told from wildcards.
+    wildcards: bool,
 }
 
 fn scenario() -> impl Strategy<Value = Scenario> {
@@ -83,6 +86,7 @@ fn scenario() -> impl Strategy<Value = Scenario> {
         proptest::option::weighted(0.2, 0_usize..2_000),
         any::<bool>(),
         proptest::bool::weighted(0.3),
+        proptest::bool::weighted(0.3),
     );
     (sizes, servers, faults, rest).prop_map(|(sizes, servers, faults, rest)| Scenario {
         seed: rest.0,
@@ -108,6 +112,7 @@ fn scenario() -> impl Strategy<Value = Scenario> {
         stop_at_step: rest.3,
         spurious: rest.4,
         pins: rest.5,
+        wildcards: rest.6,
     })
 }
 
@@ -160,8 +165,15 @@ fn answer(server: SocketAddr, transport: Transport, query: &[u8]) -> Option<Vec<
 fn number(query: &[u8]) -> Option<usize> {
     let rest = query.get(12..)?;
     let label_len = usize::from(rest[0]);
+    if label_len == RANDOM_LABEL_LEN {
+        return Some(WILD);
+    }
     std::str::from_utf8(&rest[2..=label_len]).ok()?.parse().ok()
 }
+
+/// Names of random labels have the records of the name with this number.
+const WILD: usize = 3;
+const RANDOM_LABEL_LEN: usize = 16;
 
 struct Simulation {
     scenario: Scenario,
@@ -228,6 +240,7 @@ impl Simulation {
                 scenario.per_server_max,
                 scenario.loops,
             ),
+            wildcards: scenario.wildcards.then(SharedWildcards::default),
             default_type: parse_type(b"A").unwrap(),
             figures: figures.clone(),
         };
@@ -361,9 +374,11 @@ impl Simulation {
 
     /// True if every query that is asked for is sent in the end, and nothing but rates, limits and losses
     /// decides when: then the model knows what there is room for. It does not know which names are for
-    /// which server.
+    /// which server, nor when random names are asked about.
     fn is_calm(&self) -> bool {
-        self.scenario.shortage == 0 && self.scenario.closed == 0 && !self.scenario.pins
+        let scenario = &self.scenario;
+        let is_plain = !scenario.pins && !scenario.wildcards;
+        is_plain && scenario.shortage == 0 && scenario.closed == 0
     }
 
     /// I15: a loop waits no longer than until one of its names may be asked about, or an attempt must
@@ -382,7 +397,9 @@ impl Simulation {
         let items = self.ledger.items_of(chosen);
         let number = |index: u64| self.numbers[usize::try_from(index).unwrap()];
         let numbers: Vec<usize> = items.iter().map(|&index| number(index)).collect();
-        let mut must = (!numbers.is_empty()).then_some(now + model::ATTEMPT_MAX);
+        // Where wildcards are looked for, names may wait for what another loop asks.
+        let waits_for_servers = !numbers.is_empty() && !self.scenario.wildcards;
+        let mut must = waits_for_servers.then_some(now + model::ATTEMPT_MAX);
         let all_sent = handle.to_be_done() == 0;
         if all_sent && is_calm {
             must = must.min(model.first_due(&numbers, now).or(must));
@@ -463,6 +480,19 @@ impl Simulation {
                 index % u64::from(self.scenario.servers),
                 "another server"
             );
+        }
+        let expected = match honest(number) {
+            Status::NoError if self.scenario.wildcards && answer.status.is_definite() => {
+                Some(match number {
+                    WILD => Wildcard::Yes,
+                    _ => Wildcard::No,
+                })
+            }
+            _ => None,
+        };
+        // Queries for random names may all be lost.
+        if answer.wildcard != Some(Wildcard::Unknown) || self.scenario.lost == 0 {
+            assert_eq!(answer.wildcard, expected, "{answer:?}");
         }
         if answer.status.is_definite() {
             assert_eq!(answer.status, honest(number));

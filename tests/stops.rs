@@ -197,6 +197,7 @@ fn a_run_that_waits_for_a_server_is_stopped_at_once() {
                     measures_round_trips: false,
                     pins_questions: false,
                 },
+                wildcards: None,
                 default_type: parse_type(b"A").unwrap(),
                 figures: SharedFigures::default(),
             };

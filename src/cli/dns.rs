@@ -12,12 +12,13 @@ use crate::clock;
 use crate::error::ItemError;
 use crate::item::Item;
 use crate::jobs::dns::{
-    Answer, DnsJob, Found, Lines, RowStatus, Settings, SharedFigures, SharedLimits, Status,
+    Answer, DnsJob, Found, Lines, RowStatus, Settings, SharedFigures, SharedLimits,
+    SharedWildcards, Status,
 };
 use crate::jobs::rendered::{Render, Rendered, Row};
 use crate::mill::budget;
 use crate::run::Plan;
-use crate::sink::dns::{write_jsonl, write_massdns, write_text};
+use crate::sink::dns::{Extras, write_jsonl, write_massdns, write_text};
 use crate::sink::messages;
 use crate::source::Repeated;
 use crate::stats::document::Form;
@@ -54,6 +55,7 @@ pub(super) fn dns(arguments: DnsArguments) -> Outcome {
         ),
         ("statuses", names_of(&arguments.statuses)),
         ("all_resolvers", arguments.all_resolvers.into()),
+        ("wildcards", arguments.wildcards.into()),
     ];
     let rows = DnsRows {
         servers: servers.clone(),
@@ -68,6 +70,7 @@ pub(super) fn dns(arguments: DnsArguments) -> Outcome {
             true => servers.clone(),
             false => Vec::new(),
         },
+        tells_wildcards: arguments.wildcards,
         clock_started_at: since_1970().saturating_sub(clock::now()),
     };
     let lines = match arguments.comments {
@@ -94,6 +97,7 @@ pub(super) fn dns(arguments: DnsArguments) -> Outcome {
             settings: settings(&arguments, servers, plan, descriptors)?,
             default_type: arguments.types[0],
             figures,
+            wildcards: arguments.wildcards.then(SharedWildcards::default),
         };
         let render = Arc::new(render);
         Ok(Rendered { job, render })
@@ -157,6 +161,7 @@ struct Format {
     statuses: Vec<RowStatus>,
     /// The servers, if each item is for one.
     pinned_to: Vec<SocketAddr>,
+    tells_wildcards: bool,
     /// When the clock of the answers showed 0, since 1970.
     clock_started_at: Duration,
 }
@@ -189,13 +194,17 @@ impl Render<Found> for Format {
     fn render(&self, row: &mut Vec<u8>, item: &Item, found: &Found) -> Counted {
         let pinned_to = NonZeroUsize::new(self.pinned_to.len())
             .map(|servers| self.pinned_to[DnsJob::server_of(item, servers)]);
+        let extras = Extras {
+            resolver: pinned_to,
+            wildcard: self.tells_wildcards,
+        };
         let status = RowStatus::of(found);
         if self.statuses.is_empty() || self.statuses.contains(&status) {
             match self.format {
-                DnsFormat::Text => write_text(row, item, found, pinned_to),
-                DnsFormat::Jsonl => write_jsonl(row, item, found, pinned_to),
+                DnsFormat::Text => write_text(row, item, found, extras),
+                DnsFormat::Jsonl => write_jsonl(row, item, found, extras),
                 DnsFormat::Massdns => {
-                    write_massdns(row, item, found, self.clock_started_at, pinned_to);
+                    write_massdns(row, item, found, self.clock_started_at, extras);
                 }
             }
         }

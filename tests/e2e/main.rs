@@ -28,3 +28,4 @@ mod streams;
 mod stuck;
 mod support;
 mod swaps;
+mod wildcards;

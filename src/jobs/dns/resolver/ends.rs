@@ -56,6 +56,7 @@ impl Resolver {
             wait: lookup.first_sent_at.unwrap_or(now) - lookup.asked_at,
             time: now.saturating_sub(lookup.asked_at),
             ended_at: now,
+            wildcard: None,
         };
         for asker in lookup.other_askers {
             self.answers.push_back((asker, answer.clone()));
