@@ -128,6 +128,9 @@ fn honest(number: usize) -> Status {
 /// What servers say of `n17.example`. Every fifth name has an answer that does not fit into a datagram;
 /// one server refuses every seventh.
 fn answer(server: SocketAddr, transport: Transport, query: &[u8]) -> Option<Vec<u8>> {
+    if server.port() == SILENT_PORT {
+        return None;
+    }
     let (header, rest) = query.split_at(12);
     let number = number(query)?;
     let question_len = rest.iter().position(|&byte| byte == 0)? + 5;
@@ -171,6 +174,9 @@ fn number(query: &[u8]) -> Option<usize> {
     std::str::from_utf8(&rest[2..=label_len]).ok()?.parse().ok()
 }
 
+/// The server at this port, the fourth, says nothing.
+const SILENT_PORT: u16 = 1003;
+
 /// Names of random labels have the records of the name with this number.
 const WILD: usize = 3;
 const RANDOM_LABEL_LEN: usize = 16;
@@ -194,6 +200,8 @@ struct Simulation {
     emitted: HashSet<u64>,
     answered: usize,
     unmarked: usize,
+    /// By server, where names are pinned: when the last of its names ended.
+    last_ended: Vec<Duration>,
     stopped: bool,
     ended: bool,
 }
@@ -284,13 +292,15 @@ impl Simulation {
             emitted: HashSet::new(),
             answered: 0,
             unmarked: 0,
+            last_ended: vec![Duration::ZERO; scenario.servers.into()],
             stopped: false,
             ended: false,
             scenario,
         }
     }
 
-    fn run(mut self) {
+    /// Returns when the last name of each server ended, where names are pinned.
+    fn run(mut self) -> Vec<Duration> {
         let mut idle = 0;
         for step in 0..STEPS_MAX {
             if self.scenario.stop_at_step == Some(step) {
@@ -473,6 +483,11 @@ impl Simulation {
         let number = self.numbers[usize::try_from(index).unwrap()];
         assert_eq!(finished.item.bytes(), name(number));
         let answer = finished.result.as_ref().unwrap().as_ref().unwrap();
+        if self.scenario.pins {
+            let server = usize::try_from(index).unwrap() % self.last_ended.len();
+            let ended_at = Duration::from_nanos(finished.finished_at_ns);
+            self.last_ended[server] = self.last_ended[server].max(ended_at);
+        }
         if let (true, Some(server)) = (self.scenario.pins, answer.server) {
             let at = u64::from(server.port() - 1000);
             assert_eq!(
@@ -507,7 +522,7 @@ impl Simulation {
         self.unmarked += 1;
     }
 
-    fn check_end(mut self) {
+    fn check_end(mut self) -> Vec<Duration> {
         self.mill.mark_emitted(self.unmarked);
         let counters = self.mill.counters();
         assert_eq!(counters.emitted, self.emitted.len() as u64);
@@ -536,6 +551,7 @@ impl Simulation {
             assert_eq!(sim_loop.handle.outstanding(), 0);
         }
         assert_eq!(self.world.descriptors(), 0);
+        self.last_ended
     }
 }
 
@@ -557,5 +573,38 @@ proptest! {
     #[test]
     fn every_name_has_one_right_row_on_every_schedule(scenario in scenario()) {
         Simulation::new(scenario).run();
+    }
+}
+
+/// Names that are pinned to a silent server take minutes, and hold no places in flight that names of others
+/// could have.
+#[test]
+fn a_silent_server_leaves_the_places_in_flight_to_others() {
+    for order in [Order::Completion, Order::Input] {
+        let last_ended = Simulation::new(Scenario {
+            seed: 1,
+            items: 300,
+            names: 100,
+            loops: 2,
+            in_flight_per_loop: 4,
+            window: 1_200,
+            order,
+            servers: 4,
+            sockets_per_server: 1,
+            per_server_max: 8,
+            rate_per_server: None,
+            mixes_case: false,
+            lost: 0,
+            doubled: 0,
+            closed: 0,
+            shortage: 0,
+            stop_at_step: None,
+            spurious: false,
+            pins: true,
+            wildcards: false,
+        })
+        .run();
+        let (others, silent) = (last_ended[..3].iter().max().unwrap(), last_ended[3]);
+        assert!(*others * 3 < silent, "{last_ended:?}");
     }
 }

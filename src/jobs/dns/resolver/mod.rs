@@ -8,6 +8,7 @@
 mod asking;
 mod attempts;
 mod ends;
+mod pinned;
 mod streams;
 
 use super::answer::{Answer, Status};
@@ -173,12 +174,6 @@ impl Resolver {
         self.servers.len()
     }
 
-    /// True if each question is for one server.
-    #[must_use]
-    pub fn pins_questions(&self) -> bool {
-        self.settings.pins_questions
-    }
-
     /// What went to each server and came from it so far.
     pub fn figures(&self) -> impl Iterator<Item = Figures> {
         self.servers.iter().map(Server::figures_now)
@@ -188,12 +183,6 @@ impl Resolver {
     pub fn ask(&mut self, asker: u32, question: Question, now: Duration) {
         debug_assert!(!self.settings.pins_questions);
         self.begin(asker, question, None, now);
-    }
-
-    /// The same, of the server with this number and no other ([`Settings::pins_questions`]).
-    pub fn ask_server(&mut self, asker: u32, question: Question, server: usize, now: Duration) {
-        debug_assert!(self.settings.pins_questions);
-        self.begin(asker, question, Some(server), now);
     }
 
     fn begin(&mut self, asker: u32, question: Question, server: Option<usize>, now: Duration) {
@@ -244,27 +233,6 @@ impl Resolver {
             self.look_at_all_servers(now);
         }
         self.rooms.total(For::NewName)
-    }
-
-    /// The next server whose room has changed, or that has become silent or has answered again, and how
-    /// many more questions it could be asked at once. Only where questions are pinned.
-    pub fn changed_room(&mut self) -> Option<(usize, usize)> {
-        self.rooms.pop_changed()
-    }
-
-    /// True if the server is silent, as far as is known.
-    #[must_use]
-    pub fn is_silent(&self, server: usize) -> bool {
-        self.servers[server].circuit.is_open()
-    }
-
-    /// Those who wait for an answer of this server, if it has been sent their question.
-    #[must_use]
-    pub fn askers_of(&self, server: usize) -> Vec<u32> {
-        let places = self.sockets.queries_of(server).into_iter();
-        let lookups = places.filter_map(|place| self.lookups[place as usize].as_ref());
-        let askers = lookups.flat_map(|lookup| lookup.asker.iter().chain(&lookup.other_askers));
-        askers.copied().collect()
     }
 
     /// When [`Resolver::time_passed`] is next to be called. `is_room_awaited` says that there are questions
