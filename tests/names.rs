@@ -17,7 +17,8 @@ use ringmill::io::sim::{Faults, Network, Random, SimCarrier, World};
 use ringmill::io::{Transport, Wait};
 use ringmill::item::Batch;
 use ringmill::jobs::dns::{
-    DnsJob, Found, Settings, SharedFigures, SharedLimits, Status, parse_type,
+    DnsJob, Found, Settings, SharedFigures, SharedLimits, SharedWildcards, Status, Wildcard,
+    parse_type,
 };
 use ringmill::mill::{Finished, Mill, Order, Ready};
 use ringmill::run::Turn;
@@ -54,6 +55,10 @@ struct Scenario {
     stop_at_step: Option<usize>,
     /// Tasks are woken for no reason now and then.
     spurious: bool,
+    /// Each name is asked of every server.
+    pins: bool,
+    /// Names are told from wildcards.
+    wildcards: bool,
 }
 
 fn scenario() -> impl Strategy<Value = Scenario> {
@@ -80,6 +85,8 @@ fn scenario() -> impl Strategy<Value = Scenario> {
         ),
         proptest::option::weighted(0.2, 0_usize..2_000),
         any::<bool>(),
+        proptest::bool::weighted(0.3),
+        proptest::bool::weighted(0.3),
     );
     (sizes, servers, faults, rest).prop_map(|(sizes, servers, faults, rest)| Scenario {
         seed: rest.0,
@@ -104,6 +111,8 @@ fn scenario() -> impl Strategy<Value = Scenario> {
         shortage: faults.3,
         stop_at_step: rest.3,
         spurious: rest.4,
+        pins: rest.5,
+        wildcards: rest.6,
     })
 }
 
@@ -119,6 +128,9 @@ fn honest(number: usize) -> Status {
 /// What servers say of `n17.example`. Every fifth name has an answer that does not fit into a datagram;
 /// one server refuses every seventh.
 fn answer(server: SocketAddr, transport: Transport, query: &[u8]) -> Option<Vec<u8>> {
+    if server.port() == SILENT_PORT {
+        return None;
+    }
     let (header, rest) = query.split_at(12);
     let number = number(query)?;
     let question_len = rest.iter().position(|&byte| byte == 0)? + 5;
@@ -156,8 +168,18 @@ fn answer(server: SocketAddr, transport: Transport, query: &[u8]) -> Option<Vec<
 fn number(query: &[u8]) -> Option<usize> {
     let rest = query.get(12..)?;
     let label_len = usize::from(rest[0]);
+    if label_len == RANDOM_LABEL_LEN {
+        return Some(WILD);
+    }
     std::str::from_utf8(&rest[2..=label_len]).ok()?.parse().ok()
 }
+
+/// The server at this port, the fourth, says nothing.
+const SILENT_PORT: u16 = 1003;
+
+/// Names of random labels have the records of the name with this number.
+const WILD: usize = 3;
+const RANDOM_LABEL_LEN: usize = 16;
 
 struct Simulation {
     scenario: Scenario,
@@ -178,6 +200,8 @@ struct Simulation {
     emitted: HashSet<u64>,
     answered: usize,
     unmarked: usize,
+    /// By server, where names are pinned: when the last of its names ended.
+    last_ended: Vec<Duration>,
     stopped: bool,
     ended: bool,
 }
@@ -185,8 +209,10 @@ struct Simulation {
 impl Simulation {
     fn new(scenario: Scenario) -> Self {
         let mut random = Random::new(scenario.seed);
+        let each_of = if scenario.pins { scenario.servers } else { 1 };
         let numbers = (0..scenario.items)
             .map(|_| random.below(scenario.names))
+            .flat_map(|number| std::iter::repeat_n(number, each_of.into()))
             .collect();
         let faults = Faults {
             shortage: scenario.shortage,
@@ -215,12 +241,14 @@ impl Simulation {
                 rate_per_server: scenario.rate_per_server,
                 mixes_case: scenario.mixes_case,
                 measures_round_trips: true,
+                pins_questions: scenario.pins,
             },
             limits: SharedLimits::new(
                 scenario.servers.into(),
                 scenario.per_server_max,
                 scenario.loops,
             ),
+            wildcards: scenario.wildcards.then(SharedWildcards::default),
             default_type: parse_type(b"A").unwrap(),
             figures: figures.clone(),
         };
@@ -264,13 +292,15 @@ impl Simulation {
             emitted: HashSet::new(),
             answered: 0,
             unmarked: 0,
+            last_ended: vec![Duration::ZERO; scenario.servers.into()],
             stopped: false,
             ended: false,
             scenario,
         }
     }
 
-    fn run(mut self) {
+    /// Returns when the last name of each server ended, where names are pinned.
+    fn run(mut self) -> Vec<Duration> {
         let mut idle = 0;
         for step in 0..STEPS_MAX {
             if self.scenario.stop_at_step == Some(step) {
@@ -353,15 +383,19 @@ impl Simulation {
     }
 
     /// True if every query that is asked for is sent in the end, and nothing but rates, limits and losses
-    /// decides when: then the model knows what there is room for.
+    /// decides when: then the model knows what there is room for. It does not know which names are for
+    /// which server, nor when random names are asked about.
     fn is_calm(&self) -> bool {
-        self.scenario.shortage == 0 && self.scenario.closed == 0
+        let scenario = &self.scenario;
+        let is_plain = !scenario.pins && !scenario.wildcards;
+        is_plain && scenario.shortage == 0 && scenario.closed == 0
     }
 
     /// I15: a loop waits no longer than until one of its names may be asked about, or an attempt must
     /// have ended, whatever it is; and without names it has no timers for long.
     fn check_timer(&mut self, chosen: usize, wait: Wait) {
         let now = self.clock.now();
+        let is_calm = self.is_calm();
         let handle = &self.loops[chosen].handle;
         let model = &mut self.models[chosen];
         model.note(handle.take_sent());
@@ -373,9 +407,10 @@ impl Simulation {
         let items = self.ledger.items_of(chosen);
         let number = |index: u64| self.numbers[usize::try_from(index).unwrap()];
         let numbers: Vec<usize> = items.iter().map(|&index| number(index)).collect();
-        let mut must = (!numbers.is_empty()).then_some(now + model::ATTEMPT_MAX);
+        // Where wildcards are looked for, names may wait for what another loop asks.
+        let waits_for_servers = !numbers.is_empty() && !self.scenario.wildcards;
+        let mut must = waits_for_servers.then_some(now + model::ATTEMPT_MAX);
         let all_sent = handle.to_be_done() == 0;
-        let is_calm = self.scenario.shortage == 0 && self.scenario.closed == 0;
         if all_sent && is_calm {
             must = must.min(model.first_due(&numbers, now).or(must));
         }
@@ -448,6 +483,32 @@ impl Simulation {
         let number = self.numbers[usize::try_from(index).unwrap()];
         assert_eq!(finished.item.bytes(), name(number));
         let answer = finished.result.as_ref().unwrap().as_ref().unwrap();
+        if self.scenario.pins {
+            let server = usize::try_from(index).unwrap() % self.last_ended.len();
+            let ended_at = Duration::from_nanos(finished.finished_at_ns);
+            self.last_ended[server] = self.last_ended[server].max(ended_at);
+        }
+        if let (true, Some(server)) = (self.scenario.pins, answer.server) {
+            let at = u64::from(server.port() - 1000);
+            assert_eq!(
+                at,
+                index % u64::from(self.scenario.servers),
+                "another server"
+            );
+        }
+        let expected = match honest(number) {
+            Status::NoError if self.scenario.wildcards && answer.status.is_definite() => {
+                Some(match number {
+                    WILD => Wildcard::Yes,
+                    _ => Wildcard::No,
+                })
+            }
+            _ => None,
+        };
+        // Queries for random names may all be lost.
+        if answer.wildcard != Some(Wildcard::Unknown) || self.scenario.lost == 0 {
+            assert_eq!(answer.wildcard, expected, "{answer:?}");
+        }
         if answer.status.is_definite() {
             assert_eq!(answer.status, honest(number));
             self.answered += 1;
@@ -461,7 +522,7 @@ impl Simulation {
         self.unmarked += 1;
     }
 
-    fn check_end(mut self) {
+    fn check_end(mut self) -> Vec<Duration> {
         self.mill.mark_emitted(self.unmarked);
         let counters = self.mill.counters();
         assert_eq!(counters.emitted, self.emitted.len() as u64);
@@ -471,7 +532,12 @@ impl Simulation {
             let sent: u64 = figures.iter().map(|figures| figures.sent).sum();
             let answered: u64 = figures.iter().map(|figures| figures.answered).sum();
             assert!(answered <= sent && answered > 0 || self.answered == 0);
-            if self.scenario.lost == 0 && self.scenario.servers != 2 && self.scenario.closed == 0 {
+            // The second server refuses some names; where there are three, the others make up for that.
+            let is_refused = match self.scenario.pins {
+                true => self.scenario.servers > 1,
+                false => self.scenario.servers == 2,
+            };
+            if self.scenario.lost == 0 && !is_refused && self.scenario.closed == 0 {
                 assert_eq!(
                     self.answered,
                     self.numbers.len(),
@@ -485,6 +551,7 @@ impl Simulation {
             assert_eq!(sim_loop.handle.outstanding(), 0);
         }
         assert_eq!(self.world.descriptors(), 0);
+        self.last_ended
     }
 }
 
@@ -506,5 +573,38 @@ proptest! {
     #[test]
     fn every_name_has_one_right_row_on_every_schedule(scenario in scenario()) {
         Simulation::new(scenario).run();
+    }
+}
+
+/// Names that are pinned to a silent server take minutes, and hold no places in flight that names of others
+/// could have.
+#[test]
+fn a_silent_server_leaves_the_places_in_flight_to_others() {
+    for order in [Order::Completion, Order::Input] {
+        let last_ended = Simulation::new(Scenario {
+            seed: 1,
+            items: 300,
+            names: 100,
+            loops: 2,
+            in_flight_per_loop: 4,
+            window: 1_200,
+            order,
+            servers: 4,
+            sockets_per_server: 1,
+            per_server_max: 8,
+            rate_per_server: None,
+            mixes_case: false,
+            lost: 0,
+            doubled: 0,
+            closed: 0,
+            shortage: 0,
+            stop_at_step: None,
+            spurious: false,
+            pins: true,
+            wildcards: false,
+        })
+        .run();
+        let (others, silent) = (last_ended[..3].iter().max().unwrap(), last_ended[3]);
+        assert!(*others * 3 < silent, "{last_ended:?}");
     }
 }

@@ -195,7 +195,9 @@ fn a_run_that_waits_for_a_server_is_stopped_at_once() {
                     rate_per_server,
                     mixes_case: false,
                     measures_round_trips: false,
+                    pins_questions: false,
                 },
+                wildcards: None,
                 default_type: parse_type(b"A").unwrap(),
                 figures: SharedFigures::default(),
             };

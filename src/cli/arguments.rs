@@ -233,6 +233,19 @@ pub(super) struct DnsArguments {
     #[arg(long = "resolvers", value_name = "FILE", help_heading = "Resolvers")]
     pub(super) resolvers_from: Option<PathBuf>,
 
+    /// Ask each name of every server, and print a row for each: in the order of the list, and for a name
+    /// in the order in which the servers were given, -r before --resolvers. No server is asked in place of
+    /// another. With --format text the server is the fourth column, between status and data.
+    #[arg(long, help_heading = "Resolvers")]
+    pub(super) all_resolvers: bool,
+
+    /// Find out which names have their records from a wildcard: where a name has records, a random name in
+    /// its place is asked for, once for each parent and type, and if that has the same, the name is said to
+    /// be one. With --format text the column before the data is then `WILDCARD`, `?` if the random name had
+    /// no answer, and otherwise `-`.
+    #[arg(long, help_heading = "Resolvers")]
+    pub(super) wildcards: bool,
+
     /// Sockets for each server, all loops together, from which it is asked.
     #[arg(long, value_name = "K", default_value = "8", value_parser = positive(), help_heading = "Resolvers")]
     pub(super) sockets: usize,

@@ -12,16 +12,19 @@ use crate::clock;
 use crate::error::ItemError;
 use crate::item::Item;
 use crate::jobs::dns::{
-    Answer, DnsJob, Found, Lines, RowStatus, Settings, SharedFigures, SharedLimits, Status,
+    Answer, DnsJob, Found, Lines, RowStatus, Settings, SharedFigures, SharedLimits,
+    SharedWildcards, Status,
 };
 use crate::jobs::rendered::{Render, Rendered, Row};
 use crate::mill::budget;
 use crate::run::Plan;
-use crate::sink::dns::{write_jsonl, write_massdns, write_text};
+use crate::sink::dns::{Extras, write_jsonl, write_massdns, write_text};
 use crate::sink::messages;
+use crate::source::Repeated;
 use crate::stats::document::Form;
 use serde_json::{Map, Value};
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -51,6 +54,8 @@ pub(super) fn dns(arguments: DnsArguments) -> Outcome {
             arguments.rate_per_resolver.into(),
         ),
         ("statuses", names_of(&arguments.statuses)),
+        ("all_resolvers", arguments.all_resolvers.into()),
+        ("wildcards", arguments.wildcards.into()),
     ];
     let rows = DnsRows {
         servers: servers.clone(),
@@ -61,11 +66,20 @@ pub(super) fn dns(arguments: DnsArguments) -> Outcome {
     let render = Format {
         format: arguments.format,
         statuses: arguments.statuses.clone(),
+        pinned_to: match arguments.all_resolvers {
+            true => servers.clone(),
+            false => Vec::new(),
+        },
+        tells_wildcards: arguments.wildcards,
         clock_started_at: since_1970().saturating_sub(clock::now()),
     };
     let lines = match arguments.comments {
         true => Lines::new(types).with_comments(),
         false => Lines::new(types),
+    };
+    let times = match arguments.all_resolvers {
+        true => servers.len(),
+        false => 1,
     };
     let task = Task {
         command: "dns",
@@ -74,7 +88,7 @@ pub(super) fn dns(arguments: DnsArguments) -> Outcome {
         arguments: &arguments.stream,
         timeout: None,
         items_hold_files: false,
-        expand: Some(Box::new(lines)),
+        expand: Some(Box::new(Repeated::new(lines, times))),
         options: Map::from_iter(options.map(|(name, value)| (name.to_owned(), value))),
     };
     let job = |plan: &Plan, descriptors: &Descriptors| {
@@ -83,6 +97,7 @@ pub(super) fn dns(arguments: DnsArguments) -> Outcome {
             settings: settings(&arguments, servers, plan, descriptors)?,
             default_type: arguments.types[0],
             figures,
+            wildcards: arguments.wildcards.then(SharedWildcards::default),
         };
         let render = Arc::new(render);
         Ok(Rendered { job, render })
@@ -135,6 +150,7 @@ fn settings(
         rate_per_server: arguments.rate_per_resolver.map(|rate| rate / loops),
         mixes_case: arguments.mixes_case,
         measures_round_trips: arguments.stream.measure.forms.need_phases(),
+        pins_questions: arguments.all_resolvers,
     })
 }
 
@@ -143,6 +159,9 @@ struct Format {
     format: DnsFormat,
     /// Only these are printed; all if there are none.
     statuses: Vec<RowStatus>,
+    /// The servers, if each item is for one.
+    pinned_to: Vec<SocketAddr>,
+    tells_wildcards: bool,
     /// When the clock of the answers showed 0, since 1970.
     clock_started_at: Duration,
 }
@@ -173,12 +192,20 @@ impl Render<Found> for Format {
 
     /// A row that is not wanted stays empty.
     fn render(&self, row: &mut Vec<u8>, item: &Item, found: &Found) -> Counted {
+        let pinned_to = NonZeroUsize::new(self.pinned_to.len())
+            .map(|servers| self.pinned_to[DnsJob::server_of(item, servers)]);
+        let extras = Extras {
+            resolver: pinned_to,
+            wildcard: self.tells_wildcards,
+        };
         let status = RowStatus::of(found);
         if self.statuses.is_empty() || self.statuses.contains(&status) {
             match self.format {
-                DnsFormat::Text => write_text(row, item, found),
-                DnsFormat::Jsonl => write_jsonl(row, item, found),
-                DnsFormat::Massdns => write_massdns(row, item, found, self.clock_started_at),
+                DnsFormat::Text => write_text(row, item, found, extras),
+                DnsFormat::Jsonl => write_jsonl(row, item, found, extras),
+                DnsFormat::Massdns => {
+                    write_massdns(row, item, found, self.clock_started_at, extras);
+                }
             }
         }
         let message = found.as_ref().ok().and_then(Answer::message);

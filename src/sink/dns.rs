@@ -5,16 +5,41 @@ use super::jsonl;
 use crate::clock::to_ns;
 use crate::io::Transport;
 use crate::item::Item;
-use crate::jobs::dns::{Answer, Found, LastReply, Malformed, RawRecord, Status, words};
+use crate::jobs::dns::{Answer, Found, LastReply, Malformed, RawRecord, Status, Wildcard, words};
 use domain::base::Rtype;
 use std::fmt::Display;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+/// What rows tell besides, in any case.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Extras {
+    /// The server that the item was for, if it was for one.
+    pub resolver: Option<SocketAddr>,
+    /// Whether the records come from a wildcard. In JSON this is told of names that have records, if it was
+    /// to be found out.
+    pub wildcard: bool,
+}
+
 /// Appends a line of text: name, type, status and the data of each record, separated by tabs. A
 /// record of another type than the one asked for, such as an alias, has its type before its data.
-pub fn write_text(out: &mut Vec<u8>, item: &Item, found: &Found) {
+///
+/// Extras come after the status: the server, then `WILDCARD`, `?` if that is unknown, or `-`.
+pub fn write_text(out: &mut Vec<u8>, item: &Item, found: &Found, extras: Extras) {
+    let write_extras = |out: &mut Vec<u8>, wildcard| {
+        if let Some(address) = extras.resolver {
+            out.push(b'\t');
+            write_address(out, address);
+        }
+        if extras.wildcard {
+            out.extend_from_slice(match wildcard {
+                Some(Wildcard::Yes) => b"\tWILDCARD".as_slice(),
+                Some(Wildcard::Unknown) => b"\t?",
+                Some(Wildcard::No) | None => b"\t-",
+            });
+        }
+    };
     out.extend_from_slice(name_of(item));
     match found {
         Ok(answer) => {
@@ -23,6 +48,7 @@ pub fn write_text(out: &mut Vec<u8>, item: &Item, found: &Found) {
             write_type(out, qtype);
             out.push(b'\t');
             write_status(out, answer.status);
+            write_extras(out, answer.wildcard);
             answer.write_data(out, |out, rtype| {
                 out.push(b'\t');
                 if rtype != qtype {
@@ -32,7 +58,9 @@ pub fn write_text(out: &mut Vec<u8>, item: &Item, found: &Found) {
             });
         }
         Err(invalid) => {
-            out.extend_from_slice(b"\t-\tINVALID\t");
+            out.extend_from_slice(b"\t-\tINVALID");
+            write_extras(out, None);
+            out.push(b'\t');
             write_displayed(out, invalid);
         }
     }
@@ -58,7 +86,7 @@ fn write_displayed(out: &mut Vec<u8>, displayed: impl Display) {
 }
 
 /// Appends a JSON object.
-pub fn write_jsonl(out: &mut Vec<u8>, item: &Item, found: &Found) {
+pub fn write_jsonl(out: &mut Vec<u8>, item: &Item, found: &Found, extras: Extras) {
     let mut row = Object::begin(out);
     row.number("index", item.index());
     let name = jsonl::Name::new(name_of(item));
@@ -67,12 +95,13 @@ pub fn write_jsonl(out: &mut Vec<u8>, item: &Item, found: &Found) {
         Ok(answer) => {
             row.text("type", |out| write_type(out, answer.qtype));
             row.text("status", |out| write_status(out, answer.status));
+            write_wildcard(&mut row, answer);
             row.list("answers", answer.raw_records(), write_record);
             let malformed = answer.malformed();
             if !malformed.is_empty() {
                 row.list("malformed", malformed, write_malformed);
             }
-            write_server(&mut row, "resolver", answer);
+            write_server(&mut row, answer.server.or(extras.resolver));
             match answer.transport {
                 Some(transport) => row.text("protocol", |out| {
                     out.extend_from_slice(transport.protocol().as_bytes());
@@ -96,6 +125,9 @@ pub fn write_jsonl(out: &mut Vec<u8>, item: &Item, found: &Found) {
         }
         Err(invalid) => {
             row.text("status", |out| out.extend_from_slice(b"INVALID"));
+            if extras.resolver.is_some() {
+                write_server(&mut row, extras.resolver);
+            }
             row.text("error", |out| write_displayed(out, invalid));
         }
     }
@@ -142,10 +174,20 @@ fn write_flags(row: &mut Object<'_>, answer: &Answer) {
     });
 }
 
-fn write_server(row: &mut Object<'_>, name: &'static str, answer: &Answer) {
-    match answer.server {
-        Some(address) => row.text(name, |out| write_address(out, address)),
-        None => row.null(name),
+fn write_wildcard(row: &mut Object<'_>, answer: &Answer) {
+    let literal: &[u8] = match answer.wildcard {
+        None => return,
+        Some(Wildcard::Yes) => b"true",
+        Some(Wildcard::No) => b"false",
+        Some(Wildcard::Unknown) => b"null",
+    };
+    row.member("wildcard").extend_from_slice(literal);
+}
+
+fn write_server(row: &mut Object<'_>, server: Option<SocketAddr>) {
+    match server {
+        Some(address) => row.text("resolver", |out| write_address(out, address)),
+        None => row.null("resolver"),
     }
 }
 
@@ -168,7 +210,14 @@ fn write_address(out: &mut Vec<u8>, address: SocketAddr) {
 /// Appends a JSON object as `massdns -o Je` prints it (version 1.1.0). The differences are listed in the
 /// README and in `tests/e2e/massdns.rs`. `clock_started_at` is when the clock of the answers showed 0,
 /// since 1970. A line that is no question has INVALID for its error.
-pub fn write_massdns(out: &mut Vec<u8>, item: &Item, found: &Found, clock_started_at: Duration) {
+/// Extras are members that it does not print.
+pub fn write_massdns(
+    out: &mut Vec<u8>,
+    item: &Item,
+    found: &Found,
+    clock_started_at: Duration,
+    extras: Extras,
+) {
     let mut row = Object::begin(out);
     match found {
         Ok(answer) => {
@@ -177,7 +226,7 @@ pub fn write_massdns(out: &mut Vec<u8>, item: &Item, found: &Found, clock_starte
             });
             row.text("type", |out| write_massdns_type(out, answer.qtype));
             row.text("class", write_class);
-            write_massdns_reply(&mut row, answer, clock_started_at);
+            write_massdns_reply(&mut row, answer, clock_started_at, extras);
         }
         Err(_) => {
             let name = String::from_utf8_lossy(name_of(item));
@@ -185,20 +234,35 @@ pub fn write_massdns(out: &mut Vec<u8>, item: &Item, found: &Found, clock_starte
             row.text("type", |_| {});
             row.text("class", write_class);
             row.text("error", |out| out.extend_from_slice(b"INVALID"));
+            if extras.resolver.is_some() {
+                write_server(&mut row, extras.resolver);
+            }
         }
     }
     row.end();
     out.push(b'\n');
 }
 
-fn write_massdns_reply(row: &mut Object<'_>, answer: &Answer, clock_started_at: Duration) {
+fn write_massdns_reply(
+    row: &mut Object<'_>,
+    answer: &Answer,
+    clock_started_at: Duration,
+    extras: Extras,
+) {
     let status: &[u8] = match answer.status {
         // It has no words of its own for these.
         Status::NoError | Status::NoData | Status::Referral => b"NOERROR",
         Status::NxDomain => b"NXDOMAIN",
-        status => return row.text("error", |out| write_status(out, status)),
+        status => {
+            row.text("error", |out| write_status(out, status));
+            if extras.resolver.is_some() {
+                write_server(row, extras.resolver);
+            }
+            return;
+        }
     };
     row.text("status", |out| out.extend_from_slice(status));
+    write_wildcard(row, answer);
     // Nanoseconds since 1970.
     row.number("rx_ts", to_ns(clock_started_at + answer.ended_at));
     let mut sections = Object::begin(row.member("data"));
@@ -207,7 +271,7 @@ fn write_massdns_reply(row: &mut Object<'_>, answer: &Answer, clock_started_at: 
     write_massdns_section(&mut sections, "additionals", answer.raw_additionals());
     sections.end();
     write_flags(row, answer);
-    write_server(row, "resolver", answer);
+    write_server(row, answer.server);
     match answer.transport {
         Some(Transport::Datagram) => row.text("proto", |out| out.extend_from_slice(b"UDP")),
         Some(Transport::Stream) => row.text("proto", |out| out.extend_from_slice(b"TCP")),
@@ -360,6 +424,7 @@ mod tests {
             rate_per_server: None,
             mixes_case: false,
             measures_round_trips: false,
+            pins_questions: false,
         };
         let mut resolver = Resolver::new(settings, &SharedLimits::new(1, 1, 1));
         resolver.ask(0, question, Duration::ZERO);
@@ -457,12 +522,36 @@ mod tests {
             server in prop_oneof![Just("192.0.2.1:53"), Just("[2001:db8::1]:5353")],
             rcode in prop_oneof![Just(Rcode::NOERROR), Just(Rcode::NXDOMAIN), (0_u8..16).prop_map(Rcode::masked_from_int)],
             data in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..80), 0..3),
+            is_pinned: bool,
+            wildcard in prop::sample::select(
+                vec![None, Some(Wildcard::Yes), Some(Wildcard::No), Some(Wildcard::Unknown)],
+            ),
         ) {
-            let (item, found) = ask(&line, server, rcode, &data);
+            let (item, mut found) = ask(&line, server, rcode, &data);
             let (mut jsonl, mut massdns) = (Vec::new(), Vec::new());
-            write_jsonl(&mut jsonl, &item, &found);
-            write_massdns(&mut massdns, &item, &found, Duration::from_secs(1));
+            let extras = Extras {
+                resolver: is_pinned.then(|| server.parse().unwrap()),
+                wildcard: true,
+            };
+            if let Ok(answer) = &mut found {
+                answer.wildcard = wildcard;
+            }
+            write_jsonl(&mut jsonl, &item, &found, extras);
+            write_massdns(&mut massdns, &item, &found, Duration::from_secs(1), extras);
+            let mut text = Vec::new();
+            write_text(&mut text, &item, &found, extras);
+            // Whatever the data are, the columns before them are where they are to be.
+            let mut columns = text.split(|&byte| byte == b'\t').skip(3 + usize::from(is_pinned));
+            let column = columns.next().unwrap().trim_ascii_end();
+            let expected: &[u8] = match (wildcard, found.is_ok()) {
+                (Some(Wildcard::Yes), true) => b"WILDCARD",
+                (Some(Wildcard::Unknown), true) => b"?",
+                _ => b"-",
+            };
+            prop_assert_eq!(column, expected);
             for row in [jsonl, massdns] {
+                let value: Value = serde_json::from_slice(&row).unwrap();
+                prop_assert!(!is_pinned || value["resolver"] == server);
                 let expected = String::from_utf8(rewritten(&row)).unwrap();
                 prop_assert_eq!(String::from_utf8(row).unwrap(), expected);
             }

@@ -3,11 +3,13 @@
 mod arguments;
 mod expanded;
 mod lists;
+mod repeated;
 mod splitter;
 
 pub use arguments::Arguments;
 pub use expanded::{Expand, Expanded, Items};
 pub use lists::Lists;
+pub use repeated::Repeated;
 pub use splitter::{Separator, Splitter};
 
 use crate::item::Batch;

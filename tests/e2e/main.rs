@@ -5,6 +5,7 @@
 //! and becomes root. A missing tool is a failure, never a skip; only where the kernel has no loop
 //! devices, or no FUSE, the tests of disks with bad blocks say so and do nothing.
 
+mod all_resolvers;
 mod calls;
 mod dns;
 mod dns_rows;
@@ -27,3 +28,4 @@ mod streams;
 mod stuck;
 mod support;
 mod swaps;
+mod wildcards;

@@ -95,6 +95,19 @@ pub struct Answer {
     pub time: Duration,
     /// When it ended, by the clock of whoever ran the resolver.
     pub ended_at: Duration,
+    /// Whether the records come from a wildcard, if that was to be found out.
+    pub wildcard: Option<Wildcard>,
+}
+
+/// Whether a name has its records from a wildcard (RFC 4592).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wildcard {
+    /// A random name beside it has the same records.
+    Yes,
+    /// It has others, or none.
+    No,
+    /// What a random name has could not be found out.
+    Unknown,
 }
 
 /// A reply that is no answer: enough to find the server that is to blame.

@@ -34,7 +34,11 @@ pub struct Client {
     sockets: Vec<SocketState>,
     /// Items that wait for an answer, by the numbers the resolver knows them under.
     askers: RefCell<Askers>,
-    places: RefCell<Places>,
+    /// At all servers together, or, where questions are pinned, at each.
+    places: RefCell<Vec<Places>>,
+    pins_questions: bool,
+    /// Items that wait for places.
+    waiting: Cell<usize>,
     timer: RefCell<Timer>,
     figures: SharedFigures,
     /// Messages that have come so far.
@@ -90,16 +94,27 @@ impl Client {
     /// Spawns the tasks that a resolver needs. They leave its figures there in the end.
     pub(super) fn start(io: &Io, mut resolver: Resolver, figures: SharedFigures) -> Rc<Self> {
         let sockets = std::iter::repeat_with(SocketState::default);
-        let places = Places {
-            free: resolver.room(io.now()),
-            ..Places::default()
-        };
+        let pins_questions = resolver.pins_questions();
+        let mut places: Vec<Places> = Vec::new();
+        places.resize_with(
+            if pins_questions {
+                resolver.servers()
+            } else {
+                1
+            },
+            Places::default,
+        );
+        if !pins_questions {
+            places[0].free = resolver.room(io.now());
+        }
         let client = Rc::new(Self {
             io: io.clone(),
             sockets: sockets.take(resolver.sockets()).collect(),
             resolver: RefCell::new(resolver),
             askers: RefCell::default(),
             places: RefCell::new(places),
+            pins_questions,
+            waiting: Cell::new(0),
             timer: RefCell::default(),
             figures,
             received: Cell::new(0),
@@ -118,17 +133,45 @@ impl Client {
 
     /// Asks a question, once the resolver has a place for it. Until then the item is parked.
     pub(super) async fn ask(&self, question: Question) -> Answer {
-        let mut place = Place::new(self);
+        let mut place = Place::new(self, 0);
         self.io.park(poll_fn(|context| place.poll(context))).await;
-        let asking = self.begin(question, place);
+        let asking = self.begin(place, |resolver, number, now| {
+            resolver.ask(number, question, now);
+        });
         poll_fn(|context| asking.poll(context)).await
     }
 
-    fn begin(&self, question: Question, place: Place<'_>) -> Asking<'_> {
+    /// The same of one server. The item is parked, too, while that is silent: it would keep its place in
+    /// flight for long, and names for other servers need it.
+    pub(super) async fn ask_server(&self, question: Question, server: usize) -> Answer {
+        let mut place = Place::new(self, server);
+        self.io.park(poll_fn(|context| place.poll(context))).await;
+        let asking = self.begin(place, |resolver, number, now| {
+            resolver.ask_server(number, question, server, now);
+        });
+        let answered_at_once = poll_fn(|context| match asking.poll(context) {
+            Poll::Ready(answer) => Poll::Ready(Some(answer)),
+            Poll::Pending if self.resolver.borrow().is_silent(server) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        });
+        match answered_at_once.await {
+            Some(answer) => answer,
+            None => {
+                let answered = poll_fn(|context| asking.poll(context));
+                self.io.park(answered).await
+            }
+        }
+    }
+
+    fn begin(
+        &self,
+        place: Place<'_>,
+        ask: impl FnOnce(&mut Resolver, u32, Duration),
+    ) -> Asking<'_> {
         let asking = Asking::new(self);
         let now = self.io.now();
-        self.resolver.borrow_mut().ask(asking.number, question, now);
-        self.places.borrow_mut().free = self.resolver.borrow_mut().room(now);
+        ask(&mut self.resolver.borrow_mut(), asking.number, now);
+        self.update_places(now);
         drop(place);
         self.after_change();
         asking
@@ -146,8 +189,14 @@ impl Client {
     fn tell(&self, what: impl FnOnce(&mut Resolver, Duration)) {
         let now = self.io.now();
         what(&mut self.resolver.borrow_mut(), now);
-        self.places.borrow_mut().free = self.resolver.borrow_mut().room(now);
+        self.update_places(now);
         self.after_change();
+    }
+
+    fn update_places(&self, now: Duration) {
+        if !self.pins_questions {
+            self.places.borrow_mut()[0].free = self.resolver.borrow_mut().room(now);
+        }
     }
 
     /// Sends what the resolver wants sent, hands answers to their items, and sets the timer.
@@ -162,10 +211,43 @@ impl Client {
         while let Some((number, answer)) = resolver.answer() {
             askers.answered(number, answer);
         }
-        self.timer.borrow_mut().set(resolver.wake_at());
-        let places = self.places.borrow();
-        places.wake();
-        self.io.limit_intake(places.available());
+        let mut places = self.places.borrow_mut();
+        if self.pins_questions {
+            // Which servers the next items are for is not known, so they are taken in any case, and those
+            // without a place are parked.
+            while let Some((server, room)) = resolver.changed_room() {
+                places[server].free = room;
+                places[server].wake();
+                if resolver.is_silent(server) {
+                    askers.wake(&resolver.askers_of(server));
+                }
+            }
+        } else {
+            places[0].wake();
+            self.io.limit_intake(places[0].available());
+        }
+        self.set_timer(&mut resolver);
+    }
+
+    fn set_timer(&self, resolver: &mut Resolver) {
+        // Where questions are not pinned, items wait only while there is no room at all.
+        let is_room_awaited = self.pins_questions && self.waiting.get() > 0;
+        let at = resolver.wake_at(is_room_awaited);
+        self.timer.borrow_mut().set(at);
+    }
+
+    /// An item begins to wait for a place.
+    fn begin_waiting(&self) {
+        let others = self.waiting.get();
+        self.waiting.set(others + 1);
+        if others == 0 && self.pins_questions {
+            // Now the resolver has a reason to be called when a server may have room.
+            self.set_timer(&mut self.resolver.borrow_mut());
+        }
+    }
+
+    fn end_waiting(&self) {
+        self.waiting.set(self.waiting.get() - 1);
     }
 
     /// Calls the resolver when it wants to be called.
@@ -429,6 +511,15 @@ impl Askers {
             waker.wake();
         }
     }
+
+    /// Wakes these, who have no answer yet.
+    fn wake(&mut self, numbers: &[u32]) {
+        for &number in numbers {
+            if let Some(waker) = &self.places[number as usize].waker {
+                waker.wake_by_ref();
+            }
+        }
+    }
 }
 
 impl Places {
@@ -452,25 +543,29 @@ impl Places {
 /// An item's place at the resolver: it waits for it, and then has it until it has asked.
 struct Place<'a> {
     client: &'a Client,
+    /// Whose place it is, if questions are pinned.
+    server: usize,
     ticket: Option<u64>,
     is_promised: bool,
 }
 
 impl<'a> Place<'a> {
-    fn new(client: &'a Client) -> Self {
+    fn new(client: &'a Client, server: usize) -> Self {
         Self {
             client,
+            server,
             ticket: None,
             is_promised: false,
         }
     }
 
     fn poll(&mut self, context: &Context<'_>) -> Poll<()> {
-        let places = &mut *self.client.places.borrow_mut();
+        let places = &mut self.client.places.borrow_mut()[self.server];
         let at = self.ticket.and_then(|ticket| places.find(ticket));
         if at.unwrap_or(places.waiting.len()) < places.available() {
             if let Some(at) = at {
                 places.waiting.remove(at);
+                self.client.end_waiting();
             }
             places.promised += 1;
             self.ticket = None;
@@ -486,6 +581,7 @@ impl<'a> Place<'a> {
                 places
                     .waiting
                     .extend(self.ticket.map(|ticket| (ticket, waker)));
+                self.client.begin_waiting();
             }
         }
         Poll::Pending
@@ -494,10 +590,11 @@ impl<'a> Place<'a> {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        let places = &mut *self.client.places.borrow_mut();
+        let places = &mut self.client.places.borrow_mut()[self.server];
         places.promised -= usize::from(self.is_promised);
         if let Some(at) = self.ticket.and_then(|ticket| places.find(ticket)) {
             places.waiting.remove(at);
+            self.client.end_waiting();
         }
         // What it leaves is for the next.
         places.wake();

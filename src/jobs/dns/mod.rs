@@ -36,6 +36,7 @@ mod resolver;
 mod rooms;
 mod row_status;
 mod server;
+mod siblings;
 mod sockets;
 mod stream;
 #[cfg(test)]
@@ -43,8 +44,9 @@ mod tests;
 mod text;
 mod throttle;
 mod waiting;
+mod wildcards;
 
-pub use answer::{Answer, LastReply, Record, Status};
+pub use answer::{Answer, LastReply, Record, Status, Wildcard};
 pub use block::Block;
 pub use figures::{Figures, SharedFigures};
 pub use job::{DnsJob, Found, QUERY, WAIT};
@@ -56,3 +58,4 @@ pub use reading::{Malformed, Section};
 pub use resolver::{Resolver, Settings, Transmit};
 pub use row_status::{RowStatus, UnknownStatus};
 pub use sockets::SocketId;
+pub use wildcards::SharedWildcards;

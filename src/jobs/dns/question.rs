@@ -121,6 +121,12 @@ impl Question {
         }
     }
 
+    /// A question about a label below a name in wire format, which may not be longer than names are.
+    pub(super) fn below(label: &[u8], name: &[u8], qtype: Rtype) -> Option<Self> {
+        let label_len = label_len(label.len())?;
+        Self::new(&[&[label_len], label, name].concat(), qtype).ok()
+    }
+
     /// The same, each letter in the case that chance will have.
     pub(super) fn respelled(&self, random: &mut Random) -> Self {
         // Lengths of labels are below 64 and no letters.

@@ -102,6 +102,7 @@ impl Built {
             round_trip: None,
             wait: Duration::ZERO,
             time: Duration::ZERO,
+            wildcard: None,
             ended_at: Duration::ZERO,
         }
     }

@@ -3,6 +3,7 @@
 use super::{ReplyFrom, Resolver};
 use crate::jobs::dns::answer::{LastReply, Status};
 use crate::jobs::dns::lookup::{Attempt, State};
+use crate::jobs::dns::refusals::Refusals;
 use crate::jobs::dns::sockets::SocketId;
 use domain::base::iana::OptRcode;
 use std::time::Duration;
@@ -45,7 +46,8 @@ impl Resolver {
             lookup.is_proof = true;
             edns.failed(now);
         }
-        self.refusals.replied(lookup.refusals > 0, false);
+        let was_refused = lookup.refusals > 0;
+        self.refusals_of(server).replied(was_refused, false);
     }
 
     /// No reply has come in time for the last attempt.
@@ -93,14 +95,17 @@ impl Resolver {
         now: Duration,
     ) {
         let server = self.sockets.server_of(attempt.socket);
+        let known = self.refusals_of(server);
+        let (are_due_to_names, are_unexplained) =
+            (known.are_due_to_names(), known.are_unexplained());
         let asked = &mut self.servers[server];
         match attempt.place {
             None => asked.stream.answered(),
             // The name is to blame, not how much the server is asked.
-            Some(place_id) if self.refusals.are_due_to_names() => {
+            Some(place_id) if are_due_to_names => {
                 asked.answered(place_id, attempt.is_sample, reply.time);
             }
-            Some(place_id) if self.refusals.are_unexplained() => asked.is_no_sample(place_id),
+            Some(place_id) if are_unexplained => asked.is_no_sample(place_id),
             Some(_) => {}
         }
         let is_in_doubt = asked.edns.is_in_doubt();
@@ -130,20 +135,22 @@ impl Resolver {
         lookup.refused_by = Some(server);
         lookup.refusals += 1;
         let (refusals, tries, state) = (lookup.refusals, lookup.tries, lookup.state);
-        self.refusals.replied(refusals > 1, true);
+        let is_pinned = lookup.pinned_to.is_some();
+        let others = if is_pinned { 0 } else { self.servers.len() - 1 };
+        self.refusals_of(server).replied(refusals > 1, true);
         if !is_last {
-            if state == State::Waiting {
+            if state == State::Waiting && !is_pinned {
                 // For another server than so far.
                 self.queue_up(place);
             }
             return;
         }
-        let is_certain = refusals >= REFUSALS_ENOUGH && self.refusals.are_due_to_names();
+        let is_certain = refusals >= REFUSALS_ENOUGH && self.refusals_of(server).are_due_to_names();
         if is_certain || tries > self.settings.retries {
             return self.finish_failed(place, now);
         }
-        if tries as usize >= self.servers.len() {
-            let pause = self.refusals.pause(refusals);
+        if tries as usize > others {
+            let pause = self.refusals_of(server).pause(refusals);
             self.lookup(place).state = State::Pausing;
             return self.timers.set(place, now + pause);
         }
@@ -190,6 +197,14 @@ impl Resolver {
         self.lookup(place).state = State::Waiting;
         if !self.attempt(place, now) {
             self.queue_up(place);
+        }
+    }
+
+    /// What is known of refusals that concerns this server.
+    fn refusals_of(&mut self, server: usize) -> &mut Refusals {
+        match self.settings.pins_questions {
+            true => &mut self.refusals[server],
+            false => &mut self.refusals[0],
         }
     }
 }

@@ -56,6 +56,7 @@ impl Resolver {
             wait: lookup.first_sent_at.unwrap_or(now) - lookup.asked_at,
             time: now.saturating_sub(lookup.asked_at),
             ended_at: now,
+            wildcard: None,
         };
         for asker in lookup.other_askers {
             self.answers.push_back((asker, answer.clone()));
@@ -70,7 +71,9 @@ impl Resolver {
         self.timers.cancel(place);
         let mut lookup = self.lookups[place as usize].take().expect("a lookup");
         if lookup.probes.is_none() {
-            self.by_question.remove(&lookup.question);
+            let key = (lookup.question, lookup.pinned_to);
+            self.by_question.remove(&key);
+            (lookup.question, _) = key;
         }
         self.free.push(place);
         if let Some(attempt) = lookup.attempt.take() {

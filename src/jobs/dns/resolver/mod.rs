@@ -8,6 +8,7 @@
 mod asking;
 mod attempts;
 mod ends;
+mod pinned;
 mod streams;
 
 use super::answer::{Answer, Status};
@@ -51,6 +52,9 @@ pub struct Settings {
     pub mixes_case: bool,
     /// Keep the times from queries to replies in the [`Figures`].
     pub measures_round_trips: bool,
+    /// Each question is for one server and is asked of no other: [`Resolver::ask_server`] is used for
+    /// all, [`Resolver::ask`] for none.
+    pub pins_questions: bool,
 }
 
 /// A message to be sent.
@@ -81,11 +85,13 @@ pub struct Resolver {
     lookups: Vec<Option<Lookup>>,
     free: Vec<u32>,
     next_serial: u64,
-    by_question: HashMap<Question, u32>,
+    /// A question is asked anew of each server that it is pinned to.
+    by_question: HashMap<(Question, Option<usize>), u32>,
     /// By lookup: the end of the attempt, or of a pause.
     timers: Timers,
     waiting: Waiting,
-    refusals: Refusals,
+    /// What is refused by all servers together, or, where questions are pinned, by each.
+    refusals: Vec<Refusals>,
     transmits: VecDeque<Transmit>,
     answers: VecDeque<(u32, Answer)>,
     next_server: usize,
@@ -118,8 +124,13 @@ impl Resolver {
             .enumerate()
             .map(new_server)
             .collect();
+        let refusals = std::iter::repeat_with(Refusals::default);
+        let refusals = refusals.take(match settings.pins_questions {
+            true => servers.len(),
+            false => 1,
+        });
         let mut resolver = Self {
-            rooms: Rooms::new(servers.len()),
+            rooms: Rooms::new(servers.len(), settings.pins_questions),
             sockets: Sockets::new(servers.len(), settings.sockets_per_server),
             servers,
             random,
@@ -129,7 +140,7 @@ impl Resolver {
             by_question: HashMap::new(),
             timers: Timers::default(),
             waiting: Waiting::default(),
-            refusals: Refusals::default(),
+            refusals: refusals.collect(),
             transmits: VecDeque::new(),
             answers: VecDeque::new(),
             next_server: 0,
@@ -157,6 +168,12 @@ impl Resolver {
         self.sockets.len()
     }
 
+    /// How many servers there are.
+    #[must_use]
+    pub fn servers(&self) -> usize {
+        self.servers.len()
+    }
+
     /// What went to each server and came from it so far.
     pub fn figures(&self) -> impl Iterator<Item = Figures> {
         self.servers.iter().map(Server::figures_now)
@@ -164,8 +181,13 @@ impl Resolver {
 
     /// Asks a question. The answer comes with `asker`, which is free to choose.
     pub fn ask(&mut self, asker: u32, question: Question, now: Duration) {
+        debug_assert!(!self.settings.pins_questions);
+        self.begin(asker, question, None, now);
+    }
+
+    fn begin(&mut self, asker: u32, question: Question, server: Option<usize>, now: Duration) {
         let place = self.free_place();
-        match self.by_question.entry(question.clone()) {
+        match self.by_question.entry((question.clone(), server)) {
             Entry::Vacant(entry) => entry.insert(place),
             Entry::Occupied(known) => {
                 let known = *known.get();
@@ -175,6 +197,7 @@ impl Resolver {
         };
         let mut lookup = self.new_lookup(question, now);
         lookup.asker = Some(asker);
+        lookup.pinned_to = server;
         self.lookups[place as usize] = Some(lookup);
         if !self.attempt(place, now) {
             self.queue_up(place);
@@ -206,15 +229,17 @@ impl Resolver {
     /// How many more questions could be asked at once.
     #[must_use]
     pub fn room(&mut self, now: Duration) -> usize {
-        if self.settings.rate_per_server.is_some() {
+        if self.settings.rate_per_server.is_some() && !self.settings.pins_questions {
             self.look_at_all_servers(now);
         }
         self.rooms.total(For::NewName)
     }
 
-    /// When [`Resolver::time_passed`] is next to be called.
-    pub fn wake_at(&mut self) -> Option<Duration> {
-        let is_room_wanted = !self.by_question.is_empty() || self.rooms.total(For::NewName) == 0;
+    /// When [`Resolver::time_passed`] is next to be called. `is_room_awaited` says that there are questions
+    /// for servers without room.
+    pub fn wake_at(&mut self, is_room_awaited: bool) -> Option<Duration> {
+        let has_no_room = !self.settings.pins_questions && self.rooms.total(For::NewName) == 0;
+        let is_room_wanted = is_room_awaited || has_no_room || !self.by_question.is_empty();
         let event = is_room_wanted.then(|| self.rooms.next_event()).flatten();
         [self.timers.next_due(), event].into_iter().flatten().min()
     }
@@ -307,7 +332,10 @@ impl Resolver {
             Transport::Datagram => {
                 self.servers[server].circuit.unreachable(now);
                 self.servers[server].circuit.probe_ended(now);
-                let is_hopeless = self.servers.iter().all(|it| it.circuit.is_given_up(now));
+                let is_hopeless = match self.settings.pins_questions {
+                    true => self.servers[server].circuit.is_given_up(now),
+                    false => self.servers.iter().all(|it| it.circuit.is_given_up(now)),
+                };
                 for place in asked {
                     self.was_unreachable(place, server, is_hopeless, now);
                 }
@@ -380,8 +408,13 @@ impl Resolver {
         let any_is_there = self.servers.iter().any(|it| !it.circuit.is_open());
         self.lookups.iter().flatten().any(|lookup| {
             let kind = lookup.kind();
+            let is_candidate = |at| match lookup.pinned_to {
+                Some(server) => at == server,
+                None => Some(at) != lookup.refused_by,
+            };
+            let others_are_there = any_is_there && lookup.pinned_to.is_none();
             let may_ask = |(at, server): (usize, &Server)| {
-                Some(at) != lookup.refused_by && server.room(kind, any_is_there, now) > 0
+                is_candidate(at) && server.room(kind, others_are_there, now) > 0
             };
             lookup.state == State::Waiting && self.servers.iter().enumerate().any(may_ask)
         })

@@ -110,8 +110,9 @@ impl Resolver {
 
     /// The stream to this server gave no answer: another server may give all of it.
     pub(super) fn stream_failed(&mut self, place: u32, server: usize, now: Duration) {
-        let is_alone = self.servers.len() == 1;
+        let has_others = self.servers.len() > 1;
         let lookup = self.lookup(place);
+        let is_alone = !has_others || lookup.pinned_to.is_some();
         lookup.note(Status::Truncated);
         lookup.refused_by = Some(server);
         if is_alone {
