@@ -17,8 +17,8 @@ use ringmill::io::sim::{Faults, Network, Random, SimCarrier, World};
 use ringmill::io::{Transport, Wait};
 use ringmill::item::Batch;
 use ringmill::jobs::dns::{
-    DnsJob, Found, Settings, SharedFigures, SharedLimits, SharedWildcards, Status, Wildcard,
-    parse_type,
+    DnsJob, Found, QueryOptions, Settings, SharedFigures, SharedLimits, SharedWildcards, Status,
+    Wildcard, parse_type,
 };
 use ringmill::mill::{Finished, Mill, Order, Ready};
 use ringmill::run::Turn;
@@ -45,6 +45,7 @@ struct Scenario {
     order: Order,
     servers: u8,
     sockets_per_server: usize,
+    queries: QueryOptions::default(),
     per_server_max: usize,
     rate_per_server: Option<f64>,
     mixes_case: bool,

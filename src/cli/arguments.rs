@@ -1,6 +1,7 @@
 //! What can be said on the command line. Plain data; nothing here looks at the system.
 
 use super::forms::FormArguments;
+use super::query_arguments::QueryArguments;
 use super::resolver_address::parse_resolver;
 use crate::digest::Algorithm;
 use crate::jobs::dns::{self, RowStatus};
@@ -276,6 +277,9 @@ pub(super) struct DnsArguments {
     /// The time for a name: how long replies are waited for, all attempts together.
     #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = parse_timeout, help_heading = "Resolvers")]
     pub(super) timeout: Duration,
+
+    #[command(flatten)]
+    pub(super) queries: QueryArguments,
 
     /// `text` prints name, type, status and data, separated by tabs; `jsonl` prints one JSON object
     /// for every name; `massdns` prints what massdns does with -o Je (the README lists the differences).

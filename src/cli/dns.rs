@@ -144,6 +144,7 @@ fn settings(
     Ok(Settings {
         servers,
         sockets_per_server: sockets.min(sockets_max),
+        queries: arguments.queries.options(),
         retries: arguments.retries,
         attempt_timeout: arguments.attempt_timeout,
         timeout: arguments.timeout,

@@ -15,6 +15,7 @@ mod observer;
 mod output;
 mod plan;
 mod plot;
+mod query_arguments;
 mod resolver_address;
 mod servers;
 mod setup_error;

@@ -396,7 +396,7 @@ fn name_of(item: &Item) -> &[u8] {
 mod tests {
     use super::*;
     use crate::item::Batch;
-    use crate::jobs::dns::{Question, Resolver, Settings, SharedLimits};
+    use crate::jobs::dns::{QueryOptions, Question, Resolver, Settings, SharedLimits};
     use domain::base::charstr::DisplayQuoted;
     use domain::base::iana::Rcode;
     use domain::base::message_builder::MessageBuilder;
@@ -418,6 +418,7 @@ mod tests {
         let settings = Settings {
             servers: vec![server.parse().unwrap()],
             sockets_per_server: 1,
+            queries: QueryOptions::default(),
             attempt_timeout: None,
             retries: 0,
             timeout: Duration::from_secs(1),

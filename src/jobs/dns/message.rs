@@ -1,47 +1,14 @@
-//! Queries and replies on the wire (RFC 1035, EDNS by RFC 6891).
+//! Replies on the wire (RFC 1035).
 
 use super::answer::Status;
 use super::question::Question;
 use super::reading::{self, Reading};
-use domain::base::Rtype;
 use domain::base::iana::{Opcode, OptRcode, Rcode};
 use domain::base::message::Message;
 
-/// The longest reply over UDP that is asked for: what the least networks carry in one piece (DNS flag
-/// day 2020).
-pub(super) const UDP_REPLY_LEN_MAX: u16 = 1232;
+pub(super) const HEADER_LEN: usize = 12;
 
-const HEADER_LEN: usize = 12;
-
-const CLASS_IN: [u8; 2] = [0, 1];
-
-/// The flags of a query: recursion is desired (RD).
-const QUERY_FLAGS: [u8; 2] = [1, 0];
-
-/// The bytes of an OPT record without options.
-const OPT_LEN: usize = 11;
-
-/// A query. `edns` adds the OPT record, by which replies of more than 512 bytes are asked for.
-pub(super) fn query(id: u16, question: &Question, edns: bool) -> Vec<u8> {
-    let name = question.name();
-    // The type, the class and the OPT record follow.
-    let mut query = Vec::with_capacity(HEADER_LEN + name.len() + 4 + OPT_LEN);
-    query.extend_from_slice(&id.to_be_bytes());
-    query.extend_from_slice(&QUERY_FLAGS);
-    // One question, no answers, no authority records.
-    query.extend_from_slice(&[0, 1, 0, 0, 0, 0, 0, u8::from(edns)]);
-    query.extend_from_slice(name);
-    query.extend_from_slice(&question.qtype().to_int().to_be_bytes());
-    query.extend_from_slice(&CLASS_IN);
-    if edns {
-        // The root's name. The class says how long a reply may be, the time to live is 0.
-        query.push(0);
-        query.extend_from_slice(&Rtype::OPT.to_int().to_be_bytes());
-        query.extend_from_slice(&UDP_REPLY_LEN_MAX.to_be_bytes());
-        query.extend_from_slice(&[0; 6]);
-    }
-    query
-}
+pub(super) const CLASS_IN: [u8; 2] = [0, 1];
 
 /// What a message with the right id, on the right socket, turns out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,33 +110,4 @@ pub(super) fn name(reply: &[u8]) -> &[u8] {
         len += usize::from(question[len - 1]) + 1;
     }
     &question[..len]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use domain::base::message_builder::{MessageBuilder, OptBuilder};
-    use domain::base::name::Name;
-
-    #[test]
-    fn a_query_is_what_the_library_makes_of_it() {
-        for line in ["www.example.org", ".", "192.0.2.1", "a.b TYPE65"] {
-            let question = Question::parse(line.as_bytes(), Rtype::AAAA).unwrap();
-            let mut builder = MessageBuilder::new_vec();
-            builder.header_mut().set_id(0xabcd);
-            builder.header_mut().set_rd(true);
-            let mut builder = builder.question();
-            let name = Name::from_slice(question.name()).unwrap();
-            builder.push((name, question.qtype())).unwrap();
-            let plain = builder.clone().finish();
-            let mut builder = builder.additional();
-            let set_length = |opt: &mut OptBuilder<'_, Vec<u8>>| {
-                opt.set_udp_payload_size(UDP_REPLY_LEN_MAX);
-                Ok(())
-            };
-            builder.opt(set_length).unwrap();
-            assert_eq!(query(0xabcd, &question, false), plain);
-            assert_eq!(query(0xabcd, &question, true), builder.finish());
-        }
-    }
 }

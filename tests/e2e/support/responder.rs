@@ -1,14 +1,15 @@
 //! A name server that says what a test wants it to, over UDP.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
 /// A running server, until it is dropped.
 pub struct Responder {
     pub at: SocketAddr,
     ended: Arc<AtomicBool>,
+    queries: Arc<Mutex<Vec<Vec<u8>>>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -26,12 +27,14 @@ impl Responder {
     pub fn start(script: impl Fn(&[u8]) -> Script + Send + 'static) -> Self {
         let (socket, at) = super::polled_socket();
         let ended = Arc::new(AtomicBool::new(false));
+        let queries = Arc::new(Mutex::new(Vec::new()));
         let thread = thread::spawn({
-            let ended = Arc::clone(&ended);
+            let (ended, queries) = (Arc::clone(&ended), Arc::clone(&queries));
             move || {
                 let mut query = [0; 512];
                 while !ended.load(Ordering::SeqCst) {
-                    if let Ok((_, client)) = socket.recv_from(&mut query) {
+                    if let Ok((len, client)) = socket.recv_from(&mut query) {
+                        queries.lock().unwrap().push(query[..len].to_vec());
                         let _ = socket.send_to(&reply(&query, &script), client);
                     }
                 }
@@ -40,8 +43,14 @@ impl Responder {
         Self {
             at,
             ended,
+            queries,
             thread: Some(thread),
         }
+    }
+
+    /// Takes the queries that have come since the last time.
+    pub fn take_queries(&self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut *self.queries.lock().unwrap())
     }
 }
 

@@ -6,7 +6,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use ringmill::jobs::dns::{
-    Answer, Question, Record, Resolver, Section, Settings, Status, Transmit, parse_type, words,
+    Answer, QueryOptions, Question, Record, Resolver, Section, Settings, Status, Transmit,
+    parse_type, words,
 };
 use std::collections::HashSet;
 use std::time::Duration;
@@ -21,6 +22,7 @@ fuzz_target!(|input: &[u8]| {
     let mut resolver = Resolver::new(Settings {
         servers: vec!["127.0.0.1:53".parse().unwrap()],
         sockets_per_server: 1,
+        queries: QueryOptions::default(),
         per_server_max: 8,
         retries: 3,
         timeout: Duration::from_secs(20),

@@ -2,7 +2,6 @@
 
 use super::{Resolver, Transmit};
 use crate::jobs::dns::lookup::{Attempt, State};
-use crate::jobs::dns::message;
 use crate::jobs::dns::server::For;
 use crate::jobs::dns::sockets::SocketId;
 use crate::jobs::dns::waiting::{Queue, Ticket};
@@ -110,7 +109,7 @@ impl Resolver {
             .mixes_case
             .then(|| lookup.question.respelled(&mut self.random));
         let asked = question.as_ref().unwrap_or(&lookup.question);
-        let message = message::query(id, asked, has_edns);
+        let message = self.query_form.query(id, asked, has_edns);
         lookup.sent(server, now);
         lookup.attempt = Some(Attempt {
             socket,

@@ -17,6 +17,7 @@ use super::ids::Holder;
 use super::limit::{Limit, SharedLimits};
 use super::lookup::{Lookup, State};
 use super::message::{self, Reply, Spelling};
+use super::query::{QueryForm, QueryOptions};
 use super::question::Question;
 use super::random::Random;
 use super::refusals::Refusals;
@@ -38,6 +39,8 @@ pub struct Settings {
     pub servers: Vec<SocketAddr>,
     /// Sockets for each server, at least 1. All servers are asked from the same number of them.
     pub sockets_per_server: usize,
+    /// What queries say besides their questions.
+    pub queries: QueryOptions,
     /// Attempts after the first.
     pub retries: u32,
     /// The time for the first attempt, of which further ones have twice as much each, up to a second; if
@@ -81,6 +84,7 @@ pub struct Resolver {
     servers: Vec<Server>,
     rooms: Rooms,
     sockets: Sockets,
+    query_form: QueryForm,
     random: Random,
     lookups: Vec<Option<Lookup>>,
     free: Vec<u32>,
@@ -132,6 +136,7 @@ impl Resolver {
         let mut resolver = Self {
             rooms: Rooms::new(servers.len(), settings.pins_questions),
             sockets: Sockets::new(servers.len(), settings.sockets_per_server),
+            query_form: QueryForm::new(&settings.queries),
             servers,
             random,
             lookups: Vec::new(),

@@ -3,7 +3,6 @@
 use super::{ReplyFrom, Resolver, Transmit};
 use crate::jobs::dns::answer::Status;
 use crate::jobs::dns::lookup::{Attempt, State, Truncated};
-use crate::jobs::dns::message;
 use crate::jobs::dns::sockets::SocketId;
 use std::time::Duration;
 
@@ -91,7 +90,7 @@ impl Resolver {
         let timeout = STREAM_TIMEOUT_MIN.max(2 * asked.estimate.timeout(0));
         let lookup = self.lookups[place as usize].as_mut().expect("a lookup");
         let has_edns = is_edns_used && lookup.plain.is_none();
-        let message = message::query(id, &lookup.question, has_edns);
+        let message = self.query_form.query(id, &lookup.question, has_edns);
         lookup.sent(server, now);
         lookup.attempt = Some(Attempt {
             socket,

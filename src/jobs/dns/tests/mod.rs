@@ -6,6 +6,7 @@ mod oracle;
 
 use super::answer::{Answer, Status};
 use super::limit::SharedLimits;
+use super::query::QueryOptions;
 use super::question::Question;
 use super::random::Random;
 use super::resolver::{Resolver, Settings};
@@ -49,6 +50,7 @@ fn run_with(
     let settings = Settings {
         servers: addresses.collect(),
         sockets_per_server: SOCKETS,
+        queries: QueryOptions::default(),
         retries: 5,
         attempt_timeout: None,
         timeout: TIMEOUT,
