@@ -45,7 +45,6 @@ struct Scenario {
     order: Order,
     servers: u8,
     sockets_per_server: usize,
-    queries: QueryOptions::default(),
     per_server_max: usize,
     rate_per_server: Option<f64>,
     mixes_case: bool,
@@ -236,6 +235,7 @@ impl Simulation {
             settings: Settings {
                 servers: servers.collect(),
                 sockets_per_server: scenario.sockets_per_server,
+                queries: QueryOptions::default(),
                 retries: 3,
                 attempt_timeout: None,
                 timeout: TIMEOUT,

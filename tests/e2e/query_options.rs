@@ -37,6 +37,24 @@ fn rows(output: &Output) -> Vec<Value> {
     rows.map(|row| row.expect("a row of JSON")).collect()
 }
 
+/// The OPT record of a query, behind the header and the question; empty if there is none.
+#[track_caller]
+fn opt_of(query: &[u8]) -> Vec<u8> {
+    let (head, rest) = query.split_at(12 + b"\x01a\x07example\0".len() + 4);
+    assert_eq!(head[11], u8::from(!rest.is_empty()));
+    rest.to_vec()
+}
+
+/// Bad values of options are told of, with these words, before anything is asked.
+#[track_caller]
+fn is_refused(options: &[&str], words: &[&str]) {
+    let server = recorder();
+    let mill = Mill::dns(Engine::Threads, server.at).args(options);
+    let output = mill.arg("a.example").run().exits(2).prints("");
+    output.mentions(words);
+    assert!(server.take_queries().is_empty());
+}
+
 #[test]
 fn queries_without_recursion() {
     let nsd = Nsd::serving(ZONE);
@@ -59,4 +77,53 @@ fn queries_without_recursion() {
         let output = mill.arg("a.example").run().exits(1);
         output.prints("a.example\tA\tREFUSED\n");
     });
+}
+
+/// A reply of about 1,450 octets, and one of more than 4,096.
+fn zone_with_long_replies() -> String {
+    let mut zone = ZONE.to_owned();
+    for (name, texts) in [("long", 7), ("longer", 30)] {
+        for number in 0..texts {
+            zone += &format!("{name} TXT \"{number:03} {}\"\n", "x".repeat(180));
+        }
+    }
+    zone
+}
+
+#[test]
+fn the_size_of_replies_over_udp() {
+    let server = NameServer::knot(&zone_with_long_replies());
+    for_each_engine(|engine| {
+        for (options, opt) in [
+            (&[][..], &b"\0\0\x29\x04\xd0\0\0\0\0\0\0"[..]),
+            (&["--edns=512"], b"\0\0\x29\x02\0\0\0\0\0\0\0"),
+            (&["--edns=4096"], b"\0\0\x29\x10\0\0\0\0\0\0\0"),
+            (&["--edns=off"], b""),
+        ] {
+            assert_eq!(opt_of(&query(engine, options)), opt, "{options:?}");
+        }
+        for (size, protocols) in [
+            ("--edns=1232", ["udp", "tcp", "tcp"]),
+            ("--edns=4096", ["udp", "udp", "tcp"]),
+            ("--edns=off", ["udp", "tcp", "tcp"]),
+        ] {
+            let mill = Mill::dns(engine, server.at).args(["--format=jsonl", "-tTXT", size]);
+            let output = mill
+                .stdin("a.example A\nlong.example\nlonger.example\n")
+                .run();
+            let rows = rows(&output.exits(0).complains(""));
+            for ((row, protocol), answers) in rows.iter().zip(protocols).zip([1, 7, 30]) {
+                assert_eq!(row["protocol"], protocol, "{size}: {row}");
+                assert_eq!(row["answers"].as_array().unwrap().len(), answers, "{row}");
+            }
+        }
+    });
+}
+
+#[test]
+fn sizes_that_cannot_be_asked_for() {
+    for size in ["511", "4097", "0", "-1", "on", "", "65536"] {
+        let option = format!("--edns={size}");
+        is_refused(&[&option], &["--edns", "512", "4096", "off"]);
+    }
 }

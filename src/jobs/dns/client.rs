@@ -5,6 +5,7 @@ use super::answer::Answer;
 use super::figures::SharedFigures;
 use super::frames::{self, Frames};
 use super::message;
+use super::query::EDNS_SIZE_MAX;
 use super::question::Question;
 use super::resolver::Resolver;
 use super::sockets::SocketId;
@@ -18,8 +19,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-/// Room for what is received at one time: for datagrams more than servers are told to send.
-const RECEIVE_LEN: usize = 4096;
+/// Room for what is received at one time: for datagrams more than servers are told to send, so that one
+/// that was cut off is known by its length.
+const RECEIVE_LEN: usize = EDNS_SIZE_MAX as usize + 1;
 
 /// How long to wait before what failed because something was exhausted is tried again.
 const EXHAUSTION_PAUSE: Duration = Duration::from_millis(2);

@@ -53,7 +53,7 @@ pub use figures::{Figures, SharedFigures};
 pub use job::{DnsJob, Found, QUERY, WAIT};
 pub use limit::SharedLimits;
 pub use lines::Lines;
-pub use query::QueryOptions;
+pub use query::{EDNS_SIZE_MAX, EDNS_SIZE_MIN, EdnsOptions, QueryOptions};
 pub use question::{Invalid, Question, parse_type, words};
 pub use raw::RawRecord;
 pub use reading::{Malformed, Section};

@@ -4,21 +4,43 @@ use super::message::{CLASS_IN, HEADER_LEN};
 use super::question::Question;
 use domain::base::Rtype;
 
-/// The longest reply over UDP that is asked for: what the least networks carry in one piece (DNS flag
-/// day 2020).
-const UDP_REPLY_LEN_MAX: u16 = 1232;
+/// The sizes of replies over UDP, in octets, that may be asked for with EDNS.
+pub const EDNS_SIZE_MIN: u16 = 512;
+/// The largest of them. (What comes must fit into the client's buffer.)
+pub const EDNS_SIZE_MAX: u16 = 4096;
+
+/// What nearly all networks carry in one piece (DNS flag day 2020).
+const EDNS_SIZE_DEFAULT: u16 = 1232;
 
 /// What queries say besides their questions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueryOptions {
     /// Recursion is desired (RD): a resolver is to ask other servers for what it does not know.
     pub recursion_desired: bool,
+    /// What the OPT record says. If it is `None`, queries have no such record.
+    pub edns: Option<EdnsOptions>,
+}
+
+/// What the OPT record of a query says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EdnsOptions {
+    /// The size of the longest reply over UDP, in octets, from [`EDNS_SIZE_MIN`] to [`EDNS_SIZE_MAX`].
+    pub udp_size: u16,
 }
 
 impl Default for QueryOptions {
     fn default() -> Self {
         Self {
             recursion_desired: true,
+            edns: Some(EdnsOptions::default()),
+        }
+    }
+}
+
+impl Default for EdnsOptions {
+    fn default() -> Self {
+        Self {
+            udp_size: EDNS_SIZE_DEFAULT,
         }
     }
 }
@@ -27,16 +49,23 @@ impl Default for QueryOptions {
 #[derive(Debug)]
 pub(super) struct QueryForm {
     flags: [u8; 2],
-    /// The OPT record, by which replies of more than 512 bytes are asked for.
+    /// The OPT record, by which replies of more than 512 octets are asked for; empty if no query has one.
     opt: Vec<u8>,
 }
 
 impl QueryForm {
+    /// # Panics
+    /// If the size of replies is not one that may be asked for.
     pub(super) fn new(options: &QueryOptions) -> Self {
         Self {
             flags: [u8::from(options.recursion_desired), 0],
-            opt: opt_record(),
+            opt: options.edns.as_ref().map(opt_record).unwrap_or_default(),
         }
+    }
+
+    /// True if queries may have an OPT record.
+    pub(super) fn has_edns(&self) -> bool {
+        !self.opt.is_empty()
     }
 
     /// A query. `edns` adds the OPT record.
@@ -58,13 +87,20 @@ impl QueryForm {
     }
 }
 
-fn opt_record() -> Vec<u8> {
+fn opt_record(edns: &EdnsOptions) -> Vec<u8> {
+    assert!((EDNS_SIZE_MIN..=EDNS_SIZE_MAX).contains(&edns.udp_size));
     // The root's name. The class says how long a reply may be, the time to live is 0.
     let mut opt = vec![0];
     opt.extend_from_slice(&Rtype::OPT.to_int().to_be_bytes());
-    opt.extend_from_slice(&UDP_REPLY_LEN_MAX.to_be_bytes());
+    opt.extend_from_slice(&edns.udp_size.to_be_bytes());
     opt.extend_from_slice(&[0; 6]);
     opt
+}
+
+/// A query as it is sent unless there are other options.
+#[cfg(test)]
+pub(super) fn default_query(id: u16, question: &Question, edns: bool) -> Vec<u8> {
+    QueryForm::new(&QueryOptions::default()).query(id, question, edns)
 }
 
 #[cfg(test)]
@@ -73,28 +109,57 @@ mod tests {
     use domain::base::message_builder::{MessageBuilder, OptBuilder};
     use domain::base::name::Name;
 
+    /// The bytes of a query with and without EDNS, as the library makes them.
+    fn built(
+        question: &Question,
+        recursion_desired: bool,
+        set: impl FnOnce(&mut OptBuilder<'_, Vec<u8>>),
+    ) -> [Vec<u8>; 2] {
+        let mut builder = MessageBuilder::new_vec();
+        builder.header_mut().set_id(0xabcd);
+        builder.header_mut().set_rd(recursion_desired);
+        let mut builder = builder.question();
+        let name = Name::from_slice(question.name()).unwrap();
+        builder.push((name, question.qtype())).unwrap();
+        let plain = builder.clone().finish();
+        let mut builder = builder.additional();
+        let set = |opt: &mut OptBuilder<'_, Vec<u8>>| {
+            set(opt);
+            Ok(())
+        };
+        builder.opt(set).unwrap();
+        [builder.finish(), plain]
+    }
+
     #[test]
     fn a_query_is_what_the_library_makes_of_it() {
         for line in ["www.example.org", ".", "192.0.2.1", "a.b TYPE65"] {
-            for recursion_desired in [true, false] {
+            for (recursion_desired, udp_size) in [(true, 1232), (false, 512), (true, 4096)] {
                 let question = Question::parse(line.as_bytes(), Rtype::AAAA).unwrap();
-                let mut builder = MessageBuilder::new_vec();
-                builder.header_mut().set_id(0xabcd);
-                builder.header_mut().set_rd(recursion_desired);
-                let mut builder = builder.question();
-                let name = Name::from_slice(question.name()).unwrap();
-                builder.push((name, question.qtype())).unwrap();
-                let plain = builder.clone().finish();
-                let mut builder = builder.additional();
-                let set_length = |opt: &mut OptBuilder<'_, Vec<u8>>| {
-                    opt.set_udp_payload_size(UDP_REPLY_LEN_MAX);
-                    Ok(())
-                };
-                builder.opt(set_length).unwrap();
-                let form = QueryForm::new(&QueryOptions { recursion_desired });
-                assert_eq!(form.query(0xabcd, &question, false), plain);
-                assert_eq!(form.query(0xabcd, &question, true), builder.finish());
+                let form = QueryForm::new(&QueryOptions {
+                    recursion_desired,
+                    edns: Some(EdnsOptions { udp_size }),
+                });
+                let queries = [true, false].map(|edns| form.query(0xabcd, &question, edns));
+                let expected = built(&question, recursion_desired, |opt| {
+                    opt.set_udp_payload_size(udp_size);
+                });
+                assert_eq!(queries, expected);
             }
         }
+    }
+
+    #[test]
+    fn recursion_and_1232_octets_are_asked_for_unless_told_otherwise() {
+        let question = Question::parse(b"a.example", Rtype::A).unwrap();
+        let form = QueryForm::new(&QueryOptions::default());
+        let expected = built(&question, true, |opt| opt.set_udp_payload_size(1232));
+        assert!(form.has_edns());
+        assert_eq!(form.query(0xabcd, &question, true), expected[0]);
+        let without = QueryOptions {
+            edns: None,
+            ..QueryOptions::default()
+        };
+        assert!(!QueryForm::new(&without).has_edns());
     }
 }

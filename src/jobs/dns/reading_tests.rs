@@ -2,6 +2,7 @@
 
 use super::answer::{Answer, Status, Subject};
 use super::message::{self, Reply, Spelling};
+use super::query;
 use super::question::Question;
 use super::reading::{Malformed, Section};
 use domain::base::Rtype;
@@ -31,7 +32,7 @@ impl Built {
     /// With no records yet, with these flags and that code.
     fn new(line: &str, flags: u16) -> Self {
         let question = Question::parse(line.as_bytes(), Rtype::A).unwrap();
-        let mut bytes = message::query(7, &question, false);
+        let mut bytes = query::default_query(7, &question, false);
         bytes[2..4].copy_from_slice(&(0x8000 | flags).to_be_bytes());
         Self { question, bytes }
     }

@@ -26,7 +26,7 @@ impl NameServer {
             fs::write(dir.join("example.zone"), zone).expect("zone");
             let path = dir.display();
             let config = format!(
-                "server:\n  listen: 127.0.0.1@{port}\n  rundir: {path}\n  user: root\n\
+                "server:\n  listen: 127.0.0.1@{port}\n  rundir: {path}\n  user: root\n  udp-max-payload: 4096\n\
                  \x20 udp-workers: 1\n  tcp-workers: 1\n  background-workers: 1\n\
                  database:\n  storage: {path}\n\
                  template:\n  - id: default\n    storage: {path}\n    journal-content: none\n\

@@ -102,7 +102,8 @@ impl Resolver {
         }
         let is_sample = lookup.tries < SAMPLE_TRIES && lookup.probes.is_none();
         let place_id = chosen.send(is_sample, now);
-        let has_edns = chosen.edns.is_used(now) && lookup.plain.is_none();
+        let has_edns =
+            self.query_form.has_edns() && chosen.edns.is_used(now) && lookup.plain.is_none();
         let timeout = chosen.estimate.timeout(lookup.tries);
         let question = self
             .settings

@@ -86,7 +86,7 @@ impl Resolver {
         let asked = &mut self.servers[server];
         asked.figures.sent += 1;
         asked.stream.sent();
-        let is_edns_used = asked.edns.is_used(now);
+        let is_edns_used = self.query_form.has_edns() && asked.edns.is_used(now);
         let timeout = STREAM_TIMEOUT_MIN.max(2 * asked.estimate.timeout(0));
         let lookup = self.lookups[place as usize].as_mut().expect("a lookup");
         let has_edns = is_edns_used && lookup.plain.is_none();

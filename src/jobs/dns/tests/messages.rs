@@ -4,6 +4,7 @@ use super::network::reply;
 use super::question;
 use crate::jobs::dns::answer::Status;
 use crate::jobs::dns::message::{self, Reply, Spelling};
+use crate::jobs::dns::query;
 use crate::jobs::dns::random::Random;
 use domain::base::iana::Rcode;
 use domain::base::message_builder::MessageBuilder;
@@ -14,7 +15,7 @@ fn a_reply_repeats_the_spelling() {
     let asked = question(2);
     let spelled = asked.respelled(&mut Random::seeded(3));
     assert_ne!(spelled.name(), asked.name());
-    let [same, lower] = [&spelled, &asked].map(|of| reply(&message::query(7, of, true), None));
+    let [same, lower] = [&spelled, &asked].map(|of| reply(&query::default_query(7, of, true), None));
     let judged = [&same, &lower].map(|reply| message::judge(reply, &spelled, Spelling::Exact));
     assert_eq!(judged, [Reply::Answer(Status::NoError), Reply::Foreign]);
     let judged = message::judge(&same, &asked, Spelling::Any);
@@ -33,7 +34,7 @@ proptest! {
         flips in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
     ) {
         let question = question(2);
-        let mut message = reply(&message::query(7, &question, true), None);
+        let mut message = reply(&query::default_query(7, &question, true), None);
         for (at, bits) in flips {
             let at = at.index(message.len());
             message[at] ^= bits;
