@@ -12,7 +12,7 @@ use crate::clock;
 use crate::error::ItemError;
 use crate::item::Item;
 use crate::jobs::dns::{
-    Answer, DnsJob, Found, Lines, RowStatus, Settings, SharedFigures, SharedLimits,
+    Answer, DnsJob, Found, Lines, QueryOptions, RowStatus, Settings, SharedFigures, SharedLimits,
     SharedWildcards, Status,
 };
 use crate::jobs::rendered::{Render, Rendered, Row};
@@ -33,8 +33,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 const AT_ONCE_FOR_SHARED_SERVERS: usize = 100;
 
 pub(super) fn dns(arguments: DnsArguments) -> Outcome {
-    let servers = match servers(&arguments) {
-        Ok(servers) => servers,
+    let prepared = arguments
+        .queries
+        .options()
+        .and_then(|queries| Ok((queries, servers(&arguments)?)));
+    let (queries, servers) = match prepared {
+        Ok(prepared) => prepared,
         Err(error) => {
             error.tell();
             return Outcome::Unusable;
@@ -94,7 +98,7 @@ pub(super) fn dns(arguments: DnsArguments) -> Outcome {
     let job = |plan: &Plan, descriptors: &Descriptors| {
         let job = DnsJob {
             limits: limits(&arguments, servers.len(), plan),
-            settings: settings(&arguments, servers, plan, descriptors)?,
+            settings: settings(&arguments, queries, servers, plan, descriptors)?,
             default_type: arguments.types[0],
             figures,
             wildcards: arguments.wildcards.then(SharedWildcards::default),
@@ -121,6 +125,7 @@ fn limits(arguments: &DnsArguments, servers: usize, plan: &Plan) -> SharedLimits
 
 fn settings(
     arguments: &DnsArguments,
+    queries: QueryOptions,
     servers: Vec<SocketAddr>,
     plan: &Plan,
     descriptors: &Descriptors,
@@ -144,7 +149,7 @@ fn settings(
     Ok(Settings {
         servers,
         sockets_per_server: sockets.min(sockets_max),
-        queries: arguments.queries.options(),
+        queries,
         retries: arguments.retries,
         attempt_timeout: arguments.attempt_timeout,
         timeout: arguments.timeout,

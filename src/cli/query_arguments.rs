@@ -1,5 +1,6 @@
 //! The options of `ringmill dns` about what queries say and how they are sent.
 
+use super::setup_error::SetupError;
 use crate::jobs::dns::{EDNS_SIZE_MAX, EDNS_SIZE_MIN, EdnsOptions, QueryOptions};
 use clap::Args;
 
@@ -20,19 +21,34 @@ pub(super) struct QueryArguments {
         help_heading = "Queries"
     )]
     edns: Edns,
+
+    /// Ask for signatures (DO = 1): they come with the records of an answer (RRSIG), and a resolver that
+    /// has checked them says so (the flag `ad` of --format jsonl).
+    #[arg(long, help_heading = "Queries")]
+    dnssec: bool,
 }
 
 impl QueryArguments {
-    /// What queries say.
-    pub(super) fn options(&self) -> QueryOptions {
-        QueryOptions {
+    /// What queries say, unless options contradict each other.
+    pub(super) fn options(&self) -> Result<QueryOptions, SetupError> {
+        let edns = match self.edns {
+            Edns::Off if self.dnssec => return Err(needs_edns("--dnssec")),
+            Edns::Off => None,
+            Edns::UdpSize(udp_size) => Some(EdnsOptions {
+                udp_size,
+                dnssec_ok: self.dnssec,
+            }),
+        };
+        Ok(QueryOptions {
             recursion_desired: !self.no_recurse,
-            edns: match self.edns {
-                Edns::Off => None,
-                Edns::UdpSize(udp_size) => Some(EdnsOptions { udp_size }),
-            },
-        }
+            edns,
+        })
     }
+}
+
+fn needs_edns(option: &str) -> SetupError {
+    SetupError::new(format!("{option} needs EDNS, which --edns off turns off"))
+        .hint("leave out one of them")
 }
 
 /// Whether queries have an OPT record, and for replies of what size.

@@ -121,6 +121,57 @@ fn the_size_of_replies_over_udp() {
 }
 
 #[test]
+fn signatures() {
+    let server = NameServer::signing_knot(ZONE);
+    let key = Mill::dns(Engine::Threads, server.at).args(["-tDNSKEY", "--format=jsonl", "example"]);
+    let keys = rows(&key.run().exits(0));
+    let keys = keys[0]["answers"].as_array().unwrap().iter();
+    let mut keys = keys.map(|record| record["data"].as_str().unwrap());
+    let key = keys.find(|key| key.starts_with("257 ")).expect("the key");
+    let resolver = NameServer::validating_unbound(server.at.port(), key);
+    for_each_engine(|engine| {
+        let asked = query(engine, &["--dnssec"]);
+        assert_eq!(opt_of(&asked), b"\0\0\x29\x04\xd0\0\0\x80\0\0\0");
+        for (at, options, types, flags) in [
+            (server.at, &[][..], &["A"][..], json!(["aa", "rd"])),
+            (
+                server.at,
+                &["--dnssec"],
+                &["A", "RRSIG"],
+                json!(["aa", "rd"]),
+            ),
+            (resolver.at, &[], &["A"], json!(["rd", "ra"])),
+            (
+                resolver.at,
+                &["--dnssec"],
+                &["A", "RRSIG"],
+                json!(["rd", "ra", "ad"]),
+            ),
+        ] {
+            let mill = Mill::dns(engine, at).arg("--format=jsonl").args(options);
+            let rows = rows(&mill.arg("a.example").run().exits(0));
+            let answers = rows[0]["answers"].as_array().unwrap();
+            let found: Vec<&Value> = answers.iter().map(|record| &record["type"]).collect();
+            assert_eq!(found, types, "{options:?}");
+            assert_eq!(rows[0]["flags"], flags, "{options:?}");
+        }
+        let mill = Mill::dns(engine, server.at).args(["--dnssec", "a.example"]);
+        let output = mill.run().exits(0);
+        let text = String::from_utf8(output.stdout).expect("UTF-8");
+        let start = "a.example\tA\tNOERROR\t192.0.2.7\tRRSIG A 13 2 300 ";
+        assert!(text.starts_with(start), "{text}");
+    });
+}
+
+#[test]
+fn what_needs_edns_is_refused_without() {
+    is_refused(
+        &["--edns=off", "--dnssec"],
+        &["--dnssec", "--edns off", "hint"],
+    );
+}
+
+#[test]
 fn sizes_that_cannot_be_asked_for() {
     for size in ["511", "4097", "0", "-1", "on", "", "65536"] {
         let option = format!("--edns={size}");

@@ -26,6 +26,8 @@ pub struct QueryOptions {
 pub struct EdnsOptions {
     /// The size of the longest reply over UDP, in octets, from [`EDNS_SIZE_MIN`] to [`EDNS_SIZE_MAX`].
     pub udp_size: u16,
+    /// Signatures are wanted with the records (DO, RFC 3225).
+    pub dnssec_ok: bool,
 }
 
 impl Default for QueryOptions {
@@ -41,6 +43,7 @@ impl Default for EdnsOptions {
     fn default() -> Self {
         Self {
             udp_size: EDNS_SIZE_DEFAULT,
+            dnssec_ok: false,
         }
     }
 }
@@ -89,11 +92,15 @@ impl QueryForm {
 
 fn opt_record(edns: &EdnsOptions) -> Vec<u8> {
     assert!((EDNS_SIZE_MIN..=EDNS_SIZE_MAX).contains(&edns.udp_size));
-    // The root's name. The class says how long a reply may be, the time to live is 0.
+    const DO: u8 = 0x80;
+    // The root's name. The class says how long a reply may be. In place of the time to live: the upper
+    // half of an rcode, the version (both 0) and flags.
     let mut opt = vec![0];
     opt.extend_from_slice(&Rtype::OPT.to_int().to_be_bytes());
     opt.extend_from_slice(&edns.udp_size.to_be_bytes());
-    opt.extend_from_slice(&[0; 6]);
+    opt.extend_from_slice(&[0, 0, if edns.dnssec_ok { DO } else { 0 }, 0]);
+    // No options.
+    opt.extend_from_slice(&[0; 2]);
     opt
 }
 
@@ -134,15 +141,21 @@ mod tests {
     #[test]
     fn a_query_is_what_the_library_makes_of_it() {
         for line in ["www.example.org", ".", "192.0.2.1", "a.b TYPE65"] {
-            for (recursion_desired, udp_size) in [(true, 1232), (false, 512), (true, 4096)] {
+            for (recursion_desired, udp_size, dnssec_ok) in
+                [(true, 1232, false), (false, 512, true), (true, 4096, true)]
+            {
                 let question = Question::parse(line.as_bytes(), Rtype::AAAA).unwrap();
                 let form = QueryForm::new(&QueryOptions {
                     recursion_desired,
-                    edns: Some(EdnsOptions { udp_size }),
+                    edns: Some(EdnsOptions {
+                        udp_size,
+                        dnssec_ok,
+                    }),
                 });
                 let queries = [true, false].map(|edns| form.query(0xabcd, &question, edns));
                 let expected = built(&question, recursion_desired, |opt| {
                     opt.set_udp_payload_size(udp_size);
+                    opt.set_dnssec_ok(dnssec_ok);
                 });
                 assert_eq!(queries, expected);
             }

@@ -22,6 +22,17 @@ impl NameServer {
     /// Knot with this zone for `example`.
     #[track_caller]
     pub fn knot(zone: &str) -> Self {
+        Self::knot_with(zone, "")
+    }
+
+    /// The same, with signatures.
+    #[track_caller]
+    pub fn signing_knot(zone: &str) -> Self {
+        Self::knot_with(zone, "    dnssec-signing: on\n")
+    }
+
+    #[track_caller]
+    fn knot_with(zone: &str, options_of_zone: &str) -> Self {
         Self::start(None, |dir, port| {
             fs::write(dir.join("example.zone"), zone).expect("zone");
             let path = dir.display();
@@ -31,7 +42,7 @@ impl NameServer {
                  database:\n  storage: {path}\n\
                  template:\n  - id: default\n    storage: {path}\n    journal-content: none\n\
                  \x20   zonefile-sync: -1\n\
-                 zone:\n  - domain: example\n    file: example.zone\n"
+                 zone:\n  - domain: example\n    file: example.zone\n{options_of_zone}"
             );
             let path = dir.join("knot.conf");
             fs::write(&path, config).expect("configuration");
@@ -46,12 +57,29 @@ impl NameServer {
     pub fn unbound(zone: &str) -> Self {
         let upstream = Nsd::serving(zone);
         let upstream_port = upstream.at.port();
-        Self::start(Some(upstream), |dir, port| {
+        Self::unbound_with(Some(upstream), upstream_port, "iterator", "")
+    }
+
+    /// Unbound, which asks the server at this port, and checks the signatures of `example` with this key.
+    #[track_caller]
+    pub fn validating_unbound(upstream_port: u16, key: &str) -> Self {
+        let anchor = format!(" trust-anchor: \"example. DNSKEY {key}\"\n");
+        Self::unbound_with(None, upstream_port, "validator iterator", &anchor)
+    }
+
+    #[track_caller]
+    fn unbound_with(
+        upstream: Option<Nsd>,
+        upstream_port: u16,
+        modules: &str,
+        options: &str,
+    ) -> Self {
+        Self::start(upstream, |dir, port| {
             let config = format!(
                 "server:\n interface: 127.0.0.1@{port}\n port: {port}\n username: \"\"\n chroot: \"\"\n\
                  \x20directory: \"{path}\"\n pidfile: \"{path}/pid\"\n use-syslog: no\n do-daemonize: no\n\
-                 \x20num-threads: 1\n module-config: \"iterator\"\n do-not-query-localhost: no\n\
-                 \x20edns-buffer-size: 1232\n max-udp-size: 1232\n rrset-roundrobin: no\n\
+                 \x20num-threads: 1\n module-config: \"{modules}\"\n do-not-query-localhost: no\n\
+                 \x20edns-buffer-size: 1232\n max-udp-size: 1232\n rrset-roundrobin: no\n{options}\
                  remote-control:\n control-enable: no\n\
                  forward-zone:\n name: \".\"\n forward-addr: 127.0.0.1@{upstream_port}\n",
                 path = dir.display()

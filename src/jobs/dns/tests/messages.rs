@@ -15,7 +15,8 @@ fn a_reply_repeats_the_spelling() {
     let asked = question(2);
     let spelled = asked.respelled(&mut Random::seeded(3));
     assert_ne!(spelled.name(), asked.name());
-    let [same, lower] = [&spelled, &asked].map(|of| reply(&query::default_query(7, of, true), None));
+    let [same, lower] =
+        [&spelled, &asked].map(|of| reply(&query::default_query(7, of, true), None));
     let judged = [&same, &lower].map(|reply| message::judge(reply, &spelled, Spelling::Exact));
     assert_eq!(judged, [Reply::Answer(Status::NoError), Reply::Foreign]);
     let judged = message::judge(&same, &asked, Spelling::Any);
