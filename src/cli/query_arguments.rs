@@ -3,6 +3,8 @@
 use super::setup_error::SetupError;
 use crate::jobs::dns::{EDNS_SIZE_MAX, EDNS_SIZE_MIN, EdnsOptions, QueryOptions};
 use clap::Args;
+use domain::base::opt::subnet::ClientSubnet;
+use std::net::IpAddr;
 
 /// What queries say and how they are sent.
 #[derive(Debug, Args)]
@@ -26,6 +28,11 @@ pub(super) struct QueryArguments {
     /// has checked them says so (the flag `ad` of --format jsonl).
     #[arg(long, help_heading = "Queries")]
     dnssec: bool,
+
+    /// Ask for answers that are meant for clients of this network (EDNS Client Subnet). An address without a
+    /// length is sent whole, as dig does.
+    #[arg(long, value_name = "ADDR[/LEN]", value_parser = parse_subnet, help_heading = "Queries")]
+    subnet: Option<ClientSubnet>,
 }
 
 impl QueryArguments {
@@ -33,10 +40,12 @@ impl QueryArguments {
     pub(super) fn options(&self) -> Result<QueryOptions, SetupError> {
         let edns = match self.edns {
             Edns::Off if self.dnssec => return Err(needs_edns("--dnssec")),
+            Edns::Off if self.subnet.is_some() => return Err(needs_edns("--subnet")),
             Edns::Off => None,
             Edns::UdpSize(udp_size) => Some(EdnsOptions {
                 udp_size,
                 dnssec_ok: self.dnssec,
+                subnet: self.subnet,
             }),
         };
         Ok(QueryOptions {
@@ -65,5 +74,52 @@ fn parse_edns(text: &str) -> Result<Edns, String> {
         _ => Err(format!(
             "neither a size from {EDNS_SIZE_MIN} to {EDNS_SIZE_MAX} nor `off`"
         )),
+    }
+}
+
+/// A prefix as RFC 4632 and RFC 4291 have it. Bits of the address behind it are taken for 0.
+fn parse_subnet(text: &str) -> Result<ClientSubnet, String> {
+    let (address, len) = match text.split_once('/') {
+        Some((address, len)) => (address, Some(len)),
+        None => (text, None),
+    };
+    let address: IpAddr = address
+        .parse()
+        .map_err(|_| "not an IP address, or an IP address and a prefix length".to_owned())?;
+    let len_max = if address.is_ipv4() { 32 } else { 128 };
+    let len = match len.map(str::parse) {
+        None => len_max,
+        Some(Ok(len)) if len <= len_max => len,
+        Some(_) => return Err(format!("not a prefix length from 0 to {len_max}")),
+    };
+    Ok(ClientSubnet::new(len, 0, address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_an_address_with_or_without_a_length() {
+        for (text, prefix) in [
+            ("192.0.2.77", "192.0.2.77/32"),
+            ("192.0.2.77/24", "192.0.2.0/24"),
+            ("192.0.2.77/0", "0.0.0.0/0"),
+            ("2001:db8::1", "2001:db8::1/128"),
+            ("2001:db8:0:1ff::/56", "2001:db8:0:100::/56"),
+        ] {
+            assert_eq!(parse_subnet(text).unwrap().to_string(), prefix, "{text}");
+        }
+        for text in [
+            "",
+            "/24",
+            "192.0.2.0/",
+            "192.0.2.0/33",
+            "2001:db8::/129",
+            "a/8",
+            "192.0.2/24",
+        ] {
+            assert!(parse_subnet(text).is_err(), "{text}");
+        }
     }
 }

@@ -7,6 +7,7 @@ use crate::io::Transport;
 use crate::item::Item;
 use crate::jobs::dns::{Answer, Found, LastReply, Malformed, RawRecord, Status, Wildcard, words};
 use domain::base::Rtype;
+use domain::base::opt::subnet::ClientSubnet;
 use std::fmt::Display;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -109,6 +110,9 @@ pub fn write_jsonl(out: &mut Vec<u8>, item: &Item, found: &Found, extras: Extras
                 None => row.null("protocol"),
             }
             write_flags(&mut row, answer);
+            if let Some(subnet) = answer.subnet {
+                write_subnet(row.member("subnet"), subnet);
+            }
             row.number("attempts", answer.attempts);
             match answer.round_trip {
                 Some(time) => row.number("rtt_ns", to_ns(time)),
@@ -172,6 +176,16 @@ fn write_flags(row: &mut Object<'_>, answer: &Answer) {
     row.list("flags", answer.flags(), |out, flag| {
         json::text(out, |out| out.extend_from_slice(flag.as_bytes()));
     });
+}
+
+fn write_subnet(out: &mut Vec<u8>, subnet: ClientSubnet) {
+    let mut fields = Object::begin(out);
+    fields.text("prefix", |out| {
+        let (address, prefix_len) = (subnet.addr(), subnet.source_prefix_len());
+        write_displayed(out, format_args!("{address}/{prefix_len}"));
+    });
+    fields.number("scope", subnet.scope_prefix_len());
+    fields.end();
 }
 
 fn write_wildcard(row: &mut Object<'_>, answer: &Answer) {

@@ -164,11 +164,67 @@ fn signatures() {
 }
 
 #[test]
+fn the_network_of_a_client() {
+    // An address, and an OPT record that repeats the network and says that the answer is for a larger one.
+    let server = Responder::start(|_| Script {
+        flags: 0x80,
+        counts: [1, 0, 1],
+        records: b"\xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04\xc0\0\x02\x07\
+                   \0\0\x29\x04\xd0\0\0\0\0\0\x0b\0\x08\0\x07\0\x01\x18\x10\xc6\x33\x64"
+            .to_vec(),
+    });
+    for_each_engine(|engine| {
+        for (subnet, option) in [
+            (
+                "198.51.100.77/24",
+                &b"\0\x08\0\x07\0\x01\x18\0\xc6\x33\x64"[..],
+            ),
+            ("198.51.100.77", b"\0\x08\0\x08\0\x01\x20\0\xc6\x33\x64\x4d"),
+            (
+                "2001:db8:ff::/41",
+                b"\0\x08\0\x0a\0\x02\x29\0\x20\x01\x0d\xb8\0\x80",
+            ),
+            ("0.0.0.0/0", b"\0\x08\0\x04\0\x01\0\0"),
+        ] {
+            let asked = query(engine, &["--subnet", subnet]);
+            let len = option.len() as u8;
+            let head = [b"\0\0\x29\x04\xd0\0\0\0\0\0", &[len][..]].concat();
+            assert_eq!(opt_of(&asked), [&head, option].concat(), "{subnet}");
+        }
+        let mill = Mill::dns(engine, server.at).arg("--format=jsonl");
+        let mill = mill.args(["--subnet=198.51.100.0/24", "a.example"]);
+        let rows = rows(&mill.run().exits(0));
+        assert_eq!(
+            rows[0]["subnet"],
+            json!({"prefix": "198.51.100.0/24", "scope": 16})
+        );
+        let mill = Mill::dns(engine, server.at).args(["--format=jsonl", "a.example"]);
+        let output = mill.run().exits(0);
+        assert_eq!(
+            self::rows(&output)[0].get("subnet"),
+            None,
+            "nobody asked for it"
+        );
+    });
+    for prefix in [
+        "198.51.100.0/33",
+        "198.51.100",
+        "2001:db8::/129",
+        "example/8",
+    ] {
+        is_refused(
+            &["--subnet", prefix],
+            &["--subnet", prefix, "prefix length"],
+        );
+    }
+}
+
+#[test]
 fn what_needs_edns_is_refused_without() {
-    is_refused(
-        &["--edns=off", "--dnssec"],
-        &["--dnssec", "--edns off", "hint"],
-    );
+    for option in ["--dnssec", "--subnet=192.0.2.0/24"] {
+        let name = &option[..8];
+        is_refused(&["--edns=off", option], &[name, "--edns off", "hint"]);
+    }
 }
 
 #[test]

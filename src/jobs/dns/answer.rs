@@ -8,6 +8,7 @@ use crate::io::Transport;
 use domain::base::header::Header;
 use domain::base::iana::{OptRcode, Rcode};
 use domain::base::message::Message;
+use domain::base::opt::subnet::ClientSubnet;
 use domain::base::record::ParsedRecord;
 use domain::base::{Rtype, Ttl};
 use domain::rdata::Txt;
@@ -83,6 +84,8 @@ pub struct Answer {
     pub server: Option<SocketAddr>,
     /// How it came.
     pub transport: Option<Transport>,
+    /// The network for whose clients the server says that the answer is (RFC 7871), if a query asked for that.
+    pub subnet: Option<ClientSubnet>,
     /// What was said last instead of an answer, if anything was.
     pub last_reply: Option<LastReply>,
     /// Queries sent for it.

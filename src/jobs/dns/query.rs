@@ -3,6 +3,8 @@
 use super::message::{CLASS_IN, HEADER_LEN};
 use super::question::Question;
 use domain::base::Rtype;
+use domain::base::opt::ComposeOptData;
+use domain::base::opt::subnet::ClientSubnet;
 
 /// The sizes of replies over UDP, in octets, that may be asked for with EDNS.
 pub const EDNS_SIZE_MIN: u16 = 512;
@@ -28,6 +30,8 @@ pub struct EdnsOptions {
     pub udp_size: u16,
     /// Signatures are wanted with the records (DO, RFC 3225).
     pub dnssec_ok: bool,
+    /// Answers are wanted that are meant for clients of this network (RFC 7871).
+    pub subnet: Option<ClientSubnet>,
 }
 
 impl Default for QueryOptions {
@@ -44,6 +48,7 @@ impl Default for EdnsOptions {
         Self {
             udp_size: EDNS_SIZE_DEFAULT,
             dnssec_ok: false,
+            subnet: None,
         }
     }
 }
@@ -99,9 +104,22 @@ fn opt_record(edns: &EdnsOptions) -> Vec<u8> {
     opt.extend_from_slice(&Rtype::OPT.to_int().to_be_bytes());
     opt.extend_from_slice(&edns.udp_size.to_be_bytes());
     opt.extend_from_slice(&[0, 0, if edns.dnssec_ok { DO } else { 0 }, 0]);
-    // No options.
-    opt.extend_from_slice(&[0; 2]);
+    let options = edns
+        .subnet
+        .map(|subnet| option(&subnet))
+        .unwrap_or_default();
+    let len = u16::try_from(options.len()).expect("options are short");
+    opt.extend_from_slice(&len.to_be_bytes());
+    opt.extend_from_slice(&options);
     opt
+}
+
+/// An option, after its code and its length.
+fn option(data: &impl ComposeOptData) -> Vec<u8> {
+    let head = [data.code().to_int(), data.compose_len()];
+    let mut option: Vec<u8> = head.into_iter().flat_map(u16::to_be_bytes).collect();
+    let Ok(()) = data.compose_option(&mut option);
+    option
 }
 
 /// A query as it is sent unless there are other options.
@@ -141,21 +159,31 @@ mod tests {
     #[test]
     fn a_query_is_what_the_library_makes_of_it() {
         for line in ["www.example.org", ".", "192.0.2.1", "a.b TYPE65"] {
-            for (recursion_desired, udp_size, dnssec_ok) in
-                [(true, 1232, false), (false, 512, true), (true, 4096, true)]
-            {
+            let subnet = |prefix_len, address: &str| {
+                Some(ClientSubnet::new(prefix_len, 0, address.parse().unwrap()))
+            };
+            for (recursion_desired, udp_size, dnssec_ok, subnet) in [
+                (true, 1232, false, None),
+                (false, 512, true, subnet(21, "192.0.255.255")),
+                (true, 4096, true, subnet(56, "2001:db8:ffff:ffff::1")),
+                (true, 4096, false, subnet(0, "192.0.2.1")),
+            ] {
                 let question = Question::parse(line.as_bytes(), Rtype::AAAA).unwrap();
                 let form = QueryForm::new(&QueryOptions {
                     recursion_desired,
                     edns: Some(EdnsOptions {
                         udp_size,
                         dnssec_ok,
+                        subnet,
                     }),
                 });
                 let queries = [true, false].map(|edns| form.query(0xabcd, &question, edns));
                 let expected = built(&question, recursion_desired, |opt| {
                     opt.set_udp_payload_size(udp_size);
                     opt.set_dnssec_ok(dnssec_ok);
+                    if let Some(subnet) = subnet {
+                        opt.push(&subnet).unwrap()
+                    }
                 });
                 assert_eq!(queries, expected);
             }
@@ -174,5 +202,12 @@ mod tests {
             ..QueryOptions::default()
         };
         assert!(!QueryForm::new(&without).has_edns());
+    }
+
+    /// The octets of RFC 7871, section 6: family, lengths, and the address as far as it is needed.
+    #[test]
+    fn an_address_is_cut_off_behind_its_prefix() {
+        let subnet = ClientSubnet::new(21, 0, [192, 0, 255, 255].into());
+        assert_eq!(option(&subnet), b"\0\x08\0\x07\0\x01\x15\0\xc0\0\xf8");
     }
 }

@@ -7,6 +7,7 @@ use domain::base::Rtype;
 use domain::base::iana::{Class, OptRcode};
 use domain::base::message::{Message, RecordSection};
 use domain::base::name::ParsedName;
+use domain::base::opt::subnet::ClientSubnet;
 use domain::base::opt::{Opt, OptRecord};
 use domain::base::record::ParsedRecord;
 use domain::rdata::{A, Aaaa, AllRecordData, Cname};
@@ -150,15 +151,24 @@ impl<'a> Reading<'a> {
 
 /// The code in the header of a reply, extended by the first OPT record that can be read.
 pub(super) fn rcode(message: &Message<[u8]>) -> OptRcode {
+    match opt(message) {
+        Some(opt) => opt.rcode(message.header()),
+        None => OptRcode::from(message.header().rcode()),
+    }
+}
+
+/// The network for whose clients an answer is meant (RFC 7871), by the same record.
+pub(super) fn client_subnet(message: &Message<[u8]>) -> Option<ClientSubnet> {
+    opt(message)?.opt().client_subnet()
+}
+
+fn opt(message: &Message<[u8]>) -> Option<OptRecord<&[u8]>> {
     let additional = Section::Additional.of(message);
     let mut records = additional.into_iter().flatten().flatten();
     let opt = records.find(|record| record.rtype() == Rtype::OPT);
     let opt = opt.as_ref();
     let opt = opt.and_then(|record| record.to_record::<Opt<_>>().ok().flatten());
-    match opt {
-        Some(opt) => OptRecord::from(opt).rcode(message.header()),
-        None => OptRcode::from(message.header().rcode()),
-    }
+    opt.map(OptRecord::from)
 }
 
 /// True if the content of a record is what its type says.

@@ -98,6 +98,7 @@ impl Built {
             subject: Subject::Reply(self.bytes.clone().into()),
             server: None,
             transport: None,
+            subnet: None,
             last_reply: None,
             attempts: 1,
             round_trip: None,

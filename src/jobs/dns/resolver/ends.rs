@@ -4,7 +4,9 @@ use super::{ReplyFrom, Resolver};
 use crate::jobs::dns::answer::{Answer, Status, Subject};
 use crate::jobs::dns::lookup::{Attempt, Lookup};
 use crate::jobs::dns::message::{self, Reply};
+use crate::jobs::dns::reading;
 use domain::base::iana::OptRcode;
+use domain::base::message::Message;
 use std::time::Duration;
 
 impl Resolver {
@@ -37,6 +39,8 @@ impl Resolver {
             self.servers[server].has_answered(&lookup.question);
         }
         let qtype = lookup.question.qtype();
+        let edns = self.settings.queries.edns.as_ref();
+        let has_subnet = edns.is_some_and(|edns| edns.subnet.is_some());
         let answer = Answer {
             status,
             qtype,
@@ -50,6 +54,9 @@ impl Resolver {
             },
             server: reply.map(|reply| self.address(reply.socket)),
             transport: reply.map(|reply| self.transport(reply.socket)),
+            subnet: reply
+                .filter(|_| has_subnet)
+                .and_then(|reply| reading::client_subnet(Message::from_slice(reply.message).ok()?)),
             last_reply: lookup.last_reply,
             attempts: lookup.attempts,
             round_trip: reply.map(|reply| reply.time),
