@@ -236,6 +236,7 @@ impl Simulation {
                 servers: servers.collect(),
                 sockets_per_server: scenario.sockets_per_server,
                 queries: QueryOptions::default(),
+                source: None,
                 retries: 3,
                 attempt_timeout: None,
                 timeout: TIMEOUT,

@@ -7,6 +7,7 @@ use super::limits::Descriptors;
 use super::observer::{Details, Observer};
 use super::servers::servers;
 use super::setup_error::SetupError;
+use super::source;
 use super::stream::{Rows, Task};
 use crate::clock;
 use crate::error::ItemError;
@@ -33,10 +34,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 const AT_ONCE_FOR_SHARED_SERVERS: usize = 100;
 
 pub(super) fn dns(arguments: DnsArguments) -> Outcome {
-    let prepared = arguments
-        .queries
-        .options()
-        .and_then(|queries| Ok((queries, servers(&arguments)?)));
+    let prepared = arguments.queries.options().and_then(|queries| {
+        let servers = servers(&arguments)?;
+        if let Some(source) = arguments.queries.source {
+            source::check(source, &servers)?;
+        }
+        Ok((queries, servers))
+    });
     let (queries, servers) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
@@ -150,6 +154,7 @@ fn settings(
         servers,
         sockets_per_server: sockets.min(sockets_max),
         queries,
+        source: arguments.queries.source,
         retries: arguments.retries,
         attempt_timeout: arguments.attempt_timeout,
         timeout: arguments.timeout,

@@ -19,6 +19,7 @@ mod query_arguments;
 mod resolver_address;
 mod servers;
 mod setup_error;
+mod source;
 mod stream;
 
 use arguments::{Arguments, Command};

@@ -33,6 +33,10 @@ pub(super) struct QueryArguments {
     /// length is sent whole, as dig does.
     #[arg(long, value_name = "ADDR[/LEN]", value_parser = parse_subnet, help_heading = "Queries")]
     subnet: Option<ClientSubnet>,
+
+    /// Ask from this address of the machine.
+    #[arg(long, value_name = "ADDR", help_heading = "Queries")]
+    pub(super) source: Option<IpAddr>,
 }
 
 impl QueryArguments {

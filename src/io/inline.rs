@@ -177,8 +177,12 @@ pub(super) fn stat(file: &OpenFile) -> Attempt<Stat> {
 /// at a time, which is better than a call for each; but what has come already is best taken at once.
 pub(super) fn try_socket(op: &mut Op, has_ring: bool) -> Attempt<Value> {
     let done = match op {
-        Op::MakeSocket { address, transport } => {
-            let socket = socket_calls::make(*address, *transport, has_ring);
+        Op::MakeSocket {
+            address,
+            transport,
+            source,
+        } => {
+            let socket = socket_calls::make(*address, *transport, *source, has_ring);
             Some(socket.map(|socket: OwnedFd| {
                 // Nothing about a socket blocks the loop.
                 Value::File(OpenFile::new(socket, FileSystem::Nowait))

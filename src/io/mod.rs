@@ -66,7 +66,7 @@ pub use pressure::Exhaustion;
 pub(crate) use shortages::OpenFiles;
 pub use sleep::Sleep;
 pub use socket::Socket;
-pub use socket_calls::Transport;
+pub use socket_calls::{Transport, source_address};
 pub use timers::Timers;
 pub use undelivered::Undelivered;
 pub use wake_up::WakeUp;

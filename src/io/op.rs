@@ -12,7 +12,7 @@ use super::socket_calls::Transport;
 use crate::error::{Errno, Operation};
 use crate::item::Item;
 use crate::stats::Phase;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 /// Something to be done by the kernel.
@@ -59,6 +59,8 @@ pub enum Op {
         address: SocketAddr,
         /// Datagrams or a stream.
         transport: Transport,
+        /// The address it has on this machine; the system chooses one if there is none.
+        source: Option<IpAddr>,
     },
     /// Connect the socket: a datagram socket then receives from that address alone, a stream socket
     /// has reached it.

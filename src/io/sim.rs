@@ -471,7 +471,9 @@ impl SimCarrier {
     fn at_socket(&mut self, op: &mut Op) -> Outcome {
         self.lack(SOCKET_SHORTAGES)?;
         match op {
-            Op::MakeSocket { address, transport } => {
+            Op::MakeSocket {
+                address, transport, ..
+            } => {
                 self.world.network.ok_or(Errno::new(libc::ENETDOWN))?;
                 let socket = SimSocket::new(*address, *transport);
                 let socket = Opened::Socket(RefCell::new(socket));

@@ -7,7 +7,7 @@ use super::perform::Perform;
 use super::socket_calls::Transport;
 use super::undelivered::{Detached, Undelivered};
 use crate::error::Errno;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 /// A connected socket. It closes when it is dropped and no operation uses it any more.
@@ -21,7 +21,7 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Makes a socket and connects it to the address.
+    /// Makes a socket and connects it to the address, from `source` if there is one.
     ///
     /// # Errors
     /// What the kernel said.
@@ -29,8 +29,13 @@ impl Socket {
         io: &Io,
         address: SocketAddr,
         transport: Transport,
+        source: Option<IpAddr>,
     ) -> Result<Self, Errno> {
-        let make = Op::MakeSocket { address, transport };
+        let make = Op::MakeSocket {
+            address,
+            transport,
+            source,
+        };
         let open = match Perform::new(io, make).await? {
             Value::File(open) => Rc::new(open),
             other => unreachable!("a socket was to be made, not {other:?}"),

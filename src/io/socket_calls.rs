@@ -3,7 +3,7 @@
 use crate::error::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, sockopt};
 use std::io::IoSlice;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 /// What the kernel may keep of datagrams that a loop has no time for. A short one counts as 768 bytes or
@@ -31,10 +31,11 @@ impl Transport {
     }
 }
 
-/// A socket. Without a ring, one that never waits.
+/// A socket, bound to `source` if there is one. Without a ring, one that never waits.
 pub(super) fn make(
     address: SocketAddr,
     transport: Transport,
+    source: Option<IpAddr>,
     has_ring: bool,
 ) -> Result<OwnedFd, Errno> {
     let family = match address {
@@ -52,7 +53,29 @@ pub(super) fn make(
         // Where the system allows less, or nothing, it does with what it has.
         let _as_it_is = sockopt::set_socket_recv_buffer_size(&socket, DATAGRAM_BUFFER_LEN);
     }
+    if let Some(source) = source {
+        // The port is chosen when it connects, as without a source: otherwise streams to different servers
+        // could not have the same. Kernels before 4.2 choose it at once.
+        let _as_it_is = nix::sys::socket::setsockopt(
+            &socket,
+            nix::sys::socket::sockopt::IpBindAddressNoPort,
+            &true,
+        );
+        rustix::net::bind(&socket, &source_address(source, address))?;
+    }
     Ok(socket)
+}
+
+/// The address to which a socket is bound that is to reach `peer` from `source`, with any port. Link-local
+/// addresses are those of the same interface.
+#[must_use]
+pub fn source_address(source: IpAddr, peer: SocketAddr) -> SocketAddr {
+    match (source, peer) {
+        (IpAddr::V6(source), SocketAddr::V6(peer)) => {
+            SocketAddrV6::new(source, 0, 0, peer.scope_id()).into()
+        }
+        _ => SocketAddr::new(source, 0),
+    }
 }
 
 /// Connects a datagram socket, or one that never waits. `None` while the other end has not answered.

@@ -1,10 +1,15 @@
 //! The options of `ringmill dns` about what queries say and how they are sent.
 
+use std::collections::BTreeSet;
+use std::net::UdpSocket;
+
 use serde_json::{Value, json};
 
+use crate::support::imperfect::Behaviour;
 use crate::support::name_servers::NameServer;
 use crate::support::nsd::Nsd;
 use crate::support::responder::{Responder, Script};
+use crate::support::troubled::{self, Troubled, assert_true, names};
 use crate::support::{Engine, Mill, Output, for_each_engine};
 
 const ZONE: &str = "$ORIGIN example.\n$TTL 300\n@ SOA ns host 1 3600 600 86400 60\n@ NS ns\n\
@@ -232,5 +237,67 @@ fn sizes_that_cannot_be_asked_for() {
     for size in ["511", "4097", "0", "-1", "on", "", "65536"] {
         let option = format!("--edns={size}");
         is_refused(&[&option], &["--edns", "512", "4096", "off"]);
+    }
+}
+
+/// Where datagrams and streams come from.
+#[test]
+fn the_address_that_servers_are_asked_from() {
+    let behaviour = Behaviour::default();
+    for_each_engine(|engine| {
+        for (options, from) in [
+            (&[][..], "127.0.0.1"),
+            (&["--source=127.0.0.2"], "127.0.0.2"),
+        ] {
+            let server = Troubled::start(behaviour.clone());
+            let names = names(20, &[('t', 50)]);
+            let list: String = names.iter().map(|name| format!("{name}\n")).collect();
+            let mill = Mill::dns(engine, server.at)
+                .arg("--format=jsonl")
+                .args(options);
+            let output = mill.stdin(list).run().exits(0).complains("");
+            assert_true(&troubled::rows(&output, &names));
+            let counts = server.finish();
+            let expected = BTreeSet::from([from.parse().unwrap()]);
+            assert!(counts.received > 0 && counts.tcp.received > 0, "{counts:?}");
+            assert_eq!(counts.clients, expected);
+            assert_eq!(counts.tcp.clients, expected);
+        }
+    });
+}
+
+/// Of IPv6.
+#[test]
+fn the_address_of_the_other_family() {
+    let socket = UdpSocket::bind("[::1]:0").expect("IPv6");
+    let at = socket.local_addr().unwrap();
+    for_each_engine(|engine| {
+        let options = ["--source=::1", "--retries=0", "a.example"];
+        let output = Mill::dns(engine, at).args(options).run().exits(1);
+        output.prints("a.example\tA\tTIMEOUT\n");
+        let (_, client) = socket.recv_from(&mut [0; 512]).expect("a query");
+        assert_eq!(client.ip(), at.ip());
+    });
+}
+
+#[test]
+fn addresses_that_servers_cannot_be_asked_from() {
+    for (source, words) in [
+        (
+            "192.0.2.1",
+            &[
+                "--source 192.0.2.1",
+                "not an address of this machine",
+                "hint",
+            ][..],
+        ),
+        (
+            "2001:db8::1",
+            &["--source 2001:db8::1", "IPv6", "IPv4", "hint"],
+        ),
+        ("::1", &["--source ::1", "IPv6", "IPv4", "hint"]),
+        ("lo", &["--source", "lo"]),
+    ] {
+        is_refused(&["--source", source], words);
     }
 }

@@ -250,6 +250,7 @@ mod tests {
         Op::MakeSocket {
             address: "127.0.0.1:9".parse().unwrap(),
             transport: crate::io::socket_calls::Transport::Stream,
+            source: None,
         }
     }
 

@@ -302,9 +302,13 @@ impl Client {
     /// Makes the socket when it is needed, and hands the resolver what comes there.
     async fn receive_at(self: Rc<Self>, id: SocketId) {
         let state = self.state(id);
-        let (address, transport) = {
+        let (address, transport, source) = {
             let resolver = self.resolver.borrow();
-            (resolver.address(id), resolver.transport(id))
+            (
+                resolver.address(id),
+                resolver.transport(id),
+                resolver.source(),
+            )
         };
         loop {
             poll_fn(|context| match state.queue.borrow().is_empty() {
@@ -312,7 +316,7 @@ impl Client {
                 false => Poll::Ready(()),
             })
             .await;
-            match Socket::connect(&self.io, address, transport).await {
+            match Socket::connect(&self.io, address, transport, source).await {
                 Ok(socket) => {
                     let socket = Rc::new(socket);
                     state.open(&socket, transport);

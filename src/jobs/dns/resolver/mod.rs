@@ -29,7 +29,7 @@ use crate::io::Timers;
 use crate::io::Transport;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// How questions are asked.
@@ -41,6 +41,9 @@ pub struct Settings {
     pub sockets_per_server: usize,
     /// What queries say besides their questions.
     pub queries: QueryOptions,
+    /// The address of this machine from which servers are asked, of their family; the system chooses it if
+    /// there is none.
+    pub source: Option<IpAddr>,
     /// Attempts after the first.
     pub retries: u32,
     /// The time for the first attempt, of which further ones have twice as much each, up to a second; if
@@ -159,6 +162,12 @@ impl Resolver {
     #[must_use]
     pub fn address(&self, socket: SocketId) -> SocketAddr {
         self.servers[self.sockets.server_of(socket)].address
+    }
+
+    /// The address from which all servers are asked.
+    #[must_use]
+    pub fn source(&self) -> Option<IpAddr> {
+        self.settings.source
     }
 
     /// What a socket is for.

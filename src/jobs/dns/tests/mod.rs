@@ -51,6 +51,7 @@ fn run_with(
         servers: addresses.collect(),
         sockets_per_server: SOCKETS,
         queries: QueryOptions::default(),
+        source: None,
         retries: 5,
         attempt_timeout: None,
         timeout: TIMEOUT,

@@ -1,6 +1,7 @@
 //! What a server has to tell about its work.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use serde::Serialize;
 
@@ -24,6 +25,8 @@ pub struct Counts {
     pub most_outstanding: usize,
     /// By the first letter of the name.
     pub letters: BTreeMap<char, Letter>,
+    /// Whom queries came from.
+    pub clients: BTreeSet<IpAddr>,
     pub tcp: TcpCounts,
 }
 
@@ -36,6 +39,7 @@ pub struct Letter {
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct TcpCounts {
     pub connections: u64,
+    pub clients: BTreeSet<IpAddr>,
     pub received: u64,
     pub answered: u64,
 }

@@ -29,9 +29,12 @@ pub fn serve(
     thread::scope(|scope| {
         while !ended.load(Ordering::Relaxed) {
             match listener.accept() {
-                Ok((stream, _)) => {
-                    counts.lock().expect("not poisoned").connections += 1;
+                Ok((stream, client)) => {
                     let counts = &counts;
+                    let mut counted = counts.lock().expect("not poisoned");
+                    counted.connections += 1;
+                    counted.clients.insert(client.ip());
+                    drop(counted);
                     // A client that goes away is no fault of the server.
                     scope.spawn(move || {
                         let _ = Connection::new(stream, behaviour, counts).serve(ended);

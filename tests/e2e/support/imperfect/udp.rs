@@ -89,6 +89,7 @@ impl Server<'_> {
 
     fn take(&mut self, message: &[u8], client: SocketAddr, now: Instant) {
         self.counts.received += 1;
+        self.counts.clients.insert(client.ip());
         let Some(query) = Query::parse(message) else {
             self.counts.malformed += 1;
             return;
