@@ -69,6 +69,8 @@ pub(super) struct Attempt {
     pub(super) id: u16,
     /// Its place at the server; none in a stream.
     pub(super) place: Option<PlaceId>,
+    /// It is among the queries under way in a stream.
+    pub(super) in_pipeline: bool,
     pub(super) is_first: bool,
     pub(super) is_sample: bool,
     pub(super) is_probe: bool,

@@ -54,9 +54,9 @@ impl Stream {
         self.under_way += 1;
     }
 
-    /// A query was answered.
-    pub(super) fn answered(&mut self) {
-        self.ended();
+    /// A query was answered that was under way, or had been given up.
+    pub(super) fn answered(&mut self, was_under_way: bool) {
+        self.under_way -= usize::from(was_under_way);
         self.answered += 1;
         if self.answered > self.pipeline {
             // It takes more than the last connection did.

@@ -116,6 +116,7 @@ impl Resolver {
             socket,
             id,
             place: Some(place_id),
+            in_pipeline: false,
             is_first,
             is_sample,
             is_probe,

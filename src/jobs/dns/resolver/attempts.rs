@@ -26,7 +26,7 @@ impl Resolver {
                 server.estimate.sample(time);
                 server.answered(place, attempt.is_sample, time);
             }
-            None => server.stream.answered(),
+            None => server.stream.answered(attempt.in_pipeline),
         }
     }
 
@@ -53,7 +53,8 @@ impl Resolver {
     /// No reply has come in time for the last attempt.
     pub(super) fn attempt_timed_out(&mut self, place: u32, now: Duration) {
         let lookup = self.lookups[place as usize].as_mut().expect("a lookup");
-        let attempt = lookup.attempt.as_ref().expect("it is under way");
+        let attempt = lookup.attempt.as_mut().expect("it is under way");
+        let in_pipeline = std::mem::take(&mut attempt.in_pipeline);
         let (socket, sent_at, has_edns) = (attempt.socket, attempt.sent_at, attempt.has_edns);
         let (is_first, is_probe) = (attempt.is_first, attempt.is_probe);
         let is_datagram = attempt.place.is_some();
@@ -64,8 +65,10 @@ impl Resolver {
         let server = self.sockets.server_of(socket);
         let asked = &mut self.servers[server];
         asked.figures.lost += 1;
-        if !is_datagram {
+        if in_pipeline {
             asked.stream.ended();
+        }
+        if !is_datagram {
             self.stream_failed(place, server, now);
             return self.serve_stream(server, now);
         }
@@ -100,7 +103,7 @@ impl Resolver {
             (known.are_due_to_names(), known.are_unexplained());
         let asked = &mut self.servers[server];
         match attempt.place {
-            None => asked.stream.answered(),
+            None => asked.stream.answered(attempt.in_pipeline),
             // The name is to blame, not how much the server is asked.
             Some(place_id) if are_due_to_names => {
                 asked.answered(place_id, attempt.is_sample, reply.time);

@@ -1,6 +1,7 @@
 //! Questions whose answers do not fit into datagrams are asked in streams.
 
 use super::{ReplyFrom, Resolver, Transmit};
+use crate::io::Transport;
 use crate::jobs::dns::answer::Status;
 use crate::jobs::dns::lookup::{Attempt, State, Truncated};
 use crate::jobs::dns::sockets::SocketId;
@@ -62,6 +63,10 @@ impl Resolver {
             // Another server may answer yet.
             return;
         }
+        if self.transport(reply.socket) == Transport::Stream {
+            return self.stream_failed(place, server, now);
+        }
+        let lookup = self.lookup(place);
         lookup.tries = lookup.tries.saturating_sub(1);
         lookup.state = State::WaitingForStream;
         let ticket = (place, lookup.serial);
@@ -96,6 +101,7 @@ impl Resolver {
             socket,
             id,
             place: None,
+            in_pipeline: true,
             is_first: false,
             is_sample: false,
             is_probe: false,

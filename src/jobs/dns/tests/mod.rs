@@ -3,6 +3,7 @@
 mod messages;
 mod network;
 mod oracle;
+mod streams;
 
 use super::answer::{Answer, Status};
 use super::limit::SharedLimits;
