@@ -48,6 +48,7 @@ struct Scenario {
     per_server_max: usize,
     rate_per_server: Option<f64>,
     mixes_case: bool,
+    streams_only: bool,
     lost: u8,
     doubled: u8,
     closed: u8,
@@ -69,7 +70,14 @@ fn scenario() -> impl Strategy<Value = Scenario> {
         1_usize..40,
         1_usize..60,
     );
-    let servers = (1_u8..4, 1_usize..4, 1_usize..64, any::<bool>());
+    let streams_only = proptest::bool::weighted(0.3);
+    let servers = (
+        1_u8..4,
+        1_usize..4,
+        1_usize..64,
+        any::<bool>(),
+        streams_only,
+    );
     let faults = (
         0_u8..30,
         0_u8..30,
@@ -105,6 +113,7 @@ fn scenario() -> impl Strategy<Value = Scenario> {
         per_server_max: servers.2,
         rate_per_server: rest.2,
         mixes_case: servers.3,
+        streams_only: servers.4,
         lost: faults.0,
         doubled: faults.1,
         closed: faults.2,
@@ -236,6 +245,7 @@ impl Simulation {
                 servers: servers.collect(),
                 sockets_per_server: scenario.sockets_per_server,
                 queries: QueryOptions::default(),
+                streams_only: scenario.streams_only,
                 source: None,
                 retries: 3,
                 attempt_timeout: None,

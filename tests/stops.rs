@@ -192,6 +192,7 @@ fn a_run_that_waits_for_a_server_is_stopped_at_once() {
                     servers: vec![server.local_addr().unwrap()],
                     sockets_per_server: 1,
                     queries: QueryOptions::default(),
+                    streams_only: false,
                     source: None,
                     attempt_timeout: None,
                     retries: 3,

@@ -137,9 +137,10 @@ fn settings(
     let limit = usize::try_from(descriptors.limit).unwrap_or(usize::MAX);
     let for_sockets = budget::left(limit, descriptors.in_use, plan.loops);
     let sockets = arguments.sockets.div_ceil(plan.loops);
-    // One of each server's is for TCP.
-    let sockets_max = (for_sockets / plan.loops / servers.len()).saturating_sub(1);
-    if sockets_max == 0 {
+    // One of each server's is for TCP, and with --tcp that is the only one.
+    let for_each_server = for_sockets / plan.loops / servers.len();
+    let sockets_max = for_each_server.saturating_sub(1);
+    if for_each_server == 0 || sockets_max == 0 && !arguments.queries.tcp {
         let (count, loops) = (servers.len(), plan.loops);
         return Err(SetupError {
             message: format!(
@@ -152,7 +153,8 @@ fn settings(
     let loops = plan.loops as f64;
     Ok(Settings {
         servers,
-        sockets_per_server: sockets.min(sockets_max),
+        sockets_per_server: sockets.min(sockets_max).max(1),
+        streams_only: arguments.queries.tcp,
         queries,
         source: arguments.queries.source,
         retries: arguments.retries,

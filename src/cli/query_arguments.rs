@@ -9,6 +9,10 @@ use std::net::IpAddr;
 /// What queries say and how they are sent.
 #[derive(Debug, Args)]
 pub(super) struct QueryArguments {
+    /// Ask by TCP alone, in one connection for each server and loop, up to 128 queries at a time.
+    #[arg(long, conflicts_with = "sockets", help_heading = "Queries")]
+    pub(super) tcp: bool,
+
     /// Do not ask for recursion (RD = 0): servers answer only with what they know themselves.
     #[arg(long, help_heading = "Queries")]
     no_recurse: bool,

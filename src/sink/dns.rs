@@ -433,6 +433,7 @@ mod tests {
             servers: vec![server.parse().unwrap()],
             sockets_per_server: 1,
             queries: QueryOptions::default(),
+            streams_only: false,
             source: None,
             attempt_timeout: None,
             retries: 0,

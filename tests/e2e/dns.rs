@@ -24,7 +24,7 @@ fn list() -> &'static str {
 }
 
 /// The lines that the list is to give, if all goes well.
-fn expected(numbers: std::ops::Range<usize>) -> String {
+pub fn expected(numbers: std::ops::Range<usize>) -> String {
     let lines = numbers.map(|number| {
         let name = nsd::name(number);
         match nsd::kind(number) {

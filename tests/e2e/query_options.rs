@@ -1,15 +1,19 @@
 //! The options of `ringmill dns` about what queries say and how they are sent.
 
 use std::collections::BTreeSet;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::thread::sleep;
+use std::time::Duration;
 
+use rustix::process::Resource;
 use serde_json::{Value, json};
 
-use crate::support::imperfect::Behaviour;
+use crate::dns::expected;
+use crate::support::imperfect::{Behaviour, Tcp};
 use crate::support::name_servers::NameServer;
-use crate::support::nsd::Nsd;
+use crate::support::nsd::{self, Nsd};
 use crate::support::responder::{Responder, Script};
-use crate::support::troubled::{self, Troubled, assert_true, names};
+use crate::support::troubled::{self, Row, Troubled, assert_true, names};
 use crate::support::{Engine, Mill, Output, for_each_engine};
 
 const ZONE: &str = "$ORIGIN example.\n$TTL 300\n@ SOA ns host 1 3600 600 86400 60\n@ NS ns\n\
@@ -300,4 +304,156 @@ fn addresses_that_servers_cannot_be_asked_from() {
     ] {
         is_refused(&["--source", source], words);
     }
+}
+
+/// Asks these servers for all names by TCP alone.
+#[track_caller]
+fn ask_by_tcp(engine: Engine, at: &[SocketAddr], names: &[String]) -> (Output, Vec<Row>) {
+    let list: String = names.iter().map(|name| format!("{name}\n")).collect();
+    let others = at[1..].iter().map(|at| format!("-r={at}"));
+    let mill = Mill::dns(engine, at[0]).args(["--format=jsonl", "--tcp"]);
+    let mut mill = mill.stdin(list);
+    for other in others {
+        mill = mill.arg(other);
+    }
+    let output = mill.run();
+    let rows = troubled::rows(&output, names);
+    (output, rows)
+}
+
+/// On a server that treats connections so, each row of these names is true.
+#[track_caller]
+fn each_row_by_tcp_is_true(tcp: Tcp, names: &[String]) {
+    let behaviour = Behaviour {
+        tcp,
+        ..Behaviour::default()
+    };
+    for_each_engine(|engine| {
+        let server = Troubled::start(behaviour.clone());
+        let (output, rows) = ask_by_tcp(engine, &[server.at], names);
+        let counts = server.finish();
+        assert_true(&rows);
+        assert_eq!(counts.received, 0, "{counts:?}");
+        let attempts: u64 = rows.iter().map(|row| row.attempts).sum();
+        assert!(attempts <= counts.tcp.received, "{attempts}: {counts:?}");
+        let all_answered = rows.iter().all(|row| row.status == "NOERROR");
+        output.exits(i32::from(!all_answered)).complains("");
+    });
+}
+
+#[test]
+fn tcp_alone() {
+    let names_without_faults = names(2_000, &[('t', 10), ('f', 10)]);
+    each_row_by_tcp_is_true(Tcp::Ok, &names_without_faults);
+    let kinds = [
+        ('x', 2),
+        ('w', 4),
+        ('s', 10),
+        ('r', 4),
+        ('t', 10),
+        ('f', 10),
+    ];
+    each_row_by_tcp_is_true(Tcp::Ok, &names(400, &kinds));
+}
+
+#[test]
+fn tcp_alone_with_connections_that_close_after_one() {
+    each_row_by_tcp_is_true(Tcp::ClosesAfterOne, &names(300, &[('t', 20), ('s', 5)]));
+}
+
+/// Real servers, few descriptors, and more names than go into one connection at a time.
+#[test]
+fn tcp_alone_for_all_names_of_a_zone() {
+    const COUNT: usize = 50_000;
+    let server = Nsd::start();
+    let expected = expected(0..COUNT);
+    let list: String = (0..COUNT).map(|number| nsd::name(number) + "\n").collect();
+    for_each_engine(|engine| {
+        let mill = Mill::dns(engine, server.at)
+            .arg("--tcp")
+            .stdin(list.as_str());
+        let output = mill.limit(Resource::Nofile, 16, 16).run();
+        output.exits(0).complains("").prints(&expected);
+    });
+}
+
+#[test]
+fn tcp_alone_in_spite_of_a_restart() {
+    const COUNT: usize = 100_000;
+    let expected = expected(0..COUNT);
+    let list: String = (0..COUNT).map(|number| nsd::name(number) + "\n").collect();
+    for_each_engine(|engine| {
+        let mut server = Nsd::start();
+        let mill = Mill::dns(engine, server.at)
+            .arg("--tcp")
+            .stdin(list.as_str());
+        let running = mill.start();
+        sleep(Duration::from_millis(300));
+        server.restart();
+        running.finish().exits(0).complains("").prints(&expected);
+    });
+}
+
+#[test]
+fn tcp_alone_with_other_servers() {
+    let zone = zone_with_long_replies();
+    for server in [NameServer::knot(&zone), NameServer::unbound(&zone)] {
+        for_each_engine(|engine| {
+            let mill = Mill::dns(engine, server.at).args(["--format=jsonl", "-tTXT", "--tcp"]);
+            let output = mill
+                .stdin("a.example A\nlong.example\nlonger.example\n")
+                .run();
+            let rows = rows(&output.exits(0).complains(""));
+            for (row, answers) in rows.iter().zip([1, 7, 30]) {
+                assert_eq!(row["protocol"], "tcp", "{row}");
+                assert_eq!(row["answers"].as_array().unwrap().len(), answers, "{row}");
+            }
+        });
+    }
+}
+
+/// Of the only server: nobody listens, or connections are silent.
+#[test]
+fn tcp_alone_without_a_server() {
+    let names = names(40, &[]);
+    // Its backlog takes connections, and nobody reads what comes.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let dead = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let (at_silent, at_dead) = (silent.local_addr().unwrap(), dead.local_addr().unwrap());
+    drop(dead);
+    for_each_engine(|engine| {
+        for (at, status) in [(at_dead, "UNREACHABLE"), (at_silent, "TIMEOUT")] {
+            let (output, rows) = ask_by_tcp(engine, &[at], &names);
+            for row in rows {
+                assert_eq!(row.status, status, "{row:?}");
+                assert!(row.attempts >= 1, "{row:?}");
+            }
+            assert!(output.stderr_text().contains(&at.to_string()), "{output:?}");
+            output.exits(1);
+        }
+    });
+}
+
+/// One server does not listen, one is silent: the names go to the other.
+#[test]
+fn tcp_alone_with_one_good_server() {
+    let names = names(400, &[]);
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let at_silent = silent.local_addr().unwrap();
+    for_each_engine(|engine| {
+        let [good, dead] = [Tcp::Ok, Tcp::Refused].map(|tcp| {
+            Troubled::start(Behaviour {
+                tcp,
+                ..Behaviour::default()
+            })
+        });
+        let (output, rows) = ask_by_tcp(engine, &[dead.at, at_silent, good.at], &names);
+        assert_true(&rows);
+        output.exits(0);
+    });
+}
+
+#[test]
+fn tcp_alone_has_no_number_of_sockets() {
+    is_refused(&["--tcp", "--sockets=4"], &["--tcp", "--sockets"]);
 }

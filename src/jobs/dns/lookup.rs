@@ -38,7 +38,7 @@ pub(super) struct Lookup {
     pub(super) plain: Option<usize>,
     /// It has been counted as a proof that this server does not do with EDNS.
     pub(super) is_proof: bool,
-    /// Connections that ended before one query was answered.
+    /// Connections with its query that ended before one query was answered.
     pub(super) stream_failures: u32,
     /// The reply of a server that did not fit into a datagram.
     pub(super) truncated: Option<Truncated>,
@@ -67,7 +67,7 @@ pub(super) enum State {
 pub(super) struct Attempt {
     pub(super) socket: SocketId,
     pub(super) id: u16,
-    /// Its place at the server; none in a stream.
+    /// Its place at the server; none in the stream that follows a reply which did not fit.
     pub(super) place: Option<PlaceId>,
     /// It is among the queries under way in a stream.
     pub(super) in_pipeline: bool,

@@ -40,6 +40,8 @@ pub(super) struct Server {
     throttle: Option<Throttle>,
     /// No id is free on any socket before this time.
     no_ids_until: Option<Duration>,
+    /// It is asked in its stream alone.
+    streams_only: bool,
 }
 
 /// What decides how a server is asked, besides what becomes known of it.
@@ -52,6 +54,8 @@ pub(super) struct ServerSettings {
     pub(super) attempt_timeout: Option<Duration>,
     /// How long names wait for a server that has answered before.
     pub(super) hold: Duration,
+    /// It is asked in its stream alone.
+    pub(super) streams_only: bool,
 }
 
 impl Server {
@@ -68,6 +72,7 @@ impl Server {
             places: Places::default(),
             throttle: settings.rate.map(Throttle::new),
             no_ids_until: None,
+            streams_only: settings.streams_only,
         }
     }
 
@@ -90,6 +95,10 @@ impl Server {
         let room = match is_held || others_are_there && self.circuit.is_open() {
             true => usize::from(self.takes_a_name_as_probe(now)),
             false => self.limit.get().saturating_sub(self.places.held()),
+        };
+        let room = match self.streams_only {
+            true => room.min(self.stream.room()),
+            false => room,
         };
         let throttle = self.throttle.as_ref();
         throttle.map_or(room, |throttle| throttle.allowance(now).min(room))

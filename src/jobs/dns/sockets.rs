@@ -11,8 +11,8 @@ const ID_QUARANTINE: Duration = Duration::from_secs(10);
 /// Queries that go out by one socket before the next has its turn: the kernel can then take them together.
 const IN_A_ROW: usize = 32;
 
-/// One of the sockets, by its number: those for datagrams come first, those of the first server before
-/// the others; then a stream for each server.
+/// One of the sockets, by its number: those for datagrams come first, if there are any, those of the first
+/// server before the others; then a stream for each server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SocketId(pub u32);
 
@@ -20,7 +20,7 @@ pub struct SocketId(pub u32);
 #[derive(Debug)]
 pub(super) struct Sockets {
     servers: usize,
-    /// For datagrams, for each server.
+    /// For datagrams, for each server; 0 if there are only streams.
     per_server: usize,
     ids: Vec<Ids>,
     /// Queries sent so far, in datagrams.
@@ -64,16 +64,19 @@ impl Sockets {
         &mut self.ids[socket as usize]
     }
 
-    /// A free id for a query in a datagram to this server. If there is none, the moment at which there
-    /// may be one.
-    pub(super) fn take_for_datagram(
+    /// A free id for a query to this server, in a datagram unless there are only streams. If there is none,
+    /// the moment at which there may be one.
+    pub(super) fn take(
         &mut self,
         query: u32,
         server: usize,
         random: &mut Random,
         now: Duration,
     ) -> Result<(SocketId, u16), Duration> {
-        let (first, count) = (server * self.per_server, self.per_server);
+        let (first, count) = match self.per_server {
+            0 => (server, 1),
+            count => (server * count, count),
+        };
         self.sent = self.sent.wrapping_add(1);
         for step in 0..count {
             let socket = first + (self.sent / IN_A_ROW + step) % count;

@@ -1,4 +1,4 @@
-//! The queries that wait for the stream to a server.
+//! The queries in the stream to a server, and those that wait for a place there.
 
 use std::collections::VecDeque;
 
@@ -43,10 +43,15 @@ impl Stream {
 
     /// The next lookup, if a query may be sent for it.
     pub(super) fn next(&mut self) -> Option<(u32, u64)> {
-        if self.under_way >= self.pipeline {
+        if self.room() == 0 {
             return None;
         }
         self.waiting.pop_front()
+    }
+
+    /// How many more queries may be under way.
+    pub(super) fn room(&self) -> usize {
+        self.pipeline.saturating_sub(self.under_way)
     }
 
     /// A query was sent.

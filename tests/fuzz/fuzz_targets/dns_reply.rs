@@ -23,6 +23,7 @@ fuzz_target!(|input: &[u8]| {
         servers: vec!["127.0.0.1:53".parse().unwrap()],
         sockets_per_server: 1,
         queries: QueryOptions::default(),
+        streams_only: false,
         source: None,
         per_server_max: 8,
         retries: 3,

@@ -1,4 +1,5 @@
-//! What a server can be asked, and by which socket: queries are sent in datagrams.
+//! What a server can be asked, and by which socket: queries are sent in datagrams, or in streams where there
+//! are no others.
 
 use super::{Resolver, Transmit};
 use crate::jobs::dns::lookup::{Attempt, State};
@@ -80,12 +81,10 @@ impl Resolver {
         chosen.is_some_and(|server| self.send(place, server, now))
     }
 
-    /// Sends a query in a datagram. False if no id is free.
+    /// Sends a query. False if no id is free.
     fn send(&mut self, place: u32, server: usize, now: Duration) -> bool {
         let chosen = &mut self.servers[server];
-        let taken = self
-            .sockets
-            .take_for_datagram(place, server, &mut self.random, now);
+        let taken = self.sockets.take(place, server, &mut self.random, now);
         let (socket, id) = match taken {
             Ok(taken) => taken,
             Err(until) => {
@@ -102,6 +101,9 @@ impl Resolver {
         }
         let is_sample = lookup.tries < SAMPLE_TRIES && lookup.probes.is_none();
         let place_id = chosen.send(is_sample, now);
+        if self.settings.streams_only {
+            chosen.stream.sent();
+        }
         let has_edns =
             self.query_form.has_edns() && chosen.edns.is_used(now) && lookup.plain.is_none();
         let timeout = chosen.estimate.timeout(lookup.tries);
@@ -116,7 +118,7 @@ impl Resolver {
             socket,
             id,
             place: Some(place_id),
-            in_pipeline: false,
+            in_pipeline: self.settings.streams_only,
             is_first,
             is_sample,
             is_probe,

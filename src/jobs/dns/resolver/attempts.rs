@@ -1,6 +1,7 @@
 //! How attempts end: with an answer, with a refusal, or without a reply.
 
 use super::{ReplyFrom, Resolver};
+use crate::io::Transport;
 use crate::jobs::dns::answer::{LastReply, Status};
 use crate::jobs::dns::lookup::{Attempt, State};
 use crate::jobs::dns::refusals::Refusals;
@@ -20,13 +21,18 @@ impl Resolver {
     }
 
     pub(super) fn end_answered(&mut self, server: usize, attempt: &Attempt, time: Duration) {
+        self.note_in_stream(server, attempt);
         let server = &mut self.servers[server];
-        match attempt.place {
-            Some(place) => {
-                server.estimate.sample(time);
-                server.answered(place, attempt.is_sample, time);
-            }
-            None => server.stream.answered(attempt.in_pipeline),
+        if let Some(place) = attempt.place {
+            server.estimate.sample(time);
+            server.answered(place, attempt.is_sample, time);
+        }
+    }
+
+    /// If a reply came in a stream, the stream takes more queries.
+    fn note_in_stream(&mut self, server: usize, attempt: &Attempt) {
+        if self.transport(attempt.socket) == Transport::Stream {
+            self.servers[server].stream.answered(attempt.in_pipeline);
         }
     }
 
@@ -57,7 +63,7 @@ impl Resolver {
         let in_pipeline = std::mem::take(&mut attempt.in_pipeline);
         let (socket, sent_at, has_edns) = (attempt.socket, attempt.sent_at, attempt.has_edns);
         let (is_first, is_probe) = (attempt.is_first, attempt.is_probe);
-        let is_datagram = attempt.place.is_some();
+        let has_place = attempt.place.is_some();
         lookup.patience = lookup.patience.saturating_sub(now - sent_at);
         lookup.give_up_attempt();
         lookup.note(Status::Timeout);
@@ -68,7 +74,7 @@ impl Resolver {
         if in_pipeline {
             asked.stream.ended();
         }
-        if !is_datagram {
+        if !has_place {
             self.stream_failed(place, server, now);
             return self.serve_stream(server, now);
         }
@@ -98,18 +104,18 @@ impl Resolver {
         now: Duration,
     ) {
         let server = self.sockets.server_of(attempt.socket);
+        self.note_in_stream(server, &attempt);
         let known = self.refusals_of(server);
         let (are_due_to_names, are_unexplained) =
             (known.are_due_to_names(), known.are_unexplained());
         let asked = &mut self.servers[server];
         match attempt.place {
-            None => asked.stream.answered(attempt.in_pipeline),
             // The name is to blame, not how much the server is asked.
             Some(place_id) if are_due_to_names => {
                 asked.answered(place_id, attempt.is_sample, reply.time);
             }
             Some(place_id) if are_unexplained => asked.is_no_sample(place_id),
-            Some(_) => {}
+            _ => {}
         }
         let is_in_doubt = asked.edns.is_in_doubt();
         let last_reply =
@@ -139,7 +145,6 @@ impl Resolver {
         lookup.refusals += 1;
         let (refusals, tries, state) = (lookup.refusals, lookup.tries, lookup.state);
         let is_pinned = lookup.pinned_to.is_some();
-        let others = if is_pinned { 0 } else { self.servers.len() - 1 };
         self.refusals_of(server).replied(refusals > 1, true);
         if !is_last {
             if state == State::Waiting && !is_pinned {
@@ -152,12 +157,31 @@ impl Resolver {
         if is_certain || tries > self.settings.retries {
             return self.finish_failed(place, now);
         }
-        if tries as usize > others {
-            let pause = self.refusals_of(server).pause(refusals);
-            self.lookup(place).state = State::Pausing;
-            return self.timers.set(place, now + pause);
+        self.try_elsewhere_or_pause(place, server, refusals, now);
+    }
+
+    /// Makes another attempt: at once while there are servers that the name may be asked of and has not
+    /// been, otherwise after a pause that follows from how often they would not answer.
+    pub(super) fn try_elsewhere_or_pause(
+        &mut self,
+        place: u32,
+        server: usize,
+        refusals: u32,
+        now: Duration,
+    ) {
+        let others = self.servers.len() - 1;
+        let lookup = self.lookup(place);
+        let others = if lookup.pinned_to.is_some() {
+            0
+        } else {
+            others
+        };
+        if lookup.tries as usize <= others {
+            return self.wait(place, now);
         }
-        self.wait(place, now);
+        self.lookup(place).state = State::Pausing;
+        let pause = self.refusals_of(server).pause(refusals);
+        self.timers.set(place, now + pause);
     }
 
     /// Nobody listens at the server: the attempt was none, and the name waits for better times.

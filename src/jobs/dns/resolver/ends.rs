@@ -96,9 +96,11 @@ impl Resolver {
     fn forget_attempt(&mut self, attempt: &Attempt, now: Duration) {
         let server = self.sockets.server_of(attempt.socket);
         let asked = &mut self.servers[server];
-        match attempt.place {
-            Some(place) => asked.forget(place),
-            None => asked.stream.ended(),
+        if let Some(place) = attempt.place {
+            asked.forget(place);
+        }
+        if attempt.in_pipeline {
+            asked.stream.ended();
         }
         if attempt.is_probe {
             asked.circuit.probe_ended(now);

@@ -41,6 +41,8 @@ pub struct Settings {
     pub sockets_per_server: usize,
     /// What queries say besides their questions.
     pub queries: QueryOptions,
+    /// Ask in streams alone (TCP). There are no sockets for datagrams then.
+    pub streams_only: bool,
     /// The address of this machine from which servers are asked, of their family; the system chooses it if
     /// there is none.
     pub source: Option<IpAddr>,
@@ -122,6 +124,7 @@ impl Resolver {
                 rate: settings.rate_per_server,
                 attempt_timeout: settings.attempt_timeout,
                 hold: settings.timeout,
+                streams_only: settings.streams_only,
             };
             Server::new(address, server_settings)
         };
@@ -136,9 +139,13 @@ impl Resolver {
             true => servers.len(),
             false => 1,
         });
+        let datagram_sockets = match settings.streams_only {
+            true => 0,
+            false => settings.sockets_per_server,
+        };
         let mut resolver = Self {
             rooms: Rooms::new(servers.len(), settings.pins_questions),
-            sockets: Sockets::new(servers.len(), settings.sockets_per_server),
+            sockets: Sockets::new(servers.len(), datagram_sockets),
             query_form: QueryForm::new(&settings.queries),
             servers,
             random,
@@ -333,28 +340,30 @@ impl Resolver {
     pub fn refused(&mut self, socket: SocketId, now: Duration) {
         let server = self.sockets.server_of(socket);
         let asked = self.under_way_at(socket);
-        match self.transport(socket) {
+        let is_stream = self.transport(socket) == Transport::Stream;
+        if is_stream {
+            self.servers[server].stream.closed();
+            asked
+                .iter()
+                .for_each(|&place| drop(self.drop_attempt(place)));
+        }
+        if is_stream && !self.settings.streams_only {
             // It may well answer otherwise.
-            Transport::Stream => {
-                self.servers[server].stream.closed();
-                for place in asked {
-                    self.drop_attempt(place, now);
-                    self.stream_failed(place, server, now);
-                }
-                self.serve_stream(server, now);
+            for place in asked {
+                self.stream_failed(place, server, now);
             }
-            Transport::Datagram => {
-                self.servers[server].circuit.unreachable(now);
-                self.servers[server].circuit.probe_ended(now);
-                let is_hopeless = match self.settings.pins_questions {
-                    true => self.servers[server].circuit.is_given_up(now),
-                    false => self.servers.iter().all(|it| it.circuit.is_given_up(now)),
-                };
-                for place in asked {
-                    self.was_unreachable(place, server, is_hopeless, now);
-                }
-                self.look_at(server, now);
+            self.serve_stream(server, now);
+        } else {
+            self.servers[server].circuit.unreachable(now);
+            self.servers[server].circuit.probe_ended(now);
+            let is_hopeless = match self.settings.pins_questions {
+                true => self.servers[server].circuit.is_given_up(now),
+                false => self.servers.iter().all(|it| it.circuit.is_given_up(now)),
+            };
+            for place in asked {
+                self.was_unreachable(place, server, is_hopeless, now);
             }
+            self.look_at(server, now);
         }
         self.serve_waiting(now);
     }

@@ -1,4 +1,4 @@
-//! Questions whose answers do not fit into datagrams are asked in streams.
+//! Questions whose answers do not fit into datagrams are asked in streams, or all, if there are only streams.
 
 use super::{ReplyFrom, Resolver, Transmit};
 use crate::io::Transport;
@@ -18,9 +18,75 @@ impl Resolver {
     pub fn disconnected(&mut self, socket: SocketId, now: Duration) {
         let server = self.sockets.server_of(socket);
         let has_answered = self.servers[server].stream.closed() > 0;
+        let asked = self.under_way_at(socket);
+        if self.settings.streams_only {
+            self.ask_elsewhere(asked, server, has_answered, now);
+        } else {
+            self.ask_in_next_stream(asked, server, has_answered, now);
+        }
+        self.serve_waiting(now);
+    }
+
+    /// There are only streams, and that to this server has ended: the names are asked of any server.
+    fn ask_elsewhere(
+        &mut self,
+        mut asked: Vec<u32>,
+        server: usize,
+        has_answered: bool,
+        now: Duration,
+    ) {
+        asked.sort_unstable_by_key(|&place| self.lookup(place).serial);
+        let attempts: Vec<Attempt> = asked
+            .iter()
+            .map(|&place| self.drop_attempt(place))
+            .collect();
+        for (place, attempt) in asked.into_iter().zip(attempts) {
+            let circuit = &mut self.servers[server].circuit;
+            if !has_answered {
+                circuit.unanswered(attempt.is_first, attempt.sent_at, now);
+            }
+            if attempt.is_probe {
+                circuit.probe_ended(now);
+            }
+            let lookup = self.lookup(place);
+            if lookup.probes.is_some() {
+                drop(self.remove(place, now));
+                continue;
+            }
+            lookup.patience = lookup.patience.saturating_sub(now - attempt.sent_at);
+            if lookup.patience.is_zero() {
+                lookup.note(Status::Timeout);
+                self.finish_failed(place, now);
+            } else if has_answered {
+                // The server may end a connection whenever it likes: that is nothing to the name.
+                lookup.tries -= 1;
+                lookup.attempts -= 1;
+                self.wait(place, now);
+            } else {
+                lookup.refused_by = Some(server);
+                lookup.stream_failures += 1;
+                let (tries, failures) = (lookup.tries, lookup.stream_failures);
+                if tries > self.settings.retries {
+                    self.finish_failed(place, now);
+                } else {
+                    self.try_elsewhere_or_pause(place, server, failures, now);
+                }
+            }
+        }
+        self.look_at(server, now);
+    }
+
+    /// The answers did not fit into datagrams, and are asked for in the next stream to the same server.
+    fn ask_in_next_stream(
+        &mut self,
+        asked: Vec<u32>,
+        server: usize,
+        has_answered: bool,
+        now: Duration,
+    ) {
         let mut again = Vec::new();
-        for place in self.under_way_at(socket) {
-            self.drop_attempt(place, now);
+        for place in asked {
+            self.drop_attempt(place);
             let lookup = self.lookup(place);
             lookup.stream_failures += u32::from(!has_answered);
             if lookup.stream_failures < STREAM_FAILURES_MAX {
@@ -36,7 +102,6 @@ impl Resolver {
         again.sort_unstable_by_key(|&(_, serial)| serial);
         self.servers[server].stream.wait_again(again.into_iter());
         self.serve_stream(server, now);
-        self.serve_waiting(now);
     }
 
     /// The whole answer is to be had in a stream.
@@ -127,12 +192,17 @@ impl Resolver {
         }
     }
 
-    /// Forgets the last attempt, which went out by a stream that has ended.
-    pub(super) fn drop_attempt(&mut self, place: u32, now: Duration) {
+    /// Takes the last attempt, which went out by a stream that has ended. No reply can come for its id any
+    /// more.
+    pub(super) fn drop_attempt(&mut self, place: u32) -> Attempt {
         self.timers.cancel(place);
         let attempt = self.lookup(place).attempt.take().expect("an attempt");
         let server = self.sockets.server_of(attempt.socket);
         self.servers[server].stream.ended();
-        self.sockets.rest(attempt.socket, attempt.id, now);
+        if let Some(place) = attempt.place {
+            self.servers[server].forget(place);
+        }
+        self.free_id(attempt.socket, attempt.id);
+        attempt
     }
 }

@@ -52,6 +52,7 @@ fn run_with(
         servers: addresses.collect(),
         sockets_per_server: SOCKETS,
         queries: QueryOptions::default(),
+        streams_only: false,
         source: None,
         retries: 5,
         attempt_timeout: None,
@@ -528,6 +529,9 @@ fn the_same_question_is_asked_once_of_each_server() {
     let settings = Settings {
         servers: addresses.collect(),
         sockets_per_server: SOCKETS,
+        queries: QueryOptions::default(),
+        streams_only: false,
+        source: None,
         retries: 5,
         attempt_timeout: None,
         timeout: TIMEOUT,

@@ -1,15 +1,16 @@
 //! Queries in streams, one after the other.
 
 use super::network::reply;
-use super::{TIMEOUT, question};
+use super::{TIMEOUT, check_honest, question, sent};
 use crate::io::Transport;
-use crate::jobs::dns::answer::Status;
+use crate::jobs::dns::answer::{Answer, Status};
 use crate::jobs::dns::limit::SharedLimits;
 use crate::jobs::dns::message;
 use crate::jobs::dns::query::QueryOptions;
 use crate::jobs::dns::random::Random;
-use crate::jobs::dns::resolver::{Resolver, Settings};
+use crate::jobs::dns::resolver::{Resolver, Settings, Transmit};
 use domain::base::iana::Rcode;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ fn settings(servers: usize) -> Settings {
         servers: addresses.collect(),
         sockets_per_server: 2,
         queries: QueryOptions::default(),
+        streams_only: false,
         source: None,
         retries: 5,
         attempt_timeout: None,
@@ -30,6 +32,7 @@ fn settings(servers: usize) -> Settings {
         rate_per_server: None,
         mixes_case: false,
         measures_round_trips: false,
+        pins_questions: false,
     }
 }
 
@@ -53,7 +56,7 @@ fn a_late_reply_in_a_stream() {
         resolver.received(asked.socket, &truncated(&asked.message), start + ROUND_TRIP);
         let in_stream = resolver.transmit().unwrap();
         assert_eq!(resolver.transport(in_stream.socket), Transport::Stream);
-        let late = resolver.wake_at().unwrap();
+        let late = resolver.wake_at(true).unwrap();
         resolver.time_passed(late);
         let elsewhere = resolver.transmit().unwrap();
         assert_ne!(
@@ -80,4 +83,105 @@ fn a_reply_in_a_stream_that_is_truncated() {
     }
     assert_eq!(resolver.answer().unwrap().1.status, Status::Truncated);
     assert!(resolver.transmit().is_none() && resolver.is_idle());
+}
+
+/// One server, which is asked in streams alone.
+fn in_streams() -> Resolver {
+    let settings = Settings {
+        streams_only: true,
+        ..settings(1)
+    };
+    Resolver::with_random(settings, &SharedLimits::new(1, 4096, 1), Random::seeded(1))
+}
+
+/// All queries go into the streams of their servers, which are the only sockets.
+#[test]
+fn streams_alone() {
+    let mut resolver = in_streams();
+    (0..300).for_each(|number| resolver.ask(number, question(number), Duration::ZERO));
+    assert_eq!(resolver.sockets(), 1);
+    let mut answers = HashMap::new();
+    while let Some(asked) = resolver.transmit() {
+        assert_eq!(resolver.transport(asked.socket), Transport::Stream);
+        resolver.received(asked.socket, &reply(&asked.message, None), ROUND_TRIP);
+        answers.extend(std::iter::from_fn(|| resolver.answer()));
+    }
+    check_honest(&answers);
+    assert_eq!((answers.len(), sent(&resolver)), (300, 300));
+    assert!(resolver.is_idle());
+}
+
+/// Every connection ends after one reply: each name is answered all the same, at its first attempt.
+#[test]
+fn streams_that_end_after_each_reply() {
+    let mut resolver = in_streams();
+    (0..300).for_each(|number| resolver.ask(number, question(number), Duration::ZERO));
+    let (mut answers, mut sent) = (HashMap::new(), 0);
+    for turn in 1..=300 {
+        let now = turn * ROUND_TRIP;
+        let asked: Vec<Transmit> = std::iter::from_fn(|| resolver.transmit()).collect();
+        sent += asked.len();
+        let first = &asked[0];
+        resolver.received(first.socket, &reply(&first.message, None), now);
+        // These go into the same connection, in vain.
+        sent += std::iter::from_fn(|| resolver.transmit()).count();
+        resolver.disconnected(first.socket, now);
+        answers.extend(std::iter::from_fn(|| resolver.answer()));
+    }
+    check_honest(&answers);
+    assert_eq!(answers.len(), 300);
+    assert!(answers.values().all(|answer| answer.attempts == 1));
+    assert!(sent <= 2 * 300 + 128, "{sent} were sent");
+    assert!(resolver.is_idle());
+}
+
+/// The connection ends without a reply each time: that is an attempt, and the next waits a little.
+#[test]
+fn streams_that_end_without_a_reply() {
+    let mut resolver = in_streams();
+    resolver.ask(0, question(0), Duration::ZERO);
+    let (mut now, mut attempts) = (Duration::ZERO, 0);
+    let answer = loop {
+        if let Some((_, answer)) = resolver.answer() {
+            break answer;
+        }
+        if let Some(transmit) = resolver.transmit() {
+            attempts += 1;
+            resolver.disconnected(transmit.socket, now);
+        } else {
+            now = resolver.wake_at(true).unwrap();
+            resolver.time_passed(now);
+        }
+    };
+    assert_eq!(
+        (answer.status, answer.attempts, attempts),
+        (Status::Unreachable, 6, 6)
+    );
+    assert!(
+        now > Duration::from_millis(100) && now < Duration::from_secs(5),
+        "{now:?}"
+    );
+    assert!(resolver.is_idle());
+}
+
+/// Nobody listens: the name waits for a while, as it does with datagrams.
+#[test]
+fn streams_that_are_refused() {
+    let mut resolver = in_streams();
+    (0..300).for_each(|number| resolver.ask(number, question(number), Duration::ZERO));
+    let (mut now, mut answers) = (Duration::ZERO, HashMap::new());
+    while answers.len() < 300 {
+        while let Some(transmit) = resolver.transmit() {
+            resolver.refused(transmit.socket, now);
+        }
+        answers.extend(std::iter::from_fn(|| resolver.answer()));
+        if answers.len() < 300 {
+            now = resolver.wake_at(true).unwrap();
+            resolver.time_passed(now);
+        }
+    }
+    let is_told = |answer: &Answer| answer.status == Status::Unreachable && answer.attempts >= 1;
+    assert!(answers.values().all(is_told));
+    assert!(now < Duration::from_secs(5), "{now:?}");
+    assert!(resolver.is_idle());
 }
