@@ -35,7 +35,7 @@ what it counted, as one line of JSON, and ends. A name has one address; by its f
   --refuse-beyond N     REFUSED for queries beyond N that wait for their answers
   --edns HOW            what is done with an OPT record: answer (default), ignore, formerr, notimp,
                         servfail, drop
-  --tcp HOW             ok (default), closes-after-one, silent, refused
+  --tcp HOW             ok (default), closes-after-one, silent, refused, forgets-first
   --seed N              of what is lost (default 1)
 ";
 
@@ -118,6 +118,7 @@ fn tcp(word: &str) -> Option<Tcp> {
         "closes-after-one" => Tcp::ClosesAfterOne,
         "silent" => Tcp::Silent,
         "refused" => Tcp::Refused,
+        "forgets-first" => Tcp::ForgetsFirst,
         _ => return None,
     })
 }

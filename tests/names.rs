@@ -606,6 +606,7 @@ fn a_silent_server_leaves_the_places_in_flight_to_others() {
             per_server_max: 8,
             rate_per_server: None,
             mixes_case: false,
+            streams_only: false,
             lost: 0,
             doubled: 0,
             closed: 0,

@@ -308,10 +308,17 @@ fn addresses_that_servers_cannot_be_asked_from() {
 
 /// Asks these servers for all names by TCP alone.
 #[track_caller]
-fn ask_by_tcp(engine: Engine, at: &[SocketAddr], names: &[String]) -> (Output, Vec<Row>) {
+fn ask_by_tcp(
+    engine: Engine,
+    at: &[SocketAddr],
+    names: &[String],
+    options: &[&str],
+) -> (Output, Vec<Row>) {
     let list: String = names.iter().map(|name| format!("{name}\n")).collect();
     let others = at[1..].iter().map(|at| format!("-r={at}"));
-    let mill = Mill::dns(engine, at[0]).args(["--format=jsonl", "--tcp"]);
+    let mill = Mill::dns(engine, at[0])
+        .args(["--format=jsonl", "--tcp"])
+        .args(options);
     let mut mill = mill.stdin(list);
     for other in others {
         mill = mill.arg(other);
@@ -330,7 +337,7 @@ fn each_row_by_tcp_is_true(tcp: Tcp, names: &[String]) {
     };
     for_each_engine(|engine| {
         let server = Troubled::start(behaviour.clone());
-        let (output, rows) = ask_by_tcp(engine, &[server.at], names);
+        let (output, rows) = ask_by_tcp(engine, &[server.at], names, &[]);
         let counts = server.finish();
         assert_true(&rows);
         assert_eq!(counts.received, 0, "{counts:?}");
@@ -359,6 +366,25 @@ fn tcp_alone() {
 #[test]
 fn tcp_alone_with_connections_that_close_after_one() {
     each_row_by_tcp_is_true(Tcp::ClosesAfterOne, &names(300, &[('t', 20), ('s', 5)]));
+}
+
+/// Another connection is made, in less time than names have with so many attempts.
+#[test]
+fn tcp_alone_with_a_connection_that_is_forgotten() {
+    let behaviour = Behaviour {
+        tcp: Tcp::ForgetsFirst,
+        ..Behaviour::default()
+    };
+    let names = names(500, &[]);
+    for_each_engine(|engine| {
+        let server = Troubled::start(behaviour.clone());
+        let options = ["--retries=300", "--timeout=100s", "--loops=1"];
+        let (output, rows) = ask_by_tcp(engine, &[server.at], &names, &options);
+        let counts = server.finish();
+        assert_true(&rows);
+        assert!(counts.tcp.connections >= 2, "{counts:?}");
+        output.exits(0);
+    });
 }
 
 /// Real servers, few descriptors, and more names than go into one connection at a time.
@@ -423,7 +449,7 @@ fn tcp_alone_without_a_server() {
     drop(dead);
     for_each_engine(|engine| {
         for (at, status) in [(at_dead, "UNREACHABLE"), (at_silent, "TIMEOUT")] {
-            let (output, rows) = ask_by_tcp(engine, &[at], &names);
+            let (output, rows) = ask_by_tcp(engine, &[at], &names, &[]);
             for row in rows {
                 assert_eq!(row.status, status, "{row:?}");
                 assert!(row.attempts >= 1, "{row:?}");
@@ -447,7 +473,7 @@ fn tcp_alone_with_one_good_server() {
                 ..Behaviour::default()
             })
         });
-        let (output, rows) = ask_by_tcp(engine, &[dead.at, at_silent, good.at], &names);
+        let (output, rows) = ask_by_tcp(engine, &[dead.at, at_silent, good.at], &names, &[]);
         assert_true(&rows);
         output.exits(0);
     });

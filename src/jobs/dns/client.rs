@@ -14,7 +14,7 @@ use crate::io::{Io, Sleep, Socket, Transport, Undelivered};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -22,6 +22,10 @@ use std::time::Duration;
 /// Room for what is received at one time: for datagrams more than servers are told to send, so that one
 /// that was cut off is known by its length.
 const RECEIVE_LEN: usize = EDNS_SIZE_MAX as usize + 1;
+
+/// The tasks of a stream, as they wait for its connection.
+const RECEIVES: usize = 0;
+const SENDS: usize = 1;
 
 /// How long to wait before what failed because something was exhausted is tried again.
 const EXHAUSTION_PAUSE: Duration = Duration::from_millis(2);
@@ -60,6 +64,10 @@ struct SocketState {
     receiver: Cell<Option<Waker>>,
     /// Of the task that sends.
     sender: Cell<Option<Waker>>,
+    /// How many connections have been given up.
+    hang_ups: Cell<u32>,
+    /// Of the tasks that receive and send, while they wait for the connection.
+    connected: [Cell<Option<Waker>>; 2],
 }
 
 #[derive(Default)]
@@ -204,6 +212,9 @@ impl Client {
     /// Sends what the resolver wants sent, hands answers to their items, and sets the timer.
     fn after_change(&self) {
         let mut resolver = self.resolver.borrow_mut();
+        while let Some(id) = resolver.hang_up_next() {
+            self.state(id).hang_up();
+        }
         while let Some(transmit) = resolver.transmit() {
             let id = transmit.socket;
             self.state(id)
@@ -316,7 +327,11 @@ impl Client {
                 false => Poll::Ready(()),
             })
             .await;
-            match Socket::connect(&self.io, address, transport, source).await {
+            let connect = Socket::connect(&self.io, address, transport, source);
+            let Some(connected) = state.until_hang_up(RECEIVES, connect).await else {
+                continue;
+            };
+            match connected {
                 Ok(socket) => {
                     let socket = Rc::new(socket);
                     state.open(&socket, transport);
@@ -368,8 +383,12 @@ impl Client {
         let mut frames = Frames::default();
         let mut bytes = vec![0; RECEIVE_LEN];
         loop {
+            let receive = socket.receive(bytes);
             let received;
-            (bytes, received) = socket.receive(bytes).await;
+            match self.state(id).until_hang_up(RECEIVES, receive).await {
+                Some(done) => (bytes, received) = done,
+                None => return,
+            }
             match received {
                 Ok(count @ 1..) => {
                     frames.add(&bytes[..count]);
@@ -403,7 +422,10 @@ impl Client {
             .await;
             while !bytes.is_empty() {
                 let sent;
-                (bytes, sent) = socket.send(bytes).await;
+                match state.until_hang_up(SENDS, socket.send(bytes)).await {
+                    Some(done) => (bytes, sent) = done,
+                    None => break,
+                }
                 match sent {
                     Ok(count) => drop(bytes.drain(..count)),
                     Err(errno) if is_our_lack(errno) => self.pause().await,
@@ -486,6 +508,30 @@ impl SocketState {
                 wake(&self.sender);
             }
         }
+    }
+
+    /// Gives up a connection with all that was to be sent in it.
+    fn hang_up(&self) {
+        self.open.replace(None);
+        self.queue.borrow_mut().clear();
+        self.hang_ups.set(self.hang_ups.get().wrapping_add(1));
+        self.connected.iter().for_each(wake);
+    }
+
+    /// Waits for what a task does with the connection; `None` if that is given up meanwhile.
+    async fn until_hang_up<T>(&self, task: usize, future: impl Future<Output = T>) -> Option<T> {
+        let before = self.hang_ups.get();
+        let mut future = pin!(future);
+        poll_fn(|context| {
+            if self.hang_ups.get() != before {
+                return Poll::Ready(None);
+            }
+            match future.as_mut().poll(context) {
+                Poll::Ready(done) => Poll::Ready(Some(done)),
+                Poll::Pending => wait_as(&self.connected[task], context),
+            }
+        })
+        .await
     }
 
     /// The socket is connected.

@@ -1,9 +1,14 @@
 //! The queries in the stream to a server, and those that wait for a place there.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 /// Queries under way in one stream, at most: a server may read the next only when it has answered.
 const PIPELINE_MAX: usize = 128;
+
+/// A connection that has been silent for so long while a query was under way is given up, for it may have
+/// been forgotten on the way (by a firewall, for instance), which the system notices only much later.
+const SILENT_MAX: Duration = Duration::from_secs(10);
 
 /// A stream, as far as it is known how much the server takes from one.
 #[derive(Debug)]
@@ -13,6 +18,8 @@ pub(super) struct Stream {
     pipeline: usize,
     /// How many the present connection has answered.
     answered: usize,
+    /// Since when something was asked and nothing has come.
+    silent_since: Option<Duration>,
     /// Lookups, with their serial numbers.
     waiting: VecDeque<(u32, u64)>,
 }
@@ -23,6 +30,7 @@ impl Default for Stream {
             under_way: 0,
             pipeline: PIPELINE_MAX,
             answered: 0,
+            silent_since: None,
             waiting: VecDeque::new(),
         }
     }
@@ -55,14 +63,16 @@ impl Stream {
     }
 
     /// A query was sent.
-    pub(super) fn sent(&mut self) {
+    pub(super) fn sent(&mut self, now: Duration) {
         self.under_way += 1;
+        self.silent_since.get_or_insert(now);
     }
 
     /// A query was answered that was under way, or had been given up.
-    pub(super) fn answered(&mut self, was_under_way: bool) {
+    pub(super) fn answered(&mut self, was_under_way: bool, now: Duration) {
         self.under_way -= usize::from(was_under_way);
         self.answered += 1;
+        self.silent_since = (self.under_way > 0).then_some(now);
         if self.answered > self.pipeline {
             // It takes more than the last connection did.
             self.pipeline = (self.pipeline * 2).min(PIPELINE_MAX);
@@ -74,10 +84,17 @@ impl Stream {
         self.under_way -= 1;
     }
 
+    /// True if the connection is to be given up.
+    pub(super) fn is_forgotten(&self, now: Duration) -> bool {
+        self.silent_since
+            .is_some_and(|since| now.saturating_sub(since) >= SILENT_MAX)
+    }
+
     /// The connection was closed while queries were under way. Tells how many it had answered; a new one
     /// is asked no more than that at one time.
     pub(super) fn closed(&mut self) -> usize {
         let answered = std::mem::take(&mut self.answered);
+        self.silent_since = None;
         if self.under_way > 0 {
             self.pipeline = answered.clamp(1, self.pipeline);
         }

@@ -102,7 +102,7 @@ impl Resolver {
         let is_sample = lookup.tries < SAMPLE_TRIES && lookup.probes.is_none();
         let place_id = chosen.send(is_sample, now);
         if self.settings.streams_only {
-            chosen.stream.sent();
+            chosen.stream.sent(now);
         }
         let has_edns =
             self.query_form.has_edns() && chosen.edns.is_used(now) && lookup.plain.is_none();

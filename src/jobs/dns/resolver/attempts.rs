@@ -20,8 +20,14 @@ impl Resolver {
         attempt.expect("it has the id")
     }
 
-    pub(super) fn end_answered(&mut self, server: usize, attempt: &Attempt, time: Duration) {
-        self.note_in_stream(server, attempt);
+    pub(super) fn end_answered(
+        &mut self,
+        server: usize,
+        attempt: &Attempt,
+        time: Duration,
+        now: Duration,
+    ) {
+        self.note_in_stream(server, attempt, now);
         let server = &mut self.servers[server];
         if let Some(place) = attempt.place {
             server.estimate.sample(time);
@@ -30,9 +36,11 @@ impl Resolver {
     }
 
     /// If a reply came in a stream, the stream takes more queries.
-    fn note_in_stream(&mut self, server: usize, attempt: &Attempt) {
+    fn note_in_stream(&mut self, server: usize, attempt: &Attempt, now: Duration) {
         if self.transport(attempt.socket) == Transport::Stream {
-            self.servers[server].stream.answered(attempt.in_pipeline);
+            self.servers[server]
+                .stream
+                .answered(attempt.in_pipeline, now);
         }
     }
 
@@ -86,6 +94,9 @@ impl Resolver {
         if has_edns && asked.edns.is_in_doubt() && lookup.plain.is_none() {
             lookup.plain = Some(server);
         }
+        if self.settings.streams_only && self.servers[server].stream.is_forgotten(now) {
+            self.hang_up(socket, now);
+        }
         match probes {
             Some(_) => drop(self.remove(place, now)),
             None => self.try_again(place, now),
@@ -104,7 +115,7 @@ impl Resolver {
         now: Duration,
     ) {
         let server = self.sockets.server_of(attempt.socket);
-        self.note_in_stream(server, &attempt);
+        self.note_in_stream(server, &attempt, now);
         let known = self.refusals_of(server);
         let (are_due_to_names, are_unexplained) =
             (known.are_due_to_names(), known.are_unexplained());
@@ -182,6 +193,38 @@ impl Resolver {
         self.lookup(place).state = State::Pausing;
         let pause = self.refusals_of(server).pause(refusals);
         self.timers.set(place, now + pause);
+    }
+
+    /// A socket has told that nobody listens at its server: all it was asked is lost.
+    pub fn refused(&mut self, socket: SocketId, now: Duration) {
+        let server = self.sockets.server_of(socket);
+        let asked = self.under_way_at(socket);
+        let is_stream = self.transport(socket) == Transport::Stream;
+        if is_stream {
+            self.servers[server].stream.closed();
+            asked
+                .iter()
+                .for_each(|&place| drop(self.drop_attempt(place)));
+        }
+        if is_stream && !self.settings.streams_only {
+            // It may well answer otherwise.
+            for place in asked {
+                self.stream_failed(place, server, now);
+            }
+            self.serve_stream(server, now);
+        } else {
+            self.servers[server].circuit.unreachable(now);
+            self.servers[server].circuit.probe_ended(now);
+            let is_hopeless = match self.settings.pins_questions {
+                true => self.servers[server].circuit.is_given_up(now),
+                false => self.servers.iter().all(|it| it.circuit.is_given_up(now)),
+            };
+            for place in asked {
+                self.was_unreachable(place, server, is_hopeless, now);
+            }
+            self.look_at(server, now);
+        }
+        self.serve_waiting(now);
     }
 
     /// Nobody listens at the server: the attempt was none, and the name waits for better times.

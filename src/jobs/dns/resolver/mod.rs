@@ -102,6 +102,7 @@ pub struct Resolver {
     /// What is refused by all servers together, or, where questions are pinned, by each.
     refusals: Vec<Refusals>,
     transmits: VecDeque<Transmit>,
+    hang_ups: Vec<SocketId>,
     answers: VecDeque<(u32, Answer)>,
     next_server: usize,
 }
@@ -157,6 +158,7 @@ impl Resolver {
             waiting: Waiting::default(),
             refusals: refusals.collect(),
             transmits: VecDeque::new(),
+            hang_ups: Vec::new(),
             answers: VecDeque::new(),
             next_server: 0,
             settings,
@@ -237,6 +239,11 @@ impl Resolver {
         Lookup::new(self.next_serial, question, self.settings.timeout, now)
     }
 
+    /// A stream to be closed, before anything more is sent.
+    pub fn hang_up_next(&mut self) -> Option<SocketId> {
+        self.hang_ups.pop()
+    }
+
     /// The next message to be sent.
     pub fn transmit(&mut self) -> Option<Transmit> {
         self.transmits.pop_front()
@@ -314,12 +321,12 @@ impl Resolver {
         match reply {
             Reply::Foreign => unreachable!("it was left alone"),
             Reply::Answer(status) => {
-                self.end_answered(server, &attempt, time);
+                self.end_answered(server, &attempt, time, now);
                 self.learn_from_answer(place, server, &attempt, now);
                 self.finish(place, status, Some(reply_from), now);
             }
             Reply::Truncated => {
-                self.end_answered(server, &attempt, time);
+                self.end_answered(server, &attempt, time, now);
                 self.learn_from_answer(place, server, &attempt, now);
                 self.was_truncated(place, reply_from, is_last, now);
             }
@@ -333,38 +340,6 @@ impl Resolver {
         }
         self.look_at(server, now);
         self.serve_stream(server, now);
-        self.serve_waiting(now);
-    }
-
-    /// A socket has told that nobody listens at its server: all it was asked is lost.
-    pub fn refused(&mut self, socket: SocketId, now: Duration) {
-        let server = self.sockets.server_of(socket);
-        let asked = self.under_way_at(socket);
-        let is_stream = self.transport(socket) == Transport::Stream;
-        if is_stream {
-            self.servers[server].stream.closed();
-            asked
-                .iter()
-                .for_each(|&place| drop(self.drop_attempt(place)));
-        }
-        if is_stream && !self.settings.streams_only {
-            // It may well answer otherwise.
-            for place in asked {
-                self.stream_failed(place, server, now);
-            }
-            self.serve_stream(server, now);
-        } else {
-            self.servers[server].circuit.unreachable(now);
-            self.servers[server].circuit.probe_ended(now);
-            let is_hopeless = match self.settings.pins_questions {
-                true => self.servers[server].circuit.is_given_up(now),
-                false => self.servers.iter().all(|it| it.circuit.is_given_up(now)),
-            };
-            for place in asked {
-                self.was_unreachable(place, server, is_hopeless, now);
-            }
-            self.look_at(server, now);
-        }
         self.serve_waiting(now);
     }
 

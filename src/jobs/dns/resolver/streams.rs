@@ -27,6 +27,16 @@ impl Resolver {
         self.serve_waiting(now);
     }
 
+    /// Gives up a connection that may have been forgotten on the way.
+    pub(super) fn hang_up(&mut self, socket: SocketId, now: Duration) {
+        let server = self.sockets.server_of(socket);
+        self.servers[server].stream.closed();
+        self.transmits.retain(|transmit| transmit.socket != socket);
+        self.hang_ups.push(socket);
+        let asked = self.under_way_at(socket);
+        self.ask_elsewhere(asked, server, true, now);
+    }
+
     /// There are only streams, and that to this server has ended: the names are asked of any server.
     fn ask_elsewhere(
         &mut self,
@@ -58,7 +68,7 @@ impl Resolver {
                 lookup.note(Status::Timeout);
                 self.finish_failed(place, now);
             } else if has_answered {
-                // The server may end a connection whenever it likes: that is nothing to the name.
+                // A connection may end whenever that is: it is nothing to the name.
                 lookup.tries -= 1;
                 lookup.attempts -= 1;
                 self.wait(place, now);
@@ -155,7 +165,7 @@ impl Resolver {
         let (socket, id) = taken;
         let asked = &mut self.servers[server];
         asked.figures.sent += 1;
-        asked.stream.sent();
+        asked.stream.sent(now);
         let is_edns_used = self.query_form.has_edns() && asked.edns.is_used(now);
         let timeout = STREAM_TIMEOUT_MIN.max(2 * asked.estimate.timeout(0));
         let lookup = self.lookups[place as usize].as_mut().expect("a lookup");

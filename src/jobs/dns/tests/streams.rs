@@ -185,3 +185,31 @@ fn streams_that_are_refused() {
     assert!(now < Duration::from_secs(5), "{now:?}");
     assert!(resolver.is_idle());
 }
+
+/// A connection is forgotten on the way: another is made, and the names are answered.
+#[test]
+fn a_stream_that_has_gone_silent() {
+    let mut resolver = in_streams();
+    (0..200).for_each(|number| resolver.ask(number, question(number), Duration::ZERO));
+    let (mut now, mut answers, mut hung_up_at) = (Duration::ZERO, HashMap::new(), None);
+    while answers.len() < 200 {
+        if resolver.hang_up_next().is_some() {
+            hung_up_at = Some(now);
+        }
+        match resolver.transmit() {
+            Some(asked) if answers.len() < 50 || hung_up_at.is_some() => {
+                resolver.received(asked.socket, &reply(&asked.message, None), now);
+            }
+            // Nobody gets it.
+            Some(_) => {}
+            None => {
+                now = resolver.wake_at(true).unwrap();
+                resolver.time_passed(now);
+            }
+        }
+        answers.extend(std::iter::from_fn(|| resolver.answer()));
+        assert!(now < 3 * TIMEOUT, "{} answers", answers.len());
+    }
+    check_honest(&answers);
+    assert!(hung_up_at.is_some_and(|at| at >= Duration::from_secs(10) && at < TIMEOUT));
+}

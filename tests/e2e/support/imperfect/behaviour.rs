@@ -24,6 +24,8 @@ pub enum Tcp {
     ClosesAfterOne,
     /// Accepts, and says nothing.
     Silent,
+    /// Forgets the first connection after a few answers, as a firewall may do: it stays open and silent.
+    ForgetsFirst,
     /// Does not listen.
     Refused,
 }

@@ -16,6 +16,9 @@ use super::schedule::Schedule;
 /// Until a thread that has nothing to do looks whether it is to end.
 const WAIT_MAX: Duration = Duration::from_millis(20);
 
+/// Answers in a connection before it is forgotten.
+const ANSWERS_OF_FORGOTTEN: usize = 50;
+
 /// The shortest wait that `set_read_timeout` takes for one.
 const WAIT_MIN: Duration = Duration::from_micros(1);
 
@@ -34,10 +37,11 @@ pub fn serve(
                     let mut counted = counts.lock().expect("not poisoned");
                     counted.connections += 1;
                     counted.clients.insert(client.ip());
+                    let is_first = counted.connections == 1;
                     drop(counted);
                     // A client that goes away is no fault of the server.
                     scope.spawn(move || {
-                        let _ = Connection::new(stream, behaviour, counts).serve(ended);
+                        let _ = Connection::new(stream, behaviour, counts, is_first).serve(ended);
                     });
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -58,16 +62,28 @@ struct Connection<'a> {
     /// What was read and is not a whole message yet.
     read: Vec<u8>,
     schedule: Schedule<Vec<u8>>,
+    /// Answers that will be sent yet.
+    answers_left: usize,
 }
 
 impl<'a> Connection<'a> {
-    fn new(stream: TcpStream, behaviour: &'a Behaviour, counts: &'a Mutex<TcpCounts>) -> Self {
+    fn new(
+        stream: TcpStream,
+        behaviour: &'a Behaviour,
+        counts: &'a Mutex<TcpCounts>,
+        is_first: bool,
+    ) -> Self {
+        let is_forgotten = is_first && behaviour.tcp == Tcp::ForgetsFirst;
         Self {
             stream,
             behaviour,
             counts,
             read: Vec::new(),
             schedule: Schedule::new(behaviour),
+            answers_left: match is_forgotten {
+                true => ANSWERS_OF_FORGOTTEN,
+                false => usize::MAX,
+            },
         }
     }
 
@@ -81,6 +97,10 @@ impl<'a> Connection<'a> {
                 if closing {
                     break;
                 }
+                if self.answers_left == 0 {
+                    continue;
+                }
+                self.answers_left -= 1;
                 self.stream.write_all(&reply)?;
                 self.counts.lock().expect("not poisoned").answered += 1;
                 if self.behaviour.tcp == Tcp::ClosesAfterOne {
