@@ -57,7 +57,7 @@ struct Scenario {
     /// Tasks are woken for no reason now and then.
     spurious: bool,
     /// Each name is asked of every server.
-    pins: bool,
+    every_server: bool,
     /// Names are told from wildcards.
     wildcards: bool,
 }
@@ -120,7 +120,7 @@ fn scenario() -> impl Strategy<Value = Scenario> {
         shortage: faults.3,
         stop_at_step: rest.3,
         spurious: rest.4,
-        pins: rest.5,
+        every_server: rest.5,
         wildcards: rest.6,
     })
 }
@@ -209,7 +209,7 @@ struct Simulation {
     emitted: HashSet<u64>,
     answered: usize,
     unmarked: usize,
-    /// By server, where names are pinned: when the last of its names ended.
+    /// By server, where each name is asked of all: when the last of its names ended.
     last_ended: Vec<Duration>,
     stopped: bool,
     ended: bool,
@@ -218,7 +218,11 @@ struct Simulation {
 impl Simulation {
     fn new(scenario: Scenario) -> Self {
         let mut random = Random::new(scenario.seed);
-        let each_of = if scenario.pins { scenario.servers } else { 1 };
+        let each_of = if scenario.every_server {
+            scenario.servers
+        } else {
+            1
+        };
         let numbers = (0..scenario.items)
             .map(|_| random.below(scenario.names))
             .flat_map(|number| std::iter::repeat_n(number, each_of.into()))
@@ -253,13 +257,13 @@ impl Simulation {
                 rate_per_server: scenario.rate_per_server,
                 mixes_case: scenario.mixes_case,
                 measures_round_trips: true,
-                pins_questions: scenario.pins,
             },
             limits: SharedLimits::new(
                 scenario.servers.into(),
                 scenario.per_server_max,
                 scenario.loops,
             ),
+            asks_every_server: scenario.every_server,
             wildcards: scenario.wildcards.then(SharedWildcards::default),
             default_type: parse_type(b"A").unwrap(),
             figures: figures.clone(),
@@ -311,7 +315,7 @@ impl Simulation {
         }
     }
 
-    /// Returns when the last name of each server ended, where names are pinned.
+    /// Returns when the last name of each server ended, where each name is asked of all.
     fn run(mut self) -> Vec<Duration> {
         let mut idle = 0;
         for step in 0..STEPS_MAX {
@@ -399,7 +403,7 @@ impl Simulation {
     /// which server, nor when random names are asked about.
     fn is_calm(&self) -> bool {
         let scenario = &self.scenario;
-        let is_plain = !scenario.pins && !scenario.wildcards;
+        let is_plain = !scenario.every_server && !scenario.wildcards;
         is_plain && scenario.shortage == 0 && scenario.closed == 0
     }
 
@@ -495,12 +499,12 @@ impl Simulation {
         let number = self.numbers[usize::try_from(index).unwrap()];
         assert_eq!(finished.item.bytes(), name(number));
         let answer = finished.result.as_ref().unwrap().as_ref().unwrap();
-        if self.scenario.pins {
+        if self.scenario.every_server {
             let server = usize::try_from(index).unwrap() % self.last_ended.len();
             let ended_at = Duration::from_nanos(finished.finished_at_ns);
             self.last_ended[server] = self.last_ended[server].max(ended_at);
         }
-        if let (true, Some(server)) = (self.scenario.pins, answer.server) {
+        if let (true, Some(server)) = (self.scenario.every_server, answer.server) {
             let at = u64::from(server.port() - 1000);
             assert_eq!(
                 at,
@@ -545,7 +549,7 @@ impl Simulation {
             let answered: u64 = figures.iter().map(|figures| figures.answered).sum();
             assert!(answered <= sent && answered > 0 || self.answered == 0);
             // The second server refuses some names; where there are three, the others make up for that.
-            let is_refused = match self.scenario.pins {
+            let is_refused = match self.scenario.every_server {
                 true => self.scenario.servers > 1,
                 false => self.scenario.servers == 2,
             };
@@ -588,7 +592,7 @@ proptest! {
     }
 }
 
-/// Names that are pinned to a silent server take minutes, and hold no places in flight that names of others
+/// Names for a silent server take minutes, and hold no places in flight that names of others
 /// could have.
 #[test]
 fn a_silent_server_leaves_the_places_in_flight_to_others() {
@@ -613,7 +617,7 @@ fn a_silent_server_leaves_the_places_in_flight_to_others() {
             shortage: 0,
             stop_at_step: None,
             spurious: false,
-            pins: true,
+            every_server: true,
             wildcards: false,
         })
         .run();

@@ -101,6 +101,7 @@ pub(super) fn dns(arguments: DnsArguments) -> Outcome {
     };
     let job = |plan: &Plan, descriptors: &Descriptors| {
         let job = DnsJob {
+            asks_every_server: arguments.all_resolvers,
             limits: limits(&arguments, servers.len(), plan),
             settings: settings(&arguments, queries, servers, plan, descriptors)?,
             default_type: arguments.types[0],
@@ -163,7 +164,6 @@ fn settings(
         rate_per_server: arguments.rate_per_resolver.map(|rate| rate / loops),
         mixes_case: arguments.mixes_case,
         measures_round_trips: arguments.stream.measure.forms.need_phases(),
-        pins_questions: arguments.all_resolvers,
     })
 }
 

@@ -441,7 +441,6 @@ mod tests {
             rate_per_server: None,
             mixes_case: false,
             measures_round_trips: false,
-            pins_questions: false,
         };
         let mut resolver = Resolver::new(settings, &SharedLimits::new(1, 1, 1));
         resolver.ask(0, question, Duration::ZERO);

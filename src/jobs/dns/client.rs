@@ -33,20 +33,20 @@ const EXHAUSTION_PAUSE: Duration = Duration::from_millis(2);
 /// So often the tasks that receive may go on before the time that has passed is noticed, at most.
 const TURNS_TO_RECEIVE: usize = 16;
 
-/// Runs a [`Resolver`] for the items of one loop.
+/// Runs a [`Resolver`] for the items of one loop, or for those of them that are for one server.
 pub struct Client {
     io: Io,
     resolver: RefCell<Resolver>,
     sockets: Vec<SocketState>,
     /// Items that wait for an answer, by the numbers the resolver knows them under.
     askers: RefCell<Askers>,
-    /// At all servers together, or, where questions are pinned, at each.
-    places: RefCell<Vec<Places>>,
-    pins_questions: bool,
-    /// Items that wait for places.
-    waiting: Cell<usize>,
+    places: RefCell<Places>,
     timer: RefCell<Timer>,
     figures: SharedFigures,
+    /// All items of the loop ask here.
+    is_alone: bool,
+    /// All servers are silent, and items of other clients need the places in flight.
+    parks: Cell<bool>,
     /// Messages that have come so far.
     received: Cell<u64>,
 }
@@ -101,32 +101,29 @@ struct Timer {
 }
 
 impl Client {
-    /// Spawns the tasks that a resolver needs. They leave its figures there in the end.
-    pub(super) fn start(io: &Io, mut resolver: Resolver, figures: SharedFigures) -> Rc<Self> {
+    /// Spawns the tasks that a resolver needs. They leave its figures there in the end. `is_alone` says
+    /// that the loop has no other client.
+    pub(super) fn start(
+        io: &Io,
+        mut resolver: Resolver,
+        figures: SharedFigures,
+        is_alone: bool,
+    ) -> Rc<Self> {
         let sockets = std::iter::repeat_with(SocketState::default);
-        let pins_questions = resolver.pins_questions();
-        let mut places: Vec<Places> = Vec::new();
-        places.resize_with(
-            if pins_questions {
-                resolver.servers()
-            } else {
-                1
-            },
-            Places::default,
-        );
-        if !pins_questions {
-            places[0].free = resolver.room(io.now());
-        }
+        let places = Places {
+            free: resolver.room(io.now()),
+            ..Places::default()
+        };
         let client = Rc::new(Self {
             io: io.clone(),
             sockets: sockets.take(resolver.sockets()).collect(),
             resolver: RefCell::new(resolver),
             askers: RefCell::default(),
             places: RefCell::new(places),
-            pins_questions,
-            waiting: Cell::new(0),
             timer: RefCell::default(),
             figures,
+            is_alone,
+            parks: Cell::new(false),
             received: Cell::new(0),
         });
         for id in (0..).map(SocketId).take(client.sockets.len()) {
@@ -141,47 +138,30 @@ impl Client {
         client
     }
 
-    /// Asks a question, once the resolver has a place for it. Until then the item is parked.
+    /// Asks a question, once the resolver has a place for it. Until then the item is parked; and again
+    /// when all servers are silent and there are other clients: it would keep its place in flight for long.
     pub(super) async fn ask(&self, question: Question) -> Answer {
-        let mut place = Place::new(self, 0);
+        let mut place = Place::new(self);
         self.io.park(poll_fn(|context| place.poll(context))).await;
-        let asking = self.begin(place, |resolver, number, now| {
-            resolver.ask(number, question, now);
-        });
-        poll_fn(|context| asking.poll(context)).await
-    }
-
-    /// The same of one server. The item is parked, too, while that is silent: it would keep its place in
-    /// flight for long, and names for other servers need it.
-    pub(super) async fn ask_server(&self, question: Question, server: usize) -> Answer {
-        let mut place = Place::new(self, server);
-        self.io.park(poll_fn(|context| place.poll(context))).await;
-        let asking = self.begin(place, |resolver, number, now| {
-            resolver.ask_server(number, question, server, now);
-        });
+        let asking = self.begin(question, place);
         let answered_at_once = poll_fn(|context| match asking.poll(context) {
             Poll::Ready(answer) => Poll::Ready(Some(answer)),
-            Poll::Pending if self.resolver.borrow().is_silent(server) => Poll::Ready(None),
+            Poll::Pending if self.parks.get() => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         });
-        match answered_at_once.await {
-            Some(answer) => answer,
-            None => {
-                let answered = poll_fn(|context| asking.poll(context));
-                self.io.park(answered).await
-            }
+        if let Some(answer) = answered_at_once.await {
+            return answer;
         }
+        // In a box: other names need not have the room it takes.
+        let answered = poll_fn(|context| asking.poll(context));
+        Box::pin(self.io.park(answered)).await
     }
 
-    fn begin(
-        &self,
-        place: Place<'_>,
-        ask: impl FnOnce(&mut Resolver, u32, Duration),
-    ) -> Asking<'_> {
+    fn begin(&self, question: Question, place: Place<'_>) -> Asking<'_> {
         let asking = Asking::new(self);
         let now = self.io.now();
-        ask(&mut self.resolver.borrow_mut(), asking.number, now);
-        self.update_places(now);
+        self.resolver.borrow_mut().ask(asking.number, question, now);
+        self.places.borrow_mut().free = self.resolver.borrow_mut().room(now);
         drop(place);
         self.after_change();
         asking
@@ -199,14 +179,8 @@ impl Client {
     fn tell(&self, what: impl FnOnce(&mut Resolver, Duration)) {
         let now = self.io.now();
         what(&mut self.resolver.borrow_mut(), now);
-        self.update_places(now);
+        self.places.borrow_mut().free = self.resolver.borrow_mut().room(now);
         self.after_change();
-    }
-
-    fn update_places(&self, now: Duration) {
-        if !self.pins_questions {
-            self.places.borrow_mut()[0].free = self.resolver.borrow_mut().room(now);
-        }
     }
 
     /// Sends what the resolver wants sent, hands answers to their items, and sets the timer.
@@ -224,43 +198,19 @@ impl Client {
         while let Some((number, answer)) = resolver.answer() {
             askers.answered(number, answer);
         }
-        let mut places = self.places.borrow_mut();
-        if self.pins_questions {
-            // Which servers the next items are for is not known, so they are taken in any case, and those
-            // without a place are parked.
-            while let Some((server, room)) = resolver.changed_room() {
-                places[server].free = room;
-                places[server].wake();
-                if resolver.is_silent(server) {
-                    askers.wake(&resolver.askers_of(server));
-                }
-            }
+        self.timer.borrow_mut().set(resolver.wake_at());
+        let places = self.places.borrow();
+        places.wake();
+        if self.is_alone {
+            self.io.limit_intake(places.available());
         } else {
-            places[0].wake();
-            self.io.limit_intake(places[0].available());
+            // Which clients the next items are for is not known, so they are taken in any case, and those
+            // without a place are parked.
+            let had_parked = self.parks.replace(resolver.is_silent());
+            if self.parks.get() && !had_parked {
+                askers.wake();
+            }
         }
-        self.set_timer(&mut resolver);
-    }
-
-    fn set_timer(&self, resolver: &mut Resolver) {
-        // Where questions are not pinned, items wait only while there is no room at all.
-        let is_room_awaited = self.pins_questions && self.waiting.get() > 0;
-        let at = resolver.wake_at(is_room_awaited);
-        self.timer.borrow_mut().set(at);
-    }
-
-    /// An item begins to wait for a place.
-    fn begin_waiting(&self) {
-        let others = self.waiting.get();
-        self.waiting.set(others + 1);
-        if others == 0 && self.pins_questions {
-            // Now the resolver has a reason to be called when a server may have room.
-            self.set_timer(&mut self.resolver.borrow_mut());
-        }
-    }
-
-    fn end_waiting(&self) {
-        self.waiting.set(self.waiting.get() - 1);
     }
 
     /// Calls the resolver when it wants to be called.
@@ -564,13 +514,10 @@ impl Askers {
         }
     }
 
-    /// Wakes these, who have no answer yet.
-    fn wake(&mut self, numbers: &[u32]) {
-        for &number in numbers {
-            if let Some(waker) = &self.places[number as usize].waker {
-                waker.wake_by_ref();
-            }
-        }
+    /// Wakes all who have no answer yet.
+    fn wake(&self) {
+        let wakers = self.places.iter().filter_map(|asker| asker.waker.as_ref());
+        wakers.for_each(Waker::wake_by_ref);
     }
 }
 
@@ -595,29 +542,25 @@ impl Places {
 /// An item's place at the resolver: it waits for it, and then has it until it has asked.
 struct Place<'a> {
     client: &'a Client,
-    /// Whose place it is, if questions are pinned.
-    server: usize,
     ticket: Option<u64>,
     is_promised: bool,
 }
 
 impl<'a> Place<'a> {
-    fn new(client: &'a Client, server: usize) -> Self {
+    fn new(client: &'a Client) -> Self {
         Self {
             client,
-            server,
             ticket: None,
             is_promised: false,
         }
     }
 
     fn poll(&mut self, context: &Context<'_>) -> Poll<()> {
-        let places = &mut self.client.places.borrow_mut()[self.server];
+        let places = &mut *self.client.places.borrow_mut();
         let at = self.ticket.and_then(|ticket| places.find(ticket));
         if at.unwrap_or(places.waiting.len()) < places.available() {
             if let Some(at) = at {
                 places.waiting.remove(at);
-                self.client.end_waiting();
             }
             places.promised += 1;
             self.ticket = None;
@@ -633,7 +576,6 @@ impl<'a> Place<'a> {
                 places
                     .waiting
                     .extend(self.ticket.map(|ticket| (ticket, waker)));
-                self.client.begin_waiting();
             }
         }
         Poll::Pending
@@ -642,11 +584,10 @@ impl<'a> Place<'a> {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        let places = &mut self.client.places.borrow_mut()[self.server];
+        let places = &mut *self.client.places.borrow_mut();
         places.promised -= usize::from(self.is_promised);
         if let Some(at) = self.ticket.and_then(|ticket| places.find(ticket)) {
             places.waiting.remove(at);
-            self.client.end_waiting();
         }
         // What it leaves is for the next.
         places.wake();

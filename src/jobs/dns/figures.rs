@@ -113,10 +113,20 @@ fn mean_round_trip(one: &Figures, other: &Figures) -> Option<Duration> {
 #[derive(Clone, Debug, Default)]
 pub struct SharedFigures {
     figures: Arc<Mutex<Vec<Figures>>>,
+    /// The number that the first server of a resolver has here.
+    first: usize,
     has_replies: Arc<AtomicBool>,
 }
 
 impl SharedFigures {
+    /// The same, for a resolver whose first server is the one with this number.
+    pub(super) fn from_server(&self, first: usize) -> Self {
+        Self {
+            first,
+            ..self.clone()
+        }
+    }
+
     /// A server has said something.
     pub(super) fn note_reply(&self) {
         if !self.has_replies() {
@@ -132,9 +142,9 @@ impl SharedFigures {
 
     pub(super) fn add(&self, figures: impl Iterator<Item = Figures>) {
         let mut known = self.figures.lock().unwrap_or_else(PoisonError::into_inner);
-        for (at, figures) in figures.enumerate() {
-            if known.len() == at {
-                known.push(Figures::default());
+        for (at, figures) in (self.first..).zip(figures) {
+            if known.len() <= at {
+                known.resize_with(at + 1, Figures::default);
             }
             known[at] += &figures;
         }
@@ -170,6 +180,21 @@ mod tests {
         assert_eq!(sum[1].rcodes, rcodes);
         assert_eq!(sum[1].round_trips_ns.len(), 4);
         assert!(shared.take().is_empty());
+    }
+
+    /// Resolvers of one server each may end in any order.
+    #[test]
+    fn each_servers_figures_are_in_its_place() {
+        let shared = SharedFigures::default();
+        for server in [2, 0, 1, 2] {
+            let figures = Figures {
+                sent: 10 + server as u64,
+                ..Figures::default()
+            };
+            shared.from_server(server).add(std::iter::once(figures));
+        }
+        let sent: Vec<u64> = shared.take().iter().map(|figures| figures.sent).collect();
+        assert_eq!(sent, [10, 11, 24]);
     }
 
     /// A loop counts for as much as it has replies, and not at all without.

@@ -14,6 +14,7 @@ use crate::item::Item;
 use crate::jobs::Job;
 use crate::stats::Phase;
 use domain::base::Rtype;
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 
@@ -24,12 +25,15 @@ pub const QUERY: Phase = Phase::of_job(1, "query");
 
 /// Looks names up.
 ///
-/// Where questions are [pinned](Settings::pins_questions), each name has to be as many items in a row as
-/// there are servers: [`DnsJob::server_of`] says which item is for which.
+/// Each loop has one client for all servers; or, where each name is asked of every server, one for each,
+/// which knows no other.
 #[derive(Clone, Debug)]
 pub struct DnsJob {
     /// How questions are asked; by each loop for itself.
     pub settings: Settings,
+    /// Each name is asked of every server, and has to be as many items in a row as there are servers:
+    /// [`DnsJob::server_of`] says which item is for which.
+    pub asks_every_server: bool,
     /// How much each server is asked at one time, by all loops together.
     pub limits: SharedLimits,
     /// What is asked of a name without a type.
@@ -43,10 +47,8 @@ pub struct DnsJob {
 
 /// What the questions of a loop share.
 pub struct Local {
-    client: Rc<Client>,
+    clients: Vec<Rc<Client>>,
     default_type: Rtype,
-    /// How many there are, if each question is for one.
-    servers: Option<NonZeroUsize>,
     wildcards: Option<SharedWildcards>,
 }
 
@@ -70,11 +72,15 @@ impl Job for DnsJob {
     const WAITS_FOR_REPLIES: bool = true;
 
     fn local(&self, io: &Io) -> Local {
-        let resolver = Resolver::new(self.settings.clone(), &self.limits);
-        let pinned = NonZeroUsize::new(resolver.servers());
+        let clients = match self.asks_every_server {
+            true => self.client_per_server(io),
+            false => {
+                let resolver = Resolver::new(self.settings.clone(), &self.limits);
+                vec![Client::start(io, resolver, self.figures.clone(), true)]
+            }
+        };
         Local {
-            servers: pinned.filter(|_| self.settings.pins_questions),
-            client: Client::start(io, resolver, self.figures.clone()),
+            clients,
             default_type: self.default_type,
             wildcards: self.wildcards.clone(),
         }
@@ -104,6 +110,28 @@ impl DnsJob {
         let number = item.index() % servers.get() as u64;
         usize::try_from(number).expect("less than the number of servers")
     }
+
+    fn client_per_server(&self, io: &Io) -> Vec<Rc<Client>> {
+        // There may be thousands: each has a copy of its own server only.
+        let common = Settings {
+            servers: Vec::new(),
+            ..self.settings.clone()
+        };
+        let start = |(number, &server): (usize, &SocketAddr)| {
+            let settings = Settings {
+                servers: vec![server],
+                ..common.clone()
+            };
+            let resolver = Resolver::new(settings, &self.limits.from_server(number));
+            Client::start(io, resolver, self.figures.from_server(number), false)
+        };
+        self.settings
+            .servers
+            .iter()
+            .enumerate()
+            .map(start)
+            .collect()
+    }
 }
 
 async fn look_up(local: Rc<Local>, io: Io, item: Item) -> Result<Found, ItemError> {
@@ -111,18 +139,15 @@ async fn look_up(local: Rc<Local>, io: Io, item: Item) -> Result<Found, ItemErro
         Ok(question) => question,
         Err(invalid) => return Ok(Err(invalid)),
     };
-    let server = local
-        .servers
-        .map(|servers| DnsJob::server_of(&item, servers));
+    let clients = NonZeroUsize::new(local.clients.len()).expect("a client");
+    let number = DnsJob::server_of(&item, clients);
+    let client = &local.clients[number];
     // What follows is in boxes: names that do not need it need not have the room it takes.
     let parent = local.wildcards.as_ref().map(|wildcards| {
-        let parent = Parent::of(&question, server);
+        let parent = Parent::of(&question, number);
         Box::new((wildcards.clone(), parent))
     });
-    let mut answer = match server {
-        Some(server) => Box::pin(local.client.ask_server(question, server)).await,
-        None => local.client.ask(question).await,
-    };
+    let mut answer = client.ask(question).await;
     io.record(WAIT, answer.wait);
     if let Some(round_trip) = answer.round_trip {
         io.record(QUERY, round_trip);
@@ -133,9 +158,7 @@ async fn look_up(local: Rc<Local>, io: Io, item: Item) -> Result<Found, ItemErro
         let (wildcards, parent) = *parent;
         let found_out = async {
             match parent {
-                Some(parent) => {
-                    find_out_wildcard(&local.client, &io, &wildcards, &parent, &answer).await
-                }
+                Some(parent) => find_out_wildcard(client, &io, &wildcards, &parent, &answer).await,
                 // Nothing is beside the root.
                 None => Wildcard::No,
             }
@@ -166,7 +189,10 @@ async fn find_out_wildcard(
             }
             Step::Ask(asking) => {
                 let end = match siblings::sibling(parent, answer.qtype) {
-                    Some(question) => ask_sibling(client, question, parent).await,
+                    Some(question) => {
+                        let sibling = client.ask(question).await;
+                        Content::of(&sibling).map_or(End::Failed, End::Known)
+                    }
                     None => End::Failed,
                 };
                 asking.tell(end);
@@ -179,12 +205,4 @@ async fn find_out_wildcard(
         End::Known(_) => Wildcard::No,
         End::Failed | End::Abandoned => Wildcard::Unknown,
     }
-}
-
-async fn ask_sibling(client: &Client, question: Question, parent: &Parent) -> End {
-    let answer = match parent.server() {
-        Some(server) => client.ask_server(question, server).await,
-        None => client.ask(question).await,
-    };
-    Content::of(&answer).map_or(End::Failed, End::Known)
 }

@@ -9,6 +9,8 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct SharedLimits {
     controllers: Arc<[Mutex<Controller>]>,
+    /// The number that the first server of a resolver has here.
+    first: usize,
     loops: usize,
 }
 
@@ -20,12 +22,21 @@ impl SharedLimits {
         let controller = || Mutex::new(Controller::new(max));
         Self {
             controllers: std::iter::repeat_with(controller).take(servers).collect(),
+            first: 0,
             loops,
         }
     }
 
+    /// The same, for a resolver whose first server is the one with this number.
+    pub(super) fn from_server(&self, first: usize) -> Self {
+        Self {
+            first,
+            ..self.clone()
+        }
+    }
+
     fn controller(&self, server: usize) -> MutexGuard<'_, Controller> {
-        let controller = &self.controllers[server];
+        let controller = &self.controllers[self.first + server];
         controller.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

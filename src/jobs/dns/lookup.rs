@@ -13,8 +13,6 @@ pub(super) struct Lookup {
     /// Tells it apart from an earlier one at the same place.
     pub(super) serial: u64,
     pub(super) question: Question,
-    /// The only server that is asked; if there is none, any may be.
-    pub(super) pinned_to: Option<usize>,
     /// Whoever asked it first, and the others. If there is none, there are no others.
     pub(super) asker: Option<u32>,
     pub(super) other_askers: Vec<u32>,
@@ -93,7 +91,6 @@ impl Lookup {
         Self {
             serial,
             question,
-            pinned_to: None,
             asker: None,
             other_askers: Vec::new(),
             asked_at: now,

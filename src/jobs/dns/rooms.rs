@@ -15,34 +15,11 @@ pub(super) struct Rooms {
     there: usize,
     /// By server: when its room may change, other than by a query or a reply.
     events: Timers,
-    /// Of use where each name is for one server: those whose room has changed, for whoever asks.
-    changed: Option<Changed>,
-}
-
-/// Servers whose room has changed.
-#[derive(Debug)]
-struct Changed {
-    /// For whoever asks.
-    to_tell: Servers,
-    /// For names that wait in the resolver.
-    to_serve: Servers,
-}
-
-/// Some servers, each once.
-#[derive(Debug)]
-struct Servers {
-    list: Vec<usize>,
-    has: Vec<bool>,
 }
 
 impl Rooms {
-    /// Where names are pinned to servers, what others do is nothing to the room at one.
-    pub(super) fn new(servers: usize, pins_names: bool) -> Self {
+    pub(super) fn new(servers: usize) -> Self {
         Self {
-            changed: pins_names.then(|| Changed {
-                to_tell: Servers::new(servers),
-                to_serve: Servers::new(servers),
-            }),
             rooms: vec![[0; 2]; servers],
             totals: [0; 2],
             is_there: vec![false; servers],
@@ -56,21 +33,9 @@ impl Rooms {
         self.totals[kind as usize]
     }
 
-    /// True if a server is there that is not silent, and may be asked in place of one that is.
+    /// True if a server is there that is not silent.
     pub(super) fn any_is_there(&self) -> bool {
-        self.there > 0 && self.changed.is_none()
-    }
-
-    /// A server whose room has changed since this was last asked, and the room for new names. None unless
-    /// names are pinned.
-    pub(super) fn pop_changed(&mut self) -> Option<(usize, usize)> {
-        let server = self.changed.as_mut()?.to_tell.pop()?;
-        Some((server, self.rooms[server][For::NewName as usize]))
-    }
-
-    /// The same for names that wait in the resolver.
-    pub(super) fn pop_to_serve(&mut self) -> Option<usize> {
-        self.changed.as_mut()?.to_serve.pop()
+        self.there > 0
     }
 
     /// Takes note of the room that a server has now. True if the first server is there, or none any
@@ -85,12 +50,6 @@ impl Rooms {
         let before = std::mem::replace(&mut self.rooms[server], rooms);
         for ((total, before), room) in self.totals.iter_mut().zip(before).zip(rooms) {
             *total = *total - before + room;
-        }
-        if let Some(changed) = &mut self.changed
-            && (rooms != before || is_there != was_there)
-        {
-            changed.to_tell.add(server);
-            changed.to_serve.add(server);
         }
         let key = u32::try_from(server).expect("fewer than 2^32 servers");
         match state.next_event(now) {
@@ -108,26 +67,5 @@ impl Rooms {
     /// A server whose room changes now.
     pub(super) fn pop_event(&mut self, now: Duration) -> Option<usize> {
         self.events.pop_due(now).map(|server| server as usize)
-    }
-}
-
-impl Servers {
-    fn new(servers: usize) -> Self {
-        Self {
-            list: Vec::new(),
-            has: vec![false; servers],
-        }
-    }
-
-    fn add(&mut self, server: usize) {
-        if !std::mem::replace(&mut self.has[server], true) {
-            self.list.push(server);
-        }
-    }
-
-    fn pop(&mut self) -> Option<usize> {
-        let server = self.list.pop()?;
-        self.has[server] = false;
-        Some(server)
     }
 }

@@ -84,10 +84,10 @@ mod tests {
     fn a_sibling_has_the_same_parent_and_a_random_label() {
         for name in ["a.example", "example", "www.a.b.c.example"] {
             let question = Question::parse(name.as_bytes(), Rtype::TXT).unwrap();
-            let parent = Parent::of(&question, None).unwrap();
+            let parent = Parent::of(&question, 0).unwrap();
             let [one, other] = [(); 2].map(|()| sibling(&parent, Rtype::TXT).unwrap());
             assert_ne!(one, other);
-            assert_eq!(Parent::of(&one, None), Some(parent));
+            assert_eq!(Parent::of(&one, 0), Some(parent));
         }
     }
 
@@ -98,7 +98,7 @@ mod tests {
         for (last, has_one) in [(44, true), (45, false)] {
             let name = format!("x.{label}.{label}.{label}.{}", "b".repeat(last));
             let question = Question::parse(name.as_bytes(), Rtype::A).unwrap();
-            let parent = Parent::of(&question, None).unwrap();
+            let parent = Parent::of(&question, 0).unwrap();
             assert_eq!(sibling(&parent, Rtype::A).is_some(), has_one, "{last}");
         }
     }

@@ -119,15 +119,6 @@ impl Sockets {
         queries
     }
 
-    /// The queries under way in datagrams to a server, each once.
-    pub(super) fn queries_of(&self, server: usize) -> Vec<u32> {
-        let ids = &self.ids[server * self.per_server..][..self.per_server];
-        let mut queries: Vec<u32> = ids.iter().flat_map(Ids::queries).collect();
-        queries.sort_unstable();
-        queries.dedup();
-        queries
-    }
-
     /// Frees the id of a query that has been answered.
     pub(super) fn free(&mut self, socket: SocketId, id: u16) {
         self.ids(socket).free(id);

@@ -6,8 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 /// A lookup, with its serial number.
 pub(super) type Ticket = (u32, u64);
 
-/// What a lookup waits for: room of this kind, at a server other than this one, which has refused it; or
-/// at this one and no other, where lookups are pinned to servers.
+/// What a lookup waits for: room of this kind, at a server other than this one, which has refused it.
 pub(super) type Queue = (For, Option<usize>);
 
 /// Queues, first in, first out. Those in one can all go to the same servers, so that none holds up
@@ -36,18 +35,5 @@ impl Waiting {
             }
             !queue.is_empty()
         });
-    }
-
-    /// The same for one of the queues.
-    pub(super) fn serve_one(&mut self, of: Queue, mut take: impl FnMut(Ticket, Queue) -> bool) {
-        let Some(queue) = self.queues.get_mut(&of) else {
-            return;
-        };
-        while queue.front().is_some_and(|&ticket| take(ticket, of)) {
-            queue.pop_front();
-        }
-        if queue.is_empty() {
-            self.queues.remove(&of);
-        }
     }
 }

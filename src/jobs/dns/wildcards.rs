@@ -21,13 +21,13 @@ pub(super) struct Parent {
     /// The name above, in wire format and small letters.
     name: Box<[u8]>,
     qtype: Rtype,
-    /// The server that is asked, if it is one in particular.
-    server: Option<usize>,
+    /// The server that is asked, where each name is asked of every one; otherwise 0.
+    server: usize,
 }
 
 impl Parent {
     /// That of a question whose name has one.
-    pub(super) fn of(question: &Question, server: Option<usize>) -> Option<Self> {
+    pub(super) fn of(question: &Question, server: usize) -> Option<Self> {
         let name = question.name();
         let label_len = usize::from(name[0]);
         (label_len > 0).then(|| Self {
@@ -40,11 +40,6 @@ impl Parent {
     /// The name above, in wire format and small letters.
     pub(super) fn name(&self) -> &[u8] {
         &self.name
-    }
-
-    /// The server that is asked, if it is one in particular.
-    pub(super) fn server(&self) -> Option<usize> {
-        self.server
     }
 }
 
@@ -195,7 +190,7 @@ mod tests {
 
     fn parent(name: &str) -> Parent {
         let question = Question::parse(name.as_bytes(), Rtype::A).unwrap();
-        Parent::of(&question, None).unwrap()
+        Parent::of(&question, 0).unwrap()
     }
 
     fn begin_asking(shared: &SharedWildcards, parent: &Parent) -> Asking {
@@ -216,7 +211,7 @@ mod tests {
         assert_ne!(parent("a.example"), parent("a.example AAAA"));
         assert_eq!(parent("example").name(), b"\0");
         let root = Question::parse(b".", Rtype::A).unwrap();
-        assert_eq!(Parent::of(&root, None), None);
+        assert_eq!(Parent::of(&root, 0), None);
     }
 
     #[test]

@@ -31,7 +31,6 @@ fuzz_target!(|input: &[u8]| {
         rate_per_server: None,
         mixes_case: false,
         measures_round_trips: true,
-        pins_questions: false,
     });
     assert!(question.name().len() <= 255 && (1..=2).contains(&words(line).count()));
     let asked = question.clone();

@@ -65,14 +65,6 @@ impl Resolver {
     pub(super) fn attempt(&mut self, place: u32, now: Duration) -> bool {
         let lookup = self.lookups[place as usize].as_ref().expect("a lookup");
         let kind = lookup.kind();
-        if let Some(server) = lookup.pinned_to {
-            let has_room = self.servers[server].room(kind, false, now) > 0;
-            if !has_room {
-                // What is known of its room may be of another time, and then would not be seen to change.
-                self.room_changed(server, now);
-            }
-            return has_room && self.send(place, server, now);
-        }
         if self.rooms.total(kind) == 0 {
             return false;
         }
@@ -178,25 +170,11 @@ impl Resolver {
             return;
         }
         let mut waiting = std::mem::take(&mut self.waiting);
-        if self.settings.pins_questions {
-            // Thousands of servers may have names that wait: only those are looked at whose room has
-            // changed.
-            while let Some(server) = self.rooms.pop_to_serve() {
-                for kind in [For::Retry, For::NewName] {
-                    let queue = (kind, Some(server));
-                    waiting.serve_one(queue, |ticket, queue| self.is_served(ticket, queue, now));
-                }
-            }
-        } else {
-            waiting.serve(|ticket, queue| self.is_served(ticket, queue, now));
-        }
+        waiting.serve(|ticket, queue| {
+            let is_stale = !self.waits(ticket, State::Waiting) || self.queue_of(ticket.0) != queue;
+            is_stale || self.attempt(ticket.0, now)
+        });
         self.waiting = waiting;
-    }
-
-    /// True if a lookup that waited for a server has been sent to one, or does not wait there any more.
-    fn is_served(&mut self, ticket: Ticket, queue: Queue, now: Duration) -> bool {
-        let is_stale = !self.waits(ticket, State::Waiting) || self.queue_of(ticket.0) != queue;
-        is_stale || self.attempt(ticket.0, now)
     }
 
     /// Puts a lookup into the queue in which it waits for a server.
@@ -208,7 +186,7 @@ impl Resolver {
 
     fn queue_of(&self, place: u32) -> Queue {
         let lookup = self.lookups[place as usize].as_ref().expect("a lookup");
-        (lookup.kind(), lookup.pinned_to.or(lookup.refused_by))
+        (lookup.kind(), lookup.refused_by)
     }
 
     /// False if the lookup has ended, or does something else by now.

@@ -4,7 +4,6 @@ use super::{ReplyFrom, Resolver};
 use crate::io::Transport;
 use crate::jobs::dns::answer::{LastReply, Status};
 use crate::jobs::dns::lookup::{Attempt, State};
-use crate::jobs::dns::refusals::Refusals;
 use crate::jobs::dns::sockets::SocketId;
 use domain::base::iana::OptRcode;
 use std::time::Duration;
@@ -60,8 +59,7 @@ impl Resolver {
             lookup.is_proof = true;
             edns.failed(now);
         }
-        let was_refused = lookup.refusals > 0;
-        self.refusals_of(server).replied(was_refused, false);
+        self.refusals.replied(lookup.refusals > 0, false);
     }
 
     /// No reply has come in time for the last attempt.
@@ -116,16 +114,13 @@ impl Resolver {
     ) {
         let server = self.sockets.server_of(attempt.socket);
         self.note_in_stream(server, &attempt, now);
-        let known = self.refusals_of(server);
-        let (are_due_to_names, are_unexplained) =
-            (known.are_due_to_names(), known.are_unexplained());
         let asked = &mut self.servers[server];
         match attempt.place {
             // The name is to blame, not how much the server is asked.
-            Some(place_id) if are_due_to_names => {
+            Some(place_id) if self.refusals.are_due_to_names() => {
                 asked.answered(place_id, attempt.is_sample, reply.time);
             }
-            Some(place_id) if are_unexplained => asked.is_no_sample(place_id),
+            Some(place_id) if self.refusals.are_unexplained() => asked.is_no_sample(place_id),
             _ => {}
         }
         let is_in_doubt = asked.edns.is_in_doubt();
@@ -155,43 +150,29 @@ impl Resolver {
         lookup.refused_by = Some(server);
         lookup.refusals += 1;
         let (refusals, tries, state) = (lookup.refusals, lookup.tries, lookup.state);
-        let is_pinned = lookup.pinned_to.is_some();
-        self.refusals_of(server).replied(refusals > 1, true);
+        self.refusals.replied(refusals > 1, true);
         if !is_last {
-            if state == State::Waiting && !is_pinned {
+            if state == State::Waiting {
                 // For another server than so far.
                 self.queue_up(place);
             }
             return;
         }
-        let is_certain = refusals >= REFUSALS_ENOUGH && self.refusals_of(server).are_due_to_names();
+        let is_certain = refusals >= REFUSALS_ENOUGH && self.refusals.are_due_to_names();
         if is_certain || tries > self.settings.retries {
             return self.finish_failed(place, now);
         }
-        self.try_elsewhere_or_pause(place, server, refusals, now);
+        self.try_elsewhere_or_pause(place, refusals, now);
     }
 
     /// Makes another attempt: at once while there are servers that the name may be asked of and has not
     /// been, otherwise after a pause that follows from how often they would not answer.
-    pub(super) fn try_elsewhere_or_pause(
-        &mut self,
-        place: u32,
-        server: usize,
-        refusals: u32,
-        now: Duration,
-    ) {
-        let others = self.servers.len() - 1;
-        let lookup = self.lookup(place);
-        let others = if lookup.pinned_to.is_some() {
-            0
-        } else {
-            others
-        };
-        if lookup.tries as usize <= others {
+    pub(super) fn try_elsewhere_or_pause(&mut self, place: u32, refusals: u32, now: Duration) {
+        if (self.lookup(place).tries as usize) < self.servers.len() {
             return self.wait(place, now);
         }
         self.lookup(place).state = State::Pausing;
-        let pause = self.refusals_of(server).pause(refusals);
+        let pause = self.refusals.pause(refusals);
         self.timers.set(place, now + pause);
     }
 
@@ -215,10 +196,7 @@ impl Resolver {
         } else {
             self.servers[server].circuit.unreachable(now);
             self.servers[server].circuit.probe_ended(now);
-            let is_hopeless = match self.settings.pins_questions {
-                true => self.servers[server].circuit.is_given_up(now),
-                false => self.servers.iter().all(|it| it.circuit.is_given_up(now)),
-            };
+            let is_hopeless = self.servers.iter().all(|it| it.circuit.is_given_up(now));
             for place in asked {
                 self.was_unreachable(place, server, is_hopeless, now);
             }
@@ -267,14 +245,6 @@ impl Resolver {
         self.lookup(place).state = State::Waiting;
         if !self.attempt(place, now) {
             self.queue_up(place);
-        }
-    }
-
-    /// What is known of refusals that concerns this server.
-    fn refusals_of(&mut self, server: usize) -> &mut Refusals {
-        match self.settings.pins_questions {
-            true => &mut self.refusals[server],
-            false => &mut self.refusals[0],
         }
     }
 }

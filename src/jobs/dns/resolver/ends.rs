@@ -78,9 +78,7 @@ impl Resolver {
         self.timers.cancel(place);
         let mut lookup = self.lookups[place as usize].take().expect("a lookup");
         if lookup.probes.is_none() {
-            let key = (lookup.question, lookup.pinned_to);
-            self.by_question.remove(&key);
-            (lookup.question, _) = key;
+            self.by_question.remove(&lookup.question);
         }
         self.free.push(place);
         if let Some(attempt) = lookup.attempt.take() {

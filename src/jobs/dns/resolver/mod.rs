@@ -8,7 +8,6 @@
 mod asking;
 mod attempts;
 mod ends;
-mod pinned;
 mod streams;
 
 use super::answer::{Answer, Status};
@@ -60,9 +59,6 @@ pub struct Settings {
     pub mixes_case: bool,
     /// Keep the times from queries to replies in the [`Figures`].
     pub measures_round_trips: bool,
-    /// Each question is for one server and is asked of no other: [`Resolver::ask_server`] is used for
-    /// all, [`Resolver::ask`] for none.
-    pub pins_questions: bool,
 }
 
 /// A message to be sent.
@@ -94,13 +90,11 @@ pub struct Resolver {
     lookups: Vec<Option<Lookup>>,
     free: Vec<u32>,
     next_serial: u64,
-    /// A question is asked anew of each server that it is pinned to.
-    by_question: HashMap<(Question, Option<usize>), u32>,
+    by_question: HashMap<Question, u32>,
     /// By lookup: the end of the attempt, or of a pause.
     timers: Timers,
     waiting: Waiting,
-    /// What is refused by all servers together, or, where questions are pinned, by each.
-    refusals: Vec<Refusals>,
+    refusals: Refusals,
     transmits: VecDeque<Transmit>,
     hang_ups: Vec<SocketId>,
     answers: VecDeque<(u32, Answer)>,
@@ -135,17 +129,12 @@ impl Resolver {
             .enumerate()
             .map(new_server)
             .collect();
-        let refusals = std::iter::repeat_with(Refusals::default);
-        let refusals = refusals.take(match settings.pins_questions {
-            true => servers.len(),
-            false => 1,
-        });
         let datagram_sockets = match settings.streams_only {
             true => 0,
             false => settings.sockets_per_server,
         };
         let mut resolver = Self {
-            rooms: Rooms::new(servers.len(), settings.pins_questions),
+            rooms: Rooms::new(servers.len()),
             sockets: Sockets::new(servers.len(), datagram_sockets),
             query_form: QueryForm::new(&settings.queries),
             servers,
@@ -156,7 +145,7 @@ impl Resolver {
             by_question: HashMap::new(),
             timers: Timers::default(),
             waiting: Waiting::default(),
-            refusals: refusals.collect(),
+            refusals: Refusals::default(),
             transmits: VecDeque::new(),
             hang_ups: Vec::new(),
             answers: VecDeque::new(),
@@ -191,12 +180,6 @@ impl Resolver {
         self.sockets.len()
     }
 
-    /// How many servers there are.
-    #[must_use]
-    pub fn servers(&self) -> usize {
-        self.servers.len()
-    }
-
     /// What went to each server and came from it so far.
     pub fn figures(&self) -> impl Iterator<Item = Figures> {
         self.servers.iter().map(Server::figures_now)
@@ -204,13 +187,8 @@ impl Resolver {
 
     /// Asks a question. The answer comes with `asker`, which is free to choose.
     pub fn ask(&mut self, asker: u32, question: Question, now: Duration) {
-        debug_assert!(!self.settings.pins_questions);
-        self.begin(asker, question, None, now);
-    }
-
-    fn begin(&mut self, asker: u32, question: Question, server: Option<usize>, now: Duration) {
         let place = self.free_place();
-        match self.by_question.entry((question.clone(), server)) {
+        match self.by_question.entry(question.clone()) {
             Entry::Vacant(entry) => entry.insert(place),
             Entry::Occupied(known) => {
                 let known = *known.get();
@@ -220,7 +198,6 @@ impl Resolver {
         };
         let mut lookup = self.new_lookup(question, now);
         lookup.asker = Some(asker);
-        lookup.pinned_to = server;
         self.lookups[place as usize] = Some(lookup);
         if !self.attempt(place, now) {
             self.queue_up(place);
@@ -257,17 +234,21 @@ impl Resolver {
     /// How many more questions could be asked at once.
     #[must_use]
     pub fn room(&mut self, now: Duration) -> usize {
-        if self.settings.rate_per_server.is_some() && !self.settings.pins_questions {
+        if self.settings.rate_per_server.is_some() {
             self.look_at_all_servers(now);
         }
         self.rooms.total(For::NewName)
     }
 
-    /// When [`Resolver::time_passed`] is next to be called. `is_room_awaited` says that there are questions
-    /// for servers without room.
-    pub fn wake_at(&mut self, is_room_awaited: bool) -> Option<Duration> {
-        let has_no_room = !self.settings.pins_questions && self.rooms.total(For::NewName) == 0;
-        let is_room_wanted = is_room_awaited || has_no_room || !self.by_question.is_empty();
+    /// True if all servers are silent, as far as is known.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        !self.rooms.any_is_there()
+    }
+
+    /// When [`Resolver::time_passed`] is next to be called.
+    pub fn wake_at(&mut self) -> Option<Duration> {
+        let is_room_wanted = !self.by_question.is_empty() || self.rooms.total(For::NewName) == 0;
         let event = is_room_wanted.then(|| self.rooms.next_event()).flatten();
         [self.timers.next_due(), event].into_iter().flatten().min()
     }
@@ -381,12 +362,6 @@ impl Resolver {
         self.servers[server].circuit.is_open()
     }
 
-    /// True if any server is not.
-    #[cfg(test)]
-    pub(super) fn is_any_there(&self) -> bool {
-        self.rooms.any_is_there()
-    }
-
     /// True if a query that was just sent is not for an item.
     #[cfg(test)]
     pub(super) fn is_probe(&self, transmit: &Transmit) -> bool {
@@ -406,13 +381,8 @@ impl Resolver {
         let any_is_there = self.servers.iter().any(|it| !it.circuit.is_open());
         self.lookups.iter().flatten().any(|lookup| {
             let kind = lookup.kind();
-            let is_candidate = |at| match lookup.pinned_to {
-                Some(server) => at == server,
-                None => Some(at) != lookup.refused_by,
-            };
-            let others_are_there = any_is_there && lookup.pinned_to.is_none();
             let may_ask = |(at, server): (usize, &Server)| {
-                is_candidate(at) && server.room(kind, others_are_there, now) > 0
+                Some(at) != lookup.refused_by && server.room(kind, any_is_there, now) > 0
             };
             lookup.state == State::Waiting && self.servers.iter().enumerate().any(may_ask)
         })

@@ -79,7 +79,7 @@ impl Resolver {
                 if tries > self.settings.retries {
                     self.finish_failed(place, now);
                 } else {
-                    self.try_elsewhere_or_pause(place, server, failures, now);
+                    self.try_elsewhere_or_pause(place, failures, now);
                 }
             }
         }
@@ -190,9 +190,8 @@ impl Resolver {
 
     /// The stream to this server gave no answer: another server may give all of it.
     pub(super) fn stream_failed(&mut self, place: u32, server: usize, now: Duration) {
-        let has_others = self.servers.len() > 1;
+        let is_alone = self.servers.len() == 1;
         let lookup = self.lookup(place);
-        let is_alone = !has_others || lookup.pinned_to.is_some();
         lookup.note(Status::Truncated);
         lookup.refused_by = Some(server);
         if is_alone {

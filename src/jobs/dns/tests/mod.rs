@@ -35,18 +35,6 @@ fn run(
     at_once: usize,
     seed: u64,
 ) -> (HashMap<u32, Answer>, Resolver) {
-    run_with(faults, servers, numbers, at_once, seed, false)
-}
-
-/// The same; if `pins`, each name is pinned to the server that its number says.
-fn run_with(
-    faults: Faults,
-    servers: usize,
-    numbers: &[u32],
-    at_once: usize,
-    seed: u64,
-    pins: bool,
-) -> (HashMap<u32, Answer>, Resolver) {
     let addresses = (1..=servers).map(|last| SocketAddr::from(([127, 0, 0, last as u8], 53)));
     let settings = Settings {
         servers: addresses.collect(),
@@ -60,7 +48,6 @@ fn run_with(
         rate_per_server: None,
         mixes_case: seed.is_multiple_of(2),
         measures_round_trips: true,
-        pins_questions: pins,
     };
     let limits = SharedLimits::new(servers, at_once.max(64), 1);
     let resolver = Resolver::with_random(settings, &limits, Random::seeded(seed));
@@ -78,14 +65,7 @@ fn run_with(
             && let Some((asker, number)) = to_ask.next()
         {
             run.oracle.asked(number);
-            let (question, now) = (question(number), run.network.now);
-            match pins {
-                true => {
-                    let server = number as usize % servers;
-                    run.resolver.ask_server(asker, question, server, now);
-                }
-                false => run.resolver.ask(asker, question, now),
-            }
+            run.resolver.ask(asker, question(number), run.network.now);
             asked += 1;
         }
         run.carry_out();
@@ -97,11 +77,6 @@ fn run_with(
             assert_eq!(ids.len(), different.len(), "an id stands for two queries");
         }
         if run.answers.len() == numbers.len() {
-            for (asker, answer) in run.answers.iter().filter(|_| pins) {
-                let server = numbers[*asker as usize] as usize % servers;
-                let address = SocketAddr::from(([127, 0, 0, server as u8 + 1], 53));
-                assert!(answer.server.is_none_or(|it| it == address), "{answer:?}");
-            }
             return (run.answers, run.resolver);
         }
         if asked == numbers.len() || asked - run.answers.len() == at_once {
@@ -141,7 +116,7 @@ impl Run<'_> {
 
     /// Waits until something comes or time has passed for something.
     fn wait(&mut self, looks_between: bool) {
-        let wake = self.resolver.wake_at(false);
+        let wake = self.resolver.wake_at();
         let next = self.network.next_at().into_iter().chain(wake).min();
         let next = next.expect("a question is forgotten");
         let before = self.network.now;
@@ -261,9 +236,8 @@ proptest! {
         numbers in numbers(),
         at_once in 1_usize..100,
         seed in any::<u64>(),
-        pins: bool,
     ) {
-        let (answers, mut resolver) = run_with(faults, servers, &numbers, at_once, seed, pins);
+        let (answers, mut resolver) = run(faults, servers, &numbers, at_once, seed);
         for (asker, number) in (0..).zip(&numbers) {
             let answer = &answers[&asker];
             let asked = question(*number);
@@ -275,7 +249,7 @@ proptest! {
         }
         // A probe may still be under way.
         let mut wakes = 0;
-        while let Some(at) = resolver.wake_at(false) {
+        while let Some(at) = resolver.wake_at() {
             resolver.time_passed(at);
             while resolver.transmit().is_some() {}
             wakes += 1;
@@ -512,82 +486,4 @@ fn servers_that_are_not_there_cost_little() {
     check_honest(&answers);
     let last = last_ended_at(&answers);
     assert!(last <= Duration::from_secs(2), "{last:?}");
-}
-
-/// Each asker has an answer of this status.
-#[track_caller]
-fn check_all(answers: &HashMap<u32, Answer>, status: impl Fn(u32) -> Status) {
-    for (&asker, answer) in answers {
-        assert_eq!(answer.status, status(asker), "n{asker}: {answer:?}");
-    }
-}
-
-/// Pinned to servers, the same question is another for each.
-#[test]
-fn the_same_question_is_asked_once_of_each_server() {
-    let addresses = (1..=5).map(|last| SocketAddr::from(([127, 0, 0, last], 53)));
-    let settings = Settings {
-        servers: addresses.collect(),
-        sockets_per_server: SOCKETS,
-        queries: QueryOptions::default(),
-        streams_only: false,
-        source: None,
-        retries: 5,
-        attempt_timeout: None,
-        timeout: TIMEOUT,
-        rate_per_server: None,
-        mixes_case: false,
-        measures_round_trips: false,
-        pins_questions: true,
-    };
-    let mut resolver = Resolver::new(settings, &SharedLimits::new(5, 64, 1));
-    for asker in 0..50 {
-        resolver.ask_server(asker, question(4), asker as usize % 5, Duration::ZERO);
-    }
-    let sockets = std::iter::from_fn(|| resolver.transmit()).map(|transmit| transmit.socket);
-    let servers: Vec<usize> = sockets.map(|socket| socket.0 as usize / SOCKETS).collect();
-    assert_eq!(servers, [0, 1, 2, 3, 4]);
-}
-
-/// Names that are pinned to a server that is dead or silent do not go elsewhere, end as they would if
-/// there were no other server, and cost the names of the others nothing.
-#[test]
-fn pinned_names_bear_what_their_server_does() {
-    let unreachable = Faults {
-        down: Some((1, 0, u64::MAX)),
-        ..Faults::default()
-    };
-    let silent = Faults {
-        silent: Some(1),
-        ..Faults::default()
-    };
-    for (faults, status) in [
-        (unreachable, Status::Unreachable),
-        (silent, Status::Timeout),
-    ] {
-        let numbers: Vec<u32> = (0..3_000).collect();
-        let (answers, _) = run_with(faults, 3, &numbers, 3_000, 9, true);
-        check_all(&answers, |asker| match asker % 3 {
-            1 => status,
-            _ => honest(asker),
-        });
-        for (asker, answer) in answers {
-            assert!(answer.attempts >= 1, "{answer:?}");
-            let is_quick = answer.ended_at < Duration::from_millis(200);
-            assert!(asker % 3 == 1 || is_quick, "n{asker}: {answer:?}");
-        }
-    }
-}
-
-/// There is no other server to ask: what one refuses has its pauses and all of its attempts.
-#[test]
-fn pinned_names_that_are_refused_are_asked_again() {
-    let faults = Faults {
-        servfail: 100,
-        ..Faults::default()
-    };
-    let numbers: Vec<u32> = (0..400).collect();
-    let (answers, _) = run_with(faults, 2, &numbers, 50, 10, true);
-    check_all(&answers, |_| Status::Rcode(Rcode::SERVFAIL.into()));
-    assert!(answers.values().all(|answer| answer.attempts >= 6));
 }

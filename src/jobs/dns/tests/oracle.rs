@@ -124,7 +124,7 @@ impl Oracle {
         if let Some(since) = known.set_aside
             && !is_stream
             && resolver.is_set_aside(server)
-            && resolver.is_any_there()
+            && !resolver.is_silent()
         {
             known.queries_aside += 1;
             let probes = (network.now - since).as_millis() / PROBE_PAUSE.as_millis() + 1;

@@ -32,7 +32,6 @@ fn settings(servers: usize) -> Settings {
         rate_per_server: None,
         mixes_case: false,
         measures_round_trips: false,
-        pins_questions: false,
     }
 }
 
@@ -56,7 +55,7 @@ fn a_late_reply_in_a_stream() {
         resolver.received(asked.socket, &truncated(&asked.message), start + ROUND_TRIP);
         let in_stream = resolver.transmit().unwrap();
         assert_eq!(resolver.transport(in_stream.socket), Transport::Stream);
-        let late = resolver.wake_at(true).unwrap();
+        let late = resolver.wake_at().unwrap();
         resolver.time_passed(late);
         let elsewhere = resolver.transmit().unwrap();
         assert_ne!(
@@ -149,7 +148,7 @@ fn streams_that_end_without_a_reply() {
             attempts += 1;
             resolver.disconnected(transmit.socket, now);
         } else {
-            now = resolver.wake_at(true).unwrap();
+            now = resolver.wake_at().unwrap();
             resolver.time_passed(now);
         }
     };
@@ -176,7 +175,7 @@ fn streams_that_are_refused() {
         }
         answers.extend(std::iter::from_fn(|| resolver.answer()));
         if answers.len() < 300 {
-            now = resolver.wake_at(true).unwrap();
+            now = resolver.wake_at().unwrap();
             resolver.time_passed(now);
         }
     }
@@ -203,7 +202,7 @@ fn a_stream_that_has_gone_silent() {
             // Nobody gets it.
             Some(_) => {}
             None => {
-                now = resolver.wake_at(true).unwrap();
+                now = resolver.wake_at().unwrap();
                 resolver.time_passed(now);
             }
         }
