@@ -545,6 +545,7 @@ impl Simulation {
         if !self.stopped {
             assert_eq!(self.emitted.len(), self.numbers.len(), "I4");
             let figures = self.figures.take();
+            assert_eq!(figures.len(), usize::from(self.scenario.servers));
             let sent: u64 = figures.iter().map(|figures| figures.sent).sum();
             let answered: u64 = figures.iter().map(|figures| figures.answered).sum();
             assert!(answered <= sent && answered > 0 || self.answered == 0);

@@ -119,8 +119,8 @@ pub struct SharedFigures {
 }
 
 impl SharedFigures {
-    /// The same, for a resolver whose first server is the one with this number.
-    pub(super) fn from_server(&self, first: usize) -> Self {
+    /// The same, for a resolver whose only server is the one with this number.
+    pub(super) fn of_server(&self, first: usize) -> Self {
         Self {
             first,
             ..self.clone()
@@ -191,7 +191,7 @@ mod tests {
                 sent: 10 + server as u64,
                 ..Figures::default()
             };
-            shared.from_server(server).add(std::iter::once(figures));
+            shared.of_server(server).add(std::iter::once(figures));
         }
         let sent: Vec<u64> = shared.take().iter().map(|figures| figures.sent).collect();
         assert_eq!(sent, [10, 11, 24]);

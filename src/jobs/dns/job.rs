@@ -122,8 +122,8 @@ impl DnsJob {
                 servers: vec![server],
                 ..common.clone()
             };
-            let resolver = Resolver::new(settings, &self.limits.from_server(number));
-            Client::start(io, resolver, self.figures.from_server(number), false)
+            let resolver = Resolver::new(settings, &self.limits.of_server(number));
+            Client::start(io, resolver, self.figures.of_server(number), false)
         };
         self.settings
             .servers

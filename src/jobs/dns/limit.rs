@@ -27,8 +27,8 @@ impl SharedLimits {
         }
     }
 
-    /// The same, for a resolver whose first server is the one with this number.
-    pub(super) fn from_server(&self, first: usize) -> Self {
+    /// The same, for a resolver whose only server is the one with this number.
+    pub(super) fn of_server(&self, first: usize) -> Self {
         Self {
             first,
             ..self.clone()
@@ -120,5 +120,23 @@ impl Limit {
         let mut controller = self.shared.controller(self.server);
         controller.add(&sample, place_time, now);
         self.value = controller.limit().div_ceil(self.shared.loops);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A resolver counts its servers from 0, whichever they are among all.
+    #[test]
+    fn a_resolver_of_one_server_has_the_limit_of_that() {
+        let limits = SharedLimits::new(3, 64, 2);
+        for number in 0..3 {
+            let of_server = limits.of_server(number);
+            let _held = of_server.controller(0);
+            let are_held = limits.controllers.iter().map(|it| it.try_lock().is_err());
+            let expected = (0..3).map(|at| at == number);
+            assert!(are_held.eq(expected), "{number}");
+        }
     }
 }
