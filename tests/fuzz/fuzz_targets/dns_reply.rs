@@ -6,8 +6,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use ringmill::jobs::dns::{
-    Answer, QueryOptions, Question, Record, Resolver, Section, Settings, Status, Transmit,
-    parse_type, words,
+    Answer, QueryOptions, Question, Record, Resolver, Section, Settings, SharedLimits, Status,
+    Transmit, parse_type, words,
 };
 use std::collections::HashSet;
 use std::time::Duration;
@@ -19,28 +19,34 @@ fuzz_target!(|input: &[u8]| {
     let Ok(question) = Question::parse(line, default) else {
         return;
     };
-    let mut resolver = Resolver::new(Settings {
+    let settings = Settings {
         servers: vec!["127.0.0.1:53".parse().unwrap()],
         sockets_per_server: 1,
         queries: QueryOptions::default(),
         streams_only: false,
         source: None,
-        per_server_max: 8,
         retries: 3,
+        attempt_timeout: None,
         timeout: Duration::from_secs(20),
         rate_per_server: None,
         mixes_case: false,
         measures_round_trips: true,
-    });
+    };
+    let mut resolver = Resolver::new(settings, &SharedLimits::new(1, 8, 1));
     assert!(question.name().len() <= 255 && (1..=2).contains(&words(line).count()));
     let asked = question.clone();
     let question_end = 12 + question.name().len() + 4;
     resolver.ask(7, question, Duration::ZERO);
-    for turn in 1..10 {
-        let now = Duration::from_millis(turn);
+    let mut now = Duration::ZERO;
+    while let Some(at) = resolver.wake_at() {
         let Some(Transmit { socket, message }) = resolver.transmit() else {
-            break;
+            // What was asked has had its time, or a pause.
+            assert!(at < Duration::from_secs(100), "no end");
+            now = at;
+            resolver.time_passed(now);
+            continue;
         };
+        now += Duration::from_millis(1);
         // The header as the fuzzer likes it, then, now and then, the question as it was asked.
         let mut bytes = reply.to_vec();
         if let Some(flags) = bytes
@@ -57,7 +63,6 @@ fuzz_target!(|input: &[u8]| {
         }
         resolver.received(socket, &bytes, now);
     }
-    resolver.time_passed(Duration::from_secs(30));
     let mut answers = 0;
     while let Some((asker, answer)) = resolver.answer() {
         answers += 1;
