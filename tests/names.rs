@@ -593,13 +593,53 @@ proptest! {
     }
 }
 
+/// Nothing stands in the way, and all names go through one loop.
+fn calm() -> Scenario {
+    Scenario {
+        seed: 1,
+        items: 20,
+        names: 75,
+        loops: 1,
+        in_flight_per_loop: 1,
+        window: 1,
+        order: Order::Completion,
+        servers: 1,
+        sockets_per_server: 1,
+        per_server_max: 1,
+        rate_per_server: None,
+        mixes_case: false,
+        streams_only: false,
+        lost: 0,
+        doubled: 0,
+        closed: 0,
+        shortage: 0,
+        stop_at_step: None,
+        spurious: false,
+        every_server: false,
+        wildcards: false,
+    }
+}
+
+/// A server that has refused its first names is asked for others at once, though it is not known how long
+/// it takes to answer.
+#[test]
+fn refusals_hold_up_no_others() {
+    Simulation::new(Scenario {
+        seed: 1_284_531_673_343_609_781,
+        servers: 2,
+        rate_per_server: Some(15.704_323_094_226_272),
+        doubled: 1,
+        ..calm()
+    })
+    .run();
+}
+
 /// Names for a silent server take minutes, and hold no places in flight that names of others
 /// could have.
 #[test]
 fn a_silent_server_leaves_the_places_in_flight_to_others() {
     for order in [Order::Completion, Order::Input] {
         let last_ended = Simulation::new(Scenario {
-            seed: 1,
             items: 300,
             names: 100,
             loops: 2,
@@ -607,19 +647,9 @@ fn a_silent_server_leaves_the_places_in_flight_to_others() {
             window: 1_200,
             order,
             servers: 4,
-            sockets_per_server: 1,
             per_server_max: 8,
-            rate_per_server: None,
-            mixes_case: false,
-            streams_only: false,
-            lost: 0,
-            doubled: 0,
-            closed: 0,
-            shortage: 0,
-            stop_at_step: None,
-            spurious: false,
             every_server: true,
-            wildcards: false,
+            ..calm()
         })
         .run();
         let (others, silent) = (last_ended[..3].iter().max().unwrap(), last_ended[3]);
