@@ -52,6 +52,7 @@ pub(super) fn dns(arguments: DnsArguments) -> Outcome {
     let types = arguments.types.clone();
     let options = [
         ("types", names_of(&types)),
+        ("timeout_ns", clock::to_ns(arguments.timeout).into()),
         ("retries", arguments.retries.into()),
         (
             "attempt_timeout_ns",
@@ -64,7 +65,10 @@ pub(super) fn dns(arguments: DnsArguments) -> Outcome {
         ("statuses", names_of(&arguments.statuses)),
         ("all_resolvers", arguments.all_resolvers.into()),
         ("wildcards", arguments.wildcards.into()),
-    ];
+        ("mixes_case", arguments.mixes_case.into()),
+    ]
+    .into_iter()
+    .chain(arguments.queries.told());
     let rows = DnsRows {
         servers: servers.clone(),
         figures: figures.clone(),

@@ -4,6 +4,7 @@ use super::setup_error::SetupError;
 use crate::jobs::dns::{EDNS_SIZE_MAX, EDNS_SIZE_MIN, EdnsOptions, QueryOptions};
 use clap::Args;
 use domain::base::opt::subnet::ClientSubnet;
+use serde_json::Value;
 use std::net::IpAddr;
 
 /// What queries say and how they are sent.
@@ -60,6 +61,28 @@ impl QueryArguments {
             recursion_desired: !self.no_recurse,
             edns,
         })
+    }
+}
+
+impl QueryArguments {
+    /// Themselves, for a document.
+    pub(super) fn told(&self) -> [(&'static str, Value); 6] {
+        let udp_size = match self.edns {
+            Edns::Off => None,
+            Edns::UdpSize(size) => Some(size),
+        };
+        let subnet = self.subnet.map(|subnet| {
+            let length = subnet.source_prefix_len();
+            format!("{}/{length}", subnet.addr())
+        });
+        [
+            ("tcp", self.tcp.into()),
+            ("recursion_desired", (!self.no_recurse).into()),
+            ("edns_udp_size", udp_size.into()),
+            ("dnssec", self.dnssec.into()),
+            ("subnet", subnet.into()),
+            ("source", self.source.map(|it| it.to_string()).into()),
+        ]
     }
 }
 

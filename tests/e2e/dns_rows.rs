@@ -58,7 +58,8 @@ fn counts_by_status_and_by_server() {
     let path = scratch.join("stats.json");
     for_each_engine(|engine| {
         let mill = Mill::dns(engine, server.at).args(["--summary", "--status=NODATA"]);
-        let mill = mill.args(["--attempt-timeout=30s", "--timeout=60s", "--stats"]);
+        let mill = mill.args(["--attempt-timeout=30s", "--timeout=60s"]);
+        let mill = mill.args(["--subnet=192.0.2.0/24", "--stats"]);
         let list = [LIST, "n000003.example MX\nn000003.example\n"].concat();
         let output = mill.arg(&path).stdin(list).run().exits(1);
         assert_eq!(output.lines().len(), 2, "{output:?}");
@@ -80,9 +81,12 @@ fn counts_by_status_and_by_server() {
             json!({"NODATA": 2, "NOERROR": 2, "INVALID": 1, "NXDOMAIN": 1, "REFUSED": 1});
         assert_eq!(document["statuses"], statuses);
         assert_eq!(document["options"]["statuses"], json!(["NODATA"]));
+        let options = &document["options"];
+        assert_eq!(options["attempt_timeout_ns"], 30_000_000_000_u64);
+        assert_eq!(options["timeout_ns"], 60_000_000_000_u64);
         assert_eq!(
-            document["options"]["attempt_timeout_ns"],
-            30_000_000_000_u64
+            (&options["edns_udp_size"], &options["subnet"]),
+            (&json!(1232), &json!("192.0.2.0/24"))
         );
         let resolver = &document["resolvers"][0];
         assert_eq!(
