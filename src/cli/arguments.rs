@@ -337,13 +337,13 @@ pub(super) struct StreamArguments {
 /// What a run may use; the same for every job.
 #[derive(Debug, Args)]
 pub(super) struct ResourceArguments {
-    /// Items in flight at most, all loops together [default: 4096 names; 512 files, or as many as the
+    /// Items in flight at most, all loops together [default: 8192 names; 512 files, or as many as the
     /// limit on open files allows].
     #[arg(long, value_name = "N", value_parser = positive(), help_heading = "Resources")]
     pub(super) in_flight: Option<usize>,
 
     /// Items between their pull from the list and the printing of their result, at most
-    /// [default: for files 16 times --in-flight; for names 262144, or fewer whose rows take 40 MiB].
+    /// [default: for files 16 times --in-flight; for names 221184, or fewer whose rows take 34 MiB].
     #[arg(long, value_name = "W", value_parser = positive(), help_heading = "Resources")]
     pub(super) window: Option<usize>,
 

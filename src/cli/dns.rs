@@ -33,6 +33,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// servers knows what they bear.
 const AT_ONCE_FOR_SHARED_SERVERS: usize = 100;
 
+/// Questions at one time for each server that is named, if nothing is said of how many may be in flight.
+/// Names without an answer are in flight for seconds, and must not have all places.
+const AT_ONCE: usize = 4096;
+
 pub(super) fn dns(arguments: DnsArguments) -> Outcome {
     let prepared = arguments.queries.options().and_then(|queries| {
         let servers = servers(&arguments)?;
@@ -126,7 +130,8 @@ fn names_of(named: &[impl ToString]) -> Value {
 fn limits(arguments: &DnsArguments, servers: usize, plan: &Plan) -> SharedLimits {
     let names_servers = !arguments.resolvers.is_empty() || arguments.resolvers_from.is_some();
     let at_once_max = match names_servers {
-        true => plan.in_flight,
+        true if arguments.stream.resources.in_flight.is_some() => plan.in_flight,
+        true => plan.in_flight.min(AT_ONCE),
         false => plan.in_flight.min(AT_ONCE_FOR_SHARED_SERVERS),
     };
     SharedLimits::new(servers, at_once_max, plan.loops)

@@ -13,15 +13,15 @@ use std::time::Duration;
 
 /// Files: enough to keep a fast disk busy, and few enough that their buffers stay in the caches.
 const IN_FLIGHT_DEFAULT: usize = 512;
-/// What waits for a network and holds no file: enough for 40,000 in a second at 100 ms each. As few of
+/// What waits for a network and holds no file: enough for 80,000 in a second at 100 ms each. As few of
 /// them as do well are in flight.
-const IN_FLIGHT_WITHOUT_FILES_DEFAULT: usize = 4096;
+const IN_FLIGHT_WITHOUT_FILES_DEFAULT: usize = 8192;
 const WINDOW_PER_IN_FLIGHT: usize = 16;
 /// What holds no file but waits for a network: a name whose servers are silent takes seconds to fail, in
 /// which others go on at tens of thousands per second. Their rows are short, most take 150 bytes in all;
 /// but one may have kilobytes, so that it is bytes that limit how many wait.
-const WINDOW_WITHOUT_FILES: usize = 256 * 1024;
-const WINDOW_BYTES_WITHOUT_FILES: usize = 40 * 1024 * 1024;
+const WINDOW_WITHOUT_FILES: usize = 216 * 1024;
+const WINDOW_BYTES_WITHOUT_FILES: usize = 34 * 1024 * 1024;
 /// Cold opens block a worker each; more of them keep the disk's queue filled.
 const IO_WORKERS_DEFAULT: usize = 64;
 

@@ -15,7 +15,7 @@ METHOD = """\
   the first letter of a name late, with an error, not always or never; `$SERVERS` is a file with its
   address, or with those of several.
 - ringmill prints JSON Lines, with the number of attempts in each row, and else has its default
-  options, unless the command says otherwise. massdns has four attempts for a name, as ringmill.
+  options, unless the command says otherwise. massdns has four attempts for a name, and ringmill six.
 - Every row was held against what the server does. *Healthy names unanswered*: the server answers
   them, if not always, and the output does not have it. *False rows*: another answer than the
   server's, or a TIMEOUT of a name that was never asked for. ringmill prints one row for each name;
