@@ -620,20 +620,6 @@ fn calm() -> Scenario {
     }
 }
 
-/// A server that has refused its first names is asked for others at once, though it is not known how long
-/// it takes to answer.
-#[test]
-fn refusals_hold_up_no_others() {
-    Simulation::new(Scenario {
-        seed: 1_284_531_673_343_609_781,
-        servers: 2,
-        rate_per_server: Some(15.704_323_094_226_272),
-        doubled: 1,
-        ..calm()
-    })
-    .run();
-}
-
 /// Names for a silent server take minutes, and hold no places in flight that names of others
 /// could have.
 #[test]

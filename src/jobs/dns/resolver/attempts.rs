@@ -116,8 +116,6 @@ impl Resolver {
         self.note_in_stream(server, &attempt, now);
         let asked = &mut self.servers[server];
         match attempt.place {
-            // How long it takes to answer is not known, and a guess may be far too long.
-            Some(place_id) if !asked.estimate.is_known() => asked.forget(place_id),
             // The name is to blame, not how much the server is asked.
             Some(place_id) if self.refusals.are_due_to_names() => {
                 asked.answered(place_id, attempt.is_sample, reply.time);
