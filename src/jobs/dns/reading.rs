@@ -11,6 +11,7 @@ use domain::base::opt::subnet::ClientSubnet;
 use domain::base::opt::{Opt, OptRecord};
 use domain::base::record::ParsedRecord;
 use domain::rdata::{A, Aaaa, AllRecordData, Cname};
+use std::cell::OnceCell;
 
 /// A section of a reply that has records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +60,8 @@ impl Section {
 pub(super) struct Reading<'a> {
     message: &'a Message<[u8]>,
     qtype: Rtype,
-    aliases: Aliases<'a>,
+    /// Which names the answer is about. Followed once it is asked for.
+    aliases: OnceCell<Aliases<'a>>,
 }
 
 impl<'a> Reading<'a> {
@@ -67,8 +69,12 @@ impl<'a> Reading<'a> {
         Self {
             message,
             qtype,
-            aliases: Aliases::of(message),
+            aliases: OnceCell::new(),
         }
+    }
+
+    fn aliases(&self) -> &Aliases<'a> {
+        self.aliases.get_or_init(|| Aliases::of(self.message))
     }
 
     /// The records of a section, without those that do not belong: in the answer what is neither the
@@ -92,7 +98,7 @@ impl<'a> Reading<'a> {
             return malformed(None);
         };
         let belongs = match section {
-            Section::Answer => self.aliases.belongs(&record, self.qtype),
+            Section::Answer => self.aliases().belongs(&record, self.qtype),
             _ => record.class() == Class::IN && record.rtype() != Rtype::OPT,
         };
         match belongs {
@@ -135,7 +141,7 @@ impl<'a> Reading<'a> {
             let Ok(record) = record else { break };
             let owner = record.owner();
             let is_above = |asked: &ParsedName<&[u8]>| asked.ends_with(&owner);
-            if record.class() != Class::IN || !self.aliases.asked().is_some_and(is_above) {
+            if record.class() != Class::IN || !self.aliases().asked().is_some_and(is_above) {
                 continue;
             }
             match record.rtype() {
