@@ -1,5 +1,6 @@
 //! Servers with faults, and the ways to them.
 
+use crate::jobs::dns::message;
 use crate::jobs::dns::random::Random;
 use crate::jobs::dns::resolver::Transmit;
 use crate::jobs::dns::sockets::SocketId;
@@ -222,6 +223,22 @@ impl Network {
         self.events.push(Reverse((self.now + delay, socket, event)));
     }
 
+    fn reply(
+        &mut self,
+        delay: Duration,
+        socket: SocketId,
+        message: Vec<u8>,
+        says: Says,
+        query: usize,
+    ) {
+        let event = Event::Message {
+            message,
+            says,
+            query,
+        };
+        self.push(delay, socket, event);
+    }
+
     /// Takes a query to its server. They are numbered in the order in which they come here.
     pub(super) fn send(&mut self, transmit: Transmit) {
         let query = self.queries;
@@ -250,16 +267,7 @@ impl Network {
                 1 => message[13] ^= 0x01,
                 _ => message[2] &= 0x7f,
             }
-            let says = Says::Nothing;
-            self.push(
-                Duration::ZERO,
-                socket,
-                Event::Message {
-                    message,
-                    says,
-                    query,
-                },
-            );
+            self.reply(Duration::ZERO, socket, message, Says::Nothing, query);
         }
         let is_dead = kind_of(number) < self.faults.dead || self.faults.silent == Some(server);
         if self.percent(self.faults.lost) || is_dead {
@@ -289,32 +297,15 @@ impl Network {
         let says = match failure {
             Some(rcode) => Says::Failure(rcode.to_int()),
             None if self.is_long(number) => {
-                message[2] |= 2;
+                message::set_truncated(&mut message);
                 Says::Truncated
             }
             None => Says::Answer,
         };
         if self.percent(self.faults.doubled) {
-            let (message, says) = (message.clone(), Says::Nothing);
-            self.push(
-                delay * 2,
-                socket,
-                Event::Message {
-                    message,
-                    says,
-                    query,
-                },
-            );
+            self.reply(delay * 2, socket, message.clone(), Says::Nothing, query);
         }
-        self.push(
-            delay,
-            socket,
-            Event::Message {
-                message,
-                says,
-                query,
-            },
-        );
+        self.reply(delay, socket, message, says, query);
     }
 
     fn is_long(&self, number: u32) -> bool {
@@ -344,16 +335,7 @@ impl Network {
         connection.is_closing = connection.taken >= taken_max;
         let (at, is_closing) = (connection.last_at, connection.is_closing);
         let message = reply(&message, None);
-        let says = Says::Answer;
-        self.push(
-            at - now,
-            socket,
-            Event::Message {
-                message,
-                says,
-                query,
-            },
-        );
+        self.reply(at - now, socket, message, Says::Answer, query);
         if is_closing {
             self.push(at - now + Duration::from_micros(1), socket, Event::Closed);
         }
