@@ -17,8 +17,8 @@ use ringmill::io::sim::{Faults, Network, Random, SimCarrier, World};
 use ringmill::io::{Transport, Wait};
 use ringmill::item::Batch;
 use ringmill::jobs::dns::{
-    DnsJob, Found, QueryOptions, Settings, SharedFigures, SharedLimits, SharedWildcards, Status,
-    Wildcard, parse_type,
+    DnsJob, Found, Settings, SharedFigures, SharedLimits, SharedWildcards, Status, Wildcard,
+    parse_type,
 };
 use ringmill::mill::{Finished, Mill, Order, Ready};
 use ringmill::run::Turn;
@@ -246,17 +246,14 @@ impl Simulation {
         let (wakers, ledger) = (Wakers::default(), Ledger::default());
         let job = DnsJob {
             settings: Settings {
-                servers: servers.collect(),
                 sockets_per_server: scenario.sockets_per_server,
-                queries: QueryOptions::default(),
                 streams_only: scenario.streams_only,
-                source: None,
                 retries: 3,
-                attempt_timeout: None,
                 timeout: TIMEOUT,
                 rate_per_server: scenario.rate_per_server,
                 mixes_case: scenario.mixes_case,
                 measures_round_trips: true,
+                ..Settings::new(servers.collect())
             },
             limits: SharedLimits::new(
                 scenario.servers.into(),

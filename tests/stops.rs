@@ -6,9 +6,7 @@ use ringmill::error::{Errno, ItemError, Operation};
 use ringmill::io::{Io, Semaphore};
 use ringmill::item::{Batch, Item};
 use ringmill::jobs::Job;
-use ringmill::jobs::dns::{
-    DnsJob, QueryOptions, Settings, SharedFigures, SharedLimits, parse_type,
-};
+use ringmill::jobs::dns::{DnsJob, Settings, SharedFigures, SharedLimits, parse_type};
 use ringmill::mill::{Finished, Order, PART_BYTES_DEFAULT};
 use ringmill::run::{End, EngineKind, Plan, Report, Sink, Stop, run};
 use ringmill::source::{InputError, Source};
@@ -189,17 +187,10 @@ fn a_run_that_waits_for_a_server_is_stopped_at_once() {
             let job = DnsJob {
                 limits: SharedLimits::new(1, 2, 1),
                 settings: Settings {
-                    servers: vec![server.local_addr().unwrap()],
-                    sockets_per_server: 1,
-                    queries: QueryOptions::default(),
-                    streams_only: false,
-                    source: None,
-                    attempt_timeout: None,
                     retries: 3,
                     timeout: 180 * LONG,
                     rate_per_server,
-                    mixes_case: false,
-                    measures_round_trips: false,
+                    ..Settings::new(vec![server.local_addr().unwrap()])
                 },
                 asks_every_server: false,
                 wildcards: None,

@@ -109,7 +109,7 @@ pub fn write_jsonl(out: &mut Vec<u8>, item: &Item, found: &Found, extras: Extras
                 }),
                 None => row.null("protocol"),
             }
-            write_flags(&mut row, answer);
+            write_flags(&mut row, answer.flags());
             if let Some(subnet) = answer.subnet {
                 write_subnet(row.member("subnet"), subnet);
             }
@@ -155,9 +155,7 @@ fn write_last_reply(out: &mut Vec<u8>, last: &LastReply) {
         out.extend_from_slice(last.transport.protocol().as_bytes());
     });
     fields.text("rcode", |out| write_displayed(out, last.rcode));
-    fields.list("flags", last.flags(), |out, flag| {
-        json::text(out, |out| out.extend_from_slice(flag.as_bytes()));
-    });
+    write_flags(&mut fields, last.flags());
     fields.end();
 }
 
@@ -172,8 +170,8 @@ fn write_malformed(out: &mut Vec<u8>, malformed: Malformed) {
     fields.end();
 }
 
-fn write_flags(row: &mut Object<'_>, answer: &Answer) {
-    row.list("flags", answer.flags(), |out, flag| {
+fn write_flags(row: &mut Object<'_>, flags: Vec<&'static str>) {
+    row.list("flags", flags, |out, flag| {
         json::text(out, |out| out.extend_from_slice(flag.as_bytes()));
     });
 }
@@ -284,7 +282,7 @@ fn write_massdns_reply(
     write_massdns_section(&mut sections, "authorities", answer.raw_authorities());
     write_massdns_section(&mut sections, "additionals", answer.raw_additionals());
     sections.end();
-    write_flags(row, answer);
+    write_flags(row, answer.flags());
     write_server(row, answer.server);
     match answer.transport {
         Some(Transport::Datagram) => row.text("proto", |out| out.extend_from_slice(b"UDP")),
@@ -410,7 +408,7 @@ fn name_of(item: &Item) -> &[u8] {
 mod tests {
     use super::*;
     use crate::item::Batch;
-    use crate::jobs::dns::{QueryOptions, Question, Resolver, Settings, SharedLimits};
+    use crate::jobs::dns::{Question, Resolver, Settings, SharedLimits};
     use domain::base::charstr::DisplayQuoted;
     use domain::base::iana::Rcode;
     use domain::base::message_builder::MessageBuilder;
@@ -430,17 +428,9 @@ mod tests {
             Err(invalid) => return (item, Err(invalid)),
         };
         let settings = Settings {
-            servers: vec![server.parse().unwrap()],
-            sockets_per_server: 1,
-            queries: QueryOptions::default(),
-            streams_only: false,
-            source: None,
-            attempt_timeout: None,
             retries: 0,
             timeout: Duration::from_secs(1),
-            rate_per_server: None,
-            mixes_case: false,
-            measures_round_trips: false,
+            ..Settings::new(vec![server.parse().unwrap()])
         };
         let mut resolver = Resolver::new(settings, &SharedLimits::new(1, 1, 1));
         resolver.ask(0, question, Duration::ZERO);

@@ -6,7 +6,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use ringmill::jobs::dns::{
-    Answer, QueryOptions, Question, Record, Resolver, Section, Settings, SharedLimits, Status,
+    Answer, Question, Record, Resolver, Section, Settings, SharedLimits, Status,
     Transmit, parse_type, words,
 };
 use std::collections::HashSet;
@@ -20,17 +20,9 @@ fuzz_target!(|input: &[u8]| {
         return;
     };
     let settings = Settings {
-        servers: vec!["127.0.0.1:53".parse().unwrap()],
-        sockets_per_server: 1,
-        queries: QueryOptions::default(),
-        streams_only: false,
-        source: None,
         retries: 3,
-        attempt_timeout: None,
-        timeout: Duration::from_secs(20),
-        rate_per_server: None,
-        mixes_case: false,
         measures_round_trips: true,
+        ..Settings::new(vec!["127.0.0.1:53".parse().unwrap()])
     };
     let mut resolver = Resolver::new(settings, &SharedLimits::new(1, 8, 1));
     assert!(question.name().len() <= 255 && (1..=2).contains(&words(line).count()));

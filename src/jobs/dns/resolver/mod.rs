@@ -61,6 +61,27 @@ pub struct Settings {
     pub measures_round_trips: bool,
 }
 
+impl Settings {
+    /// For these servers, with one socket each: five attempts after the first, in 20 s at the most, whose
+    /// times are estimated; no bound on the rate; queries as they are by default.
+    #[must_use]
+    pub fn new(servers: Vec<SocketAddr>) -> Self {
+        Self {
+            servers,
+            sockets_per_server: 1,
+            queries: QueryOptions::default(),
+            streams_only: false,
+            source: None,
+            retries: 5,
+            attempt_timeout: None,
+            timeout: Duration::from_secs(20),
+            rate_per_server: None,
+            mixes_case: false,
+            measures_round_trips: false,
+        }
+    }
+}
+
 /// A message to be sent.
 #[derive(Debug)]
 pub struct Transmit {

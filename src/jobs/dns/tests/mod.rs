@@ -7,7 +7,6 @@ mod streams;
 
 use super::answer::{Answer, Status};
 use super::limit::SharedLimits;
-use super::query::QueryOptions;
 use super::question::Question;
 use super::random::Random;
 use super::resolver::{Resolver, Settings};
@@ -26,6 +25,16 @@ fn question(number: u32) -> Question {
     Question::parse(format!("n{number}.example").as_bytes(), Rtype::A).unwrap()
 }
 
+/// For so many servers.
+fn settings(servers: usize) -> Settings {
+    let addresses = (1..=servers).map(|last| SocketAddr::from(([127, 0, 0, last as u8], 53)));
+    Settings {
+        sockets_per_server: SOCKETS,
+        timeout: TIMEOUT,
+        ..Settings::new(addresses.collect())
+    }
+}
+
 /// Asks for everything, at most `at_once` at a time, and returns the answers by asker. The oracle judges
 /// every step.
 fn run(
@@ -35,19 +44,10 @@ fn run(
     at_once: usize,
     seed: u64,
 ) -> (HashMap<u32, Answer>, Resolver) {
-    let addresses = (1..=servers).map(|last| SocketAddr::from(([127, 0, 0, last as u8], 53)));
     let settings = Settings {
-        servers: addresses.collect(),
-        sockets_per_server: SOCKETS,
-        queries: QueryOptions::default(),
-        streams_only: false,
-        source: None,
-        retries: 5,
-        attempt_timeout: None,
-        timeout: TIMEOUT,
-        rate_per_server: None,
         mixes_case: seed.is_multiple_of(2),
         measures_round_trips: true,
+        ..settings(servers)
     };
     let limits = SharedLimits::new(servers, at_once.max(64), 1);
     let resolver = Resolver::with_random(settings, &limits, Random::seeded(seed));

@@ -1,39 +1,19 @@
 //! Queries in streams, one after the other.
 
 use super::network::reply;
-use super::{TIMEOUT, check_honest, question, sent};
+use super::{TIMEOUT, check_honest, question, sent, settings};
 use crate::io::Transport;
 use crate::jobs::dns::answer::{Answer, Status};
 use crate::jobs::dns::limit::SharedLimits;
 use crate::jobs::dns::message;
-use crate::jobs::dns::query::QueryOptions;
 use crate::jobs::dns::random::Random;
 use crate::jobs::dns::resolver::{Resolver, Settings, Transmit};
 use domain::base::iana::Rcode;
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 /// So long a reply takes.
 const ROUND_TRIP: Duration = Duration::from_millis(1);
-
-/// Settings for so many servers, and nothing special.
-fn settings(servers: usize) -> Settings {
-    let addresses = (1..=servers).map(|last| SocketAddr::from(([127, 0, 0, last as u8], 53)));
-    Settings {
-        servers: addresses.collect(),
-        sockets_per_server: 2,
-        queries: QueryOptions::default(),
-        streams_only: false,
-        source: None,
-        retries: 5,
-        attempt_timeout: None,
-        timeout: TIMEOUT,
-        rate_per_server: None,
-        mixes_case: false,
-        measures_round_trips: false,
-    }
-}
 
 /// The reply that asks for a stream.
 fn truncated(query: &[u8]) -> Vec<u8> {
