@@ -301,7 +301,9 @@ impl Controller {
     fn set(&mut self, value: usize, place_time: Duration, now: Duration) {
         self.value = value.min(self.max);
         self.limit_at_start = self.value;
-        self.settled_at = now + place_time;
+        // Queries that were lost may have been sent in one burst, just now, and `place_time` changes a
+        // little until they lose their places: they must not count for the new limit.
+        self.settled_at = now + place_time * 5 / 4;
         self.round = Sample::default();
     }
 }

@@ -487,3 +487,19 @@ fn servers_that_are_not_there_cost_little() {
     let last = last_ended_at(&answers);
     assert!(last <= Duration::from_secs(2), "{last:?}");
 }
+
+/// Queries that were sent in one burst under a limit that was too high are no evidence against a lower
+/// one.
+#[test]
+fn a_flood_does_not_count_for_the_limit_after_it() {
+    let faults = Faults {
+        queue: Some(222),
+        distance_ms: 5,
+        ..Faults::default()
+    };
+    let numbers: Vec<u32> = (0..57_000).collect();
+    for seed in 0..10 {
+        let (answers, _) = run(faults.clone(), 1, &numbers, 4_096, seed);
+        check_honest(&answers);
+    }
+}
