@@ -22,6 +22,9 @@ impl Timers {
         if self.due.len() <= place {
             self.due.resize(place + 1, None);
         }
+        if self.due[place] == Some(at) {
+            return;
+        }
         self.running += usize::from(self.due[place].is_none());
         self.due[place] = Some(at);
         if self.in_order.len() + self.others.len() > 2 * self.running + 16 {

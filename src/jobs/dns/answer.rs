@@ -87,7 +87,7 @@ pub struct Answer {
     /// The network for whose clients the server says that the answer is (RFC 7871), if a query asked for that.
     pub subnet: Option<ClientSubnet>,
     /// What was said last instead of an answer, if anything was.
-    pub last_reply: Option<LastReply>,
+    pub last_reply: Option<Box<LastReply>>,
     /// Queries sent for it.
     pub attempts: u32,
     /// From the last query to the reply.

@@ -13,6 +13,8 @@ pub(super) struct Lookup {
     /// Tells it apart from an earlier one at the same place.
     pub(super) serial: u64,
     pub(super) question: Question,
+    /// The hash of the question, by which it is found if an item asked it.
+    pub(super) question_hash: u64,
     /// Whoever asked it first, and the others. If there is none, there are no others.
     pub(super) asker: Option<u32>,
     pub(super) other_askers: Vec<u32>,
@@ -39,10 +41,10 @@ pub(super) struct Lookup {
     /// Connections with its query that ended before one query was answered.
     pub(super) stream_failures: u32,
     /// The reply of a server that did not fit into a datagram.
-    pub(super) truncated: Option<Truncated>,
+    pub(super) truncated: Option<Box<Truncated>>,
     /// What it comes to if there will be no answer.
     pub(super) status: Status,
-    pub(super) last_reply: Option<LastReply>,
+    pub(super) last_reply: Option<Box<LastReply>>,
     /// It is no item's, but asks this server for a sign of life.
     pub(super) probes: Option<usize>,
 }
@@ -91,6 +93,7 @@ impl Lookup {
         Self {
             serial,
             question,
+            question_hash: 0,
             asker: None,
             other_askers: Vec::new(),
             asked_at: now,

@@ -78,6 +78,10 @@ impl Question {
     /// # Errors
     /// If the line is not a question.
     pub fn parse(line: &[u8], default: Rtype) -> Result<Self, Invalid> {
+        if let Some(name) = plain_name(line) {
+            let qtype = default;
+            return Ok(Self { name, qtype });
+        }
         let mut words = words(line);
         let name = words.next().ok_or(Invalid::Empty)?;
         let name = std::str::from_utf8(name).map_err(|_| Invalid::Encoding)?;

@@ -127,7 +127,7 @@ impl Resolver {
         let last_reply =
             LastReply::new(asked.address, self.transport(attempt.socket), reply.message);
         let lookup = self.lookups[place as usize].as_mut().expect("a lookup");
-        lookup.last_reply = Some(last_reply);
+        lookup.last_reply = Some(Box::new(last_reply));
         lookup.note(status);
         if lookup.probes.is_some() {
             drop(self.remove(place, now));

@@ -78,7 +78,10 @@ impl Resolver {
         self.timers.cancel(place);
         let mut lookup = self.lookups[place as usize].take().expect("a lookup");
         if lookup.probes.is_none() {
-            self.by_question.remove(&lookup.question);
+            let known = self
+                .by_question
+                .find_entry(lookup.question_hash, |&known| known == place);
+            known.expect("an item asked it").remove();
         }
         self.free.push(place);
         if let Some(attempt) = lookup.attempt.take() {

@@ -26,8 +26,10 @@ use super::sockets::{SocketId, Sockets};
 use super::waiting::Waiting;
 use crate::io::Timers;
 use crate::io::Transport;
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -111,7 +113,9 @@ pub struct Resolver {
     lookups: Vec<Option<Lookup>>,
     free: Vec<u32>,
     next_serial: u64,
-    by_question: HashMap<Question, u32>,
+    /// Where each question is that an item asked. The table has no questions of its own.
+    by_question: HashTable<u32>,
+    hasher: RandomState,
     /// By lookup: the end of the attempt, or of a pause.
     timers: Timers,
     waiting: Waiting,
@@ -163,7 +167,8 @@ impl Resolver {
             lookups: Vec::new(),
             free: Vec::new(),
             next_serial: 0,
-            by_question: HashMap::new(),
+            by_question: HashTable::new(),
+            hasher: RandomState::new(),
             timers: Timers::default(),
             waiting: Waiting::default(),
             refusals: Refusals::default(),
@@ -208,17 +213,28 @@ impl Resolver {
 
     /// Asks a question. The answer comes with `asker`, which is free to choose.
     pub fn ask(&mut self, asker: u32, question: Question, now: Duration) {
+        let hash = self.hasher.hash_one(&question);
         let place = self.free_place();
-        match self.by_question.entry(question.clone()) {
-            Entry::Vacant(entry) => entry.insert(place),
+        let lookup_at = |place: u32| {
+            let lookup = self.lookups[place as usize].as_ref();
+            lookup.expect("a question under way")
+        };
+        let known = self.by_question.entry(
+            hash,
+            |&place| lookup_at(place).question == question,
+            |&place| lookup_at(place).question_hash,
+        );
+        match known {
+            Entry::Vacant(entry) => drop(entry.insert(place)),
             Entry::Occupied(known) => {
                 let known = *known.get();
                 self.free.push(place);
                 return self.lookup(known).other_askers.push(asker);
             }
-        };
+        }
         let mut lookup = self.new_lookup(question, now);
         lookup.asker = Some(asker);
+        lookup.question_hash = hash;
         self.lookups[place as usize] = Some(lookup);
         if !self.attempt(place, now) {
             self.queue_up(place);

@@ -125,11 +125,12 @@ impl Resolver {
         let server = self.sockets.server_of(reply.socket);
         let lookup = self.lookup(place);
         lookup.note(Status::Truncated);
-        lookup.truncated.get_or_insert_with(|| Truncated {
+        let truncated = || Truncated {
             socket: reply.socket,
             message: reply.message.into(),
             time: reply.time,
-        });
+        };
+        (lookup.truncated).get_or_insert_with(|| Box::new(truncated()));
         if lookup.probes.is_some() {
             drop(self.remove(place, now));
             return;
