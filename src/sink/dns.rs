@@ -1,15 +1,18 @@
 //! Rows for answers to questions.
 
-use super::json::{self, Object};
+use super::json::{self, Object, key};
 use super::jsonl;
 use crate::clock::to_ns;
 use crate::io::Transport;
 use crate::item::Item;
-use crate::jobs::dns::{Answer, Found, LastReply, Malformed, RawRecord, Status, Wildcard, words};
+use crate::jobs::dns::{
+    Answer, Found, LastReply, Malformed, RawRecord, Section, Status, Wildcard, words, write_ipv4,
+};
 use domain::base::Rtype;
 use domain::base::opt::subnet::ClientSubnet;
 use std::fmt::Display;
 use std::io::Write;
+use std::iter;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -89,100 +92,103 @@ fn write_displayed(out: &mut Vec<u8>, displayed: impl Display) {
 /// Appends a JSON object.
 pub fn write_jsonl(out: &mut Vec<u8>, item: &Item, found: &Found, extras: Extras) {
     let mut row = Object::begin(out);
-    row.number("index", item.index());
+    row.number(key!("index"), item.index());
     let name = jsonl::Name::new(name_of(item));
-    serde_json::to_writer(row.member("name"), &name).expect("memory can be written to");
+    serde_json::to_writer(row.member(key!("name")), &name).expect("memory can be written to");
     match found {
         Ok(answer) => {
-            row.text("type", |out| write_type(out, answer.qtype));
-            row.text("status", |out| write_status(out, answer.status));
+            row.text(key!("type"), |out| write_type(out, answer.qtype));
+            row.text(key!("status"), |out| write_status(out, answer.status));
             write_wildcard(&mut row, answer);
-            row.list("answers", answer.raw_records(), write_record);
-            let malformed = answer.malformed();
-            if !malformed.is_empty() {
-                row.list("malformed", malformed, write_malformed);
-            }
+            write_records(&mut row, answer);
             write_server(&mut row, answer.server.or(extras.resolver));
             match answer.transport {
-                Some(transport) => row.text("protocol", |out| {
-                    out.extend_from_slice(transport.protocol().as_bytes());
-                }),
-                None => row.null("protocol"),
+                Some(transport) => row.plain(key!("protocol"), transport.protocol().as_bytes()),
+                None => row.null(key!("protocol")),
             }
             write_flags(&mut row, answer.flags());
             if let Some(subnet) = answer.subnet {
-                write_subnet(row.member("subnet"), subnet);
+                write_subnet(row.member(key!("subnet")), subnet);
             }
-            row.number("attempts", answer.attempts);
+            row.number(key!("attempts"), answer.attempts);
             match answer.round_trip {
-                Some(time) => row.number("rtt_ns", to_ns(time)),
-                None => row.null("rtt_ns"),
+                Some(time) => row.number(key!("rtt_ns"), to_ns(time)),
+                None => row.null(key!("rtt_ns")),
             }
-            row.number("time_ns", to_ns(answer.time));
+            row.number(key!("time_ns"), to_ns(answer.time));
             if let Some(last) = answer
                 .last_reply
                 .as_ref()
                 .filter(|_| answer.server.is_none())
             {
-                write_last_reply(row.member("last_reply"), last);
+                write_last_reply(row.member(key!("last_reply")), last);
             }
         }
         Err(invalid) => {
-            row.text("status", |out| out.extend_from_slice(b"INVALID"));
+            row.plain(key!("status"), b"INVALID");
             if extras.resolver.is_some() {
                 write_server(&mut row, extras.resolver);
             }
-            row.text("error", |out| write_displayed(out, invalid));
+            row.text(key!("error"), |out| write_displayed(out, invalid));
         }
     }
     row.end();
     out.push(b'\n');
 }
 
+/// Those of the answer, and what of the reply cannot be read.
+fn write_records(row: &mut Object<'_>, answer: &Answer) {
+    let mut malformed = Vec::new();
+    let readable = answer.raw_records().filter_map(|(section, record)| {
+        let record = record.map_err(|it| malformed.push(it)).ok()?;
+        (section == Section::Answer).then_some(record)
+    });
+    row.list(key!("answers"), readable, write_record);
+    if !malformed.is_empty() {
+        row.list(key!("malformed"), malformed, write_malformed);
+    }
+}
+
 fn write_record(out: &mut Vec<u8>, record: RawRecord<'_>) {
     let mut fields = Object::begin(out);
-    fields.text("name", |out| record.write_name(out));
-    fields.text("type", |out| write_type(out, record.rtype()));
-    fields.number("ttl", record.ttl_s());
-    fields.text("data", |out| record.write_data(out));
+    fields.text(key!("name"), |out| record.write_name(out));
+    fields.text(key!("type"), |out| write_type(out, record.rtype()));
+    fields.number(key!("ttl"), record.ttl_s());
+    fields.text(key!("data"), |out| record.write_data(out));
     fields.end();
 }
 
 fn write_last_reply(out: &mut Vec<u8>, last: &LastReply) {
     let mut fields = Object::begin(out);
-    fields.text("resolver", |out| write_address(out, last.server));
-    fields.text("protocol", |out| {
-        out.extend_from_slice(last.transport.protocol().as_bytes());
-    });
-    fields.text("rcode", |out| write_displayed(out, last.rcode));
+    fields.text(key!("resolver"), |out| write_address(out, last.server));
+    fields.plain(key!("protocol"), last.transport.protocol().as_bytes());
+    fields.text(key!("rcode"), |out| write_displayed(out, last.rcode));
     write_flags(&mut fields, last.flags());
     fields.end();
 }
 
 fn write_malformed(out: &mut Vec<u8>, malformed: Malformed) {
     let mut fields = Object::begin(out);
-    fields.text("section", |out| {
-        out.extend_from_slice(malformed.section.name().as_bytes());
-    });
+    fields.plain(key!("section"), malformed.section.name().as_bytes());
     if let Some(rtype) = malformed.rtype {
-        fields.text("type", |out| write_type(out, rtype));
+        fields.text(key!("type"), |out| write_type(out, rtype));
     }
     fields.end();
 }
 
-fn write_flags(row: &mut Object<'_>, flags: Vec<&'static str>) {
-    row.list("flags", flags, |out, flag| {
-        json::text(out, |out| out.extend_from_slice(flag.as_bytes()));
+fn write_flags(row: &mut Object<'_>, flags: impl Iterator<Item = &'static str>) {
+    row.list(key!("flags"), flags, |out, flag| {
+        json::plain(out, flag.as_bytes());
     });
 }
 
 fn write_subnet(out: &mut Vec<u8>, subnet: ClientSubnet) {
     let mut fields = Object::begin(out);
-    fields.text("prefix", |out| {
+    fields.text(key!("prefix"), |out| {
         let (address, prefix_len) = (subnet.addr(), subnet.source_prefix_len());
         write_displayed(out, format_args!("{address}/{prefix_len}"));
     });
-    fields.number("scope", subnet.scope_prefix_len());
+    fields.number(key!("scope"), subnet.scope_prefix_len());
     fields.end();
 }
 
@@ -193,30 +199,23 @@ fn write_wildcard(row: &mut Object<'_>, answer: &Answer) {
         Some(Wildcard::No) => b"false",
         Some(Wildcard::Unknown) => b"null",
     };
-    row.member("wildcard").extend_from_slice(literal);
+    row.member(key!("wildcard")).extend_from_slice(literal);
 }
 
 fn write_server(row: &mut Object<'_>, server: Option<SocketAddr>) {
     match server {
-        Some(address) => row.text("resolver", |out| write_address(out, address)),
-        None => row.null("resolver"),
+        Some(address) => row.text(key!("resolver"), |out| write_address(out, address)),
+        None => row.null(key!("resolver")),
     }
 }
 
-/// The formatting machinery takes ten times as long for the addresses that most servers have.
 fn write_address(out: &mut Vec<u8>, address: SocketAddr) {
     let SocketAddr::V4(address) = address else {
         return write_displayed(out, address);
     };
-    let mut digits = itoa::Buffer::new();
-    for (at, octet) in address.ip().octets().into_iter().enumerate() {
-        if at > 0 {
-            out.push(b'.');
-        }
-        out.extend_from_slice(digits.format(octet).as_bytes());
-    }
+    write_ipv4(out, *address.ip());
     out.push(b':');
-    out.extend_from_slice(digits.format(address.port()).as_bytes());
+    out.extend_from_slice(itoa::Buffer::new().format(address.port()).as_bytes());
 }
 
 /// Appends a JSON object as `massdns -o Je` prints it (version 1.1.0). The differences are listed in the
@@ -233,19 +232,19 @@ pub fn write_massdns(
     let mut row = Object::begin(out);
     match found {
         Ok(answer) => {
-            row.text("name", |out| {
+            row.text(key!("name"), |out| {
                 write_massdns_name(out, |out| answer.write_name(out));
             });
-            row.text("type", |out| write_massdns_type(out, answer.qtype));
-            row.text("class", write_class);
+            row.text(key!("type"), |out| write_massdns_type(out, answer.qtype));
+            row.plain(key!("class"), b"IN");
             write_massdns_reply(&mut row, answer, clock_started_at, extras);
         }
         Err(_) => {
             let name = String::from_utf8_lossy(name_of(item));
-            row.text("name", |out| out.extend_from_slice(name.as_bytes()));
-            row.text("type", |_| {});
-            row.text("class", write_class);
-            row.text("error", |out| out.extend_from_slice(b"INVALID"));
+            row.text(key!("name"), |out| out.extend_from_slice(name.as_bytes()));
+            row.text(key!("type"), |_| {});
+            row.plain(key!("class"), b"IN");
+            row.plain(key!("error"), b"INVALID");
             if extras.resolver.is_some() {
                 write_server(&mut row, extras.resolver);
             }
@@ -266,52 +265,58 @@ fn write_massdns_reply(
         Status::NoError | Status::NoData | Status::Referral => b"NOERROR",
         Status::NxDomain => b"NXDOMAIN",
         status => {
-            row.text("error", |out| write_status(out, status));
+            row.text(key!("error"), |out| write_status(out, status));
             if extras.resolver.is_some() {
                 write_server(row, extras.resolver);
             }
             return;
         }
     };
-    row.text("status", |out| out.extend_from_slice(status));
+    row.plain(key!("status"), status);
     write_wildcard(row, answer);
     // Nanoseconds since 1970.
-    row.number("rx_ts", to_ns(clock_started_at + answer.ended_at));
-    let mut sections = Object::begin(row.member("data"));
-    write_massdns_section(&mut sections, "answers", answer.raw_records());
-    write_massdns_section(&mut sections, "authorities", answer.raw_authorities());
-    write_massdns_section(&mut sections, "additionals", answer.raw_additionals());
-    sections.end();
+    row.number(key!("rx_ts"), to_ns(clock_started_at + answer.ended_at));
+    write_massdns_sections(row.member(key!("data")), answer);
     write_flags(row, answer.flags());
     write_server(row, answer.server);
     match answer.transport {
-        Some(Transport::Datagram) => row.text("proto", |out| out.extend_from_slice(b"UDP")),
-        Some(Transport::Stream) => row.text("proto", |out| out.extend_from_slice(b"TCP")),
-        None => row.null("proto"),
+        Some(Transport::Datagram) => row.plain(key!("proto"), b"UDP"),
+        Some(Transport::Stream) => row.plain(key!("proto"), b"TCP"),
+        None => row.null(key!("proto")),
     }
 }
 
 /// A section without records is left out.
-fn write_massdns_section<'a>(
-    sections: &mut Object<'_>,
-    name: &'static str,
-    records: impl Iterator<Item = RawRecord<'a>>,
-) {
-    let mut records = records.peekable();
-    if records.peek().is_some() {
-        sections.list(name, records, write_massdns_record);
+fn write_massdns_sections(out: &mut Vec<u8>, answer: &Answer) {
+    let mut sections = Object::begin(out);
+    let records = answer.raw_records();
+    let mut records = records.filter_map(|(section, record)| Some((section, record.ok()?)));
+    let mut next = records.next();
+    while let Some((section, _)) = next {
+        let key = match section {
+            Section::Answer => key!("answers"),
+            Section::Authority => key!("authorities"),
+            Section::Additional => key!("additionals"),
+        };
+        let of_section = iter::from_fn(|| {
+            let (_, record) = next.take_if(|(of, _)| *of == section)?;
+            next = records.next();
+            Some(record)
+        });
+        sections.list(key, of_section, write_massdns_record);
     }
+    sections.end();
 }
 
 fn write_massdns_record(out: &mut Vec<u8>, record: RawRecord<'_>) {
     let mut fields = Object::begin(out);
-    fields.number("ttl", record.ttl_s());
-    fields.text("type", |out| write_massdns_type(out, record.rtype()));
-    fields.text("class", write_class);
-    fields.text("name", |out| {
+    fields.number(key!("ttl"), record.ttl_s());
+    fields.text(key!("type"), |out| write_massdns_type(out, record.rtype()));
+    fields.plain(key!("class"), b"IN");
+    fields.text(key!("name"), |out| {
         write_massdns_name(out, |out| record.write_name(out));
     });
-    fields.text("data", |out| write_massdns_data(out, &record));
+    fields.text(key!("data"), |out| write_massdns_data(out, &record));
     fields.end();
 }
 
@@ -352,10 +357,6 @@ fn write_massdns_data(out: &mut Vec<u8>, record: &RawRecord<'_>) {
         Rtype::TLSA => out[start..].make_ascii_lowercase(),
         _ => {}
     }
-}
-
-fn write_class(out: &mut Vec<u8>) {
-    out.extend_from_slice(b"IN");
 }
 
 /// Replaces the escapes of zone files (RFC 1035, 5.1) in what was appended since `start` by massdns'.
@@ -401,7 +402,13 @@ fn write_readable(out: &mut Vec<u8>, byte: u8) {
 
 /// The name as it stands in the line.
 fn name_of(item: &Item) -> &[u8] {
-    words(item.bytes()).next().unwrap_or_default()
+    let line = item.bytes();
+    // All bytes are looked at: that is done for many at one time.
+    let any_is_space = |any, byte: &u8| any | byte.is_ascii_whitespace();
+    match line.iter().fold(false, any_is_space) {
+        true => words(line).next().unwrap_or_default(),
+        false => line,
+    }
 }
 
 #[cfg(test)]

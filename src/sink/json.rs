@@ -9,6 +9,26 @@ pub(super) struct Object<'a> {
     is_empty: bool,
 }
 
+/// What a member begins with; made by [`key!`].
+#[derive(Clone, Copy)]
+pub(super) struct Key(&'static str);
+
+impl Key {
+    /// A comma, the name as a string, and a colon.
+    pub(super) const fn new(written: &'static str) -> Self {
+        Self(written)
+    }
+}
+
+/// The [`Key`] of a member with this name, which must need no escapes. It is put together at compile time:
+/// rows have many members.
+macro_rules! key {
+    ($name:literal) => {
+        $crate::sink::json::Key::new(concat!(",\"", $name, "\":"))
+    };
+}
+pub(super) use key;
+
 impl<'a> Object<'a> {
     pub(super) fn begin(out: &'a mut Vec<u8>) -> Self {
         out.push(b'{');
@@ -18,39 +38,44 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// A member whose value the caller appends. Its name must need no escapes.
-    pub(super) fn member(&mut self, name: &'static str) -> &mut Vec<u8> {
-        let start = if self.is_empty { "\"" } else { ",\"" };
+    /// A member whose value the caller appends.
+    #[inline]
+    pub(super) fn member(&mut self, Key(key): Key) -> &mut Vec<u8> {
+        let key = if self.is_empty { &key[1..] } else { key };
         self.is_empty = false;
-        self.out.extend_from_slice(start.as_bytes());
-        self.out.extend_from_slice(name.as_bytes());
-        self.out.extend_from_slice(b"\":");
+        self.out.extend_from_slice(key.as_bytes());
         self.out
     }
 
-    /// A member that is the text which `write` appends.
-    pub(super) fn text(&mut self, name: &'static str, write: impl FnOnce(&mut Vec<u8>)) {
-        text(self.member(name), write);
+    /// A member that is this text, which must need no escapes.
+    #[inline]
+    pub(super) fn plain(&mut self, key: Key, text: &[u8]) {
+        plain(self.member(key), text);
     }
 
-    pub(super) fn number(&mut self, name: &'static str, number: impl Into<u64>) {
+    /// A member that is the text which `write` appends.
+    pub(super) fn text(&mut self, key: Key, write: impl FnOnce(&mut Vec<u8>)) {
+        text(self.member(key), write);
+    }
+
+    pub(super) fn number(&mut self, key: Key, number: impl Into<u64>) {
         let mut digits = itoa::Buffer::new();
         let digits = digits.format(number.into());
-        self.member(name).extend_from_slice(digits.as_bytes());
+        self.member(key).extend_from_slice(digits.as_bytes());
     }
 
-    pub(super) fn null(&mut self, name: &'static str) {
-        self.member(name).extend_from_slice(b"null");
+    pub(super) fn null(&mut self, key: Key) {
+        self.member(key).extend_from_slice(b"null");
     }
 
     /// A member that is a list with what `write` appends for each of these.
     pub(super) fn list<T>(
         &mut self,
-        name: &'static str,
+        key: Key,
         items: impl IntoIterator<Item = T>,
         write: impl FnMut(&mut Vec<u8>, T),
     ) {
-        list(self.member(name), items, write);
+        list(self.member(key), items, write);
     }
 
     pub(super) fn end(self) {
@@ -73,12 +98,21 @@ fn list<T>(
     out.push(b']');
 }
 
+/// Appends a text that needs no escapes, as a string.
+pub(super) fn plain(out: &mut Vec<u8>, text: &[u8]) {
+    out.push(b'"');
+    out.extend_from_slice(text);
+    out.push(b'"');
+}
+
 /// Appends the text that `write` appends, as a string. It must be UTF-8.
 pub(super) fn text(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     out.push(b'"');
     let start = out.len();
     write(out);
-    if out[start..].iter().any(|&byte| needs_escape(byte)) {
+    // All are looked at: that is done for many at one time.
+    let any_needs_escape = |any, &byte: &u8| any | needs_escape(byte);
+    if out[start..].iter().fold(false, any_needs_escape) {
         let text = out.split_off(start);
         text.iter().for_each(|&byte| write_escaped(out, byte));
     }
@@ -119,13 +153,13 @@ mod tests {
         ) {
             let mut out = Vec::new();
             let mut object = Object::begin(&mut out);
-            object.text("text", |out| out.extend_from_slice(written.as_bytes()));
-            object.number("number", number);
-            object.null("null");
-            object.list("list", [&written, "", &written], |out, item| {
+            object.text(key!("text"), |out| out.extend_from_slice(written.as_bytes()));
+            object.number(key!("number"), number);
+            object.null(key!("null"));
+            object.list(key!("list"), [&written, "", &written], |out, item| {
                 text(out, |out| out.extend_from_slice(item.as_bytes()));
             });
-            object.list("empty", [""; 0], |_, _| {});
+            object.list(key!("empty"), [""; 0], |_, _| {});
             object.end();
             let expected = json!({
                 "text": written,

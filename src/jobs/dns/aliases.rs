@@ -1,6 +1,8 @@
 //! Which records of an answer belong to the question: those of its name, and of what that is an alias
 //! of. Whoever answers may add others, and they may be forged.
 
+use super::reading::Section;
+use super::walk::Walk;
 use domain::base::Rtype;
 use domain::base::iana::Class;
 use domain::base::message::Message;
@@ -42,10 +44,13 @@ impl<'a> Aliases<'a> {
     /// True if it has come further, and there is more that it may have passed by.
     fn follow(&mut self, message: &'a Message<[u8]>) -> bool {
         let (mut has_followed, mut has_passed_by) = (false, false);
-        for record in message.answer().into_iter().flatten().flatten() {
-            if record.rtype() != Rtype::CNAME || record.class() != Class::IN {
-                continue;
-            }
+        let records = Walk::of(message).until(Section::Answer);
+        let aliases = records.filter_map(|(_, record)| {
+            record
+                .filter(|record| record.rtype == Rtype::CNAME)?
+                .parsed()
+        });
+        for record in aliases.filter(|record| record.class() == Class::IN) {
             let is_of_the_last = |name| is_same(name, &record.owner());
             if !self.names.last().is_some_and(is_of_the_last) {
                 has_passed_by = true;
@@ -69,12 +74,9 @@ impl<'a> Aliases<'a> {
         self.names.first()
     }
 
-    /// True if a record of the answer is one that was asked for, or says why another is: an alias on the
+    /// True if a record of the answer, in its class, is one that was asked for, or says why another is: an alias on the
     /// way to it, or a signature.
     pub(super) fn belongs(&self, record: &ParsedRecord<'a, [u8]>, qtype: Rtype) -> bool {
-        if record.class() != Class::IN {
-            return false;
-        }
         let owner = record.owner();
         match record.rtype() {
             Rtype::DNAME if self.is_redirected_by(record) => true,

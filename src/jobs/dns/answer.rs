@@ -137,8 +137,7 @@ impl LastReply {
     }
 
     /// Its flags, by the names that RFC 1035 and RFC 4035 give them.
-    #[must_use]
-    pub fn flags(&self) -> Vec<&'static str> {
+    pub fn flags(&self) -> impl Iterator<Item = &'static str> {
         flags(self.header)
     }
 }
@@ -188,12 +187,9 @@ impl Answer {
     }
 
     /// The flags of the reply, by the names that RFC 1035 and RFC 4035 give them.
-    #[must_use]
-    pub fn flags(&self) -> Vec<&'static str> {
-        let Some(message) = self.message() else {
-            return Vec::new();
-        };
-        flags(message.header())
+    pub fn flags(&self) -> impl Iterator<Item = &'static str> {
+        let header = self.message().map(Message::header);
+        header.into_iter().flat_map(flags)
     }
 
     /// The records of the answer, aliases on the way to it included.
@@ -217,31 +213,37 @@ impl Answer {
     /// The records of the reply that are not among those, because they cannot be read.
     #[must_use]
     pub fn malformed(&self) -> Vec<Malformed> {
-        let sections = [Section::Answer, Section::Authority, Section::Additional];
-        let records = sections.into_iter().flat_map(|it| self.parsed(it));
-        records.filter_map(Result::err).collect()
+        let records = self.parsed_until(Section::Additional);
+        records.filter_map(|(_, record)| record.err()).collect()
     }
 
     /// Appends the content of each record of the answer to a text, as zone files have it, after what
     /// `before` appends for its type. It makes no [`Record`]s.
     pub fn write_data(&self, out: &mut Vec<u8>, mut before: impl FnMut(&mut Vec<u8>, Rtype)) {
-        for record in self.parsed(Section::Answer).flatten() {
+        for record in self.parsed(Section::Answer) {
             before(out, record.rtype());
             text::write_data(out, &record);
         }
     }
 
     fn read(&self, section: Section) -> Vec<Record> {
-        let records = self.parsed(section).flatten();
+        let records = self.parsed(section);
         records.map(|record| Record::new(&record)).collect()
     }
 
-    pub(super) fn parsed(
+    /// The records of a section that can be read.
+    pub(super) fn parsed(&self, section: Section) -> impl Iterator<Item = ParsedRecord<'_, [u8]>> {
+        let records = self.parsed_until(section);
+        records.filter_map(move |(of, record)| record.ok().filter(|_| of == section))
+    }
+
+    /// The records of the sections up to this one.
+    pub(super) fn parsed_until(
         &self,
-        section: Section,
-    ) -> impl Iterator<Item = Result<ParsedRecord<'_, [u8]>, Malformed>> {
+        last: Section,
+    ) -> impl Iterator<Item = (Section, Result<ParsedRecord<'_, [u8]>, Malformed>)> {
         let message = self.message().into_iter();
-        message.flat_map(move |message| Reading::new(message, self.qtype).records(section))
+        message.flat_map(move |message| Reading::new(message, self.qtype).records_until(last))
     }
 }
 
@@ -259,7 +261,7 @@ impl Record {
     }
 }
 
-fn flags(header: Header) -> Vec<&'static str> {
+fn flags(header: Header) -> impl Iterator<Item = &'static str> {
     let flags = [
         ("aa", header.aa()),
         ("rd", header.rd()),
@@ -268,7 +270,7 @@ fn flags(header: Header) -> Vec<&'static str> {
         ("cd", header.cd()),
     ];
     let set = flags.into_iter().filter(|&(_, is_set)| is_set);
-    set.map(|(name, _)| name).collect()
+    set.map(|(name, _)| name)
 }
 
 pub(super) fn strings(record: &ParsedRecord<'_, [u8]>) -> Option<Vec<u8>> {

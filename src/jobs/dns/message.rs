@@ -2,7 +2,7 @@
 
 use super::answer::Status;
 use super::question::Question;
-use super::reading::{self, Reading};
+use super::reading::{self, Outcome};
 use domain::base::iana::{Opcode, OptRcode, Rcode};
 use domain::base::message::Message;
 
@@ -66,11 +66,10 @@ pub(super) fn judge(message: &[u8], question: &Question, spelling: Spelling) -> 
     if header.tc() {
         return Reply::Truncated;
     }
-    match reading::rcode(parsed) {
-        OptRcode::NOERROR => match Reading::new(parsed, question.qtype()).status() {
-            Status::Malformed => Reply::Malformed,
-            status => Reply::Answer(status),
-        },
+    let Outcome { rcode, status } = reading::outcome(parsed, question.qtype());
+    match rcode {
+        OptRcode::NOERROR if status == Status::Malformed => Reply::Malformed,
+        OptRcode::NOERROR => Reply::Answer(status),
         OptRcode::NXDOMAIN => Reply::Answer(Status::NxDomain),
         rcode => Reply::Failure(rcode),
     }

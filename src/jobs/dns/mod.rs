@@ -45,6 +45,7 @@ mod tests;
 mod text;
 mod throttle;
 mod waiting;
+mod walk;
 mod wildcards;
 
 pub use answer::{Answer, LastReply, Record, Status, Wildcard};
@@ -60,4 +61,5 @@ pub use reading::{Malformed, Section};
 pub use resolver::{Resolver, Settings, Transmit};
 pub use row_status::{RowStatus, UnknownStatus};
 pub use sockets::SocketId;
+pub use text::write_ipv4;
 pub use wildcards::SharedWildcards;

@@ -1,7 +1,7 @@
 //! Records where they lie in a reply, for whoever prints them and keeps nothing.
 
 use super::answer::{self, Answer};
-use super::reading::Section;
+use super::reading::{Malformed, Section};
 use super::text;
 use domain::base::Rtype;
 use domain::base::name::{Label, Name, ToLabelIter};
@@ -18,20 +18,11 @@ impl Answer {
         }
     }
 
-    /// The records of the answer, aliases on the way to it included.
-    pub fn raw_records(&self) -> impl Iterator<Item = RawRecord<'_>> {
-        self.parsed(Section::Answer).flatten().map(RawRecord)
-    }
-
-    /// The records about who is in charge of the name.
-    pub fn raw_authorities(&self) -> impl Iterator<Item = RawRecord<'_>> {
-        self.parsed(Section::Authority).flatten().map(RawRecord)
-    }
-
-    /// The records that might be asked for next, options of the protocol excepted.
-    pub fn raw_additionals(&self) -> impl Iterator<Item = RawRecord<'_>> {
-        let records = self.parsed(Section::Additional).flatten().map(RawRecord);
-        records.filter(|record| record.rtype() != Rtype::OPT)
+    /// The records of the reply, section by section, options of the protocol excepted; or, of those that are
+    /// not among the [records](Self::records), what cannot be read.
+    pub fn raw_records(&self) -> impl Iterator<Item = (Section, Result<RawRecord<'_>, Malformed>)> {
+        let records = self.parsed_until(Section::Additional);
+        records.map(|(section, record)| (section, record.map(RawRecord)))
     }
 }
 

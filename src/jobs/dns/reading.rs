@@ -3,18 +3,19 @@
 use super::aliases::Aliases;
 use super::answer::Status;
 use super::presentation;
+use super::walk::{RecordAt, Walk};
 use domain::base::Rtype;
 use domain::base::iana::{Class, OptRcode};
-use domain::base::message::{Message, RecordSection};
+use domain::base::message::Message;
 use domain::base::name::ParsedName;
 use domain::base::opt::subnet::ClientSubnet;
 use domain::base::opt::{Opt, OptRecord};
 use domain::base::record::ParsedRecord;
-use domain::rdata::{A, Aaaa, AllRecordData, Cname};
+use domain::rdata::{A, Aaaa, AllRecordData, Cname, Ns, Soa};
 use std::cell::OnceCell;
 
 /// A section of a reply that has records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Section {
     /// What was asked for.
     Answer,
@@ -29,8 +30,8 @@ pub enum Section {
 pub struct Malformed {
     /// Where it is.
     pub section: Section,
-    /// Its type, if its content does not fit that. Otherwise it has no owner's name, or the message ends
-    /// in it, and nothing after it in its section is read.
+    /// Its type, if its content does not fit that. Otherwise it has no owner's name; or the message ends in
+    /// it, and it is the last.
     pub rtype: Option<Rtype>,
 }
 
@@ -43,16 +44,6 @@ impl Section {
             Self::Authority => "authority",
             Self::Additional => "additional",
         }
-    }
-
-    /// Its records, if what is before it can be read.
-    fn of(self, message: &Message<[u8]>) -> Option<RecordSection<'_, [u8]>> {
-        let section = match self {
-            Self::Answer => message.answer(),
-            Self::Authority => message.authority(),
-            Self::Additional => message.additional(),
-        };
-        section.ok()
     }
 }
 
@@ -77,30 +68,32 @@ impl<'a> Reading<'a> {
         self.aliases.get_or_init(|| Aliases::of(self.message))
     }
 
-    /// The records of a section, without those that do not belong: in the answer what is neither the
-    /// question's name nor an alias on the way; everywhere other classes, and options of the protocol.
-    pub(super) fn records(
+    /// The records of the sections up to this one, without those that do not belong: in the answer what is
+    /// neither the question's name nor an alias on the way; everywhere other classes, and options of the
+    /// protocol.
+    pub(super) fn records_until(
         self,
-        section: Section,
-    ) -> impl Iterator<Item = Result<ParsedRecord<'a, [u8]>, Malformed>> {
-        let records = section.of(self.message).into_iter().flatten();
-        records.filter_map(move |record| self.judged(section, record.ok()))
+        last: Section,
+    ) -> impl Iterator<Item = (Section, Result<ParsedRecord<'a, [u8]>, Malformed>)> {
+        let records = Walk::of(self.message).until(last);
+        records.filter_map(move |(section, record)| Some((section, self.judged(section, record)?)))
     }
 
     /// A record, or what of it cannot be read, if it belongs here.
     fn judged(
         &self,
         section: Section,
-        record: Option<ParsedRecord<'a, [u8]>>,
+        record: Option<RecordAt<'a>>,
     ) -> Option<Result<ParsedRecord<'a, [u8]>, Malformed>> {
         let malformed = |rtype| Some(Err(Malformed { section, rtype }));
-        let Some(record) = record else {
+        let Some((at, record)) = record.and_then(|at| Some((at, at.parsed()?))) else {
             return malformed(None);
         };
-        let belongs = match section {
-            Section::Answer => self.aliases().belongs(&record, self.qtype),
-            _ => record.class() == Class::IN && record.rtype() != Rtype::OPT,
-        };
+        let belongs = record.class() == Class::IN
+            && match section {
+                Section::Answer => self.is_of_answer(at, &record),
+                _ => record.rtype() != Rtype::OPT,
+            };
         match belongs {
             false => None,
             true if !fits(&record) => malformed(Some(record.rtype())),
@@ -108,82 +101,120 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// What a reply without an error comes to.
-    pub(super) fn status(&self) -> Status {
-        let (mut is_there, mut is_malformed) = (false, false);
-        for record in Section::Answer.of(self.message).into_iter().flatten() {
-            match self.judged(Section::Answer, record.ok()) {
-                // Signatures and DNAMEs come with others.
-                Some(Ok(record)) => is_there |= self.is_data(record.rtype()),
-                Some(Err(_)) => is_malformed = true,
-                None => {}
-            }
-        }
-        match (is_there, is_malformed) {
-            (true, _) => Status::NoError,
-            (false, true) => Status::Malformed,
-            (false, false) if self.is_referral() => Status::Referral,
-            (false, false) => Status::NoData,
-        }
+    fn is_of_answer(&self, at: RecordAt<'a>, record: &ParsedRecord<'a, [u8]>) -> bool {
+        let is_plain = self.is_data(record.rtype()) && at.has_questions_name();
+        is_plain || self.aliases().belongs(record, self.qtype)
     }
 
     fn is_data(&self, rtype: Rtype) -> bool {
         rtype == self.qtype || rtype == Rtype::CNAME || self.qtype == Rtype::ANY
     }
 
-    /// True if a reply without an answer names other servers to ask (RFC 2308, 2.2).
-    fn is_referral(&self) -> bool {
-        if self.message.header().aa() {
-            return false;
-        }
-        let mut names_servers = false;
-        for record in Section::Authority.of(self.message).into_iter().flatten() {
-            let Ok(record) = record else { break };
-            let owner = record.owner();
-            let is_above = |asked: &ParsedName<&[u8]>| asked.ends_with(&owner);
-            if record.class() != Class::IN || !self.aliases().asked().is_some_and(is_above) {
-                continue;
-            }
-            match record.rtype() {
-                // It says for how long there is nothing.
-                Rtype::SOA => return false,
-                Rtype::NS => names_servers = true,
-                _ => {}
-            }
-        }
-        names_servers
+    /// True if the owner of this record is the name that was asked or above it.
+    fn is_above(&self, record: &ParsedRecord<'a, [u8]>) -> bool {
+        let owner = record.owner();
+        let asked = self.aliases().asked();
+        record.class() == Class::IN && asked.is_some_and(|asked| asked.ends_with(&owner))
     }
 }
 
-/// The code in the header of a reply, extended by the first OPT record that can be read.
-pub(super) fn rcode(message: &Message<[u8]>) -> OptRcode {
-    match opt(message) {
-        Some(opt) => opt.rcode(message.header()),
+/// What the records of a reply come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Outcome {
+    /// The code in the header of a reply, extended by the first OPT record that can be read.
+    pub(super) rcode: OptRcode,
+    /// The status, if that is no error.
+    pub(super) status: Status,
+}
+
+/// What a reply comes to that repeats its question.
+pub(super) fn outcome(message: &Message<[u8]>, qtype: Rtype) -> Outcome {
+    let reading = Reading::new(message, qtype);
+    let (mut is_there, mut is_malformed) = (false, false);
+    let mut authority = Authority::new(message);
+    let mut opt = None;
+    for (section, record) in Walk::of(message) {
+        match section {
+            Section::Answer => match reading.judged(section, record) {
+                // Signatures and DNAMEs come with others.
+                Some(Ok(record)) => is_there |= reading.is_data(record.rtype()),
+                Some(Err(_)) => is_malformed = true,
+                None => {}
+            },
+            Section::Authority if !is_there && !authority.is_final => {
+                let record = record.and_then(RecordAt::parsed);
+                authority.note(record.filter(|record| reading.is_above(record)));
+            }
+            Section::Additional if opt.is_none() => {
+                opt = record.filter(|record| record.rtype == Rtype::OPT);
+            }
+            Section::Authority | Section::Additional => {}
+        }
+    }
+    let status = match (is_there, is_malformed) {
+        (true, _) => Status::NoError,
+        (false, true) => Status::Malformed,
+        (false, false) if authority.is_referral() => Status::Referral,
+        (false, false) => Status::NoData,
+    };
+    let rcode = match opt.and_then(options) {
+        Some(options) => options.rcode(message.header()),
         None => OptRcode::from(message.header().rcode()),
+    };
+    Outcome { rcode, status }
+}
+
+/// Whether a reply without an answer names other servers to ask (RFC 2308, 2.2).
+struct Authority {
+    names_servers: bool,
+    is_final: bool,
+}
+
+impl Authority {
+    fn new(message: &Message<[u8]>) -> Self {
+        Self {
+            names_servers: false,
+            is_final: message.header().aa(),
+        }
+    }
+
+    /// A record of the question's name or above it.
+    fn note(&mut self, record: Option<ParsedRecord<'_, [u8]>>) {
+        match record.map(|record| record.rtype()) {
+            // It says for how long there is nothing.
+            Some(Rtype::SOA) => self.is_final = true,
+            Some(Rtype::NS) => self.names_servers = true,
+            _ => {}
+        }
+    }
+
+    fn is_referral(&self) -> bool {
+        self.names_servers && !self.is_final
     }
 }
 
-/// The network for whose clients an answer is meant (RFC 7871), by the same record.
+/// The network for whose clients an answer is meant (RFC 7871), by the first OPT record that can be read.
 pub(super) fn client_subnet(message: &Message<[u8]>) -> Option<ClientSubnet> {
-    opt(message)?.opt().client_subnet()
+    let mut records = Walk::of(message).filter_map(|(_, record)| record);
+    let opt = records.find(|record| record.rtype == Rtype::OPT);
+    options(opt?)?.opt().client_subnet()
 }
 
-fn opt(message: &Message<[u8]>) -> Option<OptRecord<&[u8]>> {
-    let additional = Section::Additional.of(message);
-    let mut records = additional.into_iter().flatten().flatten();
-    let opt = records.find(|record| record.rtype() == Rtype::OPT);
-    let opt = opt.as_ref();
-    let opt = opt.and_then(|record| record.to_record::<Opt<_>>().ok().flatten());
+fn options(opt: RecordAt<'_>) -> Option<OptRecord<&[u8]>> {
+    let record = opt.parsed()?;
+    let opt = record.to_record::<Opt<_>>().ok().flatten();
     opt.map(OptRecord::from)
 }
 
 /// True if the content of a record is what its type says.
 fn fits(record: &ParsedRecord<'_, [u8]>) -> bool {
     match record.rtype() {
-        // Most are addresses and aliases, for which there need not be room for all types.
+        // Most are of these types, for which there need not be room for all types.
         Rtype::A => record.to_record::<A>().is_ok(),
         Rtype::AAAA => record.to_record::<Aaaa>().is_ok(),
         Rtype::CNAME => record.to_record::<Cname<ParsedName<_>>>().is_ok(),
+        Rtype::NS => record.to_record::<Ns<ParsedName<_>>>().is_ok(),
+        Rtype::SOA => record.to_record::<Soa<ParsedName<_>>>().is_ok(),
         rtype if presentation::writes(rtype) => {
             presentation::write(&mut Vec::new(), record).is_some()
         }

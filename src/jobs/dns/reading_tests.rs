@@ -38,9 +38,14 @@ impl Built {
     }
 
     /// A record at the end. Sections come in order.
-    fn record(mut self, section: Section, owner: &str, rtype: Rtype, data: &[u8]) -> Self {
+    fn record(self, section: Section, owner: &str, rtype: Rtype, data: &[u8]) -> Self {
+        self.record_of(&wire(owner), section, rtype, data)
+    }
+
+    /// One whose owner is written like this.
+    fn record_of(mut self, owner: &[u8], section: Section, rtype: Rtype, data: &[u8]) -> Self {
         let record = [&rtype.to_int().to_be_bytes()[..], &[0, 1, 0, 0, 0, 60]].concat();
-        self.bytes.extend(wire(owner));
+        self.bytes.extend(owner);
         self.bytes.extend(record);
         self.bytes
             .extend(u16::try_from(data.len()).unwrap().to_be_bytes());
@@ -150,6 +155,39 @@ fn an_answer_of_which_nothing_can_be_read_is_malformed() {
     assert_eq!(foreign.judged(), Reply::Malformed);
     let of_another = Built::new("a.example", AA).answer("b.example", Rtype::A, &[]);
     of_another.is(Status::NoData, "");
+}
+
+#[test]
+fn what_follows_a_record_without_an_owner_is_kept() {
+    let beyond_the_end = [0xcf, 0xff];
+    let reply = Built::new("a.example", 0)
+        .record_of(&beyond_the_end, Section::Answer, Rtype::A, ADDRESS)
+        .alias("a.example", "b.example")
+        .answer("b.example", Rtype::A, ADDRESS)
+        .record_of(&beyond_the_end, Section::Additional, Rtype::A, ADDRESS);
+    reply.is(Status::NoError, "CNAME b.example., A 192.0.2.1");
+    assert_eq!(reply.malformed(), [("answer", None), ("additional", None)]);
+    // Nor can its end be seen where a label has a reserved type.
+    let reserved = Built::new("a.example", 0)
+        .answer("a.example", Rtype::A, ADDRESS)
+        .record_of(&[0x40, 0], Section::Answer, Rtype::A, ADDRESS)
+        .answer("a.example", Rtype::A, ADDRESS);
+    reserved.is(Status::NoError, "A 192.0.2.1");
+    assert_eq!(reserved.malformed(), [("answer", None)]);
+}
+
+#[test]
+fn names_may_be_compressed() {
+    let (question, other) = ([0xc0, 12], [0xc0, 14]);
+    let reply = Built::new("a.example", 0)
+        .record_of(&other, Section::Answer, Rtype::A, &[192, 0, 2, 6])
+        .record_of(&question, Section::Answer, Rtype::TXT, b"\x01a")
+        .record_of(&question, Section::Answer, Rtype::A, ADDRESS);
+    reply.is(Status::NoError, "A 192.0.2.1");
+    let chaos = Built::new("a.example", AA)
+        .record_of(&question, Section::Answer, Rtype::A, ADDRESS)
+        .of_chaos(ADDRESS);
+    chaos.is(Status::NoData, "");
 }
 
 /// Wherever it is cut off: no panic, what is whole is kept, and what is said of it is never that there

@@ -39,7 +39,7 @@ impl Content {
     /// The same records in another order are the same, and so are names in letters of another case: where
     /// a name is compressed, its letters are those of the question.
     fn of_records(answer: &Answer) -> Self {
-        let records = answer.parsed(Section::Answer).flatten();
+        let records = answer.parsed(Section::Answer);
         // Some servers sign each answer anew.
         let records = records.filter(|record| record.rtype() != Rtype::RRSIG);
         let mut contents: Vec<Vec<u8>> = records.map(|record| canonical(&record)).collect();

@@ -10,6 +10,7 @@ use domain::base::record::ParsedRecord;
 use domain::base::zonefile_fmt::{DisplayKind, ZonefileFmt};
 use domain::rdata::{A, AllRecordData, Cname};
 use std::io::Write;
+use std::net::Ipv4Addr;
 
 /// Appends the content of a record; in the form for unknown types (RFC 3597) if it is not what its
 /// type says.
@@ -34,14 +35,29 @@ pub(super) fn write_data(out: &mut Vec<u8>, record: &ParsedRecord<'_, [u8]>) {
 }
 
 fn write_address(out: &mut Vec<u8>, record: &ParsedRecord<'_, [u8]>) -> Option<()> {
-    let address = record.to_record::<A>().ok()??.data().addr();
-    for (at, byte) in address.octets().into_iter().enumerate() {
-        if at > 0 {
-            out.push(b'.');
-        }
-        write_number(out, byte);
-    }
+    write_ipv4(out, record.to_record::<A>().ok()??.data().addr());
     Some(())
+}
+
+/// Appends an address. The formatting machinery takes ten times as long.
+pub fn write_ipv4(out: &mut Vec<u8>, address: Ipv4Addr) {
+    let mut text = [0; "255.255.255.255.".len()];
+    let mut len = 0;
+    let mut push = |byte| {
+        text[len] = byte;
+        len += 1;
+    };
+    for octet in address.octets() {
+        if octet >= 100 {
+            push(b'0' + octet / 100);
+        }
+        if octet >= 10 {
+            push(b'0' + octet / 10 % 10);
+        }
+        push(b'0' + octet % 10);
+        push(b'.');
+    }
+    out.extend_from_slice(&text[..len - 1]);
 }
 
 fn write_alias(out: &mut Vec<u8>, record: &ParsedRecord<'_, [u8]>) -> Option<()> {
@@ -89,7 +105,9 @@ pub(super) fn write_labels<'a>(out: &mut Vec<u8>, labels: impl Iterator<Item = &
         if at > 0 {
             out.push(b'.');
         }
-        if label.as_slice().iter().all(|&byte| is_plain(byte)) {
+        // All bytes are looked at: that is done for many at one time.
+        let are_plain = |all, &byte: &u8| all & is_plain(byte);
+        if label.as_slice().iter().fold(true, are_plain) {
             out.extend_from_slice(label.as_slice());
         } else {
             write!(out, "{label}").expect("memory can be written to");
@@ -100,17 +118,6 @@ pub(super) fn write_labels<'a>(out: &mut Vec<u8>, labels: impl Iterator<Item = &
 /// True for what stands for itself in a label.
 fn is_plain(byte: u8) -> bool {
     matches!(byte, b'!'..=b'~') && !matches!(byte, b'.' | b'\\')
-}
-
-fn write_number(out: &mut Vec<u8>, number: u8) {
-    let digit = |digit| b'0' + digit;
-    if number >= 100 {
-        out.push(digit(number / 100));
-    }
-    if number >= 10 {
-        out.push(digit(number / 10 % 10));
-    }
-    out.push(digit(number % 10));
 }
 
 #[cfg(test)]
