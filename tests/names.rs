@@ -134,6 +134,11 @@ fn honest(number: usize) -> Status {
     }
 }
 
+/// One server refuses these names.
+fn refuses(server: SocketAddr, number: usize) -> bool {
+    server.port() == 1001 && number.is_multiple_of(7)
+}
+
 /// What servers say of `n17.example`. Every fifth name has an answer that does not fit into a datagram;
 /// one server refuses every seventh.
 fn answer(server: SocketAddr, transport: Transport, query: &[u8]) -> Option<Vec<u8>> {
@@ -143,10 +148,9 @@ fn answer(server: SocketAddr, transport: Transport, query: &[u8]) -> Option<Vec<
     let (header, rest) = query.split_at(12);
     let number = number(query)?;
     let question_len = rest.iter().position(|&byte| byte == 0)? + 5;
-    let refuses = server.port() == 1001 && number.is_multiple_of(7);
     let is_cut = number % 5 == 4 && transport == Transport::Datagram;
     let (rcode, records) = match honest(number) {
-        _ if refuses => (5, 0),
+        _ if refuses(server, number) => (5, 0),
         Status::NxDomain => (3, 0),
         Status::NoError if !is_cut => (0, 1),
         _ => (0, 0),
@@ -638,4 +642,17 @@ fn a_silent_server_leaves_the_places_in_flight_to_others() {
         let (others, silent) = (last_ended[..3].iter().max().unwrap(), last_ended[3]);
         assert!(*others * 3 < silent, "{last_ended:?}");
     }
+}
+
+/// Found by chance: a refusal was the first that a server said, and the time for a reply was not known.
+#[test]
+fn a_refused_name_holds_its_place_for_a_while() {
+    Simulation::new(Scenario {
+        seed: 1_284_531_673_343_609_781,
+        servers: 2,
+        rate_per_server: Some(15.704323094226272),
+        doubled: 1,
+        ..calm()
+    })
+    .run();
 }

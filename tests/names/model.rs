@@ -49,6 +49,9 @@ struct Sent {
     at: Duration,
     is_lost: bool,
     in_stream: bool,
+    /// It holds its place although it is refused at once: a server that refuses what is too much must not be
+    /// asked all the more.
+    is_refused: bool,
 }
 
 impl Server {
@@ -56,7 +59,7 @@ impl Server {
     /// under way, and it has not been given up.
     fn has_room(&self, limit: usize, now: Duration) -> bool {
         let may_be_under_way = |sent: &&Sent| {
-            let time_max = if sent.is_lost || sent.in_stream {
+            let time_max = if sent.is_lost || sent.in_stream || sent.is_refused {
                 ATTEMPT_MAX
             } else {
                 REPLY_MAX
@@ -91,18 +94,20 @@ impl Model {
     pub fn note(&mut self, sent: Vec<SentMessage>) {
         for message in sent {
             let server = &mut self.servers[usize::from(message.server.port() - 1000)];
+            let number = super::number(&message.bytes);
             let in_stream = message.transport == Transport::Stream;
             let (at, is_lost) = (message.at, message.is_lost);
             server.sent.push(Sent {
                 at,
                 is_lost,
                 in_stream,
+                is_refused: number.is_some_and(|number| super::refuses(message.server, number)),
             });
             // The generic cell rate algorithm (ITU-T I.371, annex A).
             if let Some(interval) = self.interval {
                 server.due = server.due.max(at) + interval;
             }
-            if let Some(number) = super::number(&message.bytes) {
+            if let Some(number) = number {
                 self.asked_at.insert(number, at);
             }
         }
