@@ -288,6 +288,7 @@ impl Simulation {
         let model = || {
             Model::new(
                 scenario.servers,
+                scenario.loops,
                 scenario.per_server_max,
                 scenario.rate_per_server,
             )

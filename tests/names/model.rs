@@ -14,7 +14,7 @@ pub const ATTEMPT_MAX: Duration = Duration::from_secs(5);
 /// By then a reply has come, if one comes at all: the network takes 131 ms at most.
 const REPLY_MAX: Duration = Duration::from_millis(200);
 
-/// So many queries one server is always allowed at one time, if the settings do.
+/// So many queries one server is always allowed at one time, all loops together, if the settings do.
 const LIMIT_MIN: usize = 4;
 
 /// A server is not given up before so many queries in a row had no reply.
@@ -78,12 +78,12 @@ impl Server {
 }
 
 impl Model {
-    pub fn new(servers: u8, per_server_max: usize, rate: Option<f64>) -> Self {
+    pub fn new(servers: u8, loops: usize, per_server_max: usize, rate: Option<f64>) -> Self {
         // Both round theirs.
         let interval = |rate| Duration::from_secs_f64(1.0 / rate) + Duration::from_nanos(1);
         Self {
             servers: (0..servers).map(|_| Server::default()).collect(),
-            limit: per_server_max.min(LIMIT_MIN),
+            limit: per_server_max.min(LIMIT_MIN).div_ceil(loops),
             interval: rate.map(interval),
             asked_at: HashMap::new(),
             idle_timers: (None, 0),

@@ -7,9 +7,9 @@
 
 use std::time::Duration;
 
-/// The limit at first. Enough for 2,000 names of a server that takes 3 s for each: the limit doubles
-/// with each round of replies.
-const LIMIT_AT_FIRST: usize = 384;
+/// The limit at first: just enough for 2,000 names of a server that takes 3 s for each to be answered in 9 s,
+/// as the limit doubles with each round of replies. What is more is lost at a small server.
+const LIMIT_AT_FIRST: usize = 288;
 const LIMIT_MIN: usize = 4;
 
 /// Queries that tell something about a limit, at least, however low it is.
@@ -242,19 +242,23 @@ impl Controller {
                 }
             }
             Phase::Up { before, step } if outcome.pays(before) => {
-                self.hold_after_higher = ROUNDS_TO_HOLD;
+                // Once may be chance.
+                if step > STEP_MIN {
+                    self.hold_after_higher = ROUNDS_TO_HOLD;
+                }
                 self.try_higher(outcome, (step * 2.0).min(STEP_MAX), place_time, now);
             }
             Phase::Up { before, .. } => {
                 self.set(before.limit, place_time, now);
-                self.hold(self.hold_after_higher);
-                self.hold_after_higher = (self.hold_after_higher * 2).min(ROUNDS_TO_HOLD_MAX);
+                self.hold_after_higher();
             }
-            Phase::Down { before, .. } if outcome.delivers_as_much_as(before) => {
+            Phase::Down { before, explored } if outcome.delivers_as_much_as(before) => {
                 self.hold_after_lower = ROUNDS_TO_HOLD_MIN;
                 match outcome.loses_more_than(self.accepted_loss) {
                     true => self.try_lower(outcome, false, place_time, now),
-                    false => self.hold(ROUNDS_TO_HOLD / 2),
+                    // The limit grew meanwhile, so that this one is a rough guess.
+                    false if explored => self.hold(ROUNDS_TO_HOLD_MIN),
+                    false => self.hold_after_higher(),
                 }
             }
             Phase::Down { before, explored } => {
@@ -275,6 +279,12 @@ impl Controller {
     fn hold(&mut self, rounds: u32) {
         let all = Sample::default();
         self.phase = Phase::Hold { rounds, all };
+    }
+
+    /// A higher limit was no better, perhaps only by what came of more rounds than were to decide.
+    fn hold_after_higher(&mut self) {
+        self.hold(self.hold_after_higher);
+        self.hold_after_higher = (self.hold_after_higher * 2).min(ROUNDS_TO_HOLD_MAX);
     }
 
     fn try_higher(&mut self, before: Outcome, step: f64, place_time: Duration, now: Duration) {
