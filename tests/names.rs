@@ -427,7 +427,7 @@ impl Simulation {
         let numbers: Vec<usize> = items.iter().map(|&index| number(index)).collect();
         // Where wildcards are looked for, names may wait for what another loop asks.
         let waits_for_servers = !numbers.is_empty() && !self.scenario.wildcards;
-        let mut must = waits_for_servers.then_some(now + model::ATTEMPT_MAX);
+        let mut must = waits_for_servers.then_some(now + model::WAIT_MAX);
         let all_sent = handle.to_be_done() == 0;
         if all_sent && is_calm {
             must = must.min(model.first_due(&numbers, now).or(must));

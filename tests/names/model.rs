@@ -6,10 +6,13 @@ use ringmill::io::sim::SentMessage;
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// No attempt is waited for longer, nor a server that does not answer left alone. The tests of the
-/// resolver know more; a bound is enough to tell a wait for the end of all attempts, which is four times
-/// as long.
-pub const ATTEMPT_MAX: Duration = Duration::from_secs(5);
+/// No attempt is waited for longer, nor a server that does not answer left alone, but for attempts in
+/// streams.
+const ATTEMPT_MAX: Duration = Duration::from_secs(5);
+
+/// Those are waited for twice as long: the connection has to be made first. The tests of the resolver know
+/// more; a bound is enough to tell a wait for the end of all attempts, which is twice as long again.
+pub const WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// By then a reply has come, if one comes at all: the network takes 131 ms at most.
 const REPLY_MAX: Duration = Duration::from_millis(200);

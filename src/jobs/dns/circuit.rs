@@ -33,7 +33,8 @@ struct Open {
     unreachable_since: Option<Duration>,
     probe_at: Duration,
     pause: Duration,
-    is_probed: bool,
+    /// When the probe was sent that is under way.
+    probe_sent_at: Option<Duration>,
 }
 
 impl Circuit {
@@ -75,34 +76,35 @@ impl Circuit {
         }
     }
 
-    /// The system says that nobody listens at the server.
+    /// The system says that nobody listens at the server; nor is a probe answered.
     pub(super) fn unreachable(&mut self, now: Duration) {
         let open = self.open.get_or_insert_with(|| Open::new(now));
         open.unreachable_since.get_or_insert(now);
-    }
-
-    /// A probe is sent.
-    pub(super) fn probe_sent(&mut self) {
-        if let Some(open) = &mut self.open {
-            open.is_probed = true;
+        if open.probe_sent_at.is_some() {
+            open.end_probe(now);
         }
     }
 
-    /// The probe that was sent had no reply.
-    pub(super) fn probe_ended(&mut self, now: Duration) {
+    /// A probe is sent.
+    pub(super) fn probe_sent(&mut self, now: Duration) {
+        if let Some(open) = &mut self.open {
+            open.probe_sent_at = Some(now);
+        }
+    }
+
+    /// The probe that was sent at that time had no reply. It may be one of an earlier silence.
+    pub(super) fn probe_ended(&mut self, sent_at: Duration, now: Duration) {
         if let Some(open) = &mut self.open
-            && open.is_probed
+            && open.probe_sent_at == Some(sent_at)
         {
-            open.is_probed = false;
-            open.probe_at = now + open.pause;
-            open.pause = (open.pause * 2).min(PAUSE_MAX);
+            open.end_probe(now);
         }
     }
 
     /// When a probe is due. `None` if the circuit is closed, or a probe is under way.
     pub(super) fn probe_at(&self) -> Option<Duration> {
         let open = self.open.as_ref()?;
-        (!open.is_probed).then_some(open.probe_at)
+        open.probe_sent_at.is_none().then_some(open.probe_at)
     }
 
     /// Until when names that have not been sent are held back.
@@ -140,8 +142,14 @@ impl Open {
             unreachable_since: None,
             probe_at: now,
             pause: PAUSE_AT_FIRST,
-            is_probed: false,
+            probe_sent_at: None,
         }
+    }
+
+    fn end_probe(&mut self, now: Duration) {
+        self.probe_sent_at = None;
+        self.probe_at = now + self.pause;
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
     }
 }
 
@@ -184,13 +192,27 @@ mod tests {
     fn probes_come_after_longer_and_longer_pauses() {
         let mut circuit = after(16, None);
         assert_eq!(circuit.probe_at(), Some(at(510)));
-        circuit.probe_sent();
+        circuit.probe_sent(at(600));
         assert_eq!(circuit.probe_at(), None);
-        circuit.probe_ended(at(1_000));
+        circuit.probe_ended(at(600), at(1_000));
         assert_eq!(circuit.probe_at(), Some(at(1_100)));
-        circuit.probe_sent();
-        circuit.probe_ended(at(2_000));
+        circuit.probe_sent(at(1_100));
+        circuit.probe_ended(at(1_100), at(2_000));
         assert_eq!(circuit.probe_at(), Some(at(2_200)));
+    }
+
+    #[test]
+    fn a_probe_of_an_earlier_silence_ends_no_later_one() {
+        let mut circuit = after(16, None);
+        circuit.probe_sent(at(600));
+        circuit.heard(at(700));
+        circuit.unreachable(at(800));
+        circuit.probe_sent(at(800));
+        assert_eq!(circuit.probe_at(), None);
+        circuit.probe_ended(at(600), at(900));
+        assert_eq!(circuit.probe_at(), None);
+        circuit.probe_ended(at(800), at(1_000));
+        assert_eq!(circuit.probe_at(), Some(at(1_100)));
     }
 
     #[test]

@@ -89,7 +89,7 @@ impl Resolver {
         let is_first = lookup.first_sent_at.is_none() && lookup.probes.is_none();
         let is_probe = chosen.is_probe_due(now);
         if is_probe {
-            chosen.circuit.probe_sent();
+            chosen.circuit.probe_sent(now);
         }
         let is_sample = lookup.tries < SAMPLE_TRIES && lookup.probes.is_none();
         let place_id = chosen.send(is_sample, now);

@@ -86,7 +86,7 @@ impl Resolver {
         }
         asked.circuit.unanswered(is_first, sent_at, now);
         if is_probe {
-            asked.circuit.probe_ended(now);
+            asked.circuit.probe_ended(sent_at, now);
         }
         let lookup = self.lookups[place as usize].as_mut().expect("a lookup");
         if has_edns && asked.edns.is_in_doubt() && lookup.plain.is_none() {
@@ -195,7 +195,6 @@ impl Resolver {
             self.serve_stream(server, now);
         } else {
             self.servers[server].circuit.unreachable(now);
-            self.servers[server].circuit.probe_ended(now);
             let is_hopeless = self.servers.iter().all(|it| it.circuit.is_given_up(now));
             for place in asked {
                 self.was_unreachable(place, server, is_hopeless, now);

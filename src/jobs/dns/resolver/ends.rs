@@ -104,7 +104,7 @@ impl Resolver {
             asked.stream.ended();
         }
         if attempt.is_probe {
-            asked.circuit.probe_ended(now);
+            asked.circuit.probe_ended(attempt.sent_at, now);
         }
         self.sockets.rest(attempt.socket, attempt.id, now);
         if attempt.place.is_some() {

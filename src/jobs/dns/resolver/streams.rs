@@ -56,7 +56,7 @@ impl Resolver {
                 circuit.unanswered(attempt.is_first, attempt.sent_at, now);
             }
             if attempt.is_probe {
-                circuit.probe_ended(now);
+                circuit.probe_ended(attempt.sent_at, now);
             }
             let lookup = self.lookup(place);
             if lookup.probes.is_some() {

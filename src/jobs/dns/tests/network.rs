@@ -11,7 +11,7 @@ use domain::base::name::{Name, ToName};
 use domain::base::{Rtype, Ttl};
 use domain::rdata::A;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -113,6 +113,8 @@ pub(super) struct Network {
     /// What each server may still answer, and since when that has been known.
     tokens: HashMap<usize, (f64, Duration)>,
     connections: HashMap<SocketId, Connection>,
+    /// The ids of the queries so far.
+    ids: HashSet<(SocketId, u16)>,
     queries: usize,
 }
 
@@ -182,6 +184,7 @@ impl Network {
             busy: HashMap::new(),
             tokens: HashMap::new(),
             connections: HashMap::new(),
+            ids: HashSet::new(),
             queries: 0,
         }
     }
@@ -259,11 +262,13 @@ impl Network {
         if self.faults.down.is_some_and(is_down) {
             return self.push(delay, socket, Event::Refused);
         }
+        let id = message::id(&message).expect("a query has an id");
+        self.ids.insert((socket, id));
         if self.percent(self.faults.forged) {
             let mut message = reply(&message, Some(Rcode::NXDOMAIN));
             match self.random.next_u16() % 3 {
-                // Another id, another name, no reply at all.
-                0 => message[0] ^= 0x55,
+                // Another id (not that of an earlier query for the same name), another name, no reply at all.
+                0 if !self.ids.contains(&(socket, id ^ 0x5500)) => message[0] ^= 0x55,
                 1 => message[13] ^= 0x01,
                 _ => message[2] &= 0x7f,
             }
