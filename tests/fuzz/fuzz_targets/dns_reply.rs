@@ -73,7 +73,8 @@ fn check(answer: &Answer) {
     match answer.status {
         Status::NoError => assert!(has_data),
         Status::NoData | Status::Referral => assert!(!has_data),
-        Status::NxDomain => {}
+        // With what came in a datagram.
+        Status::NxDomain | Status::Truncated => {}
         _ => assert!(answer.message().is_none() && records.is_empty()),
     }
     if answer.message().is_none() {
