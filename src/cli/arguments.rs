@@ -343,7 +343,7 @@ pub(super) struct ResourceArguments {
     pub(super) in_flight: Option<usize>,
 
     /// Items between their pull from the list and the printing of their result, at most
-    /// [default: for files 16 times --in-flight; for names 221184, or fewer whose rows take 34 MiB].
+    /// [default: for files 16 times --in-flight; for names 196608, or fewer whose rows take 30 MiB].
     #[arg(long, value_name = "W", value_parser = positive(), help_heading = "Resources")]
     pub(super) window: Option<usize>,
 

@@ -20,8 +20,8 @@ const WINDOW_PER_IN_FLIGHT: usize = 16;
 /// What holds no file but waits for a network: a name whose servers are silent takes seconds to fail, in
 /// which others go on at tens of thousands per second. Their rows are short, most take 150 bytes in all;
 /// but one may have kilobytes, so that it is bytes that limit how many wait.
-const WINDOW_WITHOUT_FILES: usize = 216 * 1024;
-const WINDOW_BYTES_WITHOUT_FILES: usize = 34 * 1024 * 1024;
+const WINDOW_WITHOUT_FILES: usize = 192 * 1024;
+const WINDOW_BYTES_WITHOUT_FILES: usize = 30 * 1024 * 1024;
 /// Cold opens block a worker each; more of them keep the disk's queue filled.
 const IO_WORKERS_DEFAULT: usize = 64;
 
