@@ -361,7 +361,7 @@ fn write_massdns_data(out: &mut Vec<u8>, record: &RawRecord<'_>) {
 
 /// Replaces the escapes of zone files (RFC 1035, 5.1) in what was appended since `start` by massdns'.
 fn change_escapes(out: &mut Vec<u8>, start: usize) {
-    let Some(first) = out[start..].iter().position(|&byte| byte == b'\\') else {
+    let Some(first) = memchr::memchr(b'\\', &out[start..]) else {
         return;
     };
     let text = out.split_off(start + first);

@@ -188,8 +188,7 @@ impl Answer {
 
     /// The flags of the reply, by the names that RFC 1035 and RFC 4035 give them.
     pub fn flags(&self) -> impl Iterator<Item = &'static str> {
-        let header = self.message().map(Message::header);
-        header.into_iter().flat_map(flags)
+        flags(self.message().map(Message::header).unwrap_or_default())
     }
 
     /// The records of the answer, aliases on the way to it included.
@@ -261,16 +260,20 @@ impl Record {
     }
 }
 
+/// The flags of the third and fourth octets of a header, by their names.
+const FLAGS: [(u16, &str); 5] = [
+    (0x400, "aa"),
+    (0x100, "rd"),
+    (0x80, "ra"),
+    (0x20, "ad"),
+    (0x10, "cd"),
+];
+
 fn flags(header: Header) -> impl Iterator<Item = &'static str> {
-    let flags = [
-        ("aa", header.aa()),
-        ("rd", header.rd()),
-        ("ra", header.ra()),
-        ("ad", header.ad()),
-        ("cd", header.cd()),
-    ];
-    let set = flags.into_iter().filter(|&(_, is_set)| is_set);
-    set.map(|(name, _)| name)
+    let octets = header.as_slice();
+    let bits = u16::from_be_bytes([octets[2], octets[3]]);
+    let set = FLAGS.iter().filter(move |(flag, _)| bits & flag != 0);
+    set.map(|&(_, name)| name)
 }
 
 pub(super) fn strings(record: &ParsedRecord<'_, [u8]>) -> Option<Vec<u8>> {
