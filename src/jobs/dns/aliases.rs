@@ -74,8 +74,8 @@ impl<'a> Aliases<'a> {
         self.names.first()
     }
 
-    /// True if a record of the answer, in its class, is one that was asked for, or says why another is: an alias on the
-    /// way to it, or a signature.
+    /// True if a record of the answer, in its class, is one that was asked for, or says why another is: an
+    /// alias on the way to it, or a signature.
     pub(super) fn belongs(&self, record: &ParsedRecord<'a, [u8]>, qtype: Rtype) -> bool {
         let owner = record.owner();
         match record.rtype() {

@@ -195,8 +195,10 @@ impl Authority {
 
 /// The network for whose clients an answer is meant (RFC 7871), by the first OPT record that can be read.
 pub(super) fn client_subnet(message: &Message<[u8]>) -> Option<ClientSubnet> {
-    let mut records = Walk::of(message).filter_map(|(_, record)| record);
-    let opt = records.find(|record| record.rtype == Rtype::OPT);
+    let mut records = Walk::of(message);
+    let opt = records.find_map(|(section, record)| {
+        record.filter(|record| section == Section::Additional && record.rtype == Rtype::OPT)
+    });
     options(opt?)?.opt().client_subnet()
 }
 
