@@ -6,6 +6,7 @@ use std::net::{SocketAddr, UdpSocket};
 use serde_json::{Value, json};
 
 use crate::support::nsd::{self, Kind, Nsd};
+use crate::support::ports::free_address;
 use crate::support::responder::{Responder, Script};
 use crate::support::tree::Scratch;
 use crate::support::{Engine, Mill, Output, for_each_engine};
@@ -22,12 +23,6 @@ fn liar(address: [u8; 4]) -> Responder {
             records,
         }
     })
-}
-
-/// Nobody listens there.
-fn dead_server() -> SocketAddr {
-    let closed = UdpSocket::bind("127.0.0.1:0").expect("a port");
-    closed.local_addr().expect("an address")
 }
 
 /// `--all-resolvers` with the first server by -r and the others in a list.
@@ -61,7 +56,7 @@ fn honest(number: usize) -> (&'static str, Option<String>) {
 /// stand in the list twice, so that the same question is under way at several servers.
 #[test]
 fn each_row_is_of_its_server() {
-    let (good, liar, dead) = (Nsd::start(), liar([192, 0, 2, 66]), dead_server());
+    let (good, liar, dead) = (Nsd::start(), liar([192, 0, 2, 66]), free_address());
     let silent = UdpSocket::bind("127.0.0.1:0").expect("a port");
     let silent_at = silent.local_addr().expect("an address");
     let other_good = Nsd::start();
@@ -143,7 +138,7 @@ fn the_server_is_the_fourth_column() {
 /// In the format of massdns, too, each row tells its server, failures and invalid lines included.
 #[test]
 fn rows_as_of_massdns_tell_their_servers() {
-    let (good, dead) = (Nsd::start(), dead_server());
+    let (good, dead) = (Nsd::start(), free_address());
     for_each_engine(|engine| {
         let list = b"mail.example\na..b\nmissing.example\n";
         let output = ask(engine, &[good.at, dead], &["--format=massdns"], list);

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::measurements::document_of;
 use crate::support::dnsdist::Dnsdist;
 use crate::support::nsd::{self, Kind, NAMES, Nsd};
+use crate::support::ports::free_address;
 use crate::support::relay::{Relay, Trouble};
 use crate::support::responder::{Responder, Script};
 use crate::support::tree::Scratch;
@@ -410,12 +411,10 @@ fn replies_that_are_no_answers() {
 /// A server that is not there is told of for each name, in the time that was given.
 #[test]
 fn nobody_answers() {
-    let closed = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    let (at_closed, at_silent) = (closed.local_addr().unwrap(), silent.local_addr().unwrap());
-    drop(closed);
+    let at_silent = silent.local_addr().unwrap();
     for_each_engine(|engine| {
-        for (at, status) in [(at_closed, "UNREACHABLE"), (at_silent, "TIMEOUT")] {
+        for (at, status) in [(free_address(), "UNREACHABLE"), (at_silent, "TIMEOUT")] {
             let mill = Mill::dns(engine, at).args(["--timeout", "1s", "a.example", "b.example"]);
             let expected = format!("a.example\tA\t{status}\nb.example\tA\t{status}\n");
             mill.run().exits(1).prints(&expected);

@@ -11,6 +11,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::support::nsd::Nsd;
+use crate::support::ports::free_address;
 use crate::support::responder::{Responder, Script};
 use crate::support::tree::Scratch;
 use crate::support::{Engine, Mill, for_each_engine};
@@ -396,9 +397,7 @@ fn dns_rows_without_an_answer_are_those_of_massdns() {
 /// Rows for what massdns prints nothing about, or trusts.
 #[test]
 fn dns_rows_that_massdns_does_not_have() {
-    let closed = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-    let at_closed = closed.local_addr().expect("an address");
-    drop(closed);
+    let dead = free_address();
     // An address of three octets for each name.
     let server = Responder::start(|_| Script {
         flags: 0,
@@ -412,14 +411,10 @@ fn dns_rows_that_massdns_does_not_have() {
         for (list, at, rows) in [
             (
                 "a..b\nName.test NOTYPE\n",
-                at_closed,
+                dead,
                 row("a..b", "", "INVALID") + &row("Name.test", "", "INVALID"),
             ),
-            (
-                "A.example\n",
-                at_closed,
-                row("A.example.", "A", "UNREACHABLE"),
-            ),
+            ("A.example\n", dead, row("A.example.", "A", "UNREACHABLE")),
             (
                 "A.example\n",
                 server.at,

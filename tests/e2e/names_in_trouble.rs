@@ -5,6 +5,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use crate::support::imperfect::{Behaviour, Counts, Edns, Tcp};
+use crate::support::ports::free_address;
 use crate::support::troubled::{Row, Troubled, assert_true, names, rows};
 use crate::support::{Engine, Mill, Output, for_each_engine};
 
@@ -176,7 +177,7 @@ fn a_server_that_refuses_when_it_is_busy() {
 
 #[test]
 fn one_server_is_dead_one_silent_and_one_good() {
-    let (dead, silent) = (dead_server(), silent_server());
+    let (dead, silent) = (free_address(), silent_server());
     let silent = silent.local_addr().expect("an address");
     let names = names(400, &[]);
     for_each_engine(|engine| {
@@ -195,7 +196,7 @@ fn the_only_server_is_not_there() {
     let silent = silent_server();
     let silent = silent.local_addr().expect("an address");
     for_each_engine(|engine| {
-        for (at, status) in [(dead_server(), "UNREACHABLE"), (silent, "TIMEOUT")] {
+        for (at, status) in [(free_address(), "UNREACHABLE"), (silent, "TIMEOUT")] {
             let (output, rows) = ask(engine, at, &[], &names);
             for row in rows {
                 assert_eq!(row.status, status, "{row:?}");
@@ -306,12 +307,6 @@ fn truncated_answers_stay_so_if_connections_are_refused() {
 #[test]
 fn forged_records_are_not_told() {
     each_row_is_true(&Behaviour::default(), &[], &names(200, &[('f', 50)]));
-}
-
-/// Nobody listens there.
-fn dead_server() -> SocketAddr {
-    let closed = UdpSocket::bind("127.0.0.1:0").expect("a port");
-    closed.local_addr().expect("an address")
 }
 
 /// Queries arrive, and nobody reads them.

@@ -12,6 +12,7 @@ use crate::dns::expected;
 use crate::support::imperfect::{Behaviour, Tcp};
 use crate::support::name_servers::NameServer;
 use crate::support::nsd::{self, Nsd};
+use crate::support::ports::free_address;
 use crate::support::responder::{Responder, Script};
 use crate::support::troubled::{self, Row, Troubled, assert_true, names};
 use crate::support::{Engine, Mill, Output, for_each_engine};
@@ -444,11 +445,9 @@ fn tcp_alone_without_a_server() {
     let names = names(40, &[]);
     // Its backlog takes connections, and nobody reads what comes.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let dead = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let (at_silent, at_dead) = (silent.local_addr().unwrap(), dead.local_addr().unwrap());
-    drop(dead);
+    let at_silent = silent.local_addr().unwrap();
     for_each_engine(|engine| {
-        for (at, status) in [(at_dead, "UNREACHABLE"), (at_silent, "TIMEOUT")] {
+        for (at, status) in [(free_address(), "UNREACHABLE"), (at_silent, "TIMEOUT")] {
             let (output, rows) = ask_by_tcp(engine, &[at], &names, &[]);
             for row in rows {
                 assert_eq!(row.status, status, "{row:?}");

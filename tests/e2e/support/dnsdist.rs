@@ -1,12 +1,12 @@
 //! Stands before a name server and does to its answers what networks and busy servers do.
 
 use std::fs;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-use super::nsd;
+use super::{nsd, ports};
 
 /// A running dnsdist. It is killed on drop.
 pub struct Dnsdist {
@@ -20,10 +20,7 @@ impl Dnsdist {
     #[track_caller]
     pub fn before(server: SocketAddr, rules: &str) -> Self {
         let dir = tempfile::tempdir().expect("temporary directory");
-        // Nobody else takes the port in the moment between.
-        let probe = UdpSocket::bind("127.0.0.1:0").expect("a port");
-        let at = probe.local_addr().expect("an address");
-        drop(probe);
+        let at = ports::free_address();
         let config = format!(
             "setLocal('{at}')\nsetSecurityPollSuffix('')\n\
              newServer({{address='{server}', sockets=8, healthCheckMode='up'}})\n{rules}\n"

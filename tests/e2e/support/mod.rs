@@ -11,6 +11,7 @@ pub mod mill;
 pub mod name_servers;
 pub mod nsd;
 pub mod peers;
+pub mod ports;
 pub mod relay;
 pub mod responder;
 pub mod rows;

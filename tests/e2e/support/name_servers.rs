@@ -1,13 +1,14 @@
 //! Other people's name servers, on a zone of the test's own.
 
 use std::fs;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
 use super::nsd::{self, Nsd};
+use super::ports;
 
 /// A running server. It is killed on drop.
 pub struct NameServer {
@@ -123,10 +124,7 @@ impl NameServer {
     #[track_caller]
     fn start(upstream: Option<Nsd>, command: impl FnOnce(&Path, u16) -> Command) -> Self {
         let dir = tempfile::tempdir().expect("temporary directory");
-        // Nobody else takes the port in the moment between.
-        let probe = UdpSocket::bind("127.0.0.1:0").expect("a port");
-        let at = probe.local_addr().expect("an address");
-        drop(probe);
+        let at = ports::free_address();
         let mut command = command(dir.path(), at.port());
         // Debian has them where only root looks.
         command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");

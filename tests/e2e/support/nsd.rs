@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::eventually;
+use super::{eventually, ports};
 
 /// Every name of this zone with a number that is a multiple of this is missing.
 const GAP: usize = 10;
@@ -96,10 +96,7 @@ impl Nsd {
     pub fn serving(zone: &str) -> Self {
         let dir = tempfile::tempdir().expect("temporary directory");
         fs::write(dir.path().join("example.zone"), zone).expect("zone");
-        // Nobody else takes the port in the moment between.
-        let probe = UdpSocket::bind("127.0.0.1:0").expect("a port");
-        let at = probe.local_addr().expect("an address");
-        drop(probe);
+        let at = ports::free_address();
         let path = dir.path().display();
         let config = format!(
             "server:\n ip-address: 127.0.0.1@{}\n zonesdir: {path}\n database: \"\"\n \

@@ -35,17 +35,24 @@ pub struct Imperfect {
 impl Imperfect {
     /// A server at this port of the loopback address; at a free one if 0.
     pub fn bind(port: u16, behaviour: Behaviour) -> io::Result<Self> {
-        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, port))?;
+        let (udp, tcp) = loop {
+            let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, port))?;
+            if behaviour.tcp == Tcp::Refused {
+                break (udp, None);
+            }
+            match TcpListener::bind(udp.local_addr()?) {
+                Ok(tcp) => break (udp, Some(tcp)),
+                // A port that is free for datagrams may be that of somebody's connection.
+                Err(error) if port == 0 && error.kind() == io::ErrorKind::AddrInUse => {}
+                Err(error) => return Err(error),
+            }
+        };
         udp.set_nonblocking(true)?;
         // Beyond the limit of the system only for those who may.
         if sockopt::set_socket_recv_buffer_size_force(&udp, RECEIVE_BUFFER_BYTES).is_err() {
             sockopt::set_socket_recv_buffer_size(&udp, RECEIVE_BUFFER_BYTES)?;
         }
         let at = udp.local_addr()?;
-        let tcp = match behaviour.tcp {
-            Tcp::Refused => None,
-            _ => Some(TcpListener::bind(at)?),
-        };
         Ok(Self {
             at,
             udp,
