@@ -29,8 +29,9 @@ pub(super) struct Estimate {
     fixed: Option<Duration>,
 }
 
+/// What follows from the times of replies.
 #[derive(Clone, Copy, Debug)]
-struct Smoothed {
+pub(super) struct Smoothed {
     time: Duration,
     deviation: Duration,
 }
@@ -61,6 +62,16 @@ impl Estimate {
         });
     }
 
+    /// What follows from the replies so far, if there have been any.
+    pub(super) fn known(&self) -> Option<Smoothed> {
+        self.known
+    }
+
+    /// Nothing was known, and this is what another loop knows.
+    pub(super) fn learn(&mut self, known: Smoothed) {
+        self.known.get_or_insert(known);
+    }
+
     /// How long the reply to an attempt is waited for, after so many attempts before it.
     pub(super) fn timeout(&self, attempts_before: u32) -> Duration {
         let first = self.fixed.unwrap_or_else(|| self.estimated());
@@ -82,7 +93,7 @@ impl Estimate {
         self.known.map(|known| known.time)
     }
 
-    /// True if there has been a reply.
+    /// True if it is no guess.
     pub(super) fn is_known(&self) -> bool {
         self.known.is_some()
     }

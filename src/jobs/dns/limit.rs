@@ -1,14 +1,23 @@
 //! The share that one event loop has of the limit on queries at a server.
 
 use super::controller::{Controller, Sample};
+use super::estimate::{Estimate, Smoothed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+/// What all loops know of one server.
+#[derive(Debug)]
+struct Shared {
+    controller: Controller,
+    /// What follows from the times of its replies, as the loop knows that reported last.
+    reply_times: Option<Smoothed>,
+}
 
 /// The limits on queries at each server, which all loops share: were each loop to find its own, one
 /// that tries more would take from the other.
 #[derive(Clone, Debug)]
 pub struct SharedLimits {
-    controllers: Arc<[Mutex<Controller>]>,
+    servers: Arc<[Mutex<Shared>]>,
     /// The number that the first server of a resolver has here.
     first: usize,
     loops: usize,
@@ -19,9 +28,14 @@ impl SharedLimits {
     /// together.
     #[must_use]
     pub fn new(servers: usize, max: usize, loops: usize) -> Self {
-        let controller = || Mutex::new(Controller::new(max));
+        let shared = || {
+            Mutex::new(Shared {
+                controller: Controller::new(max),
+                reply_times: None,
+            })
+        };
         Self {
-            controllers: std::iter::repeat_with(controller).take(servers).collect(),
+            servers: std::iter::repeat_with(shared).take(servers).collect(),
             first: 0,
             loops,
         }
@@ -35,9 +49,9 @@ impl SharedLimits {
         }
     }
 
-    fn controller(&self, server: usize) -> MutexGuard<'_, Controller> {
-        let controller = &self.controllers[self.first + server];
-        controller.lock().unwrap_or_else(PoisonError::into_inner)
+    fn server(&self, server: usize) -> MutexGuard<'_, Shared> {
+        let shared = &self.servers[self.first + server];
+        shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -64,7 +78,7 @@ impl Limit {
             most: 0,
             sample: Sample::default(),
         };
-        limit.report(Duration::ZERO, Duration::ZERO);
+        limit.report(&Estimate::default(), Duration::ZERO);
         limit
     }
 
@@ -75,7 +89,7 @@ impl Limit {
 
     /// The limit of all loops together.
     pub(super) fn of_all_loops(&self) -> usize {
-        self.shared.controller(self.server).limit()
+        self.shared.server(self.server).controller.limit()
     }
 
     /// A query was sent, and now so many are under way.
@@ -104,22 +118,33 @@ impl Limit {
         self.sample.place_time += place_time;
     }
 
-    /// Reports what has ended, often enough to follow the limit, and seldom enough to cost nothing. A
-    /// query that is lost keeps its place for `place_time`.
-    pub(super) fn report_in_time(&mut self, place_time: Duration, now: Duration) {
+    /// What another loop knows of the times of replies.
+    pub(super) fn reply_times(&self) -> Option<Smoothed> {
+        self.shared.server(self.server).reply_times
+    }
+
+    /// True if there are other loops.
+    pub(super) fn is_shared(&self) -> bool {
+        self.shared.loops > 1
+    }
+
+    /// Reports what has ended, often enough to follow the limit, and seldom enough to cost nothing.
+    /// `estimate` is what is known of the times of replies.
+    pub(super) fn report_in_time(&mut self, estimate: &Estimate, now: Duration) {
         let ended = self.sample.ended.max(self.sample.answered);
         if ended as usize >= (self.value / 8).clamp(1, 64) {
-            self.report(place_time, now);
+            self.report(estimate, now);
         }
     }
 
-    fn report(&mut self, place_time: Duration, now: Duration) {
+    fn report(&mut self, estimate: &Estimate, now: Duration) {
         let mut sample = std::mem::take(&mut self.sample);
         sample.was_full |= self.is_full;
         sample.was_half_full = 2 * self.most >= self.value;
-        let mut controller = self.shared.controller(self.server);
-        controller.add(&sample, place_time, now);
-        self.value = controller.limit().div_ceil(self.shared.loops);
+        let mut shared = self.shared.server(self.server);
+        shared.controller.add(&sample, estimate.place_time(), now);
+        shared.reply_times = estimate.known().or(shared.reply_times);
+        self.value = shared.controller.limit().div_ceil(self.shared.loops);
     }
 }
 
@@ -133,8 +158,8 @@ mod tests {
         let limits = SharedLimits::new(3, 64, 2);
         for number in 0..3 {
             let of_server = limits.of_server(number);
-            let _held = of_server.controller(0);
-            let are_held = limits.controllers.iter().map(|it| it.try_lock().is_err());
+            let _held = of_server.server(0);
+            let are_held = limits.servers.iter().map(|it| it.try_lock().is_err());
             let expected = (0..3).map(|at| at == number);
             assert!(are_held.eq(expected), "{number}");
         }

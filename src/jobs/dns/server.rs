@@ -24,6 +24,9 @@ pub(super) enum For {
 /// After so many answers another question is kept to probe a server with.
 const KNOWN_GOOD_EVERY: u64 = 1024;
 
+/// So often a loop whose queries all wait for their first replies looks whether others have had any.
+const LOOK_AT_OTHERS_EVERY: Duration = Duration::from_millis(50);
+
 /// One server, as this loop knows it.
 #[derive(Debug)]
 pub(super) struct Server {
@@ -110,13 +113,17 @@ impl Server {
         let place_time = self.estimate.place_time();
         let is_full = self.places.held() >= self.limit.get();
         let expiry = (is_full.then(|| self.places.next_expiry(place_time))).flatten();
+        let waits_for_the_first = is_full && !self.estimate.is_known() && self.limit.is_shared();
+        let look_at_others = waits_for_the_first.then(|| now + LOOK_AT_OTHERS_EVERY);
         let paced = self.throttle.as_ref().map(Throttle::next);
         let circuit = [
             self.circuit.probe_at(),
             self.circuit.holds_new_until(),
             self.circuit.holds_retries_until(),
         ];
-        let events = [paced, self.no_ids_until].into_iter().chain(circuit);
+        let events = [paced, self.no_ids_until, look_at_others]
+            .into_iter()
+            .chain(circuit);
         let next = events.flatten().filter(|&at| at > now);
         // Places are taken away only when time has passed, so that this may be overdue.
         next.chain(expiry).min()
@@ -199,6 +206,11 @@ impl Server {
 
     /// Takes places away from queries that have held them for too long.
     pub(super) fn expire_places(&mut self, now: Duration) {
+        if !self.estimate.is_known()
+            && let Some(known) = self.limit.reply_times()
+        {
+            self.estimate.learn(known);
+        }
         let place_time = self.estimate.place_time();
         while let Some(is_sample) = self.places.expire(place_time, now) {
             // How long a server takes that has not answered yet is a guess.
@@ -210,6 +222,6 @@ impl Server {
 
     /// Reports what the server has delivered, now and then.
     pub(super) fn report(&mut self, now: Duration) {
-        self.limit.report_in_time(self.estimate.place_time(), now);
+        self.limit.report_in_time(&self.estimate, now);
     }
 }

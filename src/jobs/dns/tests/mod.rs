@@ -12,7 +12,7 @@ use super::random::Random;
 use super::resolver::{Resolver, Settings};
 use domain::base::Rtype;
 use domain::base::iana::Rcode;
-use network::{Edns, Event, Faults, Network, SOCKETS, Streams, is_there, kind_of};
+use network::{Edns, Event, Faults, Network, SOCKETS, Streams, is_there, kind_of, reply};
 use oracle::Oracle;
 use proptest::prelude::*;
 use std::collections::{HashMap, HashSet};
@@ -508,4 +508,29 @@ fn a_flood_does_not_count_for_the_limit_after_it() {
         let (answers, _) = run(faults.clone(), 1, &numbers, 4_096, seed);
         check_honest(&answers);
     }
+}
+
+/// All queries of one loop were lost before it had any reply. It need not wait for as long as a server
+/// may take of which nothing is known: the other loop knows how long this one takes.
+#[test]
+fn a_loop_learns_from_others_how_long_a_server_takes() {
+    const ROUND_TRIP: Duration = Duration::from_millis(20);
+    let limits = SharedLimits::new(1, 128, 2);
+    let [mut one, mut other] =
+        [1, 2].map(|seed| Resolver::with_random(settings(1), &limits, Random::seeded(seed)));
+    for number in 0..100 {
+        one.ask(number, question(number), Duration::ZERO);
+        other.ask(number, question(number), Duration::ZERO);
+    }
+    let lost = std::iter::from_fn(|| other.transmit()).count();
+    assert_eq!(lost, 64);
+    while let Some(asked) = one.transmit() {
+        let reply = reply(&asked.message, None);
+        one.received(asked.socket, &reply, ROUND_TRIP);
+    }
+    while let Some(at) = other.wake_at().filter(|&at| at < 6 * ROUND_TRIP) {
+        other.time_passed(at);
+    }
+    let more = std::iter::from_fn(|| other.transmit()).count();
+    assert_eq!(more, 100 - lost);
 }
