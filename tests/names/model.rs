@@ -86,7 +86,8 @@ impl Model {
         let interval = |rate| Duration::from_secs_f64(1.0 / rate) + Duration::from_nanos(1);
         Self {
             servers: (0..servers).map(|_| Server::default()).collect(),
-            limit: per_server_max.min(LIMIT_MIN).div_ceil(loops),
+            // A loop has the smallest share of it, but may always ask one.
+            limit: (per_server_max.min(LIMIT_MIN) / loops).max(1),
             interval: rate.map(interval),
             asked_at: HashMap::new(),
             idle_timers: (None, 0),

@@ -15,6 +15,9 @@ const LIMIT_MIN: usize = 4;
 /// Queries that tell something about a limit, at least, however low it is.
 const ROUND_MIN: u32 = 64;
 
+/// Queries that are to end, at least, before a limit is compared with one that is not much lower.
+const COMPARED_MIN: u32 = 300;
+
 /// Replies may be slower by this much whenever the limit has doubled: what is quicker than that needs
 /// no care.
 const SLOWER_BY: Duration = Duration::from_micros(500);
@@ -80,7 +83,7 @@ pub(super) struct Controller {
     /// While it explores: up to where it may grow, and since when that has been known.
     doubled: usize,
     doubling_since: Duration,
-    /// The share of losses that was the same at a lower limit.
+    /// The share of losses at a limit and at a lower one where that was no better.
     accepted_loss: f64,
     /// For so many rounds the limit stays when a lower or a higher one was no better.
     hold_after_lower: u32,
@@ -163,9 +166,15 @@ impl Controller {
         let round_len = u32::try_from(self.limit_at_start)
             .unwrap_or(u32::MAX)
             .max(ROUND_MIN);
-        // A higher limit is kept only if that is certain to be better.
-        let rounds = 1 + u32::from(matches!(self.phase, Phase::Up { .. }));
-        let has_round = self.round.ended >= rounds * round_len;
+        // What a limit changes that is hardly another one is seen only in many queries.
+        let round_min = match self.phase {
+            Phase::Up { .. } => COMPARED_MIN.max(2 * round_len),
+            Phase::Down { before, .. } if 4 * self.limit_at_start > 3 * before.limit => {
+                COMPARED_MIN.max(3 * round_len)
+            }
+            _ => round_len,
+        };
+        let has_round = self.round.ended >= round_min;
         if explores && has_round && self.round.loss() > FLOOD_LOSS + self.accepted_loss {
             return self.end_flood(place_time, now);
         }
@@ -252,7 +261,12 @@ impl Controller {
                 self.set(before.limit, place_time, now);
                 self.hold_after_higher();
             }
-            Phase::Down { before, explored } if outcome.delivers_as_much_as(before) => {
+            Phase::Down { before, explored }
+                // While it explored, losses were noticed later than replies, so that more seems to
+                // have been delivered than was.
+                if outcome.delivers_as_much_as(before)
+                    || explored && outcome.loses_less_than(before.loss) =>
+            {
                 self.hold_after_lower = ROUNDS_TO_HOLD_MIN;
                 match outcome.loses_more_than(self.accepted_loss) {
                     true => self.try_lower(outcome, false, place_time, now),
@@ -262,7 +276,7 @@ impl Controller {
                 }
             }
             Phase::Down { before, explored } => {
-                self.accepted_loss = before.loss;
+                self.accepted_loss = f64::midpoint(before.loss, outcome.loss);
                 self.set(before.limit, place_time, now);
                 match explored {
                     true => {
@@ -299,8 +313,13 @@ impl Controller {
     /// Tries the limit at which nothing would be lost, were all of it the server's doing: as much as it
     /// delivers in the time that a reply takes.
     fn try_lower(&mut self, before: Outcome, explored: bool, place_time: Duration, now: Duration) {
-        let lower = before.delivered();
-        let lower = lower.clamp(before.limit / 4, before.limit * 9 / 10);
+        let delivered = before.delivered();
+        // What was delivered while it explored is a rough guess: the difference has to be plain.
+        let lower_max = match explored {
+            true => before.limit * 3 / 4,
+            false => before.limit * 9 / 10,
+        };
+        let lower = delivered.clamp(before.limit / 4, lower_max);
         if lower < LIMIT_MIN {
             return self.hold(ROUNDS_TO_HOLD);
         }
@@ -355,10 +374,12 @@ impl Outcome {
     fn pays(self, before: Self) -> bool {
         let growth = (self.limit as f64 / before.limit as f64 - 1.0).max(0.0);
         let slower_by = (before.mean / 2 + SLOWER_BY).mul_f64(growth);
+        // As much would be lost if not one reply more had come.
+        let in_vain = 1.0 - (1.0 - before.loss) / (1.0 + growth);
+        let half_in_vain = f64::midpoint(before.loss, in_vain);
+        let bearable = half_in_vain.min(before.loss + MORE_LOSS + self.chance);
         // The same limit again is no test.
-        growth == 0.0
-            || self.mean <= before.mean + slower_by
-                && self.loss <= before.loss + MORE_LOSS + self.chance
+        growth == 0.0 || self.mean <= before.mean + slower_by && self.loss <= bearable
     }
 
     /// True if the lower limit costs less than half of the replies that it would, were the losses the
@@ -367,6 +388,11 @@ impl Outcome {
     fn delivers_as_much_as(self, before: Self) -> bool {
         let part = self.limit as f64 / before.limit as f64;
         self.rate >= before.rate * (1.0 + part) / 2.0
+    }
+
+    /// True if less is lost than this share, which was measured in few queries, too, beyond chance.
+    fn loses_less_than(self, share: f64) -> bool {
+        self.loss + 2.0 * self.chance < share
     }
 
     /// True if more is lost than this share, beyond chance.

@@ -11,6 +11,8 @@ struct Shared {
     controller: Controller,
     /// What follows from the times of its replies, as the loop knows that reported last.
     reply_times: Option<Smoothed>,
+    /// Loops that have a share of the limit so far.
+    sharers: usize,
 }
 
 /// The limits on queries at each server, which all loops share: were each loop to find its own, one
@@ -32,6 +34,7 @@ impl SharedLimits {
             Mutex::new(Shared {
                 controller: Controller::new(max),
                 reply_times: None,
+                sharers: 0,
             })
         };
         Self {
@@ -60,6 +63,8 @@ impl SharedLimits {
 pub(super) struct Limit {
     shared: SharedLimits,
     server: usize,
+    /// Of the loops that share it, counted from 0.
+    sharer: usize,
     value: usize,
     /// As many were under way as allowed when the last query was sent.
     is_full: bool,
@@ -70,9 +75,15 @@ pub(super) struct Limit {
 
 impl Limit {
     pub(super) fn new(shared: SharedLimits, server: usize) -> Self {
+        let loops = shared.loops;
+        let mut known = shared.server(server);
+        let sharer = known.sharers % loops;
+        known.sharers += 1;
+        drop(known);
         let mut limit = Self {
             shared,
             server,
+            sharer,
             value: 0,
             is_full: false,
             most: 0,
@@ -144,7 +155,10 @@ impl Limit {
         let mut shared = self.shared.server(self.server);
         shared.controller.add(&sample, estimate.place_time(), now);
         shared.reply_times = estimate.known().or(shared.reply_times);
-        self.value = shared.controller.limit().div_ceil(self.shared.loops);
+        let loops = self.shared.loops;
+        // The shares add up to the limit, except that each is at least 1.
+        let share = (shared.controller.limit() + loops - 1 - self.sharer) / loops;
+        self.value = share.max(1);
     }
 }
 
@@ -163,5 +177,18 @@ mod tests {
             let expected = (0..3).map(|at| at == number);
             assert!(are_held.eq(expected), "{number}");
         }
+    }
+
+    /// What loops are allowed adds up to the limit, but each may always ask one.
+    #[test]
+    fn the_limit_is_shared_out() {
+        for (max, loops) in [(64, 2), (7, 2), (7, 3), (9, 4), (1, 1)] {
+            let limits = SharedLimits::new(1, max, loops);
+            let shares = || (0..loops).map(|_| Limit::new(limits.clone(), 0).get());
+            assert_eq!(shares().sum::<usize>(), max);
+            assert!(shares().all(|share| share >= max / loops));
+        }
+        let limits = SharedLimits::new(1, 1, 2);
+        assert_eq!([0, 1].map(|_| Limit::new(limits.clone(), 0).get()), [1, 1]);
     }
 }
