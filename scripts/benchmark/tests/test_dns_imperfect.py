@@ -4,7 +4,8 @@ import unittest
 from pathlib import Path
 
 from benchmark.bench import Measured, Run, WrongOutput
-from benchmark.jobs.dns.imperfect.scene import DROPPED, WINDOW, ImperfectScene, of_server, one_of
+from benchmark.jobs.dns.imperfect.scene import (DROPPED, WINDOW, ImperfectScene, Window,
+                                                   of_server, one_of)
 from benchmark.jobs.dns.imperfect.situations import (DEAD, QUEUE, RATE, SITUATIONS, Situation,
                                                      address_of, least_time, name)
 from benchmark.jobs.dns.imperfect.suite import (CASES, NO_FAULT, ONE_NAME, OURS, SUITE, TARGETS,
@@ -145,6 +146,12 @@ class Tables(unittest.TestCase):
         columns = count_columns(found)
         self.assertEqual(columns[FALSE](OURS, found.used(OURS.label)), "3")
         self.assertEqual(columns[DROPPED](OURS, found.used(OURS.label)), "–")
+
+    def test_a_window_holds_what_fits(self):
+        window = Window(names=1000, bytes=6000)
+        self.assertEqual(window.holds(10_000, 50_000), 1000)
+        self.assertEqual(window.holds(10_000, 100_000), 600)
+        self.assertEqual(window.holds(10_000, 0), 1000)
 
     def test_a_window_is_bound_by_patience(self):
         runs = {label: by_round[1] for label, by_round in self.measured(

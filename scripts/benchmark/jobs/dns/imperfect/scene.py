@@ -63,7 +63,8 @@ class ImperfectScene:
             return Run(usage, wrong=str(error))
         counts[COMPLAINTS] = len((output / "err").read_bytes().splitlines())
         counts |= of_server(servers.counts)
-        counts |= {} if self._window is None else {WINDOW: self._window}
+        if self._window is not None:
+            counts[WINDOW] = self._window.holds(len(names), (output / "out").stat().st_size)
         return Run(usage, counts=counts)
 
 
@@ -91,6 +92,17 @@ def of_server(counts):
             DROPPED: round(1000 * dropped / max(1, counts["received"]))}
 
 
+@dataclass(frozen=True)
+class Window:
+    """What is between the list and the output at one time, at most."""
+    names: int
+    bytes: int
+
+    def holds(self, rows, output_bytes):
+        """How many names of which the rows are so long."""
+        return min(self.names, self.bytes * rows // max(1, output_bytes))
+
+
 def window(place):
     """Of ringmill, if nothing is said about it."""
     path = place.output / "stats.json"
@@ -98,7 +110,8 @@ def window(place):
                           env=place.env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     if done.returncode != 0:
         raise BenchError("ringmill dns --stats: failed")
-    return json.loads(path.read_text())["options"]["window"]
+    options = json.loads(path.read_text())["options"]
+    return Window(options["window"], options["window_bytes"])
 
 
 def perform(bench, cases):

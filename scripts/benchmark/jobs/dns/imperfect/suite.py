@@ -25,7 +25,8 @@ METHOD = """\
   taken from its run in the same round.
 - *No fault* is the same command for as many names that are all answered after 20 ms. *One name* is
   a list with a single name of the case's kind, behind 200 ordinary ones where these are answered:
-  its time is one name's patience.
+  its time is one name's patience. *Window* is how many names ringmill may have between the list
+  and the output: a number, or fewer if their rows, as long as those printed, take all of its bytes.
 """
 
 
