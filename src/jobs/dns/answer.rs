@@ -197,13 +197,13 @@ impl Answer {
         self.read(Section::Answer)
     }
 
-    /// The records about who is in charge of the name.
+    /// The records of the authority section.
     #[must_use]
     pub fn authorities(&self) -> Vec<Record> {
         self.read(Section::Authority)
     }
 
-    /// The records that might be asked for next. (Options of the protocol are not among them.)
+    /// The records of the additional section, without OPT (RFC 6891).
     #[must_use]
     pub fn additionals(&self) -> Vec<Record> {
         self.read(Section::Additional)

@@ -131,7 +131,7 @@ impl Question {
         Self::new(&[&[label_len], label, name].concat(), qtype).ok()
     }
 
-    /// The same, each letter in the case that chance will have.
+    /// The same, each letter in upper or lower case at random.
     pub(super) fn respelled(&self, random: &mut Random) -> Self {
         // Lengths of labels are below 64 and no letters.
         let mut name = self.name.to_ascii_lowercase().into_boxed_slice();

@@ -19,9 +19,9 @@ use std::cell::OnceCell;
 pub enum Section {
     /// What was asked for.
     Answer,
-    /// Who is in charge.
+    /// The authority section: which servers are responsible for the name.
     Authority,
-    /// What might be asked for next.
+    /// The additional section: mostly the addresses of those servers.
     Additional,
 }
 
