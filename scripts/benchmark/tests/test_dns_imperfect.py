@@ -5,7 +5,7 @@ from pathlib import Path
 
 from benchmark.bench import Measured, Run, WrongOutput
 from benchmark.jobs.dns.imperfect.scene import (DROPPED, WINDOW, ImperfectScene, Window,
-                                                   of_server, one_of)
+                                                of_server, one_of)
 from benchmark.jobs.dns.imperfect.situations import (DEAD, QUEUE, RATE, SITUATIONS, Situation,
                                                      address_of, least_time, name)
 from benchmark.jobs.dns.imperfect.suite import (CASES, NO_FAULT, ONE_NAME, OURS, SUITE, TARGETS,

@@ -7,8 +7,8 @@
 
 use std::time::Duration;
 
-/// The limit at first. Enough for 2,000 names of a server that takes 3 s for each, which not many fewer are:
-/// the limit doubles with each round of replies.
+/// The limit at first. It doubles with each round of replies, so that 2,000 names of a server that takes 3 s
+/// for each are answered in three rounds (9 s); 336 took four, in some runs, where two loops shared it.
 const LIMIT_AT_FIRST: usize = 384;
 const LIMIT_MIN: usize = 4;
 

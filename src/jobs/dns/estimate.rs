@@ -69,7 +69,7 @@ impl Estimate {
 
     /// Nothing was known, and this is what another loop knows.
     pub(super) fn learn(&mut self, known: Smoothed) {
-        self.known.get_or_insert(known);
+        self.known = Some(known);
     }
 
     /// How long the reply to an attempt is waited for, after so many attempts before it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import socket
@@ -66,9 +67,18 @@ def zone(names):
 
 
 def free_port():
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port for datagrams and connections."""
+    while True:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams, \
+                socket.socket(socket.AF_INET, socket.SOCK_STREAM) as connections:
+            datagrams.bind(("127.0.0.1", 0))
+            try:
+                connections.bind(datagrams.getsockname())
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+            else:
+                return datagrams.getsockname()[1]
 
 
 def can_have_plain_address():

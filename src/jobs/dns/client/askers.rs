@@ -1,7 +1,7 @@
 //! Items that have asked and wait for their answers.
 
-use super::super::answer::Answer;
 use super::Client;
+use crate::jobs::dns::answer::Answer;
 use std::cell::Cell;
 use std::task::{Context, Poll, Waker};
 

@@ -1,7 +1,7 @@
 //! What the tasks of a socket share.
 
-use super::super::frames;
 use crate::io::{Socket, Transport, Undelivered};
+use crate::jobs::dns::frames;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::pin;

@@ -1,13 +1,13 @@
 //! The tasks that send and receive.
 
-use super::super::frames::Frames;
-use super::super::message;
-use super::super::query::EDNS_SIZE_MAX;
-use super::super::sockets::SocketId;
 use super::Client;
 use super::socket_state::{RECEIVES, SENDS, wait_as};
 use crate::error::Errno;
 use crate::io::{Socket, Transport};
+use crate::jobs::dns::frames::Frames;
+use crate::jobs::dns::message;
+use crate::jobs::dns::query::EDNS_SIZE_MAX;
+use crate::jobs::dns::sockets::SocketId;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};

@@ -1,8 +1,8 @@
 //! The task that calls the resolver when it wants to be called.
 
-use super::super::resolver::Resolver;
 use super::Client;
 use crate::io::Sleep;
+use crate::jobs::dns::resolver::Resolver;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
