@@ -162,6 +162,14 @@ impl Lookup {
         self.earlier.extend(self.attempt.take());
     }
 
+    /// A server has said in a stream all it has to say. What it could not say in a datagram is not missed
+    /// any more.
+    pub(super) fn forget_truncated(&mut self, is_from_it: impl FnOnce(SocketId) -> bool) {
+        if (self.truncated.take_if(|it| is_from_it(it.socket))).is_some() {
+            self.status = Status::Unreachable;
+        }
+    }
+
     /// Remembers what an attempt came to. What a server said tells more than silence, and that more than
     /// that nobody listens.
     pub(super) fn note(&mut self, status: Status) {

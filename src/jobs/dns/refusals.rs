@@ -28,6 +28,8 @@ const PAUSE_MAX: Duration = Duration::from_millis(1600);
 pub(super) struct Refusals {
     first: Share,
     again: Share,
+    /// A name was answered at some time.
+    is_any_answered: bool,
 }
 
 /// The share of names that were refused.
@@ -40,6 +42,7 @@ struct Share {
 impl Refusals {
     /// A name was answered or refused; perhaps it had been refused before.
     pub(super) fn replied(&mut self, was_refused_before: bool, is_refused: bool) {
+        self.is_any_answered |= !is_refused;
         match was_refused_before {
             true => self.again.add(is_refused, WEIGHT_AGAIN),
             false => self.first.add(is_refused, WEIGHT),
@@ -56,6 +59,11 @@ impl Refusals {
         self.again.asked >= KNOWN_MIN
             && self.again.refused >= REFUSED_AGAIN * self.again.asked
             && self.first.refused <= REFUSED_MAX * self.first.asked
+    }
+
+    /// True if it cannot be the load, or hardly so: under too high a load, some names are answered.
+    pub(super) fn are_due_to_servers(&self) -> bool {
+        self.again.asked >= KNOWN_MIN && !self.is_any_answered
     }
 
     /// How long to wait before a name is asked again that was refused so often, at least once. Where it is

@@ -114,20 +114,27 @@ impl Resolver {
     ) {
         let server = self.sockets.server_of(attempt.socket);
         self.note_in_stream(server, &attempt, now);
+        let transport = self.transport(attempt.socket);
         let asked = &mut self.servers[server];
+        if attempt.place.is_some() && !asked.estimate.is_known() {
+            // Answers may take longer, but this is better than a guess.
+            asked.estimate.sample(reply.time);
+        }
+        let is_load = !self.refusals.are_due_to_names() && !self.refusals.are_due_to_servers();
         match attempt.place {
-            // The name is to blame, not how much the server is asked.
-            Some(place_id) if self.refusals.are_due_to_names() => {
+            Some(place_id) if !is_load => {
                 asked.answered(place_id, attempt.is_sample, reply.time);
             }
             Some(place_id) if self.refusals.are_unexplained() => asked.is_no_sample(place_id),
             _ => {}
         }
         let is_in_doubt = asked.edns.is_in_doubt();
-        let last_reply =
-            LastReply::new(asked.address, self.transport(attempt.socket), reply.message);
+        let last_reply = LastReply::new(asked.address, transport, reply.message);
         let lookup = self.lookups[place as usize].as_mut().expect("a lookup");
         lookup.last_reply = Some(Box::new(last_reply));
+        if transport == Transport::Stream {
+            lookup.forget_truncated(|socket| self.sockets.server_of(socket) == server);
+        }
         lookup.note(status);
         if lookup.probes.is_some() {
             drop(self.remove(place, now));

@@ -11,7 +11,7 @@ use super::question::Question;
 use super::random::Random;
 use super::resolver::{Resolver, Settings};
 use domain::base::Rtype;
-use domain::base::iana::Rcode;
+use domain::base::iana::{OptRcode, Rcode};
 use network::{Edns, Event, Faults, Network, SOCKETS, Streams, is_there, kind_of, reply};
 use oracle::Oracle;
 use proptest::prelude::*;
@@ -462,6 +462,22 @@ fn a_server_without_edns_is_asked_without() {
         assert!(sent(&resolver) < 2_500, "{edns:?}: {}", sent(&resolver));
         assert!(last_ended_at(&answers) < Duration::from_secs(3), "{edns:?}");
     }
+}
+
+/// A server that refuses every name is asked as often as names are tried again, and no slower: that it is
+/// too much for it would show in names that it answers.
+#[test]
+fn a_server_that_refuses_everything() {
+    let faults = Faults {
+        servfail: 100,
+        ..Faults::default()
+    };
+    let numbers: Vec<u32> = (0..4_000).collect();
+    let (answers, _) = run(faults, 1, &numbers, 4_096, 5);
+    let is_told = |answer: &Answer| answer.status == Status::Rcode(OptRcode::SERVFAIL);
+    assert!(answers.values().all(is_told));
+    let last = last_ended_at(&answers);
+    assert!(last <= Duration::from_secs(4), "{last:?}");
 }
 
 /// Long answers are had from a stream, whatever the server makes of connections.

@@ -8,7 +8,7 @@ use crate::jobs::dns::limit::SharedLimits;
 use crate::jobs::dns::message;
 use crate::jobs::dns::random::Random;
 use crate::jobs::dns::resolver::{Resolver, Settings, Transmit};
-use domain::base::iana::Rcode;
+use domain::base::iana::{OptRcode, Rcode};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -62,6 +62,34 @@ fn a_reply_in_a_stream_that_is_truncated() {
     }
     assert_eq!(resolver.answer().unwrap().1.status, Status::Truncated);
     assert!(resolver.transmit().is_none() && resolver.is_idle());
+}
+
+/// What a server says in a stream is all it has to say: a refusal there is what the name comes to, not
+/// that its datagram did not fit.
+#[test]
+fn a_refusal_in_a_stream_after_a_truncated_reply() {
+    let mut resolver =
+        Resolver::with_random(settings(1), &SharedLimits::new(1, 64, 1), Random::seeded(1));
+    resolver.ask(0, question(2), Duration::ZERO);
+    let mut now = Duration::ZERO;
+    let answer = loop {
+        if let Some((_, answer)) = resolver.answer() {
+            break answer;
+        }
+        if let Some(asked) = resolver.transmit() {
+            let reply = match resolver.transport(asked.socket) {
+                Transport::Datagram => truncated(&asked.message),
+                Transport::Stream => reply(&asked.message, Some(Rcode::REFUSED)),
+            };
+            resolver.received(asked.socket, &reply, now);
+        } else {
+            now = resolver.wake_at().unwrap();
+            resolver.time_passed(now);
+        }
+    };
+    assert_eq!(answer.status, Status::Rcode(OptRcode::REFUSED));
+    assert_eq!(answer.last_reply.unwrap().transport, Transport::Stream);
+    assert!(resolver.is_idle());
 }
 
 /// One server, which is asked in streams alone.
