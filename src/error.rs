@@ -148,7 +148,7 @@ pub enum Cause {
     #[error("the name contains a NUL byte")]
     NulInName,
     /// A FIFO, socket or device, which is not read unless asked for.
-    #[error("is a {0}, not a regular file{remedy}", remedy = remedy(*.0))]
+    #[error("is a {0}, not a regular file")]
     Special(SpecialKind),
     /// Strict mode, and size, mtime or ctime differed between open and end.
     #[error("changed while it was read")]
@@ -182,14 +182,6 @@ impl Cause {
             Self::TimedOut { .. } => "timed-out".to_owned(),
             Self::NotTried { .. } => "not-tried".to_owned(),
         }
-    }
-}
-
-/// How a special file could be read after all. A socket could not: it cannot be opened.
-fn remedy(kind: SpecialKind) -> &'static str {
-    match kind {
-        SpecialKind::Socket | SpecialKind::Unknown => "",
-        _ => " (--special read reads it)",
     }
 }
 

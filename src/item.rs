@@ -71,6 +71,11 @@ impl Batch {
         self.bytes.push(0);
     }
 
+    /// Adds the items of another batch at the end.
+    pub(crate) fn append(&mut self, other: &Self) {
+        other.iter().for_each(|item| self.push(item));
+    }
+
     pub(crate) fn set_first_index(&mut self, index: u64) {
         self.first_index = index;
     }

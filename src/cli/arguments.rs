@@ -2,10 +2,10 @@
 
 use super::forms::FormArguments;
 use super::query_arguments::QueryArguments;
-use super::resolver_address::parse_resolver;
 use crate::digest::Algorithm;
 use crate::jobs::dns::{self, RowStatus};
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use crate::run::Engine;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use domain::base::Rtype;
@@ -227,7 +227,7 @@ pub(super) struct DnsArguments {
     pub(super) comments: bool,
 
     /// Ask this server, not those of /etc/resolv.conf. May be given several times.
-    #[arg(short, long = "resolver", value_name = "ADDR[:PORT]", value_parser = parse_resolver, help_heading = "Resolvers")]
+    #[arg(short, long = "resolver", value_name = "ADDR[:PORT]", value_parser = dns::parse_server, help_heading = "Resolvers")]
     pub(super) resolvers: Vec<SocketAddr>,
 
     /// Read the servers to ask from FILE, one a line.
@@ -368,7 +368,7 @@ pub(super) struct ResourceArguments {
         env = "RINGMILL_ENGINE",
         help_heading = "Resources"
     )]
-    pub(super) engine: EngineChoice,
+    pub(super) engine: Engine,
 }
 
 /// What is to be told of a run besides its results; the same for every job.
@@ -403,11 +403,18 @@ pub(super) struct MeasureArguments {
     pub(super) summary: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum EngineChoice {
-    Auto,
-    Uring,
-    Threads,
+impl ValueEnum for Engine {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Auto, Self::Uring, Self::Threads]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(match self {
+            Self::Auto => "auto",
+            Self::Uring => "uring",
+            Self::Threads => "threads",
+        }))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

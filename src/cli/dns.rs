@@ -3,7 +3,6 @@
 use super::Outcome;
 use super::arguments::{DnsArguments, DnsFormat};
 use super::dns_figures::{StatusCounts, resolver_document, resolver_table};
-use super::limits::Descriptors;
 use super::observer::{Details, Observer};
 use super::servers::servers;
 use super::setup_error::SetupError;
@@ -14,11 +13,10 @@ use crate::error::ItemError;
 use crate::item::Item;
 use crate::jobs::dns::{
     Answer, DnsJob, Found, Lines, QueryOptions, RowStatus, Settings, SharedFigures, SharedLimits,
-    SharedWildcards, Status,
+    SharedWildcards, Status, at_once,
 };
 use crate::jobs::rendered::{Render, Rendered, Row};
-use crate::mill::budget;
-use crate::run::Plan;
+use crate::run::{Descriptors, Plan};
 use crate::sink::dns::{Extras, write_jsonl, write_massdns, write_text};
 use crate::sink::messages;
 use crate::source::Repeated;
@@ -28,14 +26,6 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-/// Questions at one time for the servers of resolv.conf, which others use as well. Whoever names
-/// servers knows what they bear.
-const AT_ONCE_FOR_SHARED_SERVERS: usize = 100;
-
-/// Questions at one time for each server that is named, if nothing is said of how many may be in flight.
-/// Names without an answer are in flight for seconds, and must not have all places.
-const AT_ONCE: usize = 4096;
 
 pub(super) fn dns(arguments: DnsArguments) -> Outcome {
     let prepared = arguments.queries.options().and_then(|queries| {
@@ -129,11 +119,8 @@ fn names_of(named: &[impl ToString]) -> Value {
 
 fn limits(arguments: &DnsArguments, servers: usize, plan: &Plan) -> SharedLimits {
     let names_servers = !arguments.resolvers.is_empty() || arguments.resolvers_from.is_some();
-    let at_once_max = match names_servers {
-        true if arguments.stream.resources.in_flight.is_some() => plan.in_flight,
-        true => plan.in_flight.min(AT_ONCE),
-        false => plan.in_flight.min(AT_ONCE_FOR_SHARED_SERVERS),
-    };
+    let is_said = arguments.stream.resources.in_flight.is_some();
+    let at_once_max = at_once(plan.in_flight, is_said, names_servers);
     SharedLimits::new(servers, at_once_max, plan.loops)
 }
 
@@ -144,26 +131,22 @@ fn settings(
     plan: &Plan,
     descriptors: &Descriptors,
 ) -> Result<Settings, SetupError> {
-    let limit = usize::try_from(descriptors.limit).unwrap_or(usize::MAX);
-    let for_sockets = budget::left(limit, descriptors.in_use, plan.loops);
-    let sockets = arguments.sockets.div_ceil(plan.loops);
-    // One of each server's is for TCP, and with --tcp that is the only one.
-    let for_each_server = for_sockets / plan.loops / servers.len();
-    let sockets_max = for_each_server.saturating_sub(1);
-    if for_each_server == 0 || sockets_max == 0 && !arguments.queries.tcp {
-        let (count, loops) = (servers.len(), plan.loops);
+    let wanted = arguments.sockets;
+    let sockets = descriptors.sockets(wanted, servers.len(), plan.loops, !arguments.queries.tcp);
+    let Some(sockets_per_server) = sockets else {
+        let (count, loops, limit) = (servers.len(), plan.loops, descriptors.limit);
         return Err(SetupError {
             message: format!(
                 "the limit on open files ({limit}) leaves no sockets for each server ({count}) in each loop ({loops})"
             ),
             hint: Some("raise it with ulimit -n, or use fewer --loops".to_owned()),
         });
-    }
+    };
     #[allow(clippy::cast_precision_loss)]
     let loops = plan.loops as f64;
     Ok(Settings {
         servers,
-        sockets_per_server: sockets.min(sockets_max).max(1),
+        sockets_per_server,
         streams_only: arguments.queries.tcp,
         queries,
         source: arguments.queries.source,

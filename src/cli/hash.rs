@@ -5,7 +5,8 @@ use super::arguments::{Format, HashArguments, Special};
 use super::observer::Observer;
 use super::stream::{Rows, Task};
 use crate::digest::Algorithm;
-use crate::error::ItemError;
+use crate::error::{Cause, ItemError};
+use crate::io::SpecialKind;
 use crate::item::Item;
 use crate::jobs::hash::{HashJob, Hashed};
 use crate::sink::gnu::{self, Layout};
@@ -47,6 +48,15 @@ pub(super) fn hash(arguments: HashArguments) -> Outcome {
     task.perform(|_, _| Ok(job), rows)
 }
 
+/// How a special file could be read after all. A socket could not: it cannot be opened.
+fn remedy(cause: &Cause) -> Option<&'static str> {
+    match cause {
+        Cause::Special(SpecialKind::Socket | SpecialKind::Unknown) => None,
+        Cause::Special(_) => Some("--special read reads it"),
+        _ => None,
+    }
+}
+
 struct HashRows {
     format: Format,
     layout: Layout,
@@ -65,7 +75,10 @@ impl Rows<Hashed> for HashRows {
         let size_bytes = result.as_ref().map(|hashed| hashed.size_bytes);
         observer.count(size_bytes.map_err(|error| error.cause.key()));
         match result {
-            Err(error) => observer.say(name, error),
+            Err(error) => match remedy(&error.cause) {
+                Some(remedy) => observer.say(name, &format_args!("{error} ({remedy})")),
+                None => observer.say(name, error),
+            },
             Ok(hashed) => {
                 observer.visited(Path::new(OsStr::from_bytes(name)));
                 if hashed.changed {

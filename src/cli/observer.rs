@@ -2,13 +2,12 @@
 
 use super::arguments::{MeasureArguments, When};
 use super::forms::{FormArguments, Forms};
-use super::limits::Descriptors;
 use super::output::Output;
 use super::setup_error::SetupError;
 use crate::clock;
 use crate::io::uring;
 use crate::mill::Counters;
-use crate::run::{End, EngineKind, Plan, Report};
+use crate::run::{Descriptors, End, EngineKind, Plan, Report};
 use crate::sink::messages;
 use crate::stats::document::{self, Facts, Form};
 use crate::stats::hlog::IntervalLog;

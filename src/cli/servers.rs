@@ -1,14 +1,12 @@
 //! Which servers `ringmill dns` is to ask.
 
 use super::arguments::DnsArguments;
-use super::resolver_address::parse_resolver;
 use super::setup_error::SetupError;
+use crate::jobs::dns::{RESOLV_CONF, parse_server, system_servers};
 use crate::sink::messages;
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::Path;
-
-const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// Those named on the command line and in a list, or else the system's; each once.
 pub(super) fn servers(arguments: &DnsArguments) -> Result<Vec<SocketAddr>, SetupError> {
@@ -30,7 +28,7 @@ fn servers_in_list(path: &Path) -> Result<Vec<SocketAddr>, SetupError> {
     let lines = text.lines().map(str::trim).zip(1..);
     let mut servers = Vec::new();
     for (line, number) in lines.filter(|(line, _)| !line.is_empty() && !line.starts_with('#')) {
-        let server = parse_resolver(line)
+        let server = parse_server(line)
             .map_err(|error| SetupError::new(format!("{name}, line {number}: {error}: {line}")))?;
         servers.push(server);
     }
@@ -41,24 +39,16 @@ fn servers_in_list(path: &Path) -> Result<Vec<SocketAddr>, SetupError> {
 }
 
 fn servers_in_resolv_conf(path: &Path) -> Result<Vec<SocketAddr>, SetupError> {
-    let name = path.display().to_string();
-    let bytes = std::fs::read(path).map_err(|error| SetupError::io(&name, "read", &error))?;
-    let config = resolv_conf::Config::parse(bytes)
-        .map_err(|error| SetupError::new(format!("{name}: {error}")))?;
-    let mut servers = Vec::new();
-    for server in &config.nameservers {
-        match parse_resolver(&server.to_string()) {
-            Ok(server) => servers.push(server),
-            Err(error) => {
-                messages::about_run(&format_args!("{name}: {server} is left out: {error}"));
-            }
-        }
+    let name = path.display();
+    let found = system_servers(path).map_err(SetupError::new)?;
+    for (server, error) in found.left_out {
+        messages::about_run(&format_args!("{name}: {server} is left out: {error}"));
     }
-    if servers.is_empty() {
+    if found.servers.is_empty() {
         return Err(SetupError {
             message: format!("{name}: no nameserver in it"),
             hint: Some("name one with --resolver".to_owned()),
         });
     }
-    Ok(servers)
+    Ok(found.servers)
 }

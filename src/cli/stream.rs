@@ -3,17 +3,16 @@
 use super::Outcome;
 use super::arguments::StreamArguments;
 use super::interrupt::Interrupt;
-use super::limits::Descriptors;
 use super::lingering;
 use super::observer::{Details, Observer};
 use super::output::Output;
-use super::plan::{self, Wishes};
+use super::plan;
 use super::setup_error::SetupError;
 use crate::error::{Errno, ItemError};
 use crate::item::Item;
 use crate::jobs::Job;
 use crate::mill::{Counters, Finished, Order};
-use crate::run::{End, Plan, Report, Sink, run};
+use crate::run::{Descriptors, End, Plan, Report, Sink, Wishes, run, soft_limit};
 use crate::sink::messages;
 use crate::source::{Arguments, Expand, Expanded, Lists, Separator, Source};
 use crate::stats::Total;
@@ -87,6 +86,7 @@ impl Task<'_> {
             .map_err(|error| SetupError::new(format!("cannot watch for signals: {error}")))?;
         let arguments = self.arguments;
         let lists = self.lists()?;
+        let limit_before = soft_limit();
         let mut descriptors = Descriptors::raise();
         descriptors.in_use += arguments.measure.forms.descriptors();
         let wishes = Wishes {
@@ -97,11 +97,11 @@ impl Task<'_> {
             },
             fail_fast: arguments.fail_fast,
             timeout: self.timeout,
-            items_hold_files: self.items_hold_files,
+            ..Wishes::new(self.items_hold_files)
         };
         let mut plan = plan::plan(&arguments.resources, wishes, &descriptors)?;
         if arguments.verbose {
-            plan::describe(&plan, &descriptors);
+            plan::describe(&plan, &descriptors, limit_before);
         }
         let job = job(&plan, &descriptors)?;
         // Only now: it empties files.

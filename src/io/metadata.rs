@@ -1,6 +1,7 @@
 //! What paths and files are.
 
 use super::mounts::FileSystem;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What a path or file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +48,20 @@ pub struct Timestamp {
     pub seconds: i64,
     /// Nanoseconds within the second.
     pub nanoseconds: u32,
+}
+
+impl From<Timestamp> for SystemTime {
+    /// The epoch for a time that `SystemTime` cannot hold.
+    fn from(time: Timestamp) -> Self {
+        let seconds = Duration::from_secs(time.seconds.unsigned_abs());
+        let whole = match time.seconds >= 0 {
+            true => UNIX_EPOCH.checked_add(seconds),
+            false => UNIX_EPOCH.checked_sub(seconds),
+        };
+        let nanoseconds = Duration::from_nanos(time.nanoseconds.into());
+        let exact = whole.and_then(|whole| whole.checked_add(nanoseconds));
+        exact.unwrap_or(UNIX_EPOCH)
+    }
 }
 
 /// The metadata jobs look at.

@@ -31,7 +31,7 @@ const RESTARTS_MAX: u8 = 3;
 pub const HASH: Phase = Phase::of_job(0, "hash");
 
 /// Hashes the content of files.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct HashJob {
     /// The hash function.
     pub algorithm: Algorithm,

@@ -2,6 +2,7 @@
 //! [`Io`], so it runs unchanged on every carrier, and on workers where a file system
 //! blocks.
 
+#[cfg(feature = "dns")]
 pub mod dns;
 pub mod hash;
 pub mod rendered;

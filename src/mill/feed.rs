@@ -8,6 +8,10 @@ use std::sync::Arc;
 /// Batches that may wait here before the source is made to wait.
 const BATCHES_MAX: usize = 4;
 
+/// A batch that nobody has begun to pull grows up to so many items: a source that gives items one by one
+/// is then as quick as the loops, and each item is there at once.
+const GROWS_TO: usize = 256;
+
 /// Batches read from the source, not yet pulled, and how the source ended.
 #[derive(Debug, Default)]
 pub struct Feed {
@@ -34,7 +38,10 @@ impl Feed {
         }
         batch.set_first_index(self.next_index);
         self.next_index += batch.len() as u64;
-        self.batches.push_back(Arc::new(batch));
+        match self.batches.back_mut().and_then(Arc::get_mut) {
+            Some(last) if last.len() + batch.len() <= GROWS_TO => last.append(&batch),
+            _ => self.batches.push_back(Arc::new(batch)),
+        }
     }
 
     /// Says that no more items will come, and whether that is because the input failed.
@@ -119,6 +126,27 @@ mod tests {
         assert!(!feed.is_exhausted());
         feed.end(Ok(()));
         assert!(feed.is_exhausted());
+    }
+
+    #[test]
+    fn batches_of_one_item_become_larger_ones() {
+        let mut feed = Feed::default();
+        let (mut added, mut slices) = (0, Vec::new());
+        while feed.has_room() {
+            feed.add(Batch::from_iter([added.to_string()]));
+            added += 1;
+            // What a loop has pulled of a batch leaves the rest of it to grow.
+            feed.pull(usize::from(added == 5), &mut slices);
+        }
+        // The one that was begun to be pulled, and the last, did not grow.
+        assert_eq!(added, 5 + (BATCHES_MAX - 2) * GROWS_TO + 1);
+        feed.pull(usize::MAX, &mut slices);
+        let items: Vec<Item> = slices.iter().flat_map(BatchSlice::items).collect();
+        assert_eq!(items.len(), added);
+        for (number, item) in items.iter().enumerate() {
+            assert_eq!(item.index(), number as u64);
+            assert_eq!(item.bytes(), number.to_string().as_bytes());
+        }
     }
 
     #[test]

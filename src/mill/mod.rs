@@ -21,6 +21,7 @@ use crate::item::{Batch, BatchSlice, Item};
 use crate::source::InputError;
 use parts::Parts;
 use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
@@ -145,6 +146,10 @@ struct State<V> {
     /// How often there came to be more that could be pulled.
     offers: u64,
     emitter_waits: bool,
+    /// Called once when there may be something for the emitter, or it is called.
+    output_waker: Option<Waker>,
+    /// To be called when the lock is given up: it may do anything.
+    waker_to_call: Option<Waker>,
     /// The emitter is to look up from its wait, even if there is nothing for it.
     emitter_called: bool,
 }
@@ -258,6 +263,8 @@ impl<V> Mill<V> {
                 pace: None,
                 offers: 0,
                 emitter_waits: false,
+                output_waker: None,
+                waker_to_call: None,
                 emitter_called: false,
             }),
             head_ready: Condvar::new(),
@@ -294,10 +301,8 @@ impl<V> Mill<V> {
     pub fn add(&self, batch: Batch, now: Duration) -> bool {
         let mut state = self.lock();
         while !state.feed.has_room() && !state.stopped && !state.pulls_ended {
-            state = self
-                .feed_has_room
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            let waited = self.feed_has_room.wait(state.into_guard());
+            state = Locked::new(waited.unwrap_or_else(PoisonError::into_inner));
         }
         if state.stopped || state.pulls_ended {
             return false;
@@ -460,19 +465,26 @@ impl<V> Mill<V> {
                 return ready;
             }
             state.emitter_waits = true;
-            state = match timeout {
+            let guard = state.into_guard();
+            state = Locked::new(match timeout {
                 None => self
                     .head_ready
-                    .wait(state)
+                    .wait(guard)
                     .unwrap_or_else(PoisonError::into_inner),
                 Some(timeout) => {
-                    let waited = self.head_ready.wait_timeout(state, timeout);
-                    let (state, result) = waited.unwrap_or_else(PoisonError::into_inner);
+                    let waited = self.head_ready.wait_timeout(guard, timeout);
+                    let (guard, result) = waited.unwrap_or_else(PoisonError::into_inner);
                     timed_out = result.timed_out();
-                    state
+                    guard
                 }
-            };
+            });
         }
+    }
+
+    /// Calls this waker when there may be something for the emitter, once. What is there already is not
+    /// told.
+    pub fn set_output_waker(&self, waker: &Waker) {
+        self.lock().output_waker = Some(waker.clone());
     }
 
     /// The same for a job whose results have no parts.
@@ -576,16 +588,60 @@ impl<V> Mill<V> {
         if std::mem::take(&mut state.emitter_waits) {
             self.head_ready.notify_one();
         }
+        if let Some(waker) = state.output_waker.take() {
+            state.waker_to_call = Some(waker);
+        }
     }
 
     /// The state is consistent between any two calls, so a panic elsewhere does not spoil it.
-    fn lock(&self) -> MutexGuard<'_, State<V>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Locked<'_, V> {
+        Locked::new(self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The state while it is locked. Whoever is to be called is called when it is not locked any more.
+struct Locked<'a, V>(Option<MutexGuard<'a, State<V>>>);
+
+impl<'a, V> Locked<'a, V> {
+    fn new(guard: MutexGuard<'a, State<V>>) -> Self {
+        Self(Some(guard))
+    }
+
+    /// For a wait, in which it is not locked.
+    fn into_guard(mut self) -> MutexGuard<'a, State<V>> {
+        self.0.take().expect("it is locked until it is dropped")
+    }
+}
+
+impl<V> Deref for Locked<'_, V> {
+    type Target = State<V>;
+
+    fn deref(&self) -> &State<V> {
+        self.0.as_deref().expect("it is locked until it is dropped")
+    }
+}
+
+impl<V> DerefMut for Locked<'_, V> {
+    fn deref_mut(&mut self) -> &mut State<V> {
+        let state = self.0.as_deref_mut();
+        state.expect("it is locked until it is dropped")
+    }
+}
+
+impl<V> Drop for Locked<'_, V> {
+    fn drop(&mut self) {
+        let waker = self
+            .0
+            .take()
+            .and_then(|mut state| state.waker_to_call.take());
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 }
 
 /// Calls the wakers of writers that may go on, without the lock.
-fn call_woken<V>(mut state: MutexGuard<'_, State<V>>) {
+fn call_woken<V>(mut state: Locked<'_, V>) {
     if state.parts.has_woken() {
         let woken = state.parts.take_woken();
         drop(state);

@@ -53,8 +53,9 @@ pub(super) fn run<J: Job, S: Source>(
             .wait(wait)
             .expect("plain calls always can be made"),
     };
-    let mut emitter = Emitter::new(&mill, sink, plan, Some(&mut work));
-    let end = emitter.run(stop);
+    let mut emitter = Emitter::new(&mill, plan);
+    let end = emitter.run(sink, stop, Some(&mut work));
+    emitter.end(&end);
     let failed = emitter.failed;
     drop(emitter);
     Ok(Report {

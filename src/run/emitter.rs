@@ -5,96 +5,139 @@ use crate::clock;
 use crate::mill::{Mill, Output, Ready};
 use crate::stats::{Phase, Recorder};
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Results and parts taken from the mill at once.
 const OUTPUT_PER_TAKE: usize = 256;
 
-/// Takes results out of the mill and gives them to the sink.
-pub(super) struct Emitter<'a, V> {
-    mill: &'a Mill<V>,
-    sink: &'a mut dyn Sink<V>,
+/// Takes results out of the mill and gives them to a sink.
+pub(super) struct Emitter<V> {
+    mill: Arc<Mill<V>>,
     fail_fast: bool,
-    /// Where there is no other thread: a little of the work that makes results.
-    work: Option<&'a mut dyn FnMut()>,
     recorder: Recorder,
+    output: Output<V>,
+    /// How many results the sink has been given since the mill was told: they take no place in the
+    /// window any more when the sink is done with them, which is when it is given the next.
+    unmarked: Option<usize>,
     /// Results so far that were failures.
     pub(super) failed: u64,
 }
 
-impl<'a, V> Emitter<'a, V> {
-    pub(super) fn new(
-        mill: &'a Mill<V>,
-        sink: &'a mut dyn Sink<V>,
-        plan: &Plan,
-        work: Option<&'a mut dyn FnMut()>,
-    ) -> Self {
+/// Where there is no other thread: a little of the work that makes results.
+pub(super) type Work<'a> = &'a mut dyn FnMut();
+
+/// What came of a step.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// The sink was given results.
+    Emitted,
+    /// Nothing was ready.
+    Nothing,
+    /// The run has ended, or is to.
+    Ended(End),
+}
+
+impl<V> Emitter<V> {
+    pub(super) fn new(mill: &Arc<Mill<V>>, plan: &Plan) -> Self {
+        let mut output = Output::default();
+        output.results.reserve(OUTPUT_PER_TAKE);
         Self {
-            mill,
-            sink,
+            mill: Arc::clone(mill),
             fail_fast: plan.fail_fast,
-            work,
             recorder: Recorder::new(plan.latencies.clone()),
+            output,
+            unmarked: None,
             failed: 0,
         }
     }
 
-    /// Emits until the end, which `stop` brings about early. Then nothing is in flight any more,
-    /// or the loops are told to give it up.
-    pub(super) fn run(&mut self, stop: &Stop) -> End {
-        let end = self.emit_all(stop);
-        let end = match end.and_then(|end| self.sink.flush().map(|()| end)) {
+    /// Emits until the end, which `stop` brings about early.
+    pub(super) fn run(
+        &mut self,
+        sink: &mut dyn Sink<V>,
+        stop: &Stop,
+        mut work: Option<Work<'_>>,
+    ) -> End {
+        let end = self.emit_all(sink, stop, &mut work);
+        match end.and_then(|end| sink.flush().map(|()| end)) {
             Ok(end) => end,
             Err(error) => End::Output(error),
-        };
+        }
+    }
+
+    /// Ends the run: nothing is in flight any more, or the loops are told to give it up. The sink gets no
+    /// more.
+    pub(super) fn end(&mut self, end: &End) {
+        self.mark_emitted();
         if !matches!(end, End::Complete) {
             self.mill.stop();
         }
         self.mill.release_parts();
-        end
     }
 
-    fn emit_all(&mut self, stop: &Stop) -> io::Result<End> {
-        let mut output = Output::default();
-        output.results.reserve(OUTPUT_PER_TAKE);
+    fn emit_all(
+        &mut self,
+        sink: &mut dyn Sink<V>,
+        stop: &Stop,
+        work: &mut Option<Work<'_>>,
+    ) -> io::Result<End> {
         let mut timeout = Duration::ZERO;
         loop {
-            if stop.is_requested() {
-                self.stop_and_drain(&mut output)?;
-                return Ok(End::Interrupted);
-            }
-            match self.take(Some(timeout), &mut output) {
-                Ready::Ended => return Ok(End::Complete),
+            match self.step(sink, stop, timeout, work)? {
+                Step::Ended(end) => return Ok(end),
                 // Flush before the wait, and only then: one write for all that was ready.
-                Ready::Nothing if timeout.is_zero() => {
-                    self.sink.flush()?;
-                    timeout = self.wait_max();
-                }
-                Ready::Nothing => timeout = self.wait_max(),
-                Ready::Results => {
-                    timeout = Duration::ZERO;
-                    if self.emit(&mut output)? {
-                        return Ok(End::FailFast);
+                Step::Nothing => {
+                    if timeout.is_zero() {
+                        sink.flush()?;
                     }
+                    timeout = self.wait_max(sink.tick_interval());
                 }
+                Step::Emitted => timeout = Duration::ZERO,
             }
-            self.recorder.publish_if_due(clock::now_ns());
-            self.sink.tick(self.mill.counters());
+            sink.tick(self.mill.counters());
         }
     }
 
+    /// Emits what is ready, waiting for it no longer than `timeout`, or working for it.
+    ///
+    /// # Errors
+    /// If the sink has one.
+    pub(super) fn step(
+        &mut self,
+        sink: &mut dyn Sink<V>,
+        stop: &Stop,
+        timeout: Duration,
+        work: &mut Option<Work<'_>>,
+    ) -> io::Result<Step> {
+        if stop.is_requested() {
+            self.stop_and_drain(sink, work)?;
+            return Ok(Step::Ended(End::Interrupted));
+        }
+        let step = match self.take(Some(timeout), work) {
+            Ready::Ended => return Ok(Step::Ended(End::Complete)),
+            Ready::Nothing => Step::Nothing,
+            Ready::Results if self.emit(sink)? => return Ok(Step::Ended(End::FailFast)),
+            Ready::Results => Step::Emitted,
+        };
+        self.recorder.publish_if_due(clock::now_ns());
+        Ok(step)
+    }
+
     /// How long to wait for results: until the sink wants a tick, or what was recorded is to be published.
-    fn wait_max(&self) -> Duration {
+    pub(super) fn wait_max(&self, tick_interval: Option<Duration>) -> Duration {
         let publish_at_ns = self.recorder.publish_at_ns();
         let publish_in = publish_at_ns.map(|at_ns| at_ns.saturating_sub(clock::now_ns()));
         let publish_in = publish_in.map(Duration::from_nanos);
-        let waits = [self.sink.tick_interval(), publish_in];
+        let waits = [tick_interval, publish_in];
         waits.into_iter().flatten().min().unwrap_or(Duration::MAX)
     }
 
     /// Takes what is ready, waiting for it no longer than `timeout`, or working for it.
-    fn take(&mut self, timeout: Option<Duration>, output: &mut Output<V>) -> Ready {
-        let Some(work) = &mut self.work else {
+    fn take(&mut self, timeout: Option<Duration>, work: &mut Option<Work<'_>>) -> Ready {
+        self.mark_emitted();
+        let output = &mut self.output;
+        let Some(work) = work else {
             return self.mill.take_output(OUTPUT_PER_TAKE, timeout, output);
         };
         let mut may_work = timeout != Some(Duration::ZERO);
@@ -108,22 +151,29 @@ impl<'a, V> Emitter<'a, V> {
         }
     }
 
+    /// The sink is done with all it has been given.
+    fn mark_emitted(&mut self) {
+        if let Some(emitted) = self.unmarked.take() {
+            self.mill.mark_emitted(emitted);
+        }
+    }
+
     /// Writes the results out, each after its parts; true if the run is to end at one of them.
-    fn emit(&mut self, output: &mut Output<V>) -> io::Result<bool> {
+    fn emit(&mut self, sink: &mut dyn Sink<V>) -> io::Result<bool> {
         let mut emitted = 0;
         let mut ends = false;
         let now_ns = clock::now_ns();
-        let mut parts = output.parts.drain(..).peekable();
-        for finished in output.results.drain(..) {
+        let mut parts = self.output.parts.drain(..).peekable();
+        for finished in self.output.results.drain(..) {
             let index = finished.item.index();
             while let Some(part) = parts.next_if(|part| part.index == index) {
-                self.sink.part(index, &part.bytes)?;
+                sink.part(index, &part.bytes)?;
             }
             let is_failure = finished.is_failure;
             self.failed += u64::from(is_failure);
             let waited_ns = now_ns.saturating_sub(finished.finished_at_ns);
             self.recorder.record(Phase::REORDER, waited_ns);
-            self.sink.result(finished)?;
+            sink.result(finished)?;
             emitted += 1;
             if is_failure && self.fail_fast {
                 ends = true;
@@ -132,17 +182,21 @@ impl<'a, V> Emitter<'a, V> {
         }
         // Of an item that has not finished.
         for part in parts.filter(|_| !ends) {
-            self.sink.part(part.index, &part.bytes)?;
+            sink.part(part.index, &part.bytes)?;
         }
-        self.mill.mark_emitted(emitted);
+        self.unmarked = Some(emitted);
         Ok(ends)
     }
 
     /// Stops the loops, and emits what is finished and next in order.
-    fn stop_and_drain(&mut self, output: &mut Output<V>) -> io::Result<()> {
+    fn stop_and_drain(
+        &mut self,
+        sink: &mut dyn Sink<V>,
+        work: &mut Option<Work<'_>>,
+    ) -> io::Result<()> {
         self.mill.stop();
-        while self.take(None, output) == Ready::Results {
-            if self.emit(output)? {
+        while self.take(None, work) == Ready::Results {
+            if self.emit(sink)? {
                 break;
             }
         }

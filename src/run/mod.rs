@@ -6,7 +6,9 @@ mod credentials;
 mod descriptors;
 mod emitter;
 mod event_loop;
+mod fit;
 mod loops;
+mod open_files;
 mod ready;
 mod scheduling;
 mod shortfall;
@@ -14,7 +16,13 @@ mod stop;
 mod tasks;
 mod workers;
 
+pub(crate) use emitter::Step;
 pub use event_loop::{EventLoop, LoopLimits, Turn};
+pub use fit::Engine;
+pub(crate) use fit::{Unfit, Wishes};
+pub(crate) use open_files::Descriptors;
+#[cfg(feature = "cli")]
+pub(crate) use open_files::soft_limit;
 pub use stop::Stop;
 pub use tasks::{Tasks, tasks_of};
 pub use workers::{Desk, Workers};
@@ -34,6 +42,8 @@ use std::any::Any;
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
+#[cfg(feature = "stream")]
+use std::task::Waker;
 use std::time::Duration;
 
 /// The memory for large buffers, all loops together.
@@ -186,40 +196,109 @@ pub fn run<J: Job, S: Source>(
     stop: &Stop,
 ) -> Result<Report, RunError> {
     let job = Arc::new(job);
-    let mill = Arc::new(new_mill(plan, plan.loops));
-    stop.wakes(&(Arc::clone(&mill) as Arc<dyn Wake>));
-    // The source's thread comes first and without the source: what is given to a thread that cannot
-    // be started is lost.
-    let source_panic = Arc::<Panic>::default();
-    let started = start_source_thread(&mill, &source_panic)
-        .and_then(|source_thread| Ok((source_thread, Loops::start(plan, &job, &mill)?)));
-    let (source_thread, loops) = match started {
-        Ok(started) => started,
-        Err(error) if plan.engine == EngineKind::Threads || plan.may_fall_back => {
-            return alone::run(plan, &job, source, sink, stop, error);
+    match Running::start(plan, &job, source, stop) {
+        Ok(mut running) => {
+            let end = running.emitter.run(sink, stop, None);
+            running.finish(end)
         }
-        Err(error) => return Err(RunError::Thread(error)),
-    };
-    source_thread
-        .send(source)
-        .unwrap_or_else(|_| unreachable!("the thread waits for its source"));
-    let mut emitter = Emitter::new(&mill, sink, plan, None);
-    let end = emitter.run(stop);
-    let failed = emitter.failed;
-    drop(emitter);
-    let facts = loops.join()?;
-    let source_panic = source_panic
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .take();
-    if let Some(panic) = source_panic {
-        panic::resume_unwind(panic);
+        Err((source, error)) if plan.engine == EngineKind::Threads || plan.may_fall_back => {
+            alone::run(plan, &job, source, sink, stop, error)
+        }
+        Err((_, error)) => Err(RunError::Thread(error)),
     }
-    Ok(Report {
-        fell_back: facts.fell_back,
-        activity: facts.activity,
-        ..Report::new(&mill, end, failed, facts.engine)
-    })
+}
+
+/// A run under way: the threads that make results, for whoever takes these. Dropping it stops the run
+/// and waits for its loops.
+pub(crate) struct Running<V: Send + 'static> {
+    emitter: Emitter<V>,
+    mill: Arc<Mill<V>>,
+    loops: Loops<V>,
+    source_panic: Arc<Panic>,
+}
+
+impl<V: Send + 'static> Running<V> {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// If no thread can be started for the source or for a loop. The source comes back.
+    pub(crate) fn start<J: Job<Value = V>, S: Source>(
+        plan: &Plan,
+        job: &Arc<J>,
+        source: S,
+        stop: &Stop,
+    ) -> Result<Self, (S, io::Error)> {
+        let mill = Arc::new(new_mill(plan, plan.loops));
+        stop.wakes(&(Arc::clone(&mill) as Arc<dyn Wake>));
+        // The source's thread comes first and without the source: what is given to a thread that cannot
+        // be started is lost.
+        let source_panic = Arc::<Panic>::default();
+        let started = start_source_thread(&mill, &source_panic)
+            .and_then(|source_thread| Ok((source_thread, Loops::start(plan, job, &mill)?)));
+        let (source_thread, loops) = match started {
+            Ok(started) => started,
+            Err(error) => return Err((source, error)),
+        };
+        source_thread
+            .send(source)
+            .unwrap_or_else(|_| unreachable!("the thread waits for its source"));
+        Ok(Self {
+            emitter: Emitter::new(&mill, plan),
+            mill,
+            loops,
+            source_panic,
+        })
+    }
+
+    /// Gives results to the sink as soon as some are ready, but waits for them no longer than `timeout`.
+    /// Once the run has ended or is to end, it says why, and [`Running::finish`] is to be called.
+    ///
+    /// # Errors
+    /// If the sink has one.
+    pub(crate) fn step(
+        &mut self,
+        sink: &mut dyn Sink<V>,
+        stop: &Stop,
+        timeout: Duration,
+    ) -> io::Result<Step> {
+        self.emitter.step(sink, stop, timeout, &mut None)
+    }
+
+    /// Has this waker called when another step may come to something, once.
+    #[cfg(feature = "stream")]
+    pub(crate) fn set_waker(&self, waker: &Waker) {
+        self.mill.set_output_waker(waker);
+    }
+
+    /// How far things are.
+    pub(crate) fn counters(&self) -> Counters {
+        self.mill.counters()
+    }
+
+    /// Ends the run for this reason, and waits for its loops.
+    ///
+    /// # Panics
+    /// If the job or the source has, with their panic.
+    ///
+    /// # Errors
+    /// If the engine could not be had, or has failed.
+    pub(crate) fn finish(mut self, end: End) -> Result<Report, RunError> {
+        self.emitter.end(&end);
+        let failed = self.emitter.failed;
+        // What it has recorded is published when it is dropped.
+        drop(self.emitter);
+        let facts = self.loops.join()?;
+        let source_panic = self.source_panic.lock();
+        let source_panic = source_panic.unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(panic) = source_panic {
+            panic::resume_unwind(panic);
+        }
+        Ok(Report {
+            fell_back: facts.fell_back,
+            activity: facts.activity,
+            ..Report::new(&self.mill, end, failed, facts.engine)
+        })
+    }
 }
 
 fn new_mill<V>(plan: &Plan, loops: usize) -> Mill<V> {

@@ -334,7 +334,9 @@ fn simulate(seed: u64) {
             simulated.step(&interrupt);
         }
     };
-    let end = Emitter::new(&mill, &mut sink, &plan, Some(&mut work)).run(&interrupt);
+    let mut emitter = Emitter::new(&mill, &plan);
+    let end = emitter.run(&mut sink, &interrupt, Some(&mut work));
+    emitter.end(&end);
     check_output(&sink, &files, &end, faults.shortage > 0);
     // Nothing is left of those that were given up, either.
     simulated.loops.clear();

@@ -1,23 +1,14 @@
 //! From the threads that record latencies to whoever wants them while the run goes on.
 
-use super::phase::Places;
+use super::phase_places::Places;
 use super::tally::Tally;
-use super::{Latencies, Phase};
+use super::{Detail, Latencies, Phase};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Published parts that may wait to be taken, for each recorder. Beyond that, recorders keep what
 /// they have: nothing is lost, and memory does not grow while nobody takes anything.
 const PARTS_PER_RECORDER: usize = 2;
-
-/// What is recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Detail {
-    /// Whole items.
-    Totals,
-    /// Whole items and all phases.
-    Phases,
-}
 
 /// Gathers latencies from all threads of a run.
 #[derive(Debug)]

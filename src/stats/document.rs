@@ -1,6 +1,6 @@
 //! The statistics of a run, or of several, as one JSON document. `schema.json` describes it.
 
-use super::phase::SCHEDULED;
+use super::phase_places::SCHEDULED;
 use super::table::mean_ns;
 use super::{Activity, Machine, Series, Summary, new_histogram};
 use crate::clock::to_ns;

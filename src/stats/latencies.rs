@@ -171,7 +171,7 @@ impl PhaseLatencies {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stats::phase::tests::longest_table;
+    use crate::stats::phase_places::tests::longest_table;
     use proptest::prelude::*;
     use proptest::sample::Index;
 

@@ -173,7 +173,7 @@ impl Note {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stats::phase::tests::longest_table;
+    use crate::stats::phase_places::tests::longest_table;
     use proptest::prelude::*;
     use proptest::sample::Index;
 

@@ -38,7 +38,7 @@ impl<T: Send + 'static> Waiting<T> {
 }
 
 fn new_mill(fail_fast: bool) -> Arc<Mill<Hashed>> {
-    Arc::new(Mill::new(Order::Input, 100, 1, fail_fast))
+    Arc::new(Mill::new(Order::Input, 1000, 1, fail_fast))
 }
 
 fn add_items(mill: &Mill<Hashed>, names: &[&[u8]]) {
@@ -55,11 +55,14 @@ fn source(mill: &Arc<Mill<Hashed>>) -> Waiting<bool> {
     Waiting::start(move || mill.add(Batch::from_iter(["one more"]), Duration::ZERO))
 }
 
-/// Adds batches of one item until there is no room; returns how many.
+/// So many items are a batch that does not grow.
+const BATCH_LEN: usize = 256;
+
+/// Adds batches until there is no room; returns how many.
 fn fill(mill: &Mill<Hashed>) -> usize {
     let mut added = 0;
     while mill.has_room() {
-        add_items(mill, &[b"item"]);
+        add_items(mill, &[&b"item"[..]; BATCH_LEN]);
         added += 1;
         assert!(added < 100, "the source is never made to wait");
     }
@@ -193,7 +196,7 @@ fn a_pull_ends_the_sources_wait() {
     let mill = new_mill(false);
     fill(&mill);
     let waiting = source(&mill);
-    assert_eq!(pull(&mill, 1).len(), 1);
+    assert_eq!(pull(&mill, BATCH_LEN).len(), BATCH_LEN);
     assert!(waiting.end());
 }
 

@@ -73,7 +73,7 @@ pub mod window;
 pub use ext::MaterializeExt;
 pub use materialize::Materialize;
 pub use source::{FromStream, Source};
-pub use split::{Driver, Rows};
+pub use split::{Driver, Outputs};
 pub use window::{Order, Window};
 
 /// Runs futures, `in_flight` of them at a time, and yields their results in input order.

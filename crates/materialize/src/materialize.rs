@@ -2,7 +2,7 @@
 
 use crate::in_flight::{InFlight, Output};
 use crate::source::Source;
-use crate::split::{self, Driver, Rows};
+use crate::split::{self, Driver, Outputs};
 use crate::window::{Order, Window};
 use futures_core::Stream;
 use futures_core::stream::FusedStream;
@@ -90,13 +90,13 @@ impl<S: Source> Materialize<S> {
     /// Separates the running of the futures from the consumption of the results.
     ///
     /// The [`Driver`] is a future that runs them, to be spawned as a task of its own, or joined with
-    /// the consumer. The futures then make progress while the consumer of [`Rows`] does something
+    /// the consumer. The futures then make progress while the consumer of [`Outputs`] does something
     /// else, until the window is full.
     ///
     /// # Panics
     ///
     /// If a future of this stream panicked before.
-    pub fn split(self) -> (Driver<S>, Rows<Output<S>>) {
+    pub fn split(self) -> (Driver<S>, Outputs<Output<S>>) {
         self.assert_not_poisoned();
         split::split(self.in_flight, self.window)
     }

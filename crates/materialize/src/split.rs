@@ -22,7 +22,7 @@ enum DriverState {
 }
 
 struct State<T> {
-    /// None after `Rows` was dropped.
+    /// None after `Outputs` was dropped.
     window: Option<Window<T>>,
     driver: DriverState,
     /// The driver would start more futures if the window had room.
@@ -55,7 +55,7 @@ impl<T> Shared<T> {
 pub(crate) fn split<S: Source>(
     in_flight: InFlight<S>,
     window: Window<Output<S>>,
-) -> (Driver<S>, Rows<Output<S>>) {
+) -> (Driver<S>, Outputs<Output<S>>) {
     let shared = Arc::new(Shared(Mutex::new(State {
         window: Some(window),
         driver: DriverState::Running,
@@ -68,13 +68,13 @@ pub(crate) fn split<S: Source>(
         finished: Vec::new(),
         shared: Arc::clone(&shared),
     };
-    (driver, Rows { shared })
+    (driver, Outputs { shared })
 }
 
 /// Runs the futures of a split [`Materialize`](crate::Materialize); made by
 /// [`Materialize::split`](crate::Materialize::split).
 ///
-/// It completes when all futures have finished, or after [`Rows`] was dropped; then it drops what is
+/// It completes when all futures have finished, or after [`Outputs`] was dropped; then it drops what is
 /// in flight. It is `Send` if the source and the futures are; otherwise it can be spawned where that
 /// is not needed, such as on tokio's `LocalSet`, tokio-uring or compio.
 ///
@@ -228,24 +228,24 @@ impl<S: Source> fmt::Debug for Driver<S> {
 /// If the driver is dropped before its end, or one of its futures panics, the results that are ready
 /// by then are yielded, and the next poll panics: an incomplete run never looks like a complete one.
 #[must_use = "streams do nothing unless polled"]
-pub struct Rows<T> {
+pub struct Outputs<T> {
     shared: Arc<Shared<T>>,
 }
 
-impl<T> Rows<T> {
+impl<T> Outputs<T> {
     /// The next result, or `None` when all are emitted and the source has ended.
     ///
     /// Nothing is lost if the returned future is dropped early.
     ///
     /// # Panics
     ///
-    /// See [`Rows`].
+    /// See [`Outputs`].
     pub async fn next(&mut self) -> Option<T> {
         poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
 }
 
-impl<T> Stream for Rows<T> {
+impl<T> Stream for Outputs<T> {
     type Item = T;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
@@ -288,7 +288,7 @@ impl<T> Stream for Rows<T> {
     }
 }
 
-impl<T> FusedStream for Rows<T> {
+impl<T> FusedStream for Outputs<T> {
     fn is_terminated(&self) -> bool {
         let state = self.shared.lock();
         let window = state.window.as_ref().expect("it is taken on drop");
@@ -296,7 +296,7 @@ impl<T> FusedStream for Rows<T> {
     }
 }
 
-impl<T> Drop for Rows<T> {
+impl<T> Drop for Outputs<T> {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         let window = state.window.take();
@@ -307,11 +307,11 @@ impl<T> Drop for Rows<T> {
     }
 }
 
-impl<T> fmt::Debug for Rows<T> {
+impl<T> fmt::Debug for Outputs<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.shared.lock();
         let waiting = state.window.as_ref().map_or(0, Window::waiting);
-        f.debug_struct("Rows")
+        f.debug_struct("Outputs")
             .field("waiting", &waiting)
             .finish_non_exhaustive()
     }

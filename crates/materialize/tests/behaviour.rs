@@ -2,7 +2,7 @@
 
 use futures_core::Stream;
 use futures_core::stream::FusedStream;
-use ringmill_materialize::{Driver, Materialize, MaterializeExt, Rows, materialize};
+use ringmill_materialize::{Driver, Materialize, MaterializeExt, Outputs, materialize};
 use std::cell::{Cell, RefCell};
 use std::future::{pending, poll_fn, ready};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -346,7 +346,7 @@ fn the_driver_goes_on_while_the_consumer_is_away() {
 #[test]
 fn room_that_is_made_during_a_turn_is_used() {
     // The future of item 2 takes a row, as a consumer on another thread might at that moment.
-    let rows: Rc<RefCell<Option<Rows<i32>>>> = Rc::default();
+    let rows: Rc<RefCell<Option<Outputs<i32>>>> = Rc::default();
     let futures = (0..).map(|n| {
         let rows = Rc::clone(&rows);
         async move {
@@ -451,9 +451,9 @@ fn what_can_be_sent_to_another_thread() {
     fn is_send<T: Send>(value: T) -> T {
         value
     }
-    let (driver, rows): (Driver<_>, Rows<_>) = is_send(materialize([ready(1)], 1)).split();
+    let (driver, rows): (Driver<_>, Outputs<_>) = is_send(materialize([ready(1)], 1)).split();
     drop((is_send(driver), is_send(rows)));
-    // Rows are `Send` also where futures are not.
+    // They are `Send` also where futures are not.
     let number = Rc::new(1);
     let (driver, rows) = materialize([async move { *number }], 1).split();
     drop((driver, is_send(rows)));

@@ -5,6 +5,24 @@ use super::estimate::{Estimate, Smoothed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+/// Questions at one time for the servers of resolv.conf, which others use as well. Whoever names
+/// servers knows what they bear.
+const AT_ONCE_FOR_SYSTEM_SERVERS: usize = 100;
+
+/// Questions at one time for each server that is named, if nothing is said of how many may be in flight.
+/// Names without an answer are in flight for seconds, and must not have all places.
+const AT_ONCE: usize = 4096;
+
+/// How many questions each server is asked at one time, at most, where so many items may be in flight.
+#[must_use]
+pub fn at_once(in_flight: usize, in_flight_is_said: bool, servers_are_named: bool) -> usize {
+    match (servers_are_named, in_flight_is_said) {
+        (true, true) => in_flight,
+        (true, false) => in_flight.min(AT_ONCE),
+        (false, _) => in_flight.min(AT_ONCE_FOR_SYSTEM_SERVERS),
+    }
+}
+
 /// What all loops know of one server.
 #[derive(Debug)]
 struct Shared {

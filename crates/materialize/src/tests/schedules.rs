@@ -5,7 +5,7 @@
 use super::script::{Flag, Input, Scenario, Script, Shared, Token, World};
 use crate::materialize::Materialize;
 use crate::source::Source;
-use crate::split::{Driver, Rows};
+use crate::split::{Driver, Outputs};
 use crate::window::Order;
 use crate::{MaterializeExt, materialize};
 use futures_core::Stream;
@@ -157,7 +157,7 @@ impl Input {
 /// What is under test.
 enum Tasks<S: Source<Future: Future<Output = Token>>> {
     One(Materialize<S>),
-    Two(Driver<S>, Rows<Token>),
+    Two(Driver<S>, Outputs<Token>),
 }
 
 /// A task under test, and what its last poll returned.

@@ -6,7 +6,10 @@ const DNS_PORT: u16 = 53;
 
 /// An address with or without a port, an IPv6 address with a port in brackets. A link-local one has its
 /// interface behind a `%`, by name or by number.
-pub(super) fn parse_resolver(text: &str) -> Result<SocketAddr, String> {
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn parse_server(text: &str) -> Result<SocketAddr, String> {
     let without_port = text
         .parse()
         .map(|address| SocketAddr::new(address, DNS_PORT));
@@ -63,7 +66,7 @@ mod tests {
             ("fe80::1%lo", "[fe80::1%1]:53"),
             ("[fe80::1%lo]:5353", "[fe80::1%1]:5353"),
         ] {
-            let address = parse_resolver(text).map(|address| address.to_string());
+            let address = parse_server(text).map(|address| address.to_string());
             assert_eq!(address.as_deref(), Ok(expected), "{text}");
         }
         for text in [
@@ -74,9 +77,9 @@ mod tests {
             "[fe80::1%lo",
             "fe80::1%",
         ] {
-            assert!(parse_resolver(text).is_err(), "{text}");
+            assert!(parse_server(text).is_err(), "{text}");
         }
-        let missing = parse_resolver("fe80::1%nosuch");
+        let missing = parse_server("fe80::1%nosuch");
         assert_eq!(missing, Err("there is no interface nosuch".to_owned()));
     }
 }

@@ -1,0 +1,24 @@
+//! Looks up the names of a list: `cargo run --release --example resolve_list < names.txt`.
+
+use std::io::{self, BufRead, BufReader};
+
+fn main() -> Result<(), ringmill::Error> {
+    // A list that breaks off ends the run like one that ends.
+    let names = BufReader::new(io::stdin()).lines().map_while(Result::ok);
+    for row in ringmill::dns(names).retries(3).start()? {
+        let row = row?;
+        match row.result {
+            Ok(resolved) => {
+                let data = resolved.records.iter().map(|record| &*record.data);
+                println!(
+                    "{} {:?} {}",
+                    row.input,
+                    resolved.status,
+                    data.collect::<Vec<_>>().join(" ")
+                );
+            }
+            Err(error) => eprintln!("{error}"),
+        }
+    }
+    Ok(())
+}

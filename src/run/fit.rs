@@ -1,0 +1,172 @@
+//! From what is asked for to a plan within the system's limits.
+
+use super::open_files::Descriptors;
+use super::{EngineKind, Plan};
+use crate::io::uring::{self, Refusal};
+use crate::mill::budget::{self, Budget};
+use crate::mill::{Order, PART_BYTES_DEFAULT};
+use std::time::Duration;
+
+/// Files: enough to keep a fast disk busy, and few enough that their buffers stay in the caches.
+const IN_FLIGHT_DEFAULT: usize = 512;
+/// What waits for a network and holds no file: enough for 80,000 in a second at 100 ms each. As few of
+/// them as do well are in flight.
+const IN_FLIGHT_WITHOUT_FILES_DEFAULT: usize = 8192;
+const WINDOW_PER_IN_FLIGHT: usize = 16;
+/// What holds no file but waits for a network: a name whose servers are silent takes seconds to fail, in
+/// which others go on at tens of thousands per second. Their rows are short, most take 150 bytes in all;
+/// but one may have kilobytes, so that it is bytes that limit how many wait.
+const WINDOW_WITHOUT_FILES: usize = 192 * 1024;
+const WINDOW_BYTES_WITHOUT_FILES: usize = 30 * 1024 * 1024;
+/// Cold opens block a worker each; more of them keep the disk's queue filled.
+const IO_WORKERS_DEFAULT: usize = 64;
+
+/// What carries out the operations.
+///
+/// ```
+/// let rows = ringmill::hash(["Cargo.toml"]).engine(ringmill::Engine::Threads).start()?;
+/// assert!(!rows.report().uses_uring);
+/// # Ok::<(), ringmill::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Engine {
+    /// io_uring, or threads where it is not to be had.
+    #[default]
+    Auto,
+    /// io_uring: without it there is no run.
+    Uring,
+    /// Threads. Makes no io_uring call, for sandboxes that kill for one.
+    Threads,
+}
+
+/// What is asked for of a run. What is not said follows from the machine and its limits.
+#[derive(Clone, Debug)]
+pub(crate) struct Wishes {
+    pub(crate) engine: Engine,
+    pub(crate) in_flight: Option<usize>,
+    pub(crate) window: Option<usize>,
+    pub(crate) loops: Option<usize>,
+    pub(crate) io_workers: Option<usize>,
+    pub(crate) order: Order,
+    pub(crate) fail_fast: bool,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) rate_per_s: Option<f64>,
+    /// Each item has a file open, so that their number is limited.
+    pub(crate) items_hold_files: bool,
+}
+
+/// What fits.
+#[derive(Debug)]
+pub(crate) struct Fitted {
+    pub(crate) plan: Plan,
+    /// The limit on open files, if it is why fewer are in flight than were asked for.
+    pub(crate) limited_by_open_files: Option<u64>,
+    /// Why there is no ring, if there could have been one.
+    pub(crate) refusal: Option<Refusal>,
+}
+
+/// Why nothing fits.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unfit {
+    /// No file could be opened.
+    #[error("no file could be opened: the limit on open files is {limit}")]
+    TooFewDescriptors {
+        limit: u64,
+        /// A limit that would do.
+        enough: usize,
+    },
+    /// The engine that was asked for is not to be had.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}
+
+impl Wishes {
+    /// With everything left open.
+    pub(crate) fn new(items_hold_files: bool) -> Self {
+        Self {
+            engine: Engine::default(),
+            in_flight: None,
+            window: None,
+            loops: None,
+            io_workers: None,
+            order: Order::Input,
+            fail_fast: false,
+            timeout: None,
+            rate_per_s: None,
+            items_hold_files,
+        }
+    }
+
+    /// Fits this into what there is.
+    pub(crate) fn fit(&self, descriptors: &Descriptors) -> Result<Fitted, Unfit> {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let in_flight_default = match self.items_hold_files {
+            true => IN_FLIGHT_DEFAULT,
+            false => IN_FLIGHT_WITHOUT_FILES_DEFAULT,
+        };
+        let wanted = Budget {
+            in_flight: self.in_flight.unwrap_or(in_flight_default),
+            loops: self.loops.unwrap_or(processors),
+        };
+        if self.items_hold_files && descriptors.free < budget::LEAST {
+            return Err(Unfit::TooFewDescriptors {
+                limit: descriptors.limit,
+                enough: descriptors.in_use + budget::LEAST,
+            });
+        }
+        let limit = usize::try_from(descriptors.limit).unwrap_or(usize::MAX);
+        let mut fitted = budget::fit(wanted, limit, descriptors.in_use);
+        if !self.items_hold_files {
+            fitted.in_flight = wanted.in_flight;
+        }
+        let is_limited = self.in_flight.is_some_and(|asked| asked > fitted.in_flight);
+        let (window, window_bytes) = match self.window {
+            Some(window) => (window, usize::MAX),
+            None if self.items_hold_files => (WINDOW_PER_IN_FLIGHT * fitted.in_flight, usize::MAX),
+            None => {
+                let window = WINDOW_WITHOUT_FILES.max(fitted.in_flight);
+                (window, WINDOW_BYTES_WITHOUT_FILES)
+            }
+        };
+        let (engine, refusal) = self.choose_engine()?;
+        let plan = Plan {
+            engine,
+            may_fall_back: self.engine == Engine::Auto,
+            // More in flight than the window holds can never be.
+            in_flight: fitted.in_flight.min(window),
+            window,
+            window_bytes,
+            loops: fitted.loops.min(window),
+            io_workers: self.io_workers.unwrap_or(IO_WORKERS_DEFAULT),
+            part_bytes: PART_BYTES_DEFAULT,
+            order: self.order,
+            fail_fast: self.fail_fast,
+            timeout: self.timeout,
+            rate_per_s: self.rate_per_s,
+            latencies: None,
+            separate_descriptors: false,
+        };
+        Ok(Fitted {
+            plan,
+            limited_by_open_files: is_limited.then_some(descriptors.limit),
+            refusal,
+        })
+    }
+
+    fn choose_engine(&self) -> Result<(EngineKind, Option<Refusal>), Refusal> {
+        match (self.engine, uring_unless(self.engine == Engine::Threads)) {
+            (_, Ok(engine)) => Ok((engine, None)),
+            (Engine::Uring, Err(refusal)) => Err(refusal),
+            (_, Err(refusal)) => Ok((EngineKind::Threads, Some(refusal))),
+        }
+    }
+}
+
+/// Sandboxes may kill for the call that asks whether there is a ring.
+fn uring_unless(threads: bool) -> Result<EngineKind, Refusal> {
+    match threads {
+        true => Ok(EngineKind::Threads),
+        false => uring::probe().map(|()| EngineKind::Uring),
+    }
+}

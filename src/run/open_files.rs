@@ -1,0 +1,78 @@
+//! The limit on open files.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::fs::DirEntry;
+use std::io;
+
+/// What a limit of "unlimited" counts as.
+const PLENTY: u64 = 1 << 20;
+
+/// The limit on open files, and what is open already.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Descriptors {
+    pub(crate) limit: u64,
+    pub(crate) in_use: usize,
+    /// Numbers of descriptors below the limit that are free.
+    pub(crate) free: usize,
+}
+
+/// The limit on open files as it is now, which the process may raise.
+pub(crate) fn soft_limit() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(PLENTY)
+}
+
+impl Descriptors {
+    /// Raises the soft limit to the hard one and counts what is open.
+    pub(crate) fn raise() -> Self {
+        let hard = getrlimit(Resource::Nofile).maximum;
+        let raised = Rlimit {
+            current: Some(hard.unwrap_or(PLENTY)),
+            maximum: hard,
+        };
+        // If it cannot be raised, it is as it was.
+        let _ = setrlimit(Resource::Nofile, raised);
+        Self::now()
+    }
+
+    /// Counts what is open, and leaves the limit as it is.
+    pub(crate) fn now() -> Self {
+        let limit = soft_limit();
+        let open = open_descriptors();
+        let below_limit = open.iter().filter(|number| **number < limit).count();
+        Self {
+            limit,
+            in_use: open.len(),
+            free: usize::try_from(limit).unwrap_or(usize::MAX) - below_limit,
+        }
+    }
+
+    /// How many of so many sockets for each server, all loops together, each loop may have for each. With
+    /// datagrams, it has one more, for a stream; without, that is the only one. `None` if there is no room
+    /// for one.
+    #[cfg(feature = "dns")]
+    pub(crate) fn sockets(
+        &self,
+        wanted: usize,
+        servers: usize,
+        loops: usize,
+        has_datagrams: bool,
+    ) -> Option<usize> {
+        let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
+        let for_sockets = crate::mill::budget::left(limit, self.in_use, loops);
+        let for_each_server = for_sockets / loops / servers;
+        let sockets_max = for_each_server.saturating_sub(usize::from(has_datagrams));
+        (sockets_max > 0).then(|| wanted.div_ceil(loops).min(sockets_max))
+    }
+}
+
+/// The descriptors in use, inherited ones included. Without /proc, the usual three.
+fn open_descriptors() -> Vec<u64> {
+    let number = |entry: io::Result<DirEntry>| entry.ok()?.file_name().to_str()?.parse().ok();
+    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else {
+        return vec![0, 1, 2];
+    };
+    let mut open: Vec<u64> = entries.filter_map(number).collect();
+    // Reading the directory itself takes one, the lowest that was free, closed again by now.
+    open.retain(|number| std::fs::symlink_metadata(format!("/proc/self/fd/{number}")).is_ok());
+    open
+}

@@ -1,0 +1,10 @@
+//! How much is recorded.
+
+/// What is recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Detail {
+    /// Whole items.
+    Totals,
+    /// Whole items and all phases.
+    Phases,
+}
