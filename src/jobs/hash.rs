@@ -8,11 +8,12 @@
 use super::Job;
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Cause, Errno, ItemError, Operation};
-use crate::io::{Buffer, BufferClass, File, FileKind, FileSystem, Io, Read, Stat};
+use crate::io::{Buffer, BufferClass, File, FileId, FileKind, FileSystem, Io, Read, Stat};
 use crate::item::{Item, PATH_LEN_MAX};
 use crate::stats::Phase;
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Reads of large files in flight at once in a loop, divided among the items in flight. A file that
 /// is alone is read ahead while it is hashed; where there are many, the others give the device and
@@ -41,6 +42,15 @@ pub struct HashJob {
     pub strict: bool,
 }
 
+/// Hashes the content of files, except for those that the run itself writes.
+#[derive(Clone, Debug)]
+pub struct HashInputs {
+    /// How to hash.
+    pub job: HashJob,
+    /// The files that are written. For an item that is one of them, hashing fails.
+    pub outputs: Arc<[FileId]>,
+}
+
 /// A file's digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hashed {
@@ -55,7 +65,7 @@ pub struct Hashed {
 
 impl Job for HashJob {
     type Value = Hashed;
-    type Local = Self;
+    type Local = HashInputs;
 
     const PHASES: &'static [Phase] = &[
         Phase::QUEUE,
@@ -71,6 +81,28 @@ impl Job for HashJob {
         Phase::SCHEDULED_TOTAL,
     ];
 
+    fn local(&self, _: &Io) -> HashInputs {
+        HashInputs {
+            job: self.clone(),
+            outputs: Arc::default(),
+        }
+    }
+
+    fn run(
+        local: Rc<HashInputs>,
+        io: Io,
+        item: Item,
+    ) -> impl Future<Output = Result<Hashed, ItemError>> + 'static {
+        hash(local, io, item)
+    }
+}
+
+impl Job for HashInputs {
+    type Value = Hashed;
+    type Local = Self;
+
+    const PHASES: &'static [Phase] = HashJob::PHASES;
+
     fn local(&self, _: &Io) -> Self {
         self.clone()
     }
@@ -84,14 +116,21 @@ impl Job for HashJob {
     }
 }
 
-async fn hash(options: Rc<HashJob>, io: Io, path: Item) -> Result<Hashed, ItemError> {
+async fn hash(inputs: Rc<HashInputs>, io: Io, path: Item) -> Result<Hashed, ItemError> {
+    let options = &inputs.job;
     check_name(&path)?;
     let mut restarts = 0;
     loop {
         // Nobody asked for a look-up: what failed, for the user, is the opening.
         let before = io.stat(&path).await;
         let before = before.map_err(in_step(Operation::Open))?;
-        check_kind(&before, &options)?;
+        check_kind(&before, options)?;
+        if inputs.outputs.contains(&before.id()) {
+            return Err(ItemError {
+                operation: Operation::Open,
+                cause: Cause::Output,
+            });
+        }
         let file = io.open(&path, &before).await;
         let file = file.map_err(in_step(Operation::Open))?;
         let mut reading = Reading::new(&io, &file, &before, options.algorithm);
@@ -109,7 +148,7 @@ async fn hash(options: Rc<HashJob>, io: Io, path: Item) -> Result<Hashed, ItemEr
         let mut changed = false;
         if before.kind == FileKind::Regular {
             let after = file.stat().await.map_err(in_step(Operation::Stat))?;
-            let is_same = (after.device, after.inode) == (before.device, before.inode);
+            let is_same = after.id() == before.id();
             changed = !is_same || has_changed(&before, &after, size_bytes);
             if !is_same && restarts < RESTARTS_MAX {
                 restarts += 1;
