@@ -2,12 +2,15 @@
 
 use super::Outcome;
 use super::arguments::{Format, HashArguments, Special};
+use super::limits::Descriptors;
 use super::observer::Observer;
 use super::stream::{Rows, Task};
 use crate::digest::Algorithm;
 use crate::error::ItemError;
+use crate::io::FileId;
 use crate::item::Item;
-use crate::jobs::hash::{HashJob, Hashed};
+use crate::jobs::hash::{HashInputs, HashJob, Hashed};
+use crate::run::Plan;
 use crate::sink::gnu::{self, Layout};
 use crate::sink::jsonl;
 use serde_json::Map;
@@ -41,10 +44,15 @@ pub(super) fn hash(arguments: HashArguments) -> Outcome {
         arguments: &arguments.stream,
         timeout: arguments.timeout,
         items_hold_files: true,
+        resolvers_from: None,
         expand: None,
         options: Map::from_iter(options.map(|(name, value)| (name.to_owned(), value))),
     };
-    task.perform(|_, _| Ok(job), rows)
+    let job = |_: &Plan, _: &Descriptors, outputs: Vec<FileId>| {
+        let outputs = outputs.into();
+        Ok(HashInputs { job, outputs })
+    };
+    task.perform(job, rows)
 }
 
 struct HashRows {

@@ -12,13 +12,14 @@ mod limits;
 mod lingering;
 mod merge;
 mod observer;
-mod output;
+mod outputs;
 mod plan;
 mod plot;
 mod query_arguments;
 mod resolver_address;
 mod servers;
 mod setup_error;
+mod signals;
 mod source;
 mod stream;
 
