@@ -30,8 +30,8 @@ pub(super) struct FormArguments {
     )]
     pub(super) percentiles: Option<Vec<f64>>,
 
-    /// Write everything that is known as one JSON document, `-` for standard output. `ringmill --generate
-    /// stats-schema` prints its JSON Schema. A file is replaced when the document is complete.
+    /// Write everything that is known as one JSON document. `ringmill --generate stats-schema` prints
+    /// its JSON Schema. FILE may be `-` for standard output; a file is replaced when the document is complete.
     #[arg(long, value_name = "FILE", help_heading = "Measurements")]
     pub(super) stats: Option<PathBuf>,
 
@@ -136,7 +136,7 @@ impl Forms {
     /// Everything that is written.
     pub(super) fn outputs(&mut self) -> impl Iterator<Item = &mut Output> {
         let hgrm = self.hgrm.iter_mut().map(|(_, output)| output);
-        self.stats.iter_mut().chain(&mut self.hlog).chain(hgrm)
+        self.hlog.iter_mut().chain(&mut self.stats).chain(hgrm)
     }
 
     pub(super) fn form(&self) -> &Form {

@@ -18,7 +18,7 @@ use crate::files::mkfifo;
 use crate::forbidden;
 use crate::support::crc32c::crc32c;
 use crate::support::tree::Scratch;
-use crate::support::{Mill, Output, eventually, for_each_engine, require_root};
+use crate::support::{Mill, Output, Running, eventually, for_each_engine, require_root};
 
 /// What files contain, by name, without those that cannot be read to an end.
 fn contents(dir: &Path) -> BTreeMap<OsString, Vec<u8>> {
@@ -192,7 +192,7 @@ fn outputs_are_different_files() {
         ),
         (
             &["--hlog", "link-to-new", "--stats", "./directory/new"],
-            "--hlog link-to-new: the same file as --stats ./directory/new",
+            "--stats ./directory/new: the same file as --hlog link-to-new",
         ),
         (
             &["-o", "run.total.hgrm", "--hgrm", "run.hgrm"],
@@ -483,6 +483,13 @@ fn a_full_disk_leaves_the_old_document() {
     assert_eq!(left.len(), 2, "{:?}", left.keys());
 }
 
+fn waits_for_a_reader(mill: &Running) {
+    let call = format!("/proc/{}/wchan", mill.pid());
+    eventually("it waits", Duration::from_secs(20), || {
+        fs::read_to_string(&call).is_ok_and(|call| call.contains("wait_for_partner"))
+    });
+}
+
 /// Whoever opens a FIFO waits for its reader, which may never come.
 #[test]
 fn a_signal_ends_the_wait_for_a_reader() {
@@ -501,10 +508,7 @@ fn a_signal_ends_the_wait_for_a_reader() {
                     _ => mill.args(["-o", "new"]),
                 };
                 let mut mill = mill.start();
-                let call = format!("/proc/{}/wchan", mill.pid());
-                eventually("it waits", Duration::from_secs(20), || {
-                    fs::read_to_string(&call).is_ok_and(|call| call.contains("wait_for_partner"))
-                });
+                waits_for_a_reader(&mill);
                 mill.signal(signal);
                 eventually("it ends", Duration::from_secs(5), || mill.has_ended());
                 mill.finish().killed_by(signal).complains("");
@@ -512,6 +516,20 @@ fn a_signal_ends_the_wait_for_a_reader() {
             }
         }
     });
+    let scratch = files();
+    run_log(&scratch, "run.hlog");
+    mkfifo(&scratch.join("fifo"));
+    for command in [["plot", "run.hlog", "-o"], ["merge", "run.hlog", "--hlog"]] {
+        let mut mill = Mill::bare()
+            .dir(scratch.path())
+            .args(command)
+            .arg("fifo")
+            .start();
+        waits_for_a_reader(&mill);
+        mill.signal(Signal::TERM);
+        eventually("it ends", Duration::from_secs(5), || mill.has_ended());
+        mill.finish().killed_by(Signal::TERM).complains("");
+    }
 }
 
 /// FIFOs are written as they are.
@@ -589,7 +607,7 @@ fn a_hyphen_is_standard_output() {
         ),
         (
             &["hash", "data", "-o", "sums", "--stats", "-", "--hlog", "-"],
-            "--hlog -: would mix with --stats -",
+            "--stats -: would mix with --hlog -",
         ),
         (
             &["merge", "run.hlog", "--latency", "--stats", "-"],

@@ -65,7 +65,7 @@ fn place_of(output: &Output) -> &Place {
 
 fn check_pair(one: &Output, other: &Output) -> Result<(), SetupError> {
     if [one, other].map(Output::standard) == [Some(Standard::Output); 2] {
-        let (first, second) = (&one.content, &other.content);
+        let (first, second) = (&one.what, &other.what);
         let message = format!("{second}: would mix with {first} on standard output");
         return Err(SetupError::new(message).hint("write one of them to a file"));
     }

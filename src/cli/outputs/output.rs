@@ -19,7 +19,7 @@ pub(in crate::cli) struct Output {
     /// The option that names it, and its value; the name if there is none.
     pub(super) label: String,
     /// The same, but what is written if there is no option.
-    pub(super) content: String,
+    pub(super) what: String,
     /// `None` is standard output.
     path: Option<PathBuf>,
     form: Form,
@@ -62,7 +62,7 @@ impl Output {
         };
         let label = path.map(|path| format!("{option} {}", path.display()));
         Self {
-            content: label.clone().unwrap_or_else(|| what.to_owned()),
+            what: label.clone().unwrap_or_else(|| what.to_owned()),
             label: label.unwrap_or_else(|| name.clone()),
             name,
             path: path.map(Path::to_owned),

@@ -35,8 +35,9 @@ fn replace_by_rename(path: &Path, existing: Option<&Metadata>, content: &[u8]) -
     let mut temporary = Temporary::beside(path, existing)?;
     temporary.file.write_all(content)?;
     if let Some(existing) = existing {
-        // Only root can give a file to another user.
-        let _ = fchown(&temporary.file, Some(existing.uid()), Some(existing.gid()));
+        let chown = |user| fchown(&temporary.file, user, Some(existing.gid()));
+        // Only root can give a file to another user, and others only to groups of their own.
+        let _ = chown(Some(existing.uid())).or_else(|_| chown(None));
         temporary.file.set_permissions(existing.permissions())?;
     }
     fs::rename(&temporary.path, path)?;
@@ -83,5 +84,33 @@ impl Drop for Temporary {
         if !self.is_renamed {
             let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_temporary_file_of_another_process_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let other = path(&format!(".ringmill-{}-0.tmp", process::id()));
+        fs::write(&other, "of another").unwrap();
+        for content in ["one", "another"] {
+            replace(&path("document"), content.as_bytes()).unwrap();
+            assert_eq!(fs::read_to_string(path("document")).unwrap(), content);
+        }
+        assert_eq!(fs::read_to_string(&other).unwrap(), "of another");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn what_cannot_be_replaced_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir_all(directory.path().join("document/not-empty")).unwrap();
+        assert!(replace(&directory.path().join("document"), b"content").is_err());
+        assert!(directory.path().join("document/not-empty").is_dir());
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 }
