@@ -150,6 +150,9 @@ pub enum Cause {
     /// A FIFO, socket or device, which is not read unless asked for.
     #[error("is a {0}, not a regular file")]
     Special(SpecialKind),
+    /// The run itself writes to the file.
+    #[error("is the output of this run")]
+    Output,
     /// Strict mode, and size, mtime or ctime differed between open and end.
     #[error("changed while it was read")]
     Changed,
@@ -178,6 +181,7 @@ impl Cause {
             Self::Errno(errno) => errno.name(),
             Self::NulInName => "nul-in-name".to_owned(),
             Self::Special(_) => "special-file".to_owned(),
+            Self::Output => "output-file".to_owned(),
             Self::Changed => "changed".to_owned(),
             Self::TimedOut { .. } => "timed-out".to_owned(),
             Self::NotTried { .. } => "not-tried".to_owned(),

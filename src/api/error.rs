@@ -150,6 +150,7 @@ impl Error {
             Cause::Errno(_) => ErrorKind::System,
             Cause::NulInName => ErrorKind::InvalidInput,
             Cause::Special(_) => ErrorKind::SpecialFile,
+            Cause::Output => ErrorKind::InvalidInput,
             Cause::Changed => ErrorKind::Changed,
             Cause::TimedOut { .. } => ErrorKind::TimedOut,
             Cause::NotTried { .. } => ErrorKind::NotTried,

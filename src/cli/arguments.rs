@@ -128,7 +128,8 @@ pub(super) struct PlotArguments {
     #[arg(value_name = "FILE", required = true)]
     pub(super) files: Vec<PathBuf>,
 
-    /// Where to write the picture, in SVG unless --text is given.
+    /// Where to write the picture, in SVG unless --text is given; `-` for standard output. A file is replaced
+    /// when the picture is complete.
     #[arg(short, long, value_name = "OUT")]
     pub(super) output: Option<PathBuf>,
 
@@ -311,7 +312,7 @@ pub(super) struct StreamArguments {
     #[arg(short = '0', long, help_heading = "Input")]
     pub(super) null: bool,
 
-    /// Write to FILE instead of standard output.
+    /// Write to FILE, `-` for standard output. FILE must not be one of the inputs.
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     pub(super) output: Option<PathBuf>,
 

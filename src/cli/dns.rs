@@ -10,6 +10,7 @@ use super::source;
 use super::stream::{Rows, Task};
 use crate::clock;
 use crate::error::ItemError;
+use crate::io::FileId;
 use crate::item::Item;
 use crate::jobs::dns::{
     Answer, DnsJob, Found, Lines, QueryOptions, RowStatus, Settings, SharedFigures, SharedLimits,
@@ -94,10 +95,11 @@ pub(super) fn dns(arguments: DnsArguments) -> Outcome {
         arguments: &arguments.stream,
         timeout: None,
         items_hold_files: false,
+        resolvers_from: arguments.resolvers_from.as_deref(),
         expand: Some(Box::new(Repeated::new(lines, times))),
         options: Map::from_iter(options.map(|(name, value)| (name.to_owned(), value))),
     };
-    let job = |plan: &Plan, descriptors: &Descriptors| {
+    let job = |plan: &Plan, descriptors: &Descriptors, _: Vec<FileId>| {
         let job = DnsJob {
             asks_every_server: arguments.all_resolvers,
             limits: limits(&arguments, servers.len(), plan),

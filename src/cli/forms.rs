@@ -1,13 +1,13 @@
 //! The forms in which latencies are given: a table, JSON, an interval log, distributions.
 
-use super::output::Output;
+use super::outputs::{self, Output};
 use super::setup_error::SetupError;
+use super::signals::Signals;
 use crate::stats::document::Form;
 use crate::stats::{PERCENTILES, Series, hgrm, table};
 use clap::builder::TypedValueParser;
 use clap::{ArgGroup, Args};
 use serde_json::Value;
-use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 /// What is to be made of latencies; the same for runs and for logs of earlier runs.
@@ -31,7 +31,7 @@ pub(super) struct FormArguments {
     pub(super) percentiles: Option<Vec<f64>>,
 
     /// Write everything that is known as one JSON document. `ringmill --generate stats-schema` prints
-    /// its JSON Schema.
+    /// its JSON Schema. FILE may be `-` for standard output; a file is replaced when the document is complete.
     #[arg(long, value_name = "FILE", help_heading = "Measurements")]
     pub(super) stats: Option<PathBuf>,
 
@@ -39,7 +39,7 @@ pub(super) struct FormArguments {
     #[arg(long, requires = "stats", help_heading = "Measurements")]
     pub(super) bins: bool,
 
-    /// Write an HdrHistogram interval log, with a tag for each phase.
+    /// Write an HdrHistogram interval log, with a tag for each phase; `-` for standard output.
     #[arg(long, value_name = "FILE", help_heading = "Measurements")]
     pub(super) hlog: Option<PathBuf>,
 
@@ -48,7 +48,7 @@ pub(super) struct FormArguments {
     #[arg(long, value_name = "FILE", help_heading = "Measurements")]
     pub(super) hgrm: Option<PathBuf>,
 
-    /// Write only the distribution of this phase, into the very FILE of --hgrm.
+    /// Write only the distribution of this phase, into the very FILE of --hgrm, `-` for standard output.
     #[arg(
         long,
         value_name = "PHASE",
@@ -72,35 +72,71 @@ impl FormArguments {
         self.latency || self.stats.is_some() || self.hlog.is_some() || self.hgrm.is_some()
     }
 
-    /// Descriptors that the files take during a run.
+    /// Descriptors that the outputs may take during a run.
     pub(super) fn descriptors(&self) -> usize {
-        usize::from(self.stats.is_some()) + usize::from(self.hlog.is_some())
+        [&self.stats, &self.hlog, &self.hgrm]
+            .into_iter()
+            .flatten()
+            .count()
     }
 }
 
-/// The forms that are written at the end.
+/// What is made of latencies, and where it is written.
 pub(super) struct Forms {
     form: Form,
     stats: Option<Output>,
-    hgrm: Option<PathBuf>,
+    /// Until whoever writes it takes it.
+    pub(super) hlog: Option<Output>,
+    /// Each with its phase.
+    hgrm: Vec<(String, Output)>,
     hgrm_phase: Option<String>,
 }
 
 impl Forms {
-    /// Opens, and so empties, the files. A long run should not end with a file that cannot be
-    /// written.
-    pub(super) fn open(arguments: &FormArguments) -> Result<Self, SetupError> {
+    /// Those of a run, whose items have these phases. Nothing is opened yet.
+    pub(super) fn of_run(
+        arguments: &FormArguments,
+        phases: &[&str],
+        signals: &Signals,
+    ) -> Result<Self, SetupError> {
+        let forms = Self::of_merge(arguments, phases, signals)?;
+        let hlog = arguments.hlog.as_deref();
+        Ok(Self {
+            // It is written as the run goes on.
+            hlog: hlog.map(|path| Output::stream("--hlog", Some(path), "")),
+            ..forms
+        })
+    }
+
+    /// Those of logs that have these phases. Nothing is opened yet.
+    pub(super) fn of_merge(
+        arguments: &FormArguments,
+        phases: &[&str],
+        signals: &Signals,
+    ) -> Result<Self, SetupError> {
         let percentiles = arguments.percentiles.clone();
+        let document = |option, path: &Path| Output::document(option, Some(path), "", signals);
         let stats = arguments.stats.as_deref();
+        let hlog = arguments.hlog.as_deref();
+        let hgrm = hgrm_paths(arguments, phases)?.into_iter();
         Ok(Self {
             form: Form {
                 percentiles: percentiles.unwrap_or_else(|| PERCENTILES.to_vec()),
                 bins: arguments.bins,
             },
-            stats: stats.map(|path| Output::open(Some(path))).transpose()?,
-            hgrm: arguments.hgrm.clone(),
+            stats: stats.map(|path| document("--stats", path)),
+            hlog: hlog.map(|path| document("--hlog", path)),
+            hgrm: hgrm
+                .map(|(phase, path)| (phase, document("--hgrm", &path)))
+                .collect(),
             hgrm_phase: arguments.hgrm_phase.clone(),
         })
+    }
+
+    /// Everything that is written.
+    pub(super) fn outputs(&mut self) -> impl Iterator<Item = &mut Output> {
+        let hgrm = self.hgrm.iter_mut().map(|(_, output)| output);
+        self.hlog.iter_mut().chain(&mut self.stats).chain(hgrm)
     }
 
     pub(super) fn form(&self) -> &Form {
@@ -121,45 +157,58 @@ impl Forms {
         };
         let mut text = serde_json::to_vec_pretty(&document(&self.form)).expect("plain data");
         text.push(b'\n');
-        let written = output.write_all(&text);
-        written.map_err(|error| SetupError::io(&output.name, "write", &error))
+        output.put(&text)
     }
 
     /// Writes the distributions, if they are asked for.
-    pub(super) fn write_hgrm(&self, series: &[Series]) -> Result<(), SetupError> {
-        let Some(path) = &self.hgrm else {
-            return Ok(());
-        };
-        let Some(phase) = &self.hgrm_phase else {
-            return series
-                .iter()
-                .try_for_each(|one| write_one_hgrm(&with_phase(path, &one.name), one));
-        };
-        let Some(one) = series.iter().find(|one| one.name == *phase) else {
-            return Err(SetupError {
-                message: format!("--hgrm-phase {phase}: nothing was measured of that name"),
-                hint: Some(format!("there is {}", names(series))),
-            });
-        };
-        write_one_hgrm(path, one)
+    pub(super) fn write_hgrm(&mut self, series: &[Series]) -> Result<(), SetupError> {
+        for (phase, output) in &mut self.hgrm {
+            if let Some(one) = series.iter().find(|one| one.name == *phase) {
+                let mut text = Vec::new();
+                hgrm::write(&mut text, &one.histogram).expect("memory takes it");
+                output.put(&text)?;
+            } else if self.hgrm_phase.is_some() {
+                let message = format!("--hgrm-phase {phase}: nothing was measured of that name");
+                let measured: Vec<&str> = series.iter().map(|one| &*one.name).collect();
+                return Err(
+                    SetupError::new(message).hint(format!("there is {}", listed(&measured)))
+                );
+            }
+        }
+        Ok(())
     }
 }
 
-fn names(series: &[Series]) -> String {
-    let names: Vec<&str> = series.iter().map(|one| &*one.name).collect();
+/// The phases whose distributions are wanted, and the file for each.
+fn hgrm_paths(
+    arguments: &FormArguments,
+    phases: &[&str],
+) -> Result<Vec<(String, PathBuf)>, SetupError> {
+    let Some(path) = &arguments.hgrm else {
+        return Ok(Vec::new());
+    };
+    match &arguments.hgrm_phase {
+        Some(phase) if phases.contains(&phase.as_str()) => Ok(vec![(phase.clone(), path.clone())]),
+        Some(phase) => Err(
+            SetupError::new(format!("--hgrm-phase {phase}: no such phase"))
+                .hint(format!("there is {}", listed(phases))),
+        ),
+        None if outputs::is_standard(path) => {
+            let message = format!("--hgrm {}: the phases would mix", path.display());
+            Err(SetupError::new(message).hint("choose one with --hgrm-phase"))
+        }
+        None => Ok(phases
+            .iter()
+            .map(|&phase| (phase.to_owned(), with_phase(path, phase)))
+            .collect()),
+    }
+}
+
+fn listed(names: &[&str]) -> String {
     match names.is_empty() {
         true => "none at all".to_owned(),
         false => names.join(", "),
     }
-}
-
-fn write_one_hgrm(path: &Path, series: &Series) -> Result<(), SetupError> {
-    let mut output = Output::open(Some(path))?;
-    let name = output.name.clone();
-    let mut buffered = BufWriter::new(&mut output);
-    let written: io::Result<()> =
-        hgrm::write(&mut buffered, &series.histogram).and_then(|()| buffered.flush());
-    written.map_err(|error| SetupError::io(&name, "write", &error))
 }
 
 /// `run.hgrm` and `read` make `run.read.hgrm`.

@@ -6,9 +6,10 @@ use super::observer::Observer;
 use super::stream::{Rows, Task};
 use crate::digest::Algorithm;
 use crate::error::{Cause, ItemError};
-use crate::io::SpecialKind;
+use crate::io::{FileId, SpecialKind};
 use crate::item::Item;
 use crate::jobs::hash::{HashJob, Hashed};
+use crate::run::{Descriptors, Plan};
 use crate::sink::gnu::{self, Layout};
 use crate::sink::jsonl;
 use serde_json::Map;
@@ -21,6 +22,7 @@ pub(super) fn hash(arguments: HashArguments) -> Outcome {
         algorithm: arguments.algorithm,
         read_special: arguments.special == Special::Read,
         strict: arguments.strict,
+        ..HashJob::default()
     };
     let options = [
         ("algorithm", job.algorithm.name().into()),
@@ -42,10 +44,17 @@ pub(super) fn hash(arguments: HashArguments) -> Outcome {
         arguments: &arguments.stream,
         timeout: arguments.timeout,
         items_hold_files: true,
+        resolvers_from: None,
         expand: None,
         options: Map::from_iter(options.map(|(name, value)| (name.to_owned(), value))),
     };
-    task.perform(|_, _| Ok(job), rows)
+    let job = |_: &Plan, _: &Descriptors, outputs: Vec<FileId>| {
+        Ok(HashJob {
+            outputs: outputs.into(),
+            ..job
+        })
+    };
+    task.perform(job, rows)
 }
 
 /// How a special file could be read after all. A socket could not: it cannot be opened.

@@ -1,12 +1,12 @@
-//! SIGINT and SIGTERM: the first asks the run to stop, the second ends the process at once.
+//! SIGINT and SIGTERM during a run: the first asks it to stop, the second ends the process at once.
 
+use super::setup_error::SetupError;
+use super::signals::Signals;
 use crate::run::Stop;
 use rustix::process::{Resource, getrlimit};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use signal_hook::iterator;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -20,36 +20,28 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 pub(super) struct Interrupt {
     /// Requested by either signal.
     pub(super) stop: Arc<Stop>,
-    /// Set by either signal, in its handler.
-    flag: Arc<AtomicBool>,
-    signal: Arc<AtomicUsize>,
+    pub(super) signals: Signals,
     notifies: bool,
 }
 
 impl Interrupt {
-    pub(super) fn watch() -> io::Result<Self> {
-        let flag = Arc::new(AtomicBool::new(false));
-        let signal = Arc::new(AtomicUsize::new(0));
-        let watched: Vec<i32> = [SIGINT, SIGTERM]
-            .into_iter()
-            .filter(|&number| !is_ignored(number))
-            .collect();
-        for &number in &watched {
-            // In this order: the first signal finds the flag not yet set.
-            signal_hook::flag::register_conditional_default(number, Arc::clone(&flag))?;
-            signal_hook::flag::register(number, Arc::clone(&flag))?;
-            #[allow(clippy::cast_sign_loss)]
-            signal_hook::flag::register_usize(number, Arc::clone(&signal), number as usize)?;
-        }
+    /// Until [`Interrupt::run_begins`], a signal ends the process at once: opening an output may wait
+    /// for ever, and there is nothing to stop yet.
+    pub(super) fn watch() -> Result<Self, SetupError> {
+        let signals = Signals::register()?;
         let stop = Arc::<Stop>::default();
         // Last: when the thread hears of a signal, all else has been done.
-        let notifies = notify(&stop, &watched).is_ok();
+        let notifies = notify(&stop).is_ok();
         Ok(Self {
             stop,
-            flag,
-            signal,
+            signals,
             notifies,
         })
+    }
+
+    /// From now on the first signal asks the run to stop.
+    pub(super) fn run_begins(&self) {
+        self.signals.note_first();
     }
 
     /// How often [`Interrupt::look`] is to be called, if it has to be.
@@ -59,26 +51,24 @@ impl Interrupt {
 
     /// Requests the stop if a signal has come and nobody was notified of it.
     pub(super) fn look(&self) {
-        if !self.notifies && self.flag.load(Ordering::Relaxed) {
+        if !self.notifies && self.signals.last().is_some() {
             self.stop.request();
         }
     }
 
     /// The signal that came, if one did.
     pub(super) fn signal(&self) -> Option<i32> {
-        i32::try_from(self.signal.load(Ordering::Relaxed))
-            .ok()
-            .filter(|&number| number != 0)
+        self.signals.last()
     }
 }
 
 /// Has a thread request the stop when one of the signals comes.
-fn notify(stop: &Arc<Stop>, signals: &[i32]) -> io::Result<()> {
+fn notify(stop: &Arc<Stop>) -> io::Result<()> {
     let limit = getrlimit(Resource::Nofile).maximum;
     if limit.is_some_and(|limit| limit < DESCRIPTORS_MIN) {
         return Err(io::Error::other("there are few descriptors"));
     }
-    let mut signals = Signals::new(signals)?;
+    let mut signals = iterator::Signals::new(Signals::watched())?;
     let stop = Arc::clone(stop);
     let thread = thread::Builder::new().name("ringmill-signal".to_owned());
     thread.stack_size(64 * 1024).spawn(move || {
@@ -87,13 +77,4 @@ fn notify(stop: &Arc<Stop>, signals: &[i32]) -> io::Result<()> {
         }
     })?;
     Ok(())
-}
-
-/// True for a signal that whoever started us wants ignored, as `nohup` and shells do for what runs
-/// in the background. It stays ignored.
-fn is_ignored(signal: i32) -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    mask.is_some_and(|mask| mask & (1 << (signal - 1)) != 0)
 }

@@ -3,12 +3,12 @@
 use super::Outcome;
 use super::arguments::MergeArguments;
 use super::forms::Forms;
-use super::output::Output;
+use super::outputs::{self, Input, Output};
 use super::setup_error::SetupError;
+use super::signals::Signals;
 use crate::stats::hlog::{self, IntervalLog};
 use crate::stats::{Series, document};
 use std::fs;
-use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -24,19 +24,26 @@ pub(super) fn merge(arguments: &MergeArguments) -> Outcome {
 
 fn try_merge(arguments: &MergeArguments) -> Result<(), SetupError> {
     let (series, span) = read_all(&arguments.logs)?;
-    let forms = &arguments.forms;
-    // Only now: one of them may be among the logs.
-    let mut written = Forms::open(forms)?;
-    if forms.latency || !forms.need_phases() {
-        print(&written.table(&series))?;
+    let wanted = &arguments.forms;
+    let signals = Signals::register()?;
+    let phases: Vec<&str> = series.iter().map(|one| &*one.name).collect();
+    let mut forms = Forms::of_merge(wanted, &phases, &signals)?;
+    let shows_table = wanted.latency || !wanted.need_phases();
+    let mut table = shows_table.then(|| Output::stream("", None, "the table"));
+    let mut written: Vec<_> = table.iter_mut().chain(forms.outputs()).collect();
+    let logs = arguments.logs.iter();
+    let inputs: Vec<Input> = logs.map(|log| Input::Measurements(log)).collect();
+    outputs::open(&mut written, &inputs)?;
+    if let Some(table) = &mut table {
+        table.put(forms.table(&series).as_bytes())?;
     }
-    if let Some(path) = &forms.hlog {
-        write_log(path, &series, span)?;
+    if let Some(output) = &mut forms.hlog {
+        output.put(&log_of(&series, span))?;
     }
     let names = arguments.logs.iter().map(|log| log.display().to_string());
     let names: Vec<String> = names.collect();
-    written.write_stats(|form| document::of_merge(&names, &series, form))?;
-    written.write_hgrm(&series)
+    forms.write_stats(|form| document::of_merge(&names, &series, form))?;
+    forms.write_hgrm(&series)
 }
 
 /// The series of all logs, and the length of the longest: shards run side by side.
@@ -63,21 +70,10 @@ fn read_all(logs: &[impl AsRef<Path>]) -> Result<(Vec<Series>, Duration), SetupE
     Ok((merged, span))
 }
 
-fn write_log(path: &Path, series: &[Series], span: Duration) -> Result<(), SetupError> {
-    let output = Output::open(Some(path))?;
-    let name = output.name.clone();
-    IntervalLog::begin(output, SystemTime::now())
+fn log_of(series: &[Series], span: Duration) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    IntervalLog::begin(&mut bytes, SystemTime::now())
         .and_then(|mut log| log.interval(series, span))
-        .map_err(|error| SetupError::io(&name, "write", &error))
-}
-
-fn print(text: &str) -> Result<(), SetupError> {
-    let mut output = Output::open(None)?;
-    match output.write_all(text.as_bytes()) {
-        // Whoever reads it has seen enough.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(SetupError::io(&output.name, "write", &error))
-        }
-        _ => Ok(()),
-    }
+        .expect("memory takes it");
+    bytes
 }

@@ -11,12 +11,13 @@ mod interrupt;
 mod lingering;
 mod merge;
 mod observer;
-mod output;
+mod outputs;
 mod plan;
 mod plot;
 mod query_arguments;
 mod servers;
 mod setup_error;
+mod signals;
 mod source;
 mod stream;
 

@@ -1,8 +1,8 @@
 //! What people see of a run besides its results: messages, progress, latencies.
 
 use super::arguments::{MeasureArguments, When};
-use super::forms::{FormArguments, Forms};
-use super::output::Output;
+use super::forms::Forms;
+use super::outputs::Output;
 use super::setup_error::SetupError;
 use crate::clock;
 use crate::io::uring;
@@ -82,9 +82,10 @@ pub(super) struct Details {
 }
 
 impl Observer {
-    /// Watches a run of a job that has these phases.
+    /// Watches a run of a job that has these phases. `forms` are open.
     pub(super) fn new(
         arguments: &MeasureArguments,
+        mut forms: Forms,
         phases: &'static [Phase],
     ) -> Result<Self, SetupError> {
         let shows_progress = match arguments.progress {
@@ -102,8 +103,8 @@ impl Observer {
         if detail == Some(Detail::Phases) {
             clock::calibrate();
         }
-        let forms = &arguments.forms;
-        let log_interval = forms.hlog.as_ref().map(|_| arguments.interval);
+        let wanted = &arguments.forms;
+        let log_interval = wanted.hlog.as_ref().map(|_| arguments.interval);
         let progress_interval = shows_progress.then_some(PROGRESS_INTERVAL);
         let interval = [log_interval, progress_interval]
             .into_iter()
@@ -117,18 +118,21 @@ impl Observer {
                 taken: Latencies::new(phases),
                 interval,
                 take_at: Duration::ZERO,
-                log: Log::open(forms, phases, arguments.interval)?,
+                log: match forms.hlog.take() {
+                    None => None,
+                    Some(output) => Some(Log::begin(output, phases, arguments.interval)?),
+                },
             }),
         };
         Ok(Self {
             summary: Summary::new(),
             started_at: SystemTime::now(),
-            forms: Forms::open(forms)?,
-            shows_table: forms.latency,
+            forms,
+            shows_table: wanted.latency,
             shows_summary: arguments.summary,
             progress: shows_progress.then(|| Progress::new(Total::Unknown)),
             latencies,
-            wants_file_system: forms.stats.is_some(),
+            wants_file_system: wanted.stats.is_some(),
             file_system: None,
         })
     }
@@ -298,27 +302,25 @@ impl Gathered {
 }
 
 impl Log {
-    fn open(
-        arguments: &FormArguments,
+    /// Empties the file and writes the head.
+    fn begin(
+        mut output: Output,
         phases: &'static [Phase],
         interval: Duration,
-    ) -> Result<Option<Self>, SetupError> {
-        let Some(path) = &arguments.hlog else {
-            return Ok(None);
-        };
-        let output = Output::open(Some(path))?;
+    ) -> Result<Self, SetupError> {
+        output.begin()?;
         let name = output.name.clone();
         let origin = clock::now();
         let log = IntervalLog::begin(output, SystemTime::now())
             .map_err(|error| SetupError::io(&name, "write", &error))?;
-        Ok(Some(Self {
+        Ok(Self {
             name,
             log,
             origin,
             interval,
             pending: Latencies::new(phases),
             failure: None,
-        }))
+        })
     }
 
     /// Writes the intervals that are over.

@@ -2,8 +2,9 @@
 
 use super::Outcome;
 use super::arguments::PlotArguments;
-use super::output::Output;
+use super::outputs::{self, Input, Output};
 use super::setup_error::SetupError;
+use super::signals::Signals;
 use crate::plot::{self, Distribution, Percentiles, Run};
 use crate::stats::document::Content;
 use crate::stats::{document, hlog};
@@ -11,7 +12,7 @@ use rustix::termios::tcgetwinsize;
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Columns where standard output is no terminal.
@@ -37,14 +38,12 @@ fn try_plot(arguments: &PlotArguments) -> Result<(), SetupError> {
     } else {
         plot::svg(&runs)
     };
-    let mut output = Output::open(arguments.output.as_deref())?;
-    match output.write_all(drawn.as_bytes()) {
-        // Whoever reads it has seen enough.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(SetupError::io(&output.name, "write", &error))
-        }
-        _ => Ok(()),
-    }
+    let signals = Signals::register()?;
+    let mut output = Output::document("-o", arguments.output.as_deref(), "the picture", &signals);
+    let files = arguments.files.iter();
+    let inputs: Vec<Input> = files.map(|file| Input::Measurements(file)).collect();
+    outputs::open(&mut [&mut output], &inputs)?;
+    output.put(drawn.as_bytes())
 }
 
 /// What the runs are called: their files' names without extensions or, if these are not all

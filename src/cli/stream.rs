@@ -2,13 +2,15 @@
 
 use super::Outcome;
 use super::arguments::StreamArguments;
+use super::forms::Forms;
 use super::interrupt::Interrupt;
 use super::lingering;
 use super::observer::{Details, Observer};
-use super::output::Output;
+use super::outputs::{self, Input, Output};
 use super::plan;
 use super::setup_error::SetupError;
 use crate::error::{Errno, ItemError};
+use crate::io::FileId;
 use crate::item::Item;
 use crate::jobs::Job;
 use crate::mill::{Counters, Finished, Order};
@@ -21,9 +23,10 @@ use serde_json::{Map, Value};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
+use std::iter;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Results gathered before they are written, even while more are ready.
@@ -41,6 +44,8 @@ pub(super) struct Task<'a> {
     /// The deadline of each item, if it is for the loops to keep.
     pub(super) timeout: Option<Duration>,
     pub(super) items_hold_files: bool,
+    /// A list that has been read already.
+    pub(super) resolvers_from: Option<&'a Path>,
     /// What items in lists and arguments stand for, if not for themselves.
     pub(super) expand: Option<Box<dyn Expand>>,
     /// Options that only this job has, for a document.
@@ -65,10 +70,10 @@ pub(super) trait Rows<V> {
 }
 
 impl Task<'_> {
-    /// Runs the job that `job` makes once there is a plan.
+    /// Runs the job that `job` makes once there is a plan, and it is known which files are written.
     pub(super) fn perform<J: Job>(
         self,
-        job: impl FnOnce(&Plan, &Descriptors) -> Result<J, SetupError>,
+        job: impl FnOnce(&Plan, &Descriptors, Vec<FileId>) -> Result<J, SetupError>,
         rows: impl Rows<J::Value>,
     ) -> Outcome {
         self.try_perform(job, rows).unwrap_or_else(|error| {
@@ -79,14 +84,15 @@ impl Task<'_> {
 
     fn try_perform<J: Job>(
         self,
-        job: impl FnOnce(&Plan, &Descriptors) -> Result<J, SetupError>,
+        job: impl FnOnce(&Plan, &Descriptors, Vec<FileId>) -> Result<J, SetupError>,
         rows: impl Rows<J::Value>,
     ) -> Result<Outcome, SetupError> {
-        let interrupt = Interrupt::watch()
-            .map_err(|error| SetupError::new(format!("cannot watch for signals: {error}")))?;
+        let interrupt = Interrupt::watch()?;
         let arguments = self.arguments;
         let lists = self.lists()?;
         let limit_before = soft_limit();
+        let phases: Vec<&str> = J::PHASES.iter().map(|phase| phase.name()).collect();
+        let mut forms = Forms::of_run(&arguments.measure.forms, &phases, &interrupt.signals)?;
         let mut descriptors = Descriptors::raise();
         descriptors.in_use += arguments.measure.forms.descriptors();
         let wishes = Wishes {
@@ -103,10 +109,13 @@ impl Task<'_> {
         if arguments.verbose {
             plan::describe(&plan, &descriptors, limit_before);
         }
-        let job = job(&plan, &descriptors)?;
-        // Only now: it empties files.
-        let output = Output::open(arguments.output.as_deref())?;
-        let observer = Observer::new(&arguments.measure, J::PHASES)?;
+        let mut output = Output::stream("-o", arguments.output.as_deref(), "the rows");
+        let mut written: Vec<_> = iter::once(&mut output).chain(forms.outputs()).collect();
+        outputs::open(&mut written, &self.inputs(lists.as_deref()))?;
+        let job = job(&plan, &descriptors, outputs::file_ids(written))?;
+        // Only now that nothing else can be refused: it empties files.
+        let observer = Observer::new(&arguments.measure, forms, J::PHASES)?;
+        output.begin()?;
         plan.latencies = observer.collector();
         let mut options = plan::options(&plan);
         options.extend(self.options);
@@ -145,6 +154,7 @@ impl Task<'_> {
             Some(expand) => Box::new(Expanded::new(source, expand)),
         };
         sink.observer.expect(total);
+        interrupt.run_begins();
         let report = run(&plan, job, source, &mut sink, &interrupt.stop)?;
         if arguments.verbose {
             messages::about_run(&format_args!("engine: {} × {}", plan.loops, report.engine));
@@ -187,6 +197,19 @@ impl Task<'_> {
         }
         Ok(Some(lists.clone()))
     }
+
+    /// The files that are read, as far as they are known before the run.
+    fn inputs<'b>(&'b self, lists: Option<&'b [PathBuf]>) -> Vec<Input<'b>> {
+        let lists = lists.unwrap_or_default().iter();
+        let lists = lists.map(|list| match list.as_os_str() == "-" {
+            true => Input::Stdin,
+            false => Input::List(list),
+        });
+        let items = self.items.iter().filter(|_| self.items_hold_files);
+        let items = items.map(|item| Input::Item(Path::new(item)));
+        let resolvers = self.resolvers_from.map(Input::Resolvers);
+        lists.chain(items).chain(resolvers).collect()
+    }
 }
 
 /// The bytes in all lists, if all are regular files.
@@ -226,8 +249,7 @@ fn conclude(report: &Report, failed: u64, interrupt: &Interrupt, output: &Output
             Outcome::AllWell
         }
         End::Output(error) => {
-            let cause = Errno::from(error);
-            messages::about_run(&format_args!("{}: cannot write: {cause}", output.name));
+            output.cannot_write(error).tell();
             Outcome::Unusable
         }
         End::Interrupted => {

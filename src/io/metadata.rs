@@ -82,3 +82,23 @@ pub struct Stat {
     /// What may block there.
     pub file_system: FileSystem,
 }
+
+/// Tells a file apart from all others that exist at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileId {
+    /// The file system's device number.
+    pub device: (u32, u32),
+    /// The file's number within its file system.
+    pub inode: u64,
+}
+
+impl Stat {
+    /// Which file it is.
+    #[must_use]
+    pub fn id(&self) -> FileId {
+        FileId {
+            device: self.device,
+            inode: self.inode,
+        }
+    }
+}

@@ -56,7 +56,7 @@ pub use current::CurrentOperation;
 pub use driver::Held;
 pub use file::{File, Read};
 pub use listings::Listings;
-pub use metadata::{FileKind, SpecialKind, Stat, Timestamp};
+pub use metadata::{FileId, FileKind, SpecialKind, Stat, Timestamp};
 pub use mounts::{FileSystem, MountId};
 pub use op::{Completion, Op, Outcome, Value};
 pub use open_file::OpenFile;

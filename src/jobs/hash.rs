@@ -8,11 +8,12 @@
 use super::Job;
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Cause, Errno, ItemError, Operation};
-use crate::io::{Buffer, BufferClass, File, FileKind, FileSystem, Io, Read, Stat};
+use crate::io::{Buffer, BufferClass, File, FileId, FileKind, FileSystem, Io, Read, Stat};
 use crate::item::{Item, PATH_LEN_MAX};
 use crate::stats::Phase;
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Reads of large files in flight at once in a loop, divided among the items in flight. A file that
 /// is alone is read ahead while it is hashed; where there are many, the others give the device and
@@ -39,6 +40,8 @@ pub struct HashJob {
     pub read_special: bool,
     /// Make a file that changed while it was read a failure.
     pub strict: bool,
+    /// Files that the run itself writes. For an item that is one of them, hashing fails.
+    pub outputs: Arc<[FileId]>,
 }
 
 /// A file's digest.
@@ -92,6 +95,12 @@ async fn hash(options: Rc<HashJob>, io: Io, path: Item) -> Result<Hashed, ItemEr
         let before = io.stat(&path).await;
         let before = before.map_err(in_step(Operation::Open))?;
         check_kind(&before, &options)?;
+        if options.outputs.contains(&before.id()) {
+            return Err(ItemError {
+                operation: Operation::Open,
+                cause: Cause::Output,
+            });
+        }
         let file = io.open(&path, &before).await;
         let file = file.map_err(in_step(Operation::Open))?;
         let mut reading = Reading::new(&io, &file, &before, options.algorithm);
@@ -109,7 +118,7 @@ async fn hash(options: Rc<HashJob>, io: Io, path: Item) -> Result<Hashed, ItemEr
         let mut changed = false;
         if before.kind == FileKind::Regular {
             let after = file.stat().await.map_err(in_step(Operation::Stat))?;
-            let is_same = (after.device, after.inode) == (before.device, before.inode);
+            let is_same = after.id() == before.id();
             changed = !is_same || has_changed(&before, &after, size_bytes);
             if !is_same && restarts < RESTARTS_MAX {
                 restarts += 1;

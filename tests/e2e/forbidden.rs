@@ -34,7 +34,7 @@ fn filter_some(
         .expect("a valid filter")
 }
 
-fn refuse(errno: Errno) -> BpfProgram {
+pub(crate) fn refuse(errno: Errno) -> BpfProgram {
     filter(
         IO_URING_CALLS,
         SeccompAction::Errno(errno.raw_os_error() as u32),

@@ -20,6 +20,7 @@ mod measurements;
 mod names_in_trouble;
 mod options;
 mod order;
+mod outputs;
 mod query_options;
 mod records;
 mod shortages;

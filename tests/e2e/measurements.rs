@@ -216,7 +216,7 @@ fn distributions_end_with_the_number_of_items() {
             .args(option)
             .args(["--hgrm-phase", "tls"]);
         unknown.run().exits(2).mentions(&[
-            "--hgrm-phase tls: nothing was measured of that name",
+            "--hgrm-phase tls: no such phase",
             "hint: there is queue, lookup, open",
         ]);
     });

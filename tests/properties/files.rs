@@ -411,6 +411,7 @@ impl Simulation {
             algorithm: ALGORITHM,
             read_special: scenario.read_special,
             strict: scenario.strict,
+            ..HashJob::default()
         };
         let job = Arc::new(Spurious {
             job,
@@ -1030,8 +1031,7 @@ fn hash_all(world: &Arc<World>, names: &[String], seed: u64) -> (Vec<Finished<Ha
     let mill = Arc::new(Mill::new(Order::Completion, names.len(), 1, false));
     let job = Arc::new(HashJob {
         algorithm: ALGORITHM,
-        read_special: false,
-        strict: false,
+        ..HashJob::default()
     });
     let parts = Parts {
         job: &job,

@@ -122,8 +122,7 @@ fn a_loop_that_is_about_to_wait_ends_the_emitters_wait() {
     let world = Arc::new(World::new(HashMap::new(), Faults::default(), 0));
     let job = Arc::new(HashJob {
         algorithm: Algorithm::Crc32c,
-        read_special: false,
-        strict: false,
+        ..HashJob::default()
     });
     let parts = Parts {
         job: &job,
