@@ -99,6 +99,7 @@ pub(super) fn dns(arguments: DnsArguments) -> Outcome {
     };
     let task = Task {
         command: "dns",
+        no_items: "no names to look up",
         usage: "ringmill dns NAME…, or ringmill dns --files-from names.txt",
         items: arguments.names.clone(),
         arguments: &arguments.stream,

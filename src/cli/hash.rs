@@ -36,6 +36,7 @@ pub(super) fn hash(arguments: HashArguments) -> Outcome {
     };
     let task = Task {
         command: "hash",
+        no_items: "no files to hash",
         usage: "ringmill hash FILE…, or find . -type f | ringmill hash",
         items: arguments.paths,
         arguments: &arguments.stream,

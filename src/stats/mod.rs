@@ -26,4 +26,4 @@ pub use series::Series;
 pub use stopwatch::Stopwatch;
 pub use summary::Summary;
 pub use table::{PERCENTILES, columns, table};
-pub use units::HumanTime;
+pub use units::{HumanTime, noun};

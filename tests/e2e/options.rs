@@ -262,3 +262,11 @@ fn progress_says_how_far_a_sized_input_is() {
         mill.finish().exits(0);
     });
 }
+#[test]
+fn one_item_is_not_several() {
+    let corpus = Corpus::new(1);
+    let mill = Mill::auto().arg("--summary").dir(corpus.dir());
+    let output = mill.stdin(corpus.list()).run().exits(0);
+    output.mentions(&["ringmill: 1 item, 0 failed, "]);
+}
+
