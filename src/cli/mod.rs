@@ -7,6 +7,8 @@ mod dns_figures;
 mod forms;
 mod generate;
 mod hash;
+mod help;
+mod hints;
 mod interrupt;
 mod limits;
 mod lingering;
@@ -21,6 +23,7 @@ mod servers;
 mod setup_error;
 mod source;
 mod stream;
+mod values;
 
 use arguments::{Arguments, Command};
 use std::process::ExitCode;

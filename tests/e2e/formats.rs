@@ -334,9 +334,10 @@ fn json_lines_hold_failures_too() {
         assert!(matches!(rows[1].outcome, Outcome::Digest { .. }));
         assert_eq!(rows[2].error(), ("read", "EISDIR", "Is a directory"));
         assert_eq!(rows[3].error(), missing);
-        let messages: [&[u8]; 3] = [
+        let messages: [&[u8]; 4] = [
             b"ringmill: missing: cannot open: No such file or directory\n",
             b"ringmill: dir: cannot read: Is a directory\n",
+            b"hint: `find DIR -type f -print0 | ringmill hash -0` hashes the files of a directory\n",
             b"ringmill: no\xff: cannot open: No such file or directory\n",
         ];
         output.complains(messages.concat());
