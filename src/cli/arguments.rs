@@ -1,67 +1,63 @@
 //! What can be said on the command line. Plain data; nothing here looks at the system.
 
 use super::forms::FormArguments;
+use super::help;
 use super::query_arguments::QueryArguments;
+use super::values::{
+    EngineParser, algorithm_parser, parse_count, parse_interval, parse_rate, parse_record_type,
+    parse_retries, parse_timeout,
+};
 use crate::digest::Algorithm;
 use crate::jobs::dns::{self, RowStatus};
 use crate::run::Engine;
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use clap::error::ErrorKind;
-use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use crate::sink::messages;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{
+    ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint,
+};
 use domain::base::Rtype;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-const AFTER_HELP: &str = "\
-Exit status: 0 all well; 1 some items failed; 2 usage, set-up or output failed; a signal is raised again.";
+/// Options that `-h` leaves out of the subcommands that have more than a screenful. `--help` and the man
+/// pages have all.
+const RARE: [&str; 23] = [
+    "window",
+    "loops",
+    "io_workers",
+    "percentiles",
+    "bins",
+    "hlog",
+    "interval",
+    "hgrm",
+    "hgrm_phase",
+    "rate",
+    "special",
+    "sockets",
+    "attempt_timeout",
+    "rate_per_resolver",
+    "mixes_case",
+    "tcp",
+    "dnssec",
+    "no_recurse",
+    "edns",
+    "subnet",
+    "source",
+    "wildcards",
+    "comments",
+];
 
-const HASH_AFTER_HELP: &str = "\
-Examples:
-  find /srv -type f -print0 | ringmill hash -0 -z > sums
-  ringmill hash -a sha256 --files-from list.txt -o SHA256SUMS
-  ringmill hash --format jsonl *.iso | jq .digest
-
-A list is one name a line (or NUL-separated with -0), of any length, and may never end.
-Exit status: 0 all well; 1 some files failed; 2 usage, set-up or output failed; a signal is raised again.";
-
-const MERGE_AFTER_HELP: &str = "\
-Without any of the options, the table of --latency is printed. It goes to standard output.
-
-Example:
-  ringmill merge shard1.hlog shard2.hlog --hlog all.hlog --latency
-
-Exit status: 0 all well; 2 usage, reading or writing failed.";
-
-const PLOT_AFTER_HELP: &str = "\
-Examples:
-  ringmill plot uring.hlog threads.hlog -o both.svg
-  ringmill plot run.json --text | less
-
-JSON documents that were written without --bins have percentiles, but no histograms.
-Exit status: 0 all well; 2 usage, reading or writing failed.";
-
-const DNS_AFTER_HELP: &str = "\
-Examples:
-  ringmill dns --files-from names.txt -o answers.txt
-  ringmill dns -r 192.0.2.53 -r '[2001:db8::53]:5353' -t AAAA --format jsonl < names.txt
-
-Lines of a list are NAME or NAME TYPE. Text lines are name, type, status and the records' data; aliases
-on the way have their type before their data.
-Exit status: 0 all names were answered for; 1 some were not; 2 usage, set-up or output failed; a signal is raised again.";
-
-/// Shorter intervals would have a loop do little else than give away what it has recorded.
-const INTERVAL_MIN: Duration = Duration::from_millis(10);
-
-/// From an item in a quarter of an hour to one in a nanosecond.
-const RATE_MIN: f64 = 1e-3;
-const RATE_MAX: f64 = 1e9;
+/// For whoever asks `hash` for what the sum tools do with this option.
+const CHECK_HINT: &str = "there is no --check yet; `b3sum --check FILE`, or `sha256sum --check FILE` \
+    after -a sha256, checks the lines that `ringmill hash` prints";
 
 /// Runs endless lists of work on `io_uring`: bounded, concurrent, results in input order.
 #[derive(Debug, Parser)]
-#[command(name = "ringmill", version, after_help = AFTER_HELP, max_term_width = 100)]
-#[command(arg_required_else_help = true)]
+#[command(name = "ringmill", version, after_help = help::RINGMILL.short(), after_long_help = help::RINGMILL.long(), max_term_width = 100)]
+// Aliases of shells have options that whoever uses them may give once more.
+#[command(arg_required_else_help = true, args_override_self = true)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     pub(super) command: Option<Command>,
@@ -72,21 +68,66 @@ pub(super) struct Arguments {
 }
 
 impl Arguments {
+    /// The command line as it is parsed and described.
+    pub(super) fn definition() -> clap::Command {
+        let leave_out = |option: clap::Arg| {
+            let is_rare = RARE.contains(&option.get_id().as_str());
+            option.hide_short_help(is_rare)
+        };
+        let mut command = Self::command();
+        for subcommand in ["hash", "dns"] {
+            command = command.mut_subcommand(subcommand, |it| it.mut_args(leave_out));
+        }
+        command
+    }
+
     /// The process's arguments. If they make no sense, this ends the process.
     pub(super) fn parse_and_check() -> Self {
-        let arguments = Self::parse();
-        if let Some(Command::Hash(hash)) = &arguments.command
+        let matches = Self::definition().try_get_matches();
+        let arguments = matches.and_then(|matches| Self::from_arg_matches(&matches));
+        match arguments.and_then(Self::check) {
+            Ok(arguments) => arguments,
+            Err(mut error) => {
+                let hint = hint(&error);
+                if hint.is_some() {
+                    error.remove(ContextKind::Suggested);
+                }
+                // If it cannot be printed, there is nobody to tell.
+                let _ = error.print();
+                if let Some(hint) = hint {
+                    messages::hint(&hint);
+                }
+                std::process::exit(error.exit_code())
+            }
+        }
+    }
+
+    fn check(self) -> Result<Self, clap::Error> {
+        if let Some(Command::Hash(hash)) = &self.command
             && hash.format == Format::Jsonl
             && (hash.tag || hash.zero)
         {
             let message = "--tag and --zero are about GNU lines, not about --format jsonl";
-            let mut command = Self::command();
+            let mut command = Self::definition();
             command.build();
             let hash = command.find_subcommand_mut("hash").expect("it exists");
-            hash.error(ErrorKind::ArgumentConflict, message).exit();
+            return Err(hash.error(ErrorKind::ArgumentConflict, message));
         }
-        arguments
+        Ok(self)
     }
+}
+
+/// What to do instead of what is not understood.
+fn hint(error: &clap::Error) -> Option<&'static str> {
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    let is_check = error.kind() == ErrorKind::UnknownArgument
+        && matches!(argument.as_str(), "--check" | "-c")
+        && std::env::args_os()
+            .nth(1)
+            .is_some_and(|word| word == "hash");
+    is_check.then_some(CHECK_HINT)
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -105,19 +146,19 @@ pub(super) enum Generate {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Hash files: many at once, one line each, in the order they were named.
-    #[command(after_help = HASH_AFTER_HELP)]
+    #[command(after_help = help::HASH.short(), after_long_help = help::HASH.long())]
     Hash(HashArguments),
 
     /// Look names up: many at once, one line each, in the order they were named.
-    #[command(after_help = DNS_AFTER_HELP)]
+    #[command(after_help = help::DNS.short(), after_long_help = help::DNS.long())]
     Dns(DnsArguments),
 
     /// Add the latencies of several runs, from the interval logs that --hlog wrote.
-    #[command(after_help = MERGE_AFTER_HELP)]
+    #[command(after_help = help::MERGE.short(), after_long_help = help::MERGE.long())]
     Merge(MergeArguments),
 
     /// Draw the latencies of runs: a percentile spectrum and a histogram for each phase.
-    #[command(after_help = PLOT_AFTER_HELP)]
+    #[command(after_help = help::PLOT.short(), after_long_help = help::PLOT.long())]
     Plot(PlotArguments),
 }
 
@@ -150,12 +191,14 @@ pub(super) struct MergeArguments {
 
 #[derive(Debug, Args)]
 pub(super) struct HashArguments {
-    /// Files to hash. With neither PATH nor --files-from, a list is read from standard input.
-    #[arg(value_name = "PATH", conflicts_with = "files_from")]
+    /// Files to hash. Without any, and without --files-from, a list on standard input names them.
+    #[arg(value_name = "PATH", conflicts_with = "files_from", value_hint = ValueHint::FilePath)]
     pub(super) paths: Vec<OsString>,
 
-    /// What to do with FIFOs, sockets and devices: `error` reports them unopened, `read` reads
-    /// them, which may take for ever and takes their data away from other readers.
+    /// What to do with FIFOs, sockets and devices.
+    ///
+    /// `error` reports them unopened, `read` reads them, which may take for ever and takes their data away
+    /// from other readers.
     #[arg(
         long,
         value_enum,
@@ -171,13 +214,15 @@ pub(super) struct HashArguments {
         long,
         default_value = "blake3",
         value_parser = algorithm_parser(),
-        hide_possible_values = false,
+        ignore_case = true,
         help_heading = "Output"
     )]
     pub(super) algorithm: Algorithm,
 
-    /// `gnu` prints lines as sha256sum does; `jsonl` prints one JSON object for every file,
-    /// failures included.
+    /// The form of the output.
+    ///
+    /// `gnu` prints lines as sha256sum does; `jsonl` prints one JSON object for every file, failures
+    /// included.
     #[arg(long, value_enum, default_value = "gnu", help_heading = "Output")]
     pub(super) format: Format,
 
@@ -193,9 +238,10 @@ pub(super) struct HashArguments {
     #[arg(long, help_heading = "Failures")]
     pub(super) strict: bool,
 
-    /// Give up a file that is not done this long after its first call, such as `500ms` or `1m 30s`
-    /// [default: never].
-    #[arg(long, value_name = "DURATION", value_parser = parse_timeout, help_heading = "Failures")]
+    /// Give up a file that is not done in this time, such as `500ms` or `1m 30s`.
+    ///
+    /// It runs from the first call for the file [default: never].
+    #[arg(long, value_name = "DURATION", value_parser = parse_timeout, allow_hyphen_values = true, help_heading = "Failures")]
     pub(super) timeout: Option<Duration>,
 
     #[command(flatten)]
@@ -204,14 +250,16 @@ pub(super) struct HashArguments {
 
 #[derive(Debug, Args)]
 pub(super) struct DnsArguments {
-    /// Names to look up, each with its type if there is one: `'example.com MX'`. With neither NAME nor
-    /// --files-from, a list is read from standard input.
-    #[arg(value_name = "NAME", conflicts_with = "files_from")]
+    /// Names to look up. Without any, and without --files-from, a list on standard input has them.
+    ///
+    /// Each may have a type: `'example.com MX'`.
+    #[arg(value_name = "NAME", conflicts_with = "files_from", value_hint = ValueHint::Hostname)]
     pub(super) names: Vec<OsString>,
 
-    /// The type of records to ask for where a line names none. Several, separated by commas, make a row
-    /// each. An IP address asks for its name (PTR); with PTR, a block such as 192.0.2.0/24 asks for the
-    /// names of all its addresses.
+    /// The type of records to ask for where a line names none.
+    ///
+    /// Several, separated by commas, make a row each. An IP address asks for its name (PTR); with PTR, a
+    /// block such as 192.0.2.0/24 asks for the names of all its addresses.
     #[arg(
         short = 't',
         long = "type",
@@ -222,12 +270,15 @@ pub(super) struct DnsArguments {
     )]
     pub(super) types: Vec<Rtype>,
 
-    /// Lists have comments: a word that begins with # and what follows it in its line. Lines without
-    /// anything else have no row and no index.
+    /// Lists have comments, from a word that begins with #.
+    ///
+    /// They end with their line. Lines without anything else have no row and no index.
     #[arg(long, conflicts_with = "names", help_heading = "Input")]
     pub(super) comments: bool,
 
-    /// Ask this server, not those of /etc/resolv.conf. May be given several times.
+    /// Ask this server, not those of /etc/resolv.conf.
+    ///
+    /// May be given several times.
     #[arg(short, long = "resolver", value_name = "ADDR[:PORT]", value_parser = dns::parse_server, help_heading = "Resolvers")]
     pub(super) resolvers: Vec<SocketAddr>,
 
@@ -235,60 +286,77 @@ pub(super) struct DnsArguments {
     #[arg(long = "resolvers", value_name = "FILE", help_heading = "Resolvers")]
     pub(super) resolvers_from: Option<PathBuf>,
 
-    /// Ask each name of every server, and print a row for each: in the order of the list, and for a name
-    /// in the order in which the servers were given, -r before --resolvers. No server is asked in place of
-    /// another. With --format text the server is the fourth column, between status and data.
+    /// Ask each name of every server.
+    ///
+    /// There is a row for each of them. They come in the order of the list, and for a name in the order in which the servers were given, -r
+    /// before --resolvers. No server is asked in place of another. With --format text the server is the
+    /// fourth column, between status and data.
     #[arg(long, help_heading = "Resolvers")]
     pub(super) all_resolvers: bool,
 
-    /// Find out which names have their records from a wildcard: where a name has records, a random name in
-    /// its place is asked for, once for each parent and type, and if that has the same, the name is said to
-    /// be one. With --format text the column before the data is then `WILDCARD`, `?` if the random name had
-    /// no answer, and otherwise `-`.
+    /// Find out which names have their records from a wildcard.
+    ///
+    /// Where a name has records, a random name in its place is asked for, once for each parent and type, and
+    /// if that has the same, the name is said to be one. With --format text the column before the data is
+    /// then `WILDCARD`, `?` if the random name had no answer, and otherwise `-`.
     #[arg(long, help_heading = "Resolvers")]
     pub(super) wildcards: bool,
 
     /// Sockets for each server, all loops together, from which it is asked.
-    #[arg(long, value_name = "K", default_value = "8", value_parser = positive(), help_heading = "Resolvers")]
+    #[arg(long, value_name = "K", default_value = "8", value_parser = parse_count, allow_hyphen_values = true, help_heading = "Resolvers")]
     pub(super) sockets: usize,
 
-    /// Attempts after the first, with other servers if there are any.
+    /// Attempts after the first.
+    ///
+    /// They go to other servers if there are any.
     #[arg(
         long,
         value_name = "N",
         default_value = "5",
+        value_parser = parse_retries,
+        allow_hyphen_values = true,
         help_heading = "Resolvers"
     )]
     pub(super) retries: u32,
 
-    /// The time for the first attempt; each further one has twice as much, up to a second or as much as
-    /// the first [default: for each server what its replies take, at least 100 ms].
-    #[arg(long, value_name = "DURATION", value_parser = parse_timeout, help_heading = "Resolvers")]
+    /// The time for the first attempt.
+    ///
+    /// Each further one has twice as much, up to a second or as much as the first [default: for each server
+    /// what its replies take, at least 100 ms].
+    #[arg(long, value_name = "DURATION", value_parser = parse_timeout, allow_hyphen_values = true, help_heading = "Resolvers")]
     pub(super) attempt_timeout: Option<Duration>,
 
-    /// Queries to each server per second, at most. What is beyond that waits.
-    #[arg(long, value_name = "R", value_parser = parse_rate, help_heading = "Resolvers")]
+    /// Queries to each server per second, at most.
+    ///
+    /// What is beyond that waits.
+    #[arg(long, value_name = "R", value_parser = parse_rate, allow_hyphen_values = true, help_heading = "Resolvers")]
     pub(super) rate_per_resolver: Option<f64>,
 
-    /// Ask in a mixture of capitals and small letters that replies have to repeat, which makes forging
-    /// them harder. Servers that do not repeat it have no answers then.
+    /// Ask in a mixture of capitals and small letters that replies have to repeat.
+    ///
+    /// It makes forging them harder. Servers that do not repeat it have no answers then.
     #[arg(long = "0x20", help_heading = "Resolvers")]
     pub(super) mixes_case: bool,
 
-    /// The time for a name: how long replies are waited for, all attempts together.
-    #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = parse_timeout, help_heading = "Resolvers")]
+    /// The time for a name, all attempts together.
+    ///
+    /// It is the time in which replies are waited for.
+    #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = parse_timeout, allow_hyphen_values = true, help_heading = "Resolvers")]
     pub(super) timeout: Duration,
 
     #[command(flatten)]
     pub(super) queries: QueryArguments,
 
+    /// The form of the output.
+    ///
     /// `text` prints name, type, status and data, separated by tabs; `jsonl` prints one JSON object
     /// for every name; `massdns` prints what massdns does with -o Je (the README lists the differences).
     #[arg(long, value_enum, default_value = "text", help_heading = "Output")]
     pub(super) format: DnsFormat,
 
-    /// Print only rows with these statuses, separated by commas: `NOERROR,NODATA`. Other rows are counted
-    /// all the same, and decide the exit status.
+    /// Print only rows with these statuses: `NOERROR,NODATA`.
+    ///
+    /// Other rows are counted all the same, and decide the exit status.
     #[arg(
         long = "status",
         value_name = "STATUS",
@@ -304,7 +372,9 @@ pub(super) struct DnsArguments {
 /// Items in, results out; the same for every job.
 #[derive(Debug, Args)]
 pub(super) struct StreamArguments {
-    /// Read names from FILE, `-` for standard input. May be given several times.
+    /// Read names from FILE, `-` for standard input.
+    ///
+    /// May be given several times: the lists are read one after the other.
     #[arg(long, value_name = "FILE", help_heading = "Input")]
     pub(super) files_from: Vec<PathBuf>,
 
@@ -316,11 +386,13 @@ pub(super) struct StreamArguments {
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     pub(super) output: Option<PathBuf>,
 
-    /// Print results as they come, not in the order of the input.
+    /// Print results as they come, in any order.
     #[arg(long, help_heading = "Output")]
     pub(super) unordered: bool,
 
-    /// End at the first failure: nothing is printed of what stands behind it.
+    /// End at the first failure.
+    ///
+    /// Nothing is printed of what stands behind it.
     #[arg(long, help_heading = "Failures")]
     pub(super) fail_fast: bool,
 
@@ -330,7 +402,9 @@ pub(super) struct StreamArguments {
     #[command(flatten)]
     pub(super) measure: MeasureArguments,
 
-    /// Print the plan on standard error: engine, items in flight, window, loops, limits.
+    /// Print the plan on standard error.
+    ///
+    /// That is the engine, items in flight, window, loops and limits.
     #[arg(short, long, help_heading = "Messages")]
     pub(super) verbose: bool,
 }
@@ -338,33 +412,39 @@ pub(super) struct StreamArguments {
 /// What a run may use; the same for every job.
 #[derive(Debug, Args)]
 pub(super) struct ResourceArguments {
-    /// Items in flight at most, all loops together [default: 8192 names; 512 files, or as many as the
-    /// limit on open files allows].
-    #[arg(long, value_name = "N", value_parser = positive(), help_heading = "Resources")]
+    /// Items in flight at most, all loops together.
+    ///
+    /// [default: 8192 names; 512 files, or as many as the limit on open files allows]
+    #[arg(long, value_name = "N", value_parser = parse_count, allow_hyphen_values = true, help_heading = "Resources")]
     pub(super) in_flight: Option<usize>,
 
-    /// Items between their pull from the list and the printing of their result, at most
-    /// [default: for files 16 times --in-flight; for names 196608, or fewer whose rows take 30 MiB].
-    #[arg(long, value_name = "W", value_parser = positive(), help_heading = "Resources")]
+    /// Items between their pull from the list and the printing of their result, at most.
+    ///
+    /// [default: for files 16 times --in-flight; for names 196608, or fewer whose rows take 30 MiB]
+    #[arg(long, value_name = "W", value_parser = parse_count, allow_hyphen_values = true, help_heading = "Resources")]
     pub(super) window: Option<usize>,
 
     /// Event loops, each on its own thread [default: the processors this process may use].
-    #[arg(long, value_name = "R", value_parser = positive(), help_heading = "Resources")]
+    #[arg(long, value_name = "R", value_parser = parse_count, allow_hyphen_values = true, help_heading = "Resources")]
     pub(super) loops: Option<usize>,
 
     /// Threads for calls that block, for each mounted file system, all loops together [default: 64].
-    #[arg(long, value_name = "N", value_parser = positive(), help_heading = "Resources")]
+    #[arg(long, value_name = "N", value_parser = parse_count, allow_hyphen_values = true, help_heading = "Resources")]
     pub(super) io_workers: Option<usize>,
 
-    /// Items to start per second, at most. They start on a schedule; what was late is made up for, and
-    /// latencies are measured from the schedule, too [default: as many as can be].
-    #[arg(long, value_name = "R", value_parser = parse_rate, help_heading = "Resources")]
+    /// Items to start per second, at most.
+    ///
+    /// They start on a schedule; what was late is made up for, and latencies are measured from the schedule,
+    /// too [default: as many as can be].
+    #[arg(long, value_name = "R", value_parser = parse_rate, allow_hyphen_values = true, help_heading = "Resources")]
     pub(super) rate: Option<f64>,
 
-    /// What carries out the operations; `auto` takes threads where `io_uring` is not to be had.
+    /// What carries out the operations.
+    ///
+    /// `auto` takes threads where `io_uring` is not to be had.
     #[arg(
         long,
-        value_enum,
+        value_parser = EngineParser,
         default_value = "auto",
         env = "RINGMILL_ENGINE",
         help_heading = "Resources"
@@ -384,6 +464,7 @@ pub(super) struct MeasureArguments {
         value_name = "DURATION",
         default_value = "1s",
         value_parser = parse_interval,
+        allow_hyphen_values = true,
         help_heading = "Measurements"
     )]
     pub(super) interval: Duration,
@@ -398,24 +479,11 @@ pub(super) struct MeasureArguments {
     )]
     pub(super) progress: When,
 
-    /// At the end, print counts, rates and the time per item on standard error; for names also the counts
-    /// of each status and of each server.
+    /// At the end, print counts, rates and the time per item on standard error.
+    ///
+    /// For names also the counts of each status and of each server.
     #[arg(long, help_heading = "Messages")]
     pub(super) summary: bool,
-}
-
-impl ValueEnum for Engine {
-    fn value_variants<'a>() -> &'a [Self] {
-        &[Self::Auto, Self::Uring, Self::Threads]
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(PossibleValue::new(match self {
-            Self::Auto => "auto",
-            Self::Uring => "uring",
-            Self::Threads => "threads",
-        }))
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -445,57 +513,108 @@ pub(super) enum When {
     Never,
 }
 
-fn algorithm_parser() -> impl TypedValueParser<Value = Algorithm> {
-    PossibleValuesParser::new(Algorithm::ALL.map(Algorithm::name))
-        .map(|name| name.parse().expect("the name of an algorithm"))
-}
-
-/// A number from 1 on.
-fn positive() -> impl TypedValueParser<Value = usize> {
-    clap::value_parser!(u32)
-        .range(1..)
-        .map(|number| number as usize)
-}
-
-fn parse_timeout(text: &str) -> Result<Duration, String> {
-    let timeout = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    if timeout.is_zero() {
-        return Err("a deadline of 0 gives up everything".to_owned());
-    }
-    Ok(timeout)
-}
-
-fn parse_record_type(text: &str) -> Result<Rtype, String> {
-    dns::parse_type(text.as_bytes()).map_err(|error| error.to_string())
-}
-
-fn parse_interval(text: &str) -> Result<Duration, String> {
-    let interval = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    if interval < INTERVAL_MIN {
-        return Err("an interval is 10 ms or longer".to_owned());
-    }
-    Ok(interval)
-}
-
-fn parse_rate(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(rate) if (RATE_MIN..=RATE_MAX).contains(&rate) => Ok(rate),
-        _ => Err("a rate is a number per second, from 0.001 to 1000000000".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_definitions_are_consistent() {
-        <Arguments as clap::CommandFactory>::command().debug_assert();
+        Arguments::definition().debug_assert();
+    }
+
+    fn parsed(arguments: &str) -> Command {
+        let words = ["ringmill"].into_iter().chain(arguments.split(' '));
+        let parsed = Arguments::try_parse_from(words).unwrap_or_else(|error| panic!("{error}"));
+        parsed.command.expect("a subcommand")
     }
 
     #[test]
-    fn numbers_start_at_one() {
-        assert!(Arguments::try_parse_from(["ringmill", "hash", "--in-flight", "0"]).is_err());
-        assert!(Arguments::try_parse_from(["ringmill", "hash", "--timeout", "0s"]).is_err());
+    fn the_last_of_several_values_counts_and_lists_keep_all() {
+        let options = "--in-flight 1 -v --in-flight 2 -v --files-from a --files-from b";
+        let Command::Hash(hash) = parsed(&format!("hash -a md5 {options} -a sha1")) else {
+            panic!("another subcommand");
+        };
+        assert_eq!(hash.algorithm, Algorithm::Sha1);
+        assert_eq!(hash.stream.resources.in_flight, Some(2));
+        assert_eq!(hash.stream.files_from, ["a", "b"].map(PathBuf::from));
+        let servers = "-r 192.0.2.1 -r 192.0.2.2 -t A -t MX,NS --status NOERROR --status NODATA";
+        let Command::Dns(dns) = parsed(&format!("dns {servers}")) else {
+            panic!("another subcommand");
+        };
+        assert_eq!(dns.resolvers.len(), 2);
+        assert_eq!(dns.types, [Rtype::A, Rtype::MX, Rtype::NS]);
+        assert_eq!(dns.statuses.len(), 2);
+    }
+
+    #[test]
+    fn algorithms_are_known_by_several_spellings() {
+        for algorithm in Algorithm::ALL {
+            for name in [algorithm.name().to_owned(), algorithm.tag().to_owned()] {
+                let Command::Hash(hash) = parsed(&format!("hash -a {name}")) else {
+                    panic!("another subcommand");
+                };
+                assert_eq!(hash.algorithm, algorithm);
+            }
+        }
+        for (name, algorithm) in [
+            ("SHA-256", Algorithm::Sha256),
+            ("crc-32c", Algorithm::Crc32c),
+        ] {
+            let Command::Hash(hash) = parsed(&format!("hash -a {name}")) else {
+                panic!("another subcommand");
+            };
+            assert_eq!(hash.algorithm, algorithm);
+        }
+    }
+
+    /// Whatever is wrong with a number or a length of time: the option is named, and what is said is
+    /// ours.
+    #[test]
+    fn no_value_is_refused_in_the_words_of_a_parser() {
+        let phrases = [
+            "invalid digit",
+            "invalid float",
+            "invalid IP",
+            "cannot parse",
+            "out of range",
+            "expected number",
+            "unexpected argument",
+            "is not in ",
+            "empty string",
+            "was empty",
+        ];
+        let command = Arguments::definition();
+        for subcommand in command.get_subcommands() {
+            let options = subcommand.get_arguments().filter(|option| {
+                let takes_text = option.get_value_hint() == clap::ValueHint::Unknown;
+                let is_choice = !option.get_possible_values().is_empty();
+                option.get_action().takes_values() && takes_text && !is_choice
+            });
+            for option in options.filter(|option| option.get_long().is_some()) {
+                // A minus makes sense only where a number may stand.
+                let takes_minus = option.is_allow_hyphen_values_set();
+                let values = ["-1", "-1s", "x", "1e", "99999999999999999999999"];
+                let values = values
+                    .iter()
+                    .filter(|value| takes_minus || !value.starts_with('-'));
+                let option = option.get_long().unwrap_or_default();
+                for &value in values {
+                    let words = [
+                        "ringmill",
+                        subcommand.get_name(),
+                        &format!("--{option}"),
+                        value,
+                    ];
+                    let Err(error) = Arguments::try_parse_from(words) else {
+                        continue;
+                    };
+                    let text = error.to_string();
+                    assert!(text.contains(&format!("--{option}")), "{text}");
+                    for phrase in phrases {
+                        assert!(!text.contains(phrase), "{words:?}: {text}");
+                    }
+                }
+            }
+        }
     }
 }

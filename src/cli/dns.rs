@@ -3,6 +3,7 @@
 use super::Outcome;
 use super::arguments::{DnsArguments, DnsFormat};
 use super::dns_figures::{StatusCounts, resolver_document, resolver_table};
+use super::hints::Hints;
 use super::observer::{Details, Observer};
 use super::servers::servers;
 use super::setup_error::SetupError;
@@ -19,7 +20,6 @@ use crate::jobs::dns::{
 use crate::jobs::rendered::{Render, Rendered, Row};
 use crate::run::{Descriptors, Plan};
 use crate::sink::dns::{Extras, write_jsonl, write_massdns, write_text};
-use crate::sink::messages;
 use crate::source::Repeated;
 use crate::stats::document::Form;
 use serde_json::{Map, Value};
@@ -68,6 +68,7 @@ pub(super) fn dns(arguments: DnsArguments) -> Outcome {
         servers: servers.clone(),
         figures: figures.clone(),
         statuses: StatusCounts::default(),
+        hints: Hints::new(!arguments.names.is_empty(), &arguments.stream),
         has_told_of_silence: false,
     };
     let render = Format {
@@ -90,6 +91,7 @@ pub(super) fn dns(arguments: DnsArguments) -> Outcome {
     };
     let task = Task {
         command: "dns",
+        no_items: "no names to look up",
         usage: "ringmill dns NAME…, or ringmill dns --files-from names.txt",
         items: arguments.names.clone(),
         arguments: &arguments.stream,
@@ -184,6 +186,7 @@ struct DnsRows {
     servers: Vec<SocketAddr>,
     figures: SharedFigures,
     statuses: StatusCounts,
+    hints: Hints,
     has_told_of_silence: bool,
 }
 
@@ -241,7 +244,10 @@ impl Rows<Row<Counted>> for DnsRows {
         };
         let Counted { status, bytes } = row.note;
         self.statuses.count(status);
-        self.tell_of_silence(status);
+        self.tell_of_silence(status, observer);
+        if status == RowStatus::Invalid {
+            observer.hint(self.hints.about_line(item.bytes()));
+        }
         observer.count(match status.is_failure() {
             true => Err(status.to_string()),
             false => Ok(bytes.into()),
@@ -270,7 +276,7 @@ impl Rows<Row<Counted>> for DnsRows {
 
 impl DnsRows {
     /// Says once that no server has answered anything, when a row has failed for that.
-    fn tell_of_silence(&mut self, status: RowStatus) {
+    fn tell_of_silence(&mut self, status: RowStatus, observer: &Observer) {
         let RowStatus::Asked(status @ (Status::Timeout | Status::Unreachable)) = status else {
             return;
         };
@@ -287,7 +293,7 @@ impl DnsRows {
             Status::Unreachable => "nobody listens there",
             _ => "silent",
         };
-        messages::about_run(&format_args!(
+        observer.say_of_run(&format_args!(
             "no resolver has answered so far: {first}{others}: {cause}"
         ));
     }

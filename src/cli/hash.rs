@@ -2,7 +2,9 @@
 
 use super::Outcome;
 use super::arguments::{Format, HashArguments, Special};
+use super::hints::Hints;
 use super::observer::Observer;
+use super::setup_error::SetupError;
 use super::stream::{Rows, Task};
 use crate::digest::Algorithm;
 use crate::error::{Cause, ItemError};
@@ -18,6 +20,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 pub(super) fn hash(arguments: HashArguments) -> Outcome {
+    if arguments.paths.iter().any(|path| path == "-") {
+        SetupError::new("-: the content of standard input is not hashed")
+            .hint("--files-from - reads a list from it; a file of that name is ./-")
+            .tell();
+        return Outcome::Unusable;
+    }
     let job = HashJob {
         algorithm: arguments.algorithm,
         read_special: arguments.special == Special::Read,
@@ -36,9 +44,11 @@ pub(super) fn hash(arguments: HashArguments) -> Outcome {
             zero: arguments.zero,
         },
         algorithm: arguments.algorithm,
+        hints: Hints::new(!arguments.paths.is_empty(), &arguments.stream),
     };
     let task = Task {
         command: "hash",
+        no_items: "no files to hash",
         usage: "ringmill hash FILE…, or find . -type f | ringmill hash",
         items: arguments.paths,
         arguments: &arguments.stream,
@@ -70,6 +80,7 @@ struct HashRows {
     format: Format,
     layout: Layout,
     algorithm: Algorithm,
+    hints: Hints,
 }
 
 impl Rows<Hashed> for HashRows {
@@ -84,10 +95,13 @@ impl Rows<Hashed> for HashRows {
         let size_bytes = result.as_ref().map(|hashed| hashed.size_bytes);
         observer.count(size_bytes.map_err(|error| error.cause.key()));
         match result {
-            Err(error) => match remedy(&error.cause) {
-                Some(remedy) => observer.say(name, &format_args!("{error} ({remedy})")),
-                None => observer.say(name, error),
-            },
+            Err(error) => {
+                match remedy(&error.cause) {
+                    Some(remedy) => observer.say(name, &format_args!("{error} ({remedy})")),
+                    None => observer.say(name, error),
+                }
+                observer.hint(self.hints.about_file(name, error));
+            }
             Ok(hashed) => {
                 observer.visited(Path::new(OsStr::from_bytes(name)));
                 if hashed.changed {

@@ -7,6 +7,8 @@ mod dns_figures;
 mod forms;
 mod generate;
 mod hash;
+mod help;
+mod hints;
 mod interrupt;
 mod lingering;
 mod merge;
@@ -20,6 +22,7 @@ mod setup_error;
 mod signals;
 mod source;
 mod stream;
+mod values;
 
 use arguments::{Arguments, Command};
 use std::process::ExitCode;

@@ -168,11 +168,28 @@ impl Observer {
         }
     }
 
-    /// A message about an item, which must not mix with the progress.
+    /// Says something about an item.
     pub(super) fn say(&self, name: &[u8], message: &dyn std::fmt::Display) {
+        self.without_progress(|| messages::about_item(name, message));
+    }
+
+    /// Says something about the run, while it lasts.
+    pub(super) fn say_of_run(&self, message: &dyn std::fmt::Display) {
+        self.without_progress(|| messages::about_run(message));
+    }
+
+    /// Gives a hint, if there is one.
+    pub(super) fn hint(&self, hint: Option<&str>) {
+        if let Some(hint) = hint {
+            self.without_progress(|| messages::hint(&hint));
+        }
+    }
+
+    /// A message must not mix with the progress.
+    fn without_progress(&self, write: impl FnOnce()) {
         match &self.progress {
-            Some(progress) => progress.suspend(|| messages::about_item(name, message)),
-            None => messages::about_item(name, message),
+            Some(progress) => progress.suspend(write),
+            None => write(),
         }
     }
 

@@ -6,6 +6,7 @@ use super::outputs::{self, Input, Output};
 use super::setup_error::SetupError;
 use super::signals::Signals;
 use crate::plot::{self, Distribution, Percentiles, Run};
+use crate::sink::messages;
 use crate::stats::document::Content;
 use crate::stats::{document, hlog};
 use rustix::termios::tcgetwinsize;
@@ -33,6 +34,7 @@ fn try_plot(arguments: &PlotArguments) -> Result<(), SetupError> {
     let runs = arguments.files.iter().zip(labels);
     let runs = runs.map(|(file, label)| read(file, label));
     let runs = runs.collect::<Result<Vec<Run>, SetupError>>()?;
+    tell_of_empty(&arguments.files, &runs)?;
     let drawn = if arguments.text {
         plot::text(&runs, width())
     } else {
@@ -44,6 +46,20 @@ fn try_plot(arguments: &PlotArguments) -> Result<(), SetupError> {
     let inputs: Vec<Input> = files.map(|file| Input::Measurements(file)).collect();
     outputs::open(&mut [&mut output], &inputs)?;
     output.put(drawn.as_bytes())
+}
+
+/// Names the files without latencies. Fails if all are, since there is nothing to draw then.
+fn tell_of_empty(files: &[PathBuf], runs: &[Run]) -> Result<(), SetupError> {
+    let files = files.iter().zip(runs).filter(|(_, run)| run.is_empty());
+    let empty: Vec<String> = files.map(|(file, _)| file.display().to_string()).collect();
+    if empty.len() == runs.len() {
+        let message = format!("nothing to draw: no latencies in {}", empty.join(", "));
+        return Err(SetupError::new(message));
+    }
+    for file in empty {
+        messages::about_run(&format_args!("{file}: no latencies in it"));
+    }
+    Ok(())
 }
 
 /// What the runs are called: their files' names without extensions or, if these are not all

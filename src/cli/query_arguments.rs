@@ -1,6 +1,7 @@
 //! The options of `ringmill dns` about what queries say and how they are sent.
 
 use super::setup_error::SetupError;
+use super::values::parse_address;
 use crate::jobs::dns::{EDNS_SIZE_MAX, EDNS_SIZE_MIN, EdnsOptions, QueryOptions};
 use clap::Args;
 use domain::base::opt::subnet::ClientSubnet;
@@ -10,7 +11,9 @@ use std::net::IpAddr;
 /// What queries say and how they are sent.
 #[derive(Debug, Args)]
 pub(super) struct QueryArguments {
-    /// Ask by TCP alone, in one connection for each server and loop, up to 128 queries at a time.
+    /// Ask by TCP alone.
+    ///
+    /// There is one connection for each server and loop, with up to 128 queries at a time.
     #[arg(long, conflicts_with = "sockets", help_heading = "Queries")]
     pub(super) tcp: bool,
 
@@ -25,12 +28,15 @@ pub(super) struct QueryArguments {
         value_name = "SIZE|off",
         default_value = "1232",
         value_parser = parse_edns,
+        allow_hyphen_values = true,
         help_heading = "Queries"
     )]
     edns: Edns,
 
-    /// Ask for signatures (DO = 1): they come with the records of an answer (RRSIG), and a resolver that
-    /// has checked them says so (the flag `ad` of --format jsonl).
+    /// Ask for signatures (DO = 1).
+    ///
+    /// They come with the records of an answer (RRSIG), and a resolver that has checked them says so (the
+    /// flag `ad` of --format jsonl).
     #[arg(long, help_heading = "Queries")]
     dnssec: bool,
 
@@ -40,7 +46,7 @@ pub(super) struct QueryArguments {
     subnet: Option<ClientSubnet>,
 
     /// Ask from this address of the machine.
-    #[arg(long, value_name = "ADDR", help_heading = "Queries")]
+    #[arg(long, value_name = "ADDR", value_parser = parse_address, help_heading = "Queries")]
     pub(super) source: Option<IpAddr>,
 }
 

@@ -2,6 +2,7 @@
 
 use super::Outcome;
 use super::arguments::StreamArguments;
+use super::closed::stdin_was_closed;
 use super::forms::Forms;
 use super::interrupt::Interrupt;
 use super::lingering;
@@ -17,8 +18,8 @@ use crate::mill::{Counters, Finished, Order};
 use crate::run::{Descriptors, End, Plan, Report, Sink, Wishes, run, soft_limit};
 use crate::sink::messages;
 use crate::source::{Arguments, Expand, Expanded, Lists, Separator, Source};
-use crate::stats::Total;
 use crate::stats::document::Form;
+use crate::stats::{Total, noun};
 use serde_json::{Map, Value};
 use std::ffi::OsString;
 use std::fs::File;
@@ -36,6 +37,8 @@ const OUTPUT_BUFFER_LEN: usize = 64 * 1024;
 pub(super) struct Task<'a> {
     /// The subcommand.
     pub(super) command: &'static str,
+    /// What is said if there is nothing to do.
+    pub(super) no_items: &'static str,
     /// How it is used, for whoever gives it nothing to do.
     pub(super) usage: &'static str,
     /// The items, unless they are in lists.
@@ -122,6 +125,8 @@ impl Task<'_> {
         let mut sink = RowSink {
             output,
             buffer: Vec::with_capacity(2 * OUTPUT_BUFFER_LEN),
+            row_ends: Vec::new(),
+            rows_written: 0,
             rows,
             observer,
             interrupt: &interrupt,
@@ -157,7 +162,8 @@ impl Task<'_> {
         interrupt.run_begins();
         let report = run(&plan, job, source, &mut sink, &interrupt.stop)?;
         if arguments.verbose {
-            messages::about_run(&format_args!("engine: {} × {}", plan.loops, report.engine));
+            let engine = format_args!("engine: {} × {}", plan.loops, report.engine);
+            sink.observer.say_of_run(&engine);
         }
         let rows = &sink.rows;
         let details = |form: &Form| rows.details(form);
@@ -165,7 +171,7 @@ impl Task<'_> {
             sink.observer
                 .finish(self.command, options, &plan, &descriptors, &report, details);
         let failed = sink.observer.failed();
-        let outcome = conclude(&report, failed, &interrupt, &sink.output);
+        let outcome = conclude(&report, failed, &interrupt, &sink.output, sink.rows_written);
         match measured {
             Ok(()) => Ok(outcome),
             Err(error) => {
@@ -181,12 +187,13 @@ impl Task<'_> {
         if !self.items.is_empty() {
             return Ok(None);
         }
+        let reads_stdin = lists.is_empty() || lists.iter().any(|list| list.as_os_str() == "-");
+        if reads_stdin && stdin_was_closed() {
+            return Err(SetupError::new("standard input is closed").hint(self.usage));
+        }
         if lists.is_empty() {
             if io::stdin().is_terminal() {
-                return Err(SetupError {
-                    message: format!("nothing to {}", self.command),
-                    hint: Some(self.usage.to_owned()),
-                });
+                return Err(SetupError::new(self.no_items).hint(self.usage));
             }
             return Ok(Some(vec!["-".into()]));
         }
@@ -229,7 +236,13 @@ fn total_of_lists(lists: &[PathBuf]) -> Option<u64> {
 }
 
 /// Says how it went, and decides the exit code.
-fn conclude(report: &Report, failed: u64, interrupt: &Interrupt, output: &Output) -> Outcome {
+fn conclude(
+    report: &Report,
+    failed: u64,
+    interrupt: &Interrupt,
+    output: &Output,
+    rows_written: u64,
+) -> Outcome {
     if let Some(refusal) = &report.fell_back {
         messages::about_run(&format_args!("{refusal}; used threads"));
     }
@@ -249,15 +262,19 @@ fn conclude(report: &Report, failed: u64, interrupt: &Interrupt, output: &Output
             Outcome::AllWell
         }
         End::Output(error) => {
-            output.cannot_write(error).tell();
+            let lines = noun(rows_written, "line was", "lines were");
+            let mut failure = output.cannot_write(error);
+            failure.message += &format!("; {rows_written} whole {lines} written");
+            failure.tell();
             Outcome::Unusable
         }
         End::Interrupted => {
             let Counters {
                 pulled, emitted, ..
             } = report.counters;
+            let items = noun(pulled, "item", "items");
             messages::about_run(&format_args!(
-                "interrupted: {pulled} items pulled, {emitted} emitted"
+                "interrupted: {pulled} {items} pulled, {emitted} emitted"
             ));
             lingering::tell();
             interrupt
@@ -269,10 +286,28 @@ fn conclude(report: &Report, failed: u64, interrupt: &Interrupt, output: &Output
     }
 }
 
+/// Writes all bytes, and says how many were written if not all could be.
+fn write_counted(output: &mut impl Write, bytes: &[u8]) -> (usize, io::Result<()>) {
+    let mut written = 0;
+    while written < bytes.len() {
+        match output.write(&bytes[written..]) {
+            Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
+            Ok(count) => written += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (written, Err(error)),
+        }
+    }
+    (written, Ok(()))
+}
+
 /// Prints rows.
 struct RowSink<'a, R> {
     output: Output,
     buffer: Vec<u8>,
+    /// Where the rows in the buffer end. One that is not to be printed has no bytes, and is not here.
+    row_ends: Vec<usize>,
+    /// Rows whose bytes have all been written.
+    rows_written: u64,
     rows: R,
     observer: Observer,
     interrupt: &'a Interrupt,
@@ -287,7 +322,11 @@ impl<V, R: Rows<V>> Sink<V> for RowSink<'_, R> {
             observer,
             ..
         } = self;
+        let start = buffer.len();
         rows.write(buffer, &item, &result, observer);
+        if buffer.len() > start {
+            self.row_ends.push(buffer.len());
+        }
         if self.buffer.len() >= OUTPUT_BUFFER_LEN {
             self.flush()
         } else {
@@ -296,9 +335,12 @@ impl<V, R: Rows<V>> Sink<V> for RowSink<'_, R> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        let written = self.output.write_all(&self.buffer);
+        let (written, result) = write_counted(&mut self.output, &self.buffer);
+        let whole = self.row_ends.partition_point(|&end| end <= written);
+        self.rows_written += whole as u64;
+        self.row_ends.clear();
         self.buffer.clear();
-        written
+        result
     }
 
     fn tick(&mut self, counters: Counters) {

@@ -1,11 +1,12 @@
 //! Labels come from file names and may hold anything: here they become printable and short.
 
+use crate::sink::messages::is_obeyed;
+
 /// Replaces what a terminal obeys, what reorders text and what XML forbids.
 pub(super) fn printable(label: &str) -> String {
     let printable = |c| match c {
-        '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
         '\u{fffe}' | '\u{ffff}' => '\u{fffd}',
-        c if c.is_control() => '\u{fffd}',
+        c if is_obeyed(c) => '\u{fffd}',
         c => c,
     };
     label.chars().map(printable).collect()

@@ -20,9 +20,9 @@ impl LatencyAxis {
             max = max.max(ns);
         }
         if max / min.max(1.0) > 10.0 {
-            let (low_ns, high_ns) = (min.max(1.0) / 1.15, max * 1.15);
+            let high_ns = max * 1.15;
             return Self {
-                low_ns,
+                low_ns: logarithmic_low_ns(min.max(1.0), high_ns),
                 high_ns,
                 logarithmic: true,
             };
@@ -99,6 +99,16 @@ impl LatencyAxis {
     }
 }
 
+/// Where a logarithmic axis begins: with a margin, and not behind the last tick up to the least value.
+/// Most values of a quick phase are close to the least, and would otherwise lie left of all ticks.
+fn logarithmic_low_ns(min_ns: f64, high_ns: f64) -> f64 {
+    let with_margin = min_ns / 1.15;
+    let decade = 10f64.powf(with_margin.log10().floor());
+    let ticks = generate_ticks_log(decade, high_ns).into_iter();
+    let last = ticks.take_while(|&tick| tick <= min_ns).last();
+    last.map_or(with_margin, |tick| tick.min(with_margin))
+}
+
 /// The unit that suits a latency. A rounding error does not make 1 ms 1000 µs.
 fn unit(ns: f64) -> (f64, &'static str) {
     match ns * (1.0 + 1e-9) {
@@ -125,7 +135,7 @@ mod tests {
     fn a_wide_range_is_logarithmic() {
         assert_eq!(
             labels(&[9_000, 150_000]),
-            ["10 µs", "20 µs", "50 µs", "100 µs"]
+            ["5 µs", "10 µs", "20 µs", "50 µs", "100 µs"]
         );
         let decades = labels(&[1, 3_600_000_000_000]);
         assert_eq!(decades.len(), 13);
@@ -133,6 +143,22 @@ mod tests {
             (&*decades[0], &*decades[3], &*decades[12]),
             ("1 ns", "1 µs", "1000 s")
         );
+    }
+
+    #[test]
+    fn no_value_lies_left_of_all_ticks() {
+        for min in [1, 2, 9, 10, 11, 950, 1_000, 1_040, 1_200, 9_999, 47_000] {
+            for max in [11 * min, 700 * min, 1_000_000 * min] {
+                let axis = LatencyAxis::over([min, max].into_iter());
+                let first = axis.ticks_ns(5)[0];
+                assert!(first <= min as f64, "{min} to {max}: {first}");
+                // What is left free is less than a decade.
+                assert!(
+                    axis.low_ns * 10.0 > min as f64 * 0.99,
+                    "{min} to {max}: {axis:?}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod svg;
 mod tests;
 mod text;
 
+use crate::stats::Phase;
 use hdrhistogram::Histogram;
 use indicatif::HumanCount;
 
@@ -55,15 +56,23 @@ pub struct Percentiles {
 }
 
 impl Run {
-    /// How many values are behind the run, for its legend. The phases' counts differ where items
-    /// fail on their way.
+    /// True if there is nothing to draw.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.phases.iter().all(|phase| phase.1.count() == 0)
+    }
+
+    /// How many items are behind the run, for its legend: each has one total time, but may have several
+    /// reads. Logs of other programs may lack that phase, and have the count of their largest.
     fn count_label(&self) -> String {
-        let count = self
+        let counts = self
             .phases
             .iter()
-            .map(|phase| phase.1.count())
-            .max()
-            .unwrap_or(0);
+            .map(|(name, phase)| (name, phase.count()));
+        let is_total = |(name, _): &(&String, u64)| *name == Phase::TOTAL.name();
+        let total = counts.clone().find(is_total);
+        let largest = counts.max_by_key(|(_, count)| *count);
+        let count = total.or(largest).map_or(0, |(_, count)| count);
         format!("(n = {})", HumanCount(count))
     }
 }

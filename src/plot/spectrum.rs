@@ -89,6 +89,11 @@ fn of_percentiles(known: &Percentiles) -> Vec<Point> {
     points
 }
 
+/// Where the median lies.
+pub(super) fn median_nines() -> f64 {
+    nines(50.0)
+}
+
 /// The name of the percentile at a whole number of nines.
 pub(super) fn percentile_label(nines: usize) -> String {
     match nines {

@@ -100,6 +100,16 @@ fn labels_are_escaped_and_kept() {
     );
 }
 
+/// A file may be read in several pieces.
+#[test]
+fn the_legend_counts_items() {
+    let latencies = |count| buckets(&[(5, count)]);
+    let phases = vec![("read", latencies(12)), ("total", latencies(3))];
+    assert!(svg(&[run("a", phases)]).contains(">a (n = 3)<"));
+    let foreign = vec![("A", latencies(2)), ("B", latencies(7))];
+    assert!(text(&[run("a", foreign)], 80).starts_with("a  a (n = 7)\n"));
+}
+
 #[test]
 fn odd_latencies_are_drawn() {
     check(&[]);
@@ -200,6 +210,38 @@ fn the_curve_rises_at_its_percentile() {
     assert!((rise - x[2]).abs() < 0.1, "{rise} {x:?}");
 }
 
+/// Most people look for the median first.
+#[test]
+fn the_median_has_a_tick() {
+    for (count, zero_has_room) in [(100, true), (100_000_000, false)] {
+        let runs = [run(
+            "a",
+            vec![("read", buckets(&[(10_000, count), (2_000_000, 2)]))],
+        )];
+        let svg = svg(&runs);
+        let picture = Document::parse(&svg).unwrap();
+        let texts = texts(&picture);
+        let find = |label| texts.iter().find(|node| node.text() == Some(label));
+        let (median, next) = (find("50 %").unwrap(), find("90 %").unwrap());
+        assert!((number(*median, "y") - number(*next, "y")).abs() < 0.5);
+        assert!(number(*median, "x") < number(*next, "x"));
+        // One is on the axis of shares.
+        let zeros = texts.iter().filter(|node| node.text() == Some("0 %"));
+        assert_eq!(zeros.count(), 1 + usize::from(zero_has_room));
+        let text = text(&runs, 120);
+        let labels = text
+            .lines()
+            .find(|line| line.trim_end().contains(" 90 %  ") && !line.contains("max"));
+        let labels = labels.unwrap_or_else(|| panic!("{text}"));
+        assert!(labels.contains("50 %"), "{text}");
+        assert_eq!(
+            labels.trim_start().starts_with("0 %"),
+            zero_has_room,
+            "{text}"
+        );
+    }
+}
+
 #[test]
 fn runs_without_buckets_are_named() {
     let known = || percentiles(1000, &[(50.0, 1000), (99.0, 90_000)]);
@@ -242,8 +284,8 @@ latency by percentile
        │                               a
        │    aaaaaaaaaaaaaaaaaaaaaaaaaaaa
  10 µs ┤aaaaa
-       └┬──────────────┬───────────────┬───────────────┬────
-        0 %          90 %            99 %           99.9 %
+       └┬───┬──────────┬───────────────┬───────────────┬────
+          50 %       90 %            99 %           99.9 %
 
 histogram, with its highest share
    50.0 %│ █

@@ -23,6 +23,10 @@ const HEADER_LEN: usize = 40;
 /// The longest encoded histogram that is read, in bytes. Ours take 300 KiB at the very most.
 const ENCODED_LEN_MAX: u64 = 64 << 20;
 
+/// What the head of a log begins with, whoever has written it. A log of a run without items has nothing
+/// else.
+const FORMAT: &[u8] = b"#[Histogram log format version ";
+
 /// Before the name of a series and how many latencies in this interval were out of range. To other
 /// readers it is a comment.
 const OUT_OF_RANGE: &str = "#[OutOfRange: ";
@@ -124,15 +128,15 @@ pub enum ReadError {
         /// What is wrong.
         cause: String,
     },
-    /// It holds no histogram at all.
-    #[error("there is no histogram in it")]
+    /// It holds neither a histogram nor the head of a log.
+    #[error("there is neither a histogram nor the head of an interval log in it")]
     Empty,
 }
 
 /// What an interval log holds.
 #[derive(Debug)]
 pub struct Content {
-    /// All intervals added, by tag, in the order of their first appearance.
+    /// All intervals added, by tag, in the order of their first appearance. A log may have none.
     pub series: Vec<Series>,
     /// From the start of the first interval to the end of the last.
     pub span: Duration,
@@ -145,11 +149,13 @@ pub struct Content {
 pub fn read(bytes: &[u8]) -> Result<Content, ReadError> {
     let mut series: Vec<Series> = Vec::new();
     let (mut first, mut last) = (Duration::MAX, Duration::ZERO);
+    let mut has_head = false;
     let mut deserializer = Deserializer::new();
     // One line after the other, so that a message can name it.
     for (at, text) in bytes.split(|&byte| byte == b'\n').enumerate() {
         let line = at + 1;
         let text = text.strip_suffix(b"\r").unwrap_or(text);
+        has_head |= text.starts_with(FORMAT);
         if let Some((name, count)) = out_of_range(text) {
             series_of(&mut series, name).add_out_of_range(count);
             continue;
@@ -169,7 +175,7 @@ pub fn read(bytes: &[u8]) -> Result<Content, ReadError> {
         first = first.min(interval.start_timestamp());
         last = last.max(interval.start_timestamp() + interval.duration());
     }
-    if series.is_empty() {
+    if series.is_empty() && !has_head {
         return Err(ReadError::Empty);
     }
     Ok(Content {
@@ -260,9 +266,23 @@ mod tests {
     }
 
     #[test]
+    fn a_log_may_hold_no_values() {
+        let mut log = IntervalLog::begin(Vec::new(), SystemTime::now()).unwrap();
+        log.interval(&[series("open", &[])], Duration::from_secs(1))
+            .unwrap();
+        let content = read(&log.out).unwrap();
+        assert!(content.series.is_empty());
+        assert_eq!(content.span, Duration::ZERO);
+    }
+
+    #[test]
     fn what_is_no_log_is_refused_with_its_line() {
         let error = |text: &str| read(text.as_bytes()).unwrap_err().to_string();
-        assert_eq!(error(""), "there is no histogram in it");
+        let nothing = "there is neither a histogram nor the head of an interval log in it";
+        assert_eq!(
+            (error(""), error("#[x]\n")),
+            (nothing.into(), nothing.into())
+        );
         assert_eq!(
             error("#[x]\nhello\n"),
             "line 2 is not one of an interval log"

@@ -52,4 +52,4 @@ pub use summary::Summary;
 #[cfg(feature = "cli")]
 pub use table::{PERCENTILES, columns, table};
 #[cfg(feature = "cli")]
-pub use units::HumanTime;
+pub use units::{HumanTime, noun};

@@ -4,13 +4,13 @@ use crate::mill::Counters;
 use crate::sink::messages;
 use crate::stats::{HumanTime, Latencies, Phase, Summary, new_histogram};
 use hdrhistogram::Histogram;
-use indicatif::{
-    HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle,
-};
+use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget};
+use rustix::termios::tcgetwinsize;
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use unicode_width::UnicodeWidthStr;
 
 /// How often the line is drawn anew on a terminal, and printed elsewhere.
 const DRAW_INTERVAL: Duration = Duration::from_millis(200);
@@ -18,6 +18,16 @@ const PRINT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long the latencies are gathered of which percentiles are shown.
 const LATENCY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Columns at the end of a terminal's row that stay free: there it shows a Ctrl-C, which would otherwise
+/// begin another row, and leave the line behind in the one before.
+const FREE_COLUMNS: usize = 3;
+
+/// Columns of a terminal that does not say how many it has.
+const COLUMNS_DEFAULT: usize = 80;
+
+/// Back to the begin of the row, and empties it (ECMA-48, EL).
+const CLEAR: &str = "\r\x1b[K";
 
 /// How much input there is, where that can be known.
 #[derive(Clone, Debug)]
@@ -32,9 +42,12 @@ pub enum Total {
 
 /// Draws how far a run is, on standard error.
 pub struct Progress {
+    /// Reckons how long the rest takes, and draws nothing.
     bar: ProgressBar,
     /// Standard error is no terminal: a line each time instead of one drawn over and over.
     prints_lines: bool,
+    /// What stands in the terminal's row; empty if nothing does.
+    drawn: String,
     total: Total,
     drawn_at: Instant,
     drawn_items: u64,
@@ -59,15 +72,10 @@ impl Progress {
             Total::Items(count) | Total::ListBytes(count, _) => Some(count),
             Total::Unknown => None,
         };
-        let template = match length {
-            Some(_) => "{msg}",
-            None => "{msg}  {elapsed}",
-        };
-        let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr());
-        bar.set_style(ProgressStyle::with_template(template).expect("the template is valid"));
         Self {
-            bar,
+            bar: ProgressBar::with_draw_target(length, ProgressDrawTarget::hidden()),
             prints_lines: !std::io::stderr().is_terminal(),
+            drawn: String::new(),
             total,
             drawn_at: Instant::now(),
             drawn_items: 0,
@@ -93,7 +101,7 @@ impl Progress {
         recent.percentiles.clear();
         if !recent.latency_ns.is_empty() {
             let percentile = |percent| HumanTime(recent.latency_ns.value_at_percentile(percent));
-            recent.percentiles = format!("  p50 {}  p99 {}", percentile(50.0), percentile(99.0));
+            recent.percentiles = format!("p50 {}  p99 {}", percentile(50.0), percentile(99.0));
             recent.latency_ns.reset();
         }
         recent.began_at = Instant::now();
@@ -111,52 +119,103 @@ impl Progress {
         {
             return;
         }
-        let message = format!(
-            "{} done  {}/s  {}/s{}  {} failed  {} in flight",
-            HumanCount(summary.items),
-            HumanCount(per_second(summary.items - self.drawn_items, elapsed)),
-            HumanBytes(per_second(summary.bytes - self.drawn_bytes, elapsed)),
-            self.recent.percentiles,
-            HumanCount(summary.failed),
-            counters.in_flight,
-        );
         match &self.total {
             Total::Items(_) => self.bar.set_position(summary.items),
             Total::ListBytes(_, read) => self.bar.set_position(read.load(Ordering::Relaxed)),
-            Total::Unknown => self.bar.tick(),
+            Total::Unknown => {}
         }
-        let message = message + &self.how_far();
+        let parts = self.parts(summary, counters, elapsed);
         if self.prints_lines {
-            messages::about_run(&message);
+            messages::about_run(&fitted(&parts, usize::MAX));
+        } else {
+            self.drawn = fitted(&parts, columns().saturating_sub(FREE_COLUMNS));
+            messages::text(&format!("{CLEAR}{}", self.drawn));
         }
-        self.bar.set_message(message);
         (self.drawn_items, self.drawn_bytes) = (summary.items, summary.bytes);
         self.drawn_at = Instant::now();
     }
 
+    /// What there is to tell.
+    fn parts(&self, summary: &Summary, counters: Counters, elapsed: Duration) -> [Part; 8] {
+        let items_per_s = per_second(summary.items - self.drawn_items, elapsed);
+        let bytes_per_s = per_second(summary.bytes - self.drawn_bytes, elapsed);
+        let (share, time) = self.how_far();
+        let part = |rank, text| Part { rank, text };
+        [
+            part(0, format!("{} done", HumanCount(summary.items))),
+            part(3, format!("{}/s", HumanCount(items_per_s))),
+            part(5, format!("{}/s", HumanBytes(bytes_per_s))),
+            part(7, self.recent.percentiles.clone()),
+            part(4, format!("{} failed", HumanCount(summary.failed))),
+            part(6, format!("{} in flight", counters.in_flight)),
+            part(1, share),
+            part(2, time),
+        ]
+    }
+
     /// The share that is done and the time left, if the size of the input is known. Nothing can be
-    /// said of the time before anything is done.
-    fn how_far(&self) -> String {
+    /// said of the time before anything is done. Otherwise the time that has passed.
+    fn how_far(&self) -> (String, String) {
         let Some(length) = self.bar.length() else {
-            return String::new();
+            let elapsed = HumanDuration(self.bar.elapsed());
+            return (String::new(), format!("{elapsed:#}"));
         };
         let position = self.bar.position();
-        let percent = position * 100 / length.max(1);
-        if position == 0 {
-            return format!("  {percent:>3} %");
-        }
-        format!("  {percent:>3} %  {:#} left", HumanDuration(self.bar.eta()))
+        let share = format!("{:>3} %", position * 100 / length.max(1));
+        let left = match position {
+            0 => String::new(),
+            _ => format!("{:#} left", HumanDuration(self.bar.eta())),
+        };
+        (share, left)
     }
 
     /// Writes something else to the terminal without mixing it with the line.
     pub fn suspend<R>(&self, write: impl FnOnce() -> R) -> R {
-        self.bar.suspend(write)
+        if self.drawn.is_empty() {
+            return write();
+        }
+        messages::text(CLEAR);
+        let written = write();
+        messages::text(&self.drawn);
+        written
     }
 
     /// Takes the line away.
     pub fn clear(&self) {
-        self.bar.finish_and_clear();
+        if !self.drawn.is_empty() {
+            messages::text(CLEAR);
+        }
     }
+}
+
+/// A piece of the line.
+struct Part {
+    /// Where there is no room for all, those with the highest ranks are left out.
+    rank: usize,
+    /// Empty if there is nothing to tell.
+    text: String,
+}
+
+/// The parts that fit into so many columns.
+fn fitted(parts: &[Part], columns: usize) -> String {
+    let line = |ranks: usize| {
+        let shown = parts.iter().filter(|part| part.rank < ranks);
+        let texts = shown.map(|part| part.text.as_str());
+        let texts: Vec<&str> = texts.filter(|text| !text.is_empty()).collect();
+        texts.join("  ")
+    };
+    let mut lines = (0..=parts.len()).rev().map(line);
+    let fitting = lines.find(|line| line.width() <= columns);
+    fitting.unwrap_or_default()
+}
+
+/// The width of the terminal, which may change at any time.
+fn columns() -> usize {
+    let size = tcgetwinsize(std::io::stderr()).ok();
+    let columns = size.map(|size| usize::from(size.ws_col));
+    columns
+        .filter(|&columns| columns > 0)
+        .unwrap_or(COLUMNS_DEFAULT)
 }
 
 #[allow(
@@ -166,4 +225,48 @@ impl Progress {
 )]
 fn per_second(count: u64, elapsed: Duration) -> u64 {
     (count as f64 / elapsed.as_secs_f64()) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts() -> [Part; 8] {
+        let mut progress = Progress::new(Total::Items(2_000_000));
+        progress.recent.percentiles = "p50 1.62 µs  p99 12.5 ms".to_owned();
+        let mut summary = Summary::new();
+        (summary.items, summary.bytes, summary.failed) = (1_234_567, 98 << 20, 17);
+        progress.bar.set_position(summary.items);
+        let counters = Counters {
+            in_flight: 512,
+            ..Counters::default()
+        };
+        progress.parts(&summary, counters, Duration::from_secs(10))
+    }
+
+    #[test]
+    fn the_line_has_what_fits() {
+        let parts = parts();
+        let time = &parts[7].text;
+        let line = |columns| fitted(&parts, columns);
+        let whole = format!(
+            "1,234,567 done  123,456/s  9.80 MiB/s  p50 1.62 µs  p99 12.5 ms  17 failed  \
+             512 in flight   61 %  {time}"
+        );
+        assert_eq!(line(usize::MAX), whole);
+        let narrow = format!("1,234,567 done  123,456/s   61 %  {time}");
+        assert!(narrow.width() <= 60, "{narrow}");
+        assert_eq!(line(narrow.width()), narrow);
+        assert_eq!(line(14), "1,234,567 done");
+        assert_eq!(line(13), "");
+        for columns in 0..120 {
+            assert!(line(columns).width() <= columns);
+        }
+    }
+
+    #[test]
+    fn without_a_known_length_the_time_that_passed_is_shown() {
+        let progress = Progress::new(Total::Unknown);
+        assert_eq!(progress.how_far(), (String::new(), "0s".to_owned()));
+    }
 }

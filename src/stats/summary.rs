@@ -1,7 +1,7 @@
 //! Counts of what is emitted.
 
 use super::document::FailedByCause;
-use super::units::HumanTime;
+use super::units::{HumanTime, noun};
 use super::{Latencies, Phase};
 use indicatif::{HumanBytes, HumanCount};
 use std::time::{Duration, Instant};
@@ -65,8 +65,9 @@ impl Summary {
             (self.bytes as f64 / seconds) as u64,
         );
         let counts = format!(
-            "{} items, {} failed, {} in {seconds:.2} s ({} items/s, {}/s)",
+            "{} {}, {} failed, {} in {seconds:.2} s ({} items/s, {}/s)",
             HumanCount(self.items),
+            noun(self.items, "item", "items"),
             HumanCount(self.failed),
             HumanBytes(self.bytes),
             HumanCount(items_per_s),
@@ -94,6 +95,14 @@ impl Default for Summary {
 mod tests {
     use super::*;
     use crate::error::{Errno, ItemError, Operation};
+
+    #[test]
+    fn one_item_is_not_several() {
+        let mut summary = Summary::new();
+        summary.count(Ok(10));
+        let line = summary.line(&Latencies::new(Phase::COMMON));
+        assert!(line.starts_with("1 item, 0 failed, 10 B in "), "{line}");
+    }
 
     #[test]
     fn the_line_names_counts_and_percentiles() {

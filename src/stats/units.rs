@@ -1,4 +1,4 @@
-//! Nanoseconds for people.
+//! Times and counts for people.
 
 use std::fmt;
 
@@ -24,6 +24,12 @@ impl fmt::Display for HumanTime {
         };
         f.pad(&format!("{value:.decimals$} {unit}"))
     }
+}
+
+/// The noun for so many things: `1 item`, `2 items`.
+#[must_use]
+pub fn noun(count: u64, one: &'static str, many: &'static str) -> &'static str {
+    if count == 1 { one } else { many }
 }
 
 #[cfg(test)]

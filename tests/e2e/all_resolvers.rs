@@ -131,7 +131,10 @@ fn the_server_is_the_fourth_column() {
         invalid(b"x\xff\0\x00\x00\x01.example", "not UTF-8");
         invalid(b"mail.example", "more than a name and a type");
         row(b"ns.example", ["AAAA", "NOERROR"], "::1", ["NODATA", ""]);
-        output.exits(1).complains("").prints(&expected);
+        output
+            .exits(1)
+            .complains("hint: the list is separated by NUL bytes; use -0\n")
+            .prints(&expected);
     });
 }
 

@@ -66,6 +66,7 @@ fn failures_are_told_and_the_rest_is_done() {
         ["good", "good", "also good"].map(|text| peers::digest("sha256", text.as_bytes()));
     let complaints = "ringmill: missing: cannot open: No such file or directory\n\
          ringmill: dir: cannot read: Is a directory\n\
+         hint: `find DIR -type f -print0 | ringmill hash -0` hashes the files of a directory\n\
          ringmill: dangling: cannot open: No such file or directory\n\
          ringmill: loop1: cannot open: Too many levels of symbolic links\n\
          ringmill: good/x: cannot open: Not a directory\n";

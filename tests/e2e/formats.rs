@@ -295,9 +295,9 @@ fn output_goes_into_a_file() {
 #[test]
 fn messages_escape_control_characters() {
     let scratch = Scratch::new();
-    let name = b"no\nsuch\r\x1b[31m\t\\ caf\xe9 \xf0\x9f\xa6\x80";
-    let line = b"ringmill: no\\nsuch\\r\\x1b[31m\\x09\\ caf\xe9 \xf0\x9f\xa6\x80: \
-                 cannot open: No such file or directory\n";
+    let name = b"no\nsuch\r\x1b[31m\t\\ caf\xe9 \xf0\x9f\xa6\x80 \xc2\x9b2J \xe2\x80\xaetxt.exe";
+    let line = b"ringmill: no\\nsuch\\r\\x1b[31m\\x09\\ caf\xe9 \xf0\x9f\xa6\x80 \\u{9b}2J \
+                 \\u{202e}txt.exe: cannot open: No such file or directory\n";
     for_each_engine(|engine| {
         let mill = Mill::new(engine)
             .dir(scratch.path())
@@ -305,6 +305,11 @@ fn messages_escape_control_characters() {
             .stdin(list(&[name], 0));
         mill.run().exits(1).prints("").complains(line);
     });
+    let lists = Mill::auto()
+        .args(["--files-from", "no\x1bsuch\u{202e}"])
+        .run();
+    let line = "ringmill: no\\x1bsuch\\u{202e}: cannot open: No such file or directory\n";
+    lists.exits(2).complains(line);
 }
 
 #[test]
@@ -329,9 +334,10 @@ fn json_lines_hold_failures_too() {
         assert!(matches!(rows[1].outcome, Outcome::Digest { .. }));
         assert_eq!(rows[2].error(), ("read", "EISDIR", "Is a directory"));
         assert_eq!(rows[3].error(), missing);
-        let messages: [&[u8]; 3] = [
+        let messages: [&[u8]; 4] = [
             b"ringmill: missing: cannot open: No such file or directory\n",
             b"ringmill: dir: cannot read: Is a directory\n",
+            b"hint: `find DIR -type f -print0 | ringmill hash -0` hashes the files of a directory\n",
             b"ringmill: no\xff: cannot open: No such file or directory\n",
         ];
         output.complains(messages.concat());

@@ -6,10 +6,10 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
-use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 
 use crate::support::fusefs::{Errno, Mounted, Script};
 use crate::support::rows;
+use crate::support::terminal::terminal;
 use crate::support::tree::{Corpus, Hostile, LONGEST_PATH, Scratch, gnu_lines, list};
 use crate::support::{Engine, Mill, Output, eventually, for_each_engine, peers};
 
@@ -215,11 +215,12 @@ fn a_nul_in_a_line_is_an_item_that_fails() {
         let mill = || sha256(engine).dir(corpus.dir()).stdin(input.clone());
         let output = mill().run().exits(1).prints(corpus.expected());
         let lines = output.stderr_lines();
-        assert_eq!(lines.len(), 2, "{output:?}");
+        assert_eq!(lines.len(), 3, "{output:?}");
         let first = format!("ringmill: {}\\x00x: cannot open: ", corpus.names[0]);
         assert!(lines[0].starts_with(&first), "{output:?}");
+        assert!(lines[1].starts_with("hint: "), "{output:?}");
         assert!(
-            lines[1].starts_with("ringmill: \\x00: cannot open: "),
+            lines[2].starts_with("ringmill: \\x00: cannot open: "),
             "{output:?}"
         );
         let rows = rows::parse(&mill().args(["--format", "jsonl"]).run().exits(1).stdout);
@@ -388,11 +389,7 @@ fn arguments_and_lists_exclude_each_other() {
 #[test]
 fn a_terminal_on_stdin_gets_a_hint() {
     for_each_engine(|engine| {
-        let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("openpt");
-        grantpt(&controller).expect("grantpt");
-        unlockpt(&controller).expect("unlockpt");
-        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
-        let terminal = ioctl_tiocgptpeer(&controller, flags).expect("the other end");
+        let (_controller, terminal) = terminal(80);
         let output = Mill::new(engine)
             .stdin_from(terminal)
             .run()
@@ -404,6 +401,84 @@ fn a_terminal_on_stdin_gets_a_hint() {
             output.stderr_text().contains("ringmill hash"),
             "it says how: {output:?}"
         );
+        output.mentions(&["ringmill: no files to hash\n"]);
+    });
+}
+
+/// As `find -print0` writes them, without -0.
+#[test]
+fn a_nul_separated_list_without_its_option_gets_a_hint() {
+    let corpus = Corpus::new(3);
+    let cause = "cannot open: the name contains a NUL byte\n";
+    let hint = "hint: the list is separated by NUL bytes; use -0\n";
+    for_each_engine(|engine| {
+        let two = [list(&corpus.names, 0), list(&corpus.names, 0)].join(&b'\n');
+        let output = sha256(engine).dir(corpus.dir()).stdin(two).run().exits(1);
+        let text = output.prints("").stderr_text();
+        assert_eq!(text.matches(cause).count(), 2, "{text}");
+        assert_eq!(text.matches(hint).count(), 1, "{text}");
+        assert!(text.contains(&format!("{cause}{hint}")), "{text}");
+        let resolver = "127.0.0.1:53".parse().unwrap();
+        let dns = Mill::dns(engine, resolver).stdin("a.example\0b.example\0");
+        dns.run().exits(1).complains(hint);
+    });
+}
+
+#[test]
+fn a_list_from_windows_gets_a_hint() {
+    let corpus = Corpus::new(2);
+    let list = corpus.names.iter().map(|name| format!("{name}\r\n"));
+    let list: String = list.collect();
+    for_each_engine(|engine| {
+        let mill = || sha256(engine).dir(corpus.dir());
+        let output = mill().stdin(list.clone()).run().exits(1);
+        let text = output.prints("").stderr_text();
+        let cause = "\\r: cannot open: No such file or directory\n";
+        let hint = "hint: the lines of the list end with CR LF; ";
+        assert!(text.contains(&format!("{cause}{hint}")), "{text}");
+        assert_eq!(text.matches(hint).count(), 1, "{text}");
+        // One that is named so.
+        let named = mill().arg("missing\r").run().exits(1);
+        assert!(!named.stderr_text().contains("hint"), "{named:?}");
+    });
+}
+
+#[test]
+fn a_dash_as_an_argument_is_not_guessed_at() {
+    let scratch = Scratch::new();
+    scratch.file("-", "x");
+    let mill = || Mill::auto().dir(scratch.path());
+    let output = mill()
+        .args(["-", "other"])
+        .stdin("x")
+        .run()
+        .exits(2)
+        .prints("");
+    let hint = "hint: --files-from - reads a list from it; a file of that name is ./-\n";
+    output.mentions(&[
+        "ringmill: -: the content of standard input is not hashed\n",
+        hint,
+    ]);
+    mill().arg("./-").run().succeeds();
+}
+
+/// The runtime opens /dev/null in the place of a closed stream, which would be an empty list.
+#[test]
+fn no_standard_input_is_an_error() {
+    let corpus = Corpus::new(1);
+    for_each_engine(|engine| {
+        let hash = || sha256(engine).dir(corpus.dir()).close_stdin_before_start();
+        let resolver = "127.0.0.1:53".parse().unwrap();
+        for mill in [
+            hash(),
+            hash().args(["--files-from", "/dev/null", "--files-from", "-"]),
+            Mill::dns(engine, resolver).close_stdin_before_start(),
+        ] {
+            let output = mill.run().exits(2).prints("");
+            output.mentions(&["ringmill: standard input is closed\nhint: ringmill "]);
+        }
+        let named = hash().arg(&corpus.names[0]).run();
+        named.succeeds().prints(corpus.expected());
     });
 }
 

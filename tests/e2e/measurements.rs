@@ -339,8 +339,50 @@ fn what_is_no_log_is_refused() {
     scratch.file("empty", b"");
     merge("empty")
         .exits(2)
-        .mentions(&["empty: cannot read: there is no histogram in it"]);
+        .mentions(&["empty: cannot read: there is neither a histogram nor the head of an"]);
     Mill::bare().arg("merge").run().exits(2);
+}
+
+/// A shard without items, as a list divided by names may leave one.
+#[test]
+fn an_empty_run_has_an_empty_log() {
+    let corpus = Corpus::new(5);
+    let scratch = Scratch::new();
+    let shard = |name: &str, list: Vec<u8>| -> PathBuf {
+        let path = scratch.join(name);
+        let mill = Mill::auto().dir(corpus.dir()).stdin(list);
+        mill.args(["--hlog", argument(&path)]).run().succeeds();
+        path
+    };
+    let (empty, full) = (shard("0.hlog", Vec::new()), shard("1.hlog", corpus.list()));
+    let merge = |logs: &[&Path]| Mill::bare().arg("merge").args(logs).run().succeeds();
+    let alone = merge(&[&full]).stdout;
+    merge(&[&empty, &full]).prints(&alone);
+    let nothing = String::from_utf8(merge(&[&empty, &empty]).stdout).unwrap();
+    assert!(nothing.starts_with("phase") && nothing.lines().count() == 1);
+    let (log, stats) = (scratch.join("all.hlog"), scratch.join("all.json"));
+    let forms = ["--hlog", argument(&log), "--stats", argument(&stats)];
+    let written = Mill::bare().arg("merge").arg(&empty).args(forms).run();
+    written.succeeds().prints("");
+    assert_eq!(document_of(&scratch, &stats)["phases"], json!({}));
+    merge(&[&log, &full]).prints(&alone);
+
+    let plot = |files: &[&Path]| Mill::bare().args(["plot", "--text"]).args(files).run();
+    let drawn = plot(&[&empty, &full]).exits(0);
+    drawn.complains(format!(
+        "ringmill: {}: no latencies in it\n",
+        empty.display()
+    ));
+    let picture = scratch.join("none.svg");
+    for file in [&empty, &stats] {
+        let refused = Mill::bare().arg("plot").arg(file).arg("-o").arg(&picture);
+        let message = format!(
+            "ringmill: nothing to draw: no latencies in {}\n",
+            file.display()
+        );
+        refused.run().exits(2).complains(message);
+        assert!(!picture.exists());
+    }
 }
 
 #[test]

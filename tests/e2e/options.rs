@@ -124,6 +124,120 @@ fn completions_and_the_man_page() {
     }
 }
 
+const SUBCOMMANDS: [&str; 4] = ["hash", "dns", "merge", "plot"];
+
+/// On a terminal of 80 columns.
+#[test]
+fn the_short_help_fits_a_screen() {
+    for subcommand in SUBCOMMANDS {
+        let help = |option| {
+            let mill = Mill::bare().args([subcommand, option]).env("COLUMNS", "80");
+            String::from_utf8(mill.run().succeeds().stdout).unwrap()
+        };
+        let (short, long) = (help("-h"), help("--help"));
+        assert!(
+            short.lines().count() <= 60,
+            "{subcommand}: {}\n{short}",
+            short.lines().count()
+        );
+        assert!(
+            short.lines().all(|line| line.chars().count() <= 80),
+            "{short}"
+        );
+        let options = |text: &str| -> Vec<String> {
+            let words = text
+                .split_whitespace()
+                .filter(|word| word.starts_with("--"));
+            let names = words.map(|word| word.trim_end_matches([',', '.', ';', ':']).to_owned());
+            names.collect()
+        };
+        let all = options(&long);
+        assert!(
+            options(&short).iter().all(|option| all.contains(option)),
+            "{short}"
+        );
+    }
+    let hash = Mill::auto().arg("-h").run().succeeds().stdout;
+    let hash = String::from_utf8(hash).unwrap();
+    assert!(
+        hash.contains("--algorithm") && !hash.contains("--io-workers"),
+        "{hash}"
+    );
+}
+
+#[test]
+fn man_pages_have_their_sections_and_refer_to_each_other() {
+    let page = |what: &str| {
+        let output = Mill::bare().args(["--generate", what]).run().succeeds();
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .replace("\\-", "-")
+    };
+    let pages = ["man", "man-hash", "man-dns", "man-merge", "man-plot"];
+    for what in pages {
+        let page = page(what);
+        let mut sections = vec!["NAME", "SYNOPSIS", "DESCRIPTION", "EXIT STATUS", "SEE ALSO"];
+        if what != "man" {
+            sections.push("EXAMPLES");
+        }
+        if matches!(what, "man-hash" | "man-dns") {
+            sections.push("ENVIRONMENT");
+            assert!(page.contains("RINGMILL_ENGINE") && page.contains("--io-workers"));
+            // Options that the short help leaves out are described, too.
+            assert!(page.contains("Threads for calls that block"), "{page}");
+        }
+        for section in sections {
+            let heading = format!(".SH {section}\n");
+            let quoted = format!(".SH \"{section}\"\n");
+            assert!(
+                page.contains(&heading) || page.contains(&quoted),
+                "{what}: {section}"
+            );
+        }
+        assert!(
+            !page.contains("EXTRA") && !page.contains("ringmill-help"),
+            "{page}"
+        );
+        let references = page.split("(1)").map(|before| {
+            let start = before.rfind(|c: char| !c.is_alphanumeric() && c != '-');
+            before[start.map_or(0, |at| at + 1)..].to_owned()
+        });
+        let references: Vec<String> = references
+            .filter(|name| name.starts_with("ringmill"))
+            .collect();
+        assert!(references.len() >= 4, "{references:?}");
+        for name in references {
+            let what = name.replace("ringmill", "man");
+            assert!(pages.contains(&&*what), "{name}");
+        }
+    }
+    let hash = page("man-hash");
+    let synopsis = hash
+        .split(".SH")
+        .find(|section| section.contains("SYNOPSIS"))
+        .unwrap();
+    assert!(
+        synopsis.contains("--timeout\\fR \\fIDURATION\\fR]"),
+        "{synopsis}"
+    );
+    assert!(synopsis.contains("[\\fIPATH\\fR...]"), "{synopsis}");
+    assert!(synopsis.contains("[\\fB--tag\\fR]"), "{synopsis}");
+    let plot = page("man-plot");
+    let either = "{\\fB-o\\fR|\\fB--output\\fR \\fIOUT\\fR | \\fB--text\\fR}";
+    assert!(plot.contains(either), "{plot}");
+}
+
+#[test]
+fn zsh_completes_files() {
+    let output = Mill::bare().args(["--generate", "zsh"]).run().succeeds();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let paths = text
+        .lines()
+        .find(|line| line.contains("paths -- "))
+        .unwrap();
+    assert!(paths.contains(":_files'"), "{paths}");
+}
+
 #[test]
 fn the_environment_chooses_the_engine() {
     let corpus = Corpus::new(10);
@@ -183,6 +297,14 @@ fn the_summary_is_one_line() {
 }
 
 #[test]
+fn one_item_is_not_several() {
+    let corpus = Corpus::new(1);
+    let mill = Mill::auto().arg("--summary").dir(corpus.dir());
+    let output = mill.stdin(corpus.list()).run().exits(0);
+    output.mentions(&["ringmill: 1 item, 0 failed, "]);
+}
+
+#[test]
 fn progress_goes_to_stderr_on_request_only() {
     let corpus = Corpus::new(100);
     for_each_engine(|engine| {
@@ -209,6 +331,72 @@ fn progress_goes_to_stderr_on_request_only() {
         );
         mill.finish().exits(0).prints(corpus.expected());
     });
+}
+
+/// What is wrong is said in words that need no knowledge of the parser.
+#[test]
+fn values_that_are_refused_are_explained() {
+    for (option, value, words) in [
+        (
+            "--in-flight",
+            "-1",
+            "not a whole number from 1 to 4294967295",
+        ),
+        (
+            "--window",
+            "many",
+            "not a whole number from 1 to 4294967295",
+        ),
+        ("--timeout", "5", "the unit is missing, as in 5s, 5ms or 5m"),
+        (
+            "--timeout",
+            "-1s",
+            "not a length of time, such as 500ms, 30s or '1m 30s'",
+        ),
+        (
+            "--rate",
+            "-3",
+            "a rate is a number per second, from 0.001 to 1000000000",
+        ),
+    ] {
+        let output = Mill::auto().args([option, value]).stdin("").run().exits(2);
+        let refused = format!("invalid value '{value}' for '{option} <");
+        output.mentions(&[&refused, &format!(">': {words}\n")]);
+    }
+    let check = Mill::auto().args(["--check", "sums"]).run().exits(2);
+    assert!(!check.stderr_text().contains("tip:"), "{check:?}");
+    check.mentions(&[
+        "unexpected argument '--check'",
+        "\nhint: there is no --check yet",
+    ]);
+    let elsewhere = Mill::bare().args(["dns", "--check"]).run().exits(2);
+    assert!(!elsewhere.stderr_text().contains("hint"), "{elsewhere:?}");
+}
+
+/// As in `alias mill='ringmill hash -a sha256 -v'`.
+#[test]
+fn the_last_of_several_values_counts() {
+    let corpus = Corpus::new(3);
+    let mill = Mill::auto().args(["-a", "md5", "-a", "SHA-256", "--loops", "2", "--loops", "1"]);
+    let mill = mill.args(["--unordered", "--unordered"]).dir(corpus.dir());
+    let output = mill.args(&corpus.names).run().succeeds();
+    assert_eq!(output.lines().len(), 3);
+    let mill = Mill::auto()
+        .args(["-a", "md5", "-a", "SHA256"])
+        .dir(corpus.dir());
+    mill.args(&corpus.names)
+        .run()
+        .succeeds()
+        .prints(corpus.expected());
+}
+
+#[test]
+fn an_empty_variable_is_not_set() {
+    let corpus = Corpus::new(3);
+    let mill = || Mill::auto().args(["-a", "sha256"]).dir(corpus.dir());
+    let empty = mill().env("RINGMILL_ENGINE", "").stdin(corpus.list());
+    empty.run().exits(0).prints(corpus.expected());
+    mill().args(["--engine", ""]).run().exits(2);
 }
 
 /// No setting of the machinery changes a byte of the output.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::support::fusefs::{Gate, Mounted, Script};
+use crate::support::terminal::terminal;
 use crate::support::tree::{Corpus, list};
 use crate::support::{Engine, Mill, Output, eventually, for_each_engine};
 
@@ -164,6 +165,55 @@ fn a_second_signal_ends_a_blocked_run() {
         eventually("it ends", AT_ONCE, || mill.has_ended());
         mill.finish().killed_by(Signal::TERM);
     });
+}
+
+/// The line of the progress has one row, and leaves none behind.
+#[test]
+fn the_progress_fits_the_terminal_and_is_taken_away() {
+    let corpus = Corpus::new(300);
+    for columns in [40, 80] {
+        let (controller, terminal) = terminal(columns);
+        let mut child = std::process::Command::new(crate::support::mill::binary())
+            .args(["hash", "--progress", "always", "--unordered"])
+            .current_dir(corpus.dir())
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::null())
+            .stderr(terminal)
+            .spawn()
+            .expect("the binary");
+        // It stays open: the list has no end that could come before the signal.
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(&corpus.list()).unwrap();
+        // Until the percentiles of a second, which the narrow one has no room for.
+        sleep(Duration::from_millis(1500));
+        rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::INT)
+            .unwrap();
+        child.wait().unwrap();
+        drop(stdin);
+        let mut shown = vec![0; 1 << 16];
+        let mut len = 0;
+        // The end of a terminal is an error.
+        while let Ok(count @ 1..) = rustix::io::read(&controller, &mut shown[len..]) {
+            len += count;
+        }
+        let shown = String::from_utf8(shown[..len].to_vec()).unwrap();
+        let parts = shown.split_once("ringmill: ");
+        let (progress, rest) = parts.unwrap_or_else(|| panic!("{columns}: {shown:?}"));
+        assert_eq!(
+            rest, "interrupted: 300 items pulled, 300 emitted\r\n",
+            "{shown:?}"
+        );
+        let rows: Vec<&str> = progress.split("\r\x1b[K").collect();
+        assert!(
+            rows.len() > 4 && rows[2].starts_with("300 done  "),
+            "{shown:?}"
+        );
+        assert_eq!(rows.last(), Some(&""), "it is taken away: {shown:?}");
+        for row in rows {
+            assert!(row.chars().count() < usize::from(columns), "{row:?}");
+            assert!(!row.contains(char::is_control), "{row:?}");
+        }
+    }
 }
 
 /// Whoever starts it with the signal ignored, as nohup and shells do, means it.

@@ -9,6 +9,7 @@ use std::thread::{self, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 use crate::support::fusefs::{Gate, Mounted, Script};
+use crate::support::small_disk::SmallDisk;
 use crate::support::tree::{Corpus, gnu_lines, list};
 use crate::support::{Engine, Mill, Running, eventually, for_each_engine};
 
@@ -132,10 +133,31 @@ fn a_full_disk_is_an_error() {
             let mill = sha256(engine, &corpus)
                 .args(["-o", "/dev/full"])
                 .stdin(list.clone());
-            mill.run()
-                .exits(2)
-                .prints("")
-                .mentions(&["/dev/full", "No space left on device"]);
+            mill.run().exits(2).prints("").mentions(&[
+                "/dev/full",
+                "No space left on device; 0 whole lines were written\n",
+            ]);
+        }
+    });
+}
+
+#[test]
+fn a_full_disk_has_the_lines_that_are_counted() {
+    let corpus = Corpus::new(100);
+    let disk = SmallDisk::new(100);
+    for_each_engine(|engine| {
+        for (form, end) in [(&["--tag"][..], b'\n'), (&["-z"], 0)] {
+            let sums = disk.join("sums");
+            let mill = sha256(engine, &corpus).args(form).arg("-o").arg(&sums);
+            let output = mill.stdin(corpus.list().repeat(100)).run().exits(2);
+            let written = fs::read(&sums).unwrap();
+            let lines = written.iter().filter(|&&byte| byte == end).count();
+            assert!(
+                lines > 1000 && written.last() != Some(&end),
+                "{lines} lines"
+            );
+            let count = format!("No space left on device; {lines} whole lines were written\n");
+            output.prints("").mentions(&[&count]);
         }
     });
 }

@@ -28,6 +28,10 @@ const Y_LABEL_X: f64 = 22.0;
 pub(super) const TITLE_SIZE: u32 = 15;
 pub(super) const NOTE_SIZE: u32 = 11;
 const TICK_SIZE: u32 = 11;
+/// From the top of a tick's label to its baseline, as kuva has it.
+const TICK_ASCENT: f64 = 0.93 * TICK_SIZE as f64;
+const GRID: &str = "#e4e4e4";
+const TICK: &str = "black";
 const LINE_WIDTH: f64 = 1.8;
 const DOT_RADIUS: f64 = 3.0;
 
@@ -84,6 +88,34 @@ impl Frame {
         Self { scene, computed }
     }
 
+    /// One more tick on the axis of `x`.
+    pub fn x_tick(&mut self, at: f64, label: &str) {
+        let x = self.computed.map_x(at);
+        let bottom = TOP + PLOT_HEIGHT;
+        let mark_end = bottom + self.computed.tick_mark_major;
+        for (y1, y2, stroke) in [(TOP, bottom, GRID), (bottom, mark_end, TICK)] {
+            self.scene.add(Primitive::Line {
+                x1: x,
+                y1,
+                x2: x,
+                y2,
+                stroke: stroke.into(),
+                stroke_width: self.computed.tick_stroke_width,
+                stroke_dasharray: None,
+            });
+        }
+        self.scene.add(Primitive::Text {
+            x,
+            y: mark_end + TICK_ASCENT,
+            content: label.to_owned(),
+            size: TICK_SIZE,
+            anchor: TextAnchor::Middle,
+            rotate: None,
+            bold: false,
+            color: None,
+        });
+    }
+
     fn places(&self, points: &[(f64, f64)]) -> Vec<(f64, f64)> {
         let place = |&(x, y): &(f64, f64)| (self.computed.map_x(x), self.computed.map_y(y));
         points.iter().map(place).collect()
@@ -138,7 +170,7 @@ pub(super) fn message(title: String, message: &str) -> Scene {
 /// The same margins for all, so that the diagrams stand in columns.
 fn layout(title: String) -> Layout {
     let theme = Theme {
-        grid_color: "#e4e4e4".to_owned(),
+        grid_color: GRID.to_owned(),
         ..Theme::light()
     };
     Layout::new((0.0, 1.0), (0.0, 1.0))

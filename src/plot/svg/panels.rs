@@ -4,13 +4,15 @@ use super::frame::{Axis, FormatTick, Frame, NOTE_SIZE, PLOT_WIDTH, TITLE_SIZE, m
 use super::label;
 use crate::plot::phases::Phase;
 use crate::plot::shares::shares;
-use crate::plot::spectrum::percentile_label;
+use crate::plot::spectrum::{median_nines, percentile_label};
 use crate::plot::{Distribution, Run};
 use kuva::render::render::Scene;
 use std::sync::Arc;
 
 const NAME_WIDTH_MAX: f64 = 220.0;
 const BINS: usize = 80;
+/// So far from the begin of the axis, the label of the median leaves room for that of 0 %.
+const MEDIAN_X_MIN: f64 = 28.0;
 
 /// The latency upwards, over the percentiles.
 pub(super) fn spectrum(phase: &Phase) -> Scene {
@@ -19,15 +21,21 @@ pub(super) fn spectrum(phase: &Phase) -> Scene {
         return message(title, "no values");
     }
     let axis = phase.axis;
+    let median_x = median_nines() / phase.nines_max * PLOT_WIDTH;
+    let is_crowded = median_x < MEDIAN_X_MIN;
     let x = Axis {
         label: "percentile",
         low: 0.0,
         high: phase.nines_max,
         logarithmic: false,
-        format_tick: Arc::new(|nines: f64| percentile_label(nines.round() as usize)),
+        format_tick: Arc::new(move |nines: f64| match nines.round() as usize {
+            0 if is_crowded => String::new(),
+            nines => percentile_label(nines),
+        }),
     };
     let y = latency_axis(phase, Arc::new(move |ns| axis.label(ns)));
     let mut frame = Frame::new(title, None, &x, &y, Some(1.0));
+    frame.x_tick(median_nines(), "50 %");
     for series in &phase.series {
         let points = series.spectrum.iter();
         let points = points.map(|point| (point.nines, axis.drawable(point.ns as f64)));

@@ -3,7 +3,7 @@
 use crate::plot::Distribution;
 use crate::plot::phases::{Phase, Series};
 use crate::plot::shares::shares;
-use crate::plot::spectrum::{Point, percentile_label};
+use crate::plot::spectrum::{Point, median_nines, percentile_label};
 use crate::plot::style::mark;
 use unicode_width::UnicodeWidthStr;
 
@@ -13,6 +13,9 @@ const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '
 const HISTOGRAM_GUTTER: usize = 9;
 /// The height for one run, for two and so on; it is 1 for more.
 const HISTOGRAM_ROWS: [usize; 4] = [6, 6, 3, 2];
+
+/// So far from the begin of the axis, the label of the median leaves room for that of 0 %.
+const MEDIAN_COLUMN_MIN: f64 = 7.0;
 
 /// The letters of the runs that pass through a cell.
 type Cell = String;
@@ -40,10 +43,21 @@ pub(super) fn spectrum(phase: &Phase, width: usize) -> Vec<String> {
         let indent = " ".repeat(label_width - label.width());
         lines.push(format!("{indent}{label} {tick}{cells}"));
     }
-    let last = phase.nines_max.floor() as usize;
-    let ticks = (0..=last).map(|nines| (nines as f64 / phase.nines_max, percentile_label(nines)));
-    lines.extend(axis(gutter, columns, ticks));
+    lines.extend(axis(gutter, columns, percentile_ticks(phase, columns)));
     lines
+}
+
+/// Whole numbers of nines, and the median, which has the label if there is no room for that of 0 %, too.
+fn percentile_ticks(phase: &Phase, columns: usize) -> impl Iterator<Item = (f64, String)> {
+    let tick = |nines: f64, label| (nines / phase.nines_max, label);
+    let median = tick(median_nines(), "50 %".to_owned());
+    let zero = match median.0 * columns as f64 {
+        column if column < MEDIAN_COLUMN_MIN => String::new(),
+        _ => percentile_label(0),
+    };
+    let last = phase.nines_max.floor() as usize;
+    let nines = (1..=last).map(move |nines| tick(nines as f64, percentile_label(nines)));
+    [tick(0.0, zero), median].into_iter().chain(nines)
 }
 
 /// Where runs lie over each other, their letters take turns from column to column.

@@ -52,6 +52,7 @@ pub struct Mill {
     dir: Option<PathBuf>,
     limits: Vec<(Resource, Rlimit)>,
     inherited: usize,
+    stdin_is_closed: bool,
     stdout_is_closed: bool,
     filter: Option<BpfProgram>,
     uid: Option<u32>,
@@ -74,6 +75,7 @@ impl Mill {
             dir: None,
             limits: Vec::new(),
             inherited: 0,
+            stdin_is_closed: false,
             stdout_is_closed: false,
             filter: None,
             uid: None,
@@ -132,6 +134,12 @@ impl Mill {
     /// Standard output is not a pipe to the test but something else.
     pub fn stdout_to(mut self, stdio: impl Into<Stdio>) -> Self {
         self.output = Some(stdio.into());
+        self
+    }
+
+    /// The process starts without a standard input.
+    pub fn close_stdin_before_start(mut self) -> Self {
+        self.stdin_is_closed = true;
         self
     }
 
@@ -235,7 +243,7 @@ impl Mill {
         let limits = std::mem::take(&mut self.limits);
         let filter = self.filter.take();
         let inherited = self.inherited;
-        let stdout_is_closed = self.stdout_is_closed;
+        let closed = [(0, self.stdin_is_closed), (1, self.stdout_is_closed)];
         let null = File::open("/dev/null").expect("/dev/null");
         let prepare = move || {
             for _ in 0..inherited {
@@ -244,10 +252,10 @@ impl Mill {
             for (resource, limit) in &limits {
                 rustix::process::setrlimit(*resource, *limit)?;
             }
-            if stdout_is_closed {
+            for (stream, _) in closed.into_iter().filter(|(_, is_closed)| *is_closed) {
                 // SAFETY: this process is about to become another program, which finds the number
                 // unused. Nobody here uses it until then.
-                unsafe { rustix::io::close(1) };
+                unsafe { rustix::io::close(stream) };
             }
             if let Some(filter) = &filter {
                 seccompiler::apply_filter(filter).map_err(|_| std::io::ErrorKind::Other)?;

@@ -16,6 +16,8 @@ pub mod relay;
 pub mod responder;
 pub mod rows;
 pub mod scripted;
+pub mod small_disk;
+pub mod terminal;
 pub mod tree;
 pub mod troubled;
 

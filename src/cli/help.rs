@@ -1,0 +1,99 @@
+//! What help and man pages say besides the options.
+
+/// Of the command or of a subcommand.
+pub(super) struct Texts {
+    /// What there is to know, by paragraphs.
+    pub(super) notes: &'static [&'static str],
+    pub(super) examples: &'static [&'static str],
+    /// Codes and what they mean.
+    pub(super) exit_status: &'static [(&'static str, &'static str)],
+}
+
+pub(super) const RINGMILL: Texts = Texts {
+    notes: &[],
+    examples: &[],
+    exit_status: &[ALL_WELL, ("1", "some items failed"), NO_RUN, SIGNAL],
+};
+
+pub(super) const HASH: Texts = Texts {
+    notes: &[
+        "A list is one name a line (or NUL-separated with -0), of any length, and may never end.",
+    ],
+    examples: &[
+        "find /srv -type f -print0 | ringmill hash -0 -z > sums",
+        "ringmill hash -a sha256 --files-from list.txt -o SHA256SUMS",
+        "ringmill hash --format jsonl *.iso | jq .digest",
+    ],
+    exit_status: &[ALL_WELL, ("1", "some files failed"), NO_RUN, SIGNAL],
+};
+
+pub(super) const DNS: Texts = Texts {
+    notes: &[
+        "Lines of a list are NAME or NAME TYPE. Text lines are name, type, status and the records' \
+         data; aliases on the way have their type before their data.",
+    ],
+    examples: &[
+        "ringmill dns --files-from names.txt -o answers.txt",
+        "ringmill dns -r 192.0.2.53 -r '[2001:db8::53]:5353' -t AAAA < names.txt",
+    ],
+    exit_status: &[
+        ("0", "all names were answered for"),
+        ("1", "some were not"),
+        NO_RUN,
+        SIGNAL,
+    ],
+};
+
+pub(super) const MERGE: Texts = Texts {
+    notes: &[
+        "Without any of the options, the table of --latency is printed. It goes to standard output.",
+    ],
+    examples: &["ringmill merge shard1.hlog shard2.hlog --hlog all.hlog --latency"],
+    exit_status: &[ALL_WELL, ("2", "usage, reading or writing failed")],
+};
+
+pub(super) const PLOT: Texts = Texts {
+    notes: &[
+        "JSON documents that were written without --bins have percentiles, but no histograms.",
+    ],
+    examples: &[
+        "ringmill plot uring.hlog threads.hlog -o both.svg",
+        "ringmill plot run.json --text | less",
+    ],
+    exit_status: &[
+        ALL_WELL,
+        (
+            "2",
+            "usage, reading or writing failed, or there was nothing to draw",
+        ),
+    ],
+};
+
+const ALL_WELL: (&str, &str) = ("0", "all well");
+const NO_RUN: (&str, &str) = ("2", "usage, set-up or output failed");
+const SIGNAL: (&str, &str) = ("130 or 143", "SIGINT or SIGTERM, which is raised again");
+
+impl Texts {
+    /// What stands behind the options where they are to fit a screen.
+    pub(super) fn short(&self) -> String {
+        self.paragraphs(&[])
+    }
+
+    /// What stands behind the options.
+    pub(super) fn long(&self) -> String {
+        self.paragraphs(self.notes)
+    }
+
+    fn paragraphs(&self, notes: &[&str]) -> String {
+        let mut paragraphs = Vec::new();
+        if !self.examples.is_empty() {
+            let examples = self.examples.iter().map(|line| format!("\n  {line}"));
+            paragraphs.push(format!("Examples:{}", examples.collect::<String>()));
+        }
+        paragraphs.extend(notes.iter().map(|&note| note.to_owned()));
+        let codes = self.exit_status.iter();
+        let codes: Vec<String> = codes.map(|(code, text)| format!("{code} {text}")).collect();
+        paragraphs.push(format!("Exit status: {}.", codes.join("; ")));
+        paragraphs.join("\n\n")
+    }
+}
