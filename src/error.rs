@@ -163,7 +163,7 @@ pub enum Cause {
         timeout_ms: u64,
     },
     /// Nothing was done about the item: what would have done it waits for calls that do not return.
-    #[error("not tried: {calls} calls{} do not return", on_mount(mount_point.as_deref()))]
+    #[error("not tried: {} not return", calls_that_do(*calls, mount_point.as_deref()))]
     NotTried {
         /// How many these are.
         calls: usize,
@@ -189,8 +189,14 @@ impl Cause {
     }
 }
 
-fn on_mount(mount_point: Option<&str>) -> String {
-    mount_point.map_or_else(String::new, |mount_point| format!(" on {mount_point}"))
+/// `1 call on /mnt does`, `2 calls do`.
+fn calls_that_do(calls: usize, mount_point: Option<&str>) -> String {
+    let (noun, verb) = match calls {
+        1 => ("call", "does"),
+        _ => ("calls", "do"),
+    };
+    let place = mount_point.map_or_else(String::new, |mount_point| format!(" on {mount_point}"));
+    format!("{calls} {noun}{place} {verb}")
 }
 
 impl ItemError {

@@ -116,7 +116,6 @@ macro_rules! common_options {
         /// Inputs in flight at most, all loops together: 1 or more. The default is 512 where each holds a
         /// file, otherwise 8,192; or as many as the limit on open files allows
         /// ([`Report::limited_by_open_files`](crate::Report::limited_by_open_files)).
-        #[must_use]
         pub fn in_flight(mut self, in_flight: usize) -> Self {
             self.options.wishes.in_flight = Some(in_flight);
             self
@@ -126,7 +125,6 @@ macro_rules! common_options {
         /// The default is 16 times as many as are in flight where each holds a file, otherwise 196,608 or
         /// as many as take 30 MiB. A slow input in front of quick ones fills the window, and is then all
         /// that goes on.
-        #[must_use]
         pub fn window(mut self, window: usize) -> Self {
             self.options.wishes.window = Some(window);
             self
@@ -134,7 +132,6 @@ macro_rules! common_options {
 
         /// Event loops, each on its own thread: 1 or more. The default is the number of processors this
         /// process may use.
-        #[must_use]
         pub fn loops(mut self, loops: usize) -> Self {
             self.options.wishes.loops = Some(loops);
             self
@@ -142,21 +139,18 @@ macro_rules! common_options {
 
         /// Threads for calls that block, for each mounted file system, all loops together: 1 or more. The
         /// default is 64; they are started as they are needed.
-        #[must_use]
         pub fn io_workers(mut self, io_workers: usize) -> Self {
             self.options.wishes.io_workers = Some(io_workers);
             self
         }
 
         /// Gives rows as they are done, not in the order of the inputs. Their indexes tell which is which.
-        #[must_use]
         pub fn unordered(mut self) -> Self {
             self.options.wishes.order = $crate::mill::Order::Completion;
             self
         }
 
         /// Ends the run at the first failure in the order of the rows: its row is the last.
-        #[must_use]
         pub fn fail_fast(mut self) -> Self {
             self.options.wishes.fail_fast = true;
             self
@@ -164,14 +158,12 @@ macro_rules! common_options {
 
         /// Inputs to start per second, at most, on a schedule: a positive number. What was late is made up
         /// for. By default, as many as can be.
-        #[must_use]
         pub fn rate(mut self, per_second: f64) -> Self {
             self.options.wishes.rate_per_s = Some(per_second);
             self
         }
 
         /// What carries out the operations. By default io_uring, or threads where it is not to be had.
-        #[must_use]
         pub fn engine(mut self, engine: $crate::Engine) -> Self {
             self.options.wishes.engine = engine;
             self
@@ -179,7 +171,6 @@ macro_rules! common_options {
 
         /// Raises this process's limit on open files (RLIMIT_NOFILE) to the highest that it may set
         /// itself, for good. By default a run fits into the limit as it is.
-        #[must_use]
         pub fn raise_open_files_limit(mut self) -> Self {
             self.options.raises_limit = true;
             self
@@ -188,7 +179,6 @@ macro_rules! common_options {
         /// Records how long inputs take, for [`Rows::latencies`](crate::Rows::latencies). That takes time
         /// itself, some tens of nanoseconds for each phase of an input.
         #[cfg(feature = "latency")]
-        #[must_use]
         pub fn record_latencies(mut self) -> Self {
             self.options.records_latencies = true;
             self
@@ -202,7 +192,6 @@ macro_rules! timeout_option {
         /// The time for an input, from its first operation: an input that takes longer is given up, and
         /// its row is an error of the kind [`TimedOut`](crate::ErrorKind::TimedOut). By default there is
         /// no such limit.
-        #[must_use]
         pub fn timeout(mut self, timeout: std::time::Duration) -> Self {
             self.options.wishes.timeout = Some(timeout);
             self

@@ -217,7 +217,7 @@ impl<T, V> Rows<T, V> {
     pub fn next_timeout(
         &mut self,
         timeout: Duration,
-    ) -> Result<Option<Result<Row<T, V>, Error>>, NotReady> {
+    ) -> Result<Option<<Self as Iterator>::Item>, NotReady> {
         // One that is too far off to be told is never reached.
         self.next_until(Instant::now().checked_add(timeout))
     }
@@ -251,7 +251,7 @@ impl<T, V> Rows<T, V> {
     fn next_until(
         &mut self,
         deadline: Option<Instant>,
-    ) -> Result<Option<Result<Row<T, V>, Error>>, NotReady> {
+    ) -> Result<Option<<Self as Iterator>::Item>, NotReady> {
         loop {
             if let Some(row) = self.ready.pop_front() {
                 self.report.taken += 1;

@@ -25,6 +25,7 @@ pub(super) struct FormArguments {
         value_name = "LIST",
         value_delimiter = ',',
         value_parser = percentile(),
+        allow_hyphen_values = true,
         requires = "percentile_forms",
         help_heading = "Measurements"
     )]

@@ -5,6 +5,7 @@ use super::setup_error::SetupError;
 use crate::mill::Order;
 use crate::run::{Descriptors, EngineKind, Plan, Unfit, Wishes};
 use crate::sink::messages;
+use crate::stats::noun;
 use serde_json::{Map, Value, json};
 
 /// Fits what was asked for into what there is, and says what does not fit.
@@ -25,8 +26,9 @@ pub(super) fn plan(
     let fitted = wishes.fit(descriptors)?;
     let plan = fitted.plan;
     if let (Some(limit), Some(wanted)) = (fitted.limited_by_open_files, wishes.in_flight) {
+        let items = noun(plan.in_flight as u64, "item", "items");
         messages::about_run(&format_args!(
-            "{} items in flight instead of {wanted}: the limit on open files is {limit}",
+            "{} {items} in flight instead of {wanted}: the limit on open files is {limit}",
             plan.in_flight,
         ));
     }
