@@ -350,7 +350,7 @@ pub(super) struct DnsArguments {
     /// The form of the output.
     ///
     /// `text` prints name, type, status and data, separated by tabs; `jsonl` prints one JSON object
-    /// for every name; `massdns` prints what massdns does with -o Je (the README lists the differences).
+    /// for every name; `massdns` prints what massdns does with -o Je (docs/dns.md lists the differences).
     #[arg(long, value_enum, default_value = "text", help_heading = "Output")]
     pub(super) format: DnsFormat,
 

@@ -218,8 +218,8 @@ fn write_address(out: &mut Vec<u8>, address: SocketAddr) {
     out.extend_from_slice(itoa::Buffer::new().format(address.port()).as_bytes());
 }
 
-/// Appends a JSON object as `massdns -o Je` prints it (version 1.1.0). The differences are listed in the
-/// README and in `tests/e2e/massdns.rs`. `clock_started_at` is when the clock of the answers showed 0,
+/// Appends a JSON object as `massdns -o Je` prints it (version 1.1.0). The differences are listed in
+/// docs/dns.md and in `tests/e2e/massdns.rs`. `clock_started_at` is when the clock of the answers showed 0,
 /// since 1970. A line that is no question has INVALID for its error.
 /// Extras are members that it does not print.
 pub fn write_massdns(

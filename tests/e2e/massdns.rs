@@ -83,7 +83,7 @@ struct Difference {
     questions: &'static [&'static str],
 }
 
-/// What massdns prints that ringmill does not. The README has the same as a table.
+/// What massdns prints that ringmill does not. docs/dns.md has the same as a table.
 const DIFFERENCES: &[Difference] = &[
     Difference {
         why: "massdns tells no code of the server, only that it has tried often enough",
