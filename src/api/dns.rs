@@ -265,6 +265,17 @@ pub enum DnsStatus {
     NxDomain,
 }
 
+impl fmt::Display for DnsStatus {
+    /// As it is usually written: `NOERROR`, `NODATA`, `NXDOMAIN`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::NoError => "NOERROR",
+            Self::NoData => "NODATA",
+            Self::NxDomain => "NXDOMAIN",
+        })
+    }
+}
+
 /// A record of an answer.
 ///
 /// ```no_run

@@ -382,7 +382,9 @@ pub(super) struct StreamArguments {
     #[arg(short = '0', long, help_heading = "Input")]
     pub(super) null: bool,
 
-    /// Write to FILE, `-` for standard output. FILE must not be one of the inputs.
+    /// Write to FILE, `-` for standard output.
+    ///
+    /// FILE must not be one of the inputs.
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     pub(super) output: Option<PathBuf>,
 

@@ -31,8 +31,10 @@ pub(super) struct FormArguments {
     )]
     pub(super) percentiles: Option<Vec<f64>>,
 
-    /// Write everything that is known as one JSON document. `ringmill --generate stats-schema` prints
-    /// its JSON Schema. FILE may be `-` for standard output; a file is replaced when the document is complete.
+    /// Write everything that is known as one JSON document, `-` for standard output.
+    ///
+    /// `ringmill --generate stats-schema` prints its JSON Schema. A file is replaced when the document is
+    /// complete.
     #[arg(long, value_name = "FILE", help_heading = "Measurements")]
     pub(super) stats: Option<PathBuf>,
 

@@ -1,5 +1,6 @@
 //! SIGINT and SIGTERM during a run: the first asks it to stop, the second ends the process at once.
 
+use super::memory;
 use super::setup_error::SetupError;
 use super::signals::Signals;
 use crate::run::Stop;
@@ -49,9 +50,9 @@ impl Interrupt {
         (!self.notifies).then_some(LOOK_INTERVAL)
     }
 
-    /// Requests the stop if a signal has come and nobody was notified of it.
+    /// Requests the stop if a signal has come and nobody was notified of it, or there is no memory.
     pub(super) fn look(&self) {
-        if !self.notifies && self.signals.last().is_some() {
+        if !self.notifies && self.signals.last().is_some() || memory::is_exhausted() {
             self.stop.request();
         }
     }

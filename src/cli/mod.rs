@@ -11,6 +11,7 @@ mod help;
 mod hints;
 mod interrupt;
 mod lingering;
+mod memory;
 mod merge;
 mod observer;
 mod outputs;
@@ -23,6 +24,8 @@ mod signals;
 mod source;
 mod stream;
 mod values;
+
+pub use memory::Memory;
 
 use arguments::{Arguments, Command};
 use std::process::ExitCode;

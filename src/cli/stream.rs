@@ -6,6 +6,7 @@ use super::closed::stdin_was_closed;
 use super::forms::Forms;
 use super::interrupt::Interrupt;
 use super::lingering;
+use super::memory;
 use super::observer::{Details, Observer};
 use super::outputs::{self, Input, Output};
 use super::plan;
@@ -159,6 +160,7 @@ impl Task<'_> {
             Some(expand) => Box::new(Expanded::new(source, expand)),
         };
         sink.observer.expect(total);
+        memory::reserve();
         interrupt.run_begins();
         let report = run(&plan, job, source, &mut sink, &interrupt.stop)?;
         if arguments.verbose {
@@ -262,10 +264,13 @@ fn conclude(
             Outcome::AllWell
         }
         End::Output(error) => {
-            let lines = noun(rows_written, "line was", "lines were");
             let mut failure = output.cannot_write(error);
-            failure.message += &format!("; {rows_written} whole {lines} written");
+            failure.message += &format!("; {}", written_lines(rows_written));
             failure.tell();
+            Outcome::Unusable
+        }
+        End::Interrupted if interrupt.signal().is_none() && memory::is_exhausted() => {
+            memory::tell(&written_lines(rows_written));
             Outcome::Unusable
         }
         End::Interrupted => {
@@ -284,6 +289,11 @@ fn conclude(
         End::Complete | End::FailFast if failed > 0 => Outcome::SomeFailed,
         End::Complete | End::FailFast => Outcome::AllWell,
     }
+}
+
+fn written_lines(rows_written: u64) -> String {
+    let lines = noun(rows_written, "line was", "lines were");
+    format!("{rows_written} whole {lines} written")
 }
 
 /// Writes all bytes, and says how many were written if not all could be.

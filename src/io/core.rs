@@ -6,6 +6,7 @@ use super::current::CurrentOperation;
 use super::digests::Digests;
 use super::flights::{BACKGROUND, Ended, Flights, Recipient};
 use super::metadata::Stat;
+use super::mounts::MountId;
 use super::op::{Completion, Op, Value};
 use super::open_file::OpenFile;
 use super::part_writer::PartWriter;
@@ -56,6 +57,8 @@ pub(super) struct Core {
     pub(super) steps: Cell<u32>,
     /// The task that is polled has met with something that may block.
     pub(super) moves_to_worker: Cell<bool>,
+    /// Where that is, if it was a path.
+    pub(super) blocked_at: Cell<Option<MountId>>,
     /// The task that is polled has dropped what its item was parked for.
     pub(super) park_was_dropped: Cell<bool>,
     pub(super) digests: RefCell<Digests>,
@@ -180,6 +183,7 @@ impl Io {
                 current: Cell::new(BACKGROUND),
                 steps: Cell::new(0),
                 moves_to_worker: Cell::new(false),
+                blocked_at: Cell::new(None),
                 park_was_dropped: Cell::new(false),
                 digests: RefCell::default(),
                 left_open: RefCell::default(),
@@ -423,8 +427,9 @@ impl Io {
         }
     }
 
-    /// The item is to be begun anew on a worker. False if it cannot: some of its result has left.
-    pub(super) fn move_to_worker(&self) -> bool {
+    /// The item is to be begun anew on a worker, because of this operation. False if it cannot: some of its
+    /// result has left.
+    pub(super) fn move_to_worker(&self, op: Option<&Op>) -> bool {
         assert_ne!(
             self.core.current.get(),
             BACKGROUND,
@@ -433,6 +438,9 @@ impl Io {
         let item = self.borrow().items[self.core.current.get() as usize];
         let may_move = !item.has_written || self.part_writer().take_back(item.index);
         self.core.moves_to_worker.set(may_move);
+        if may_move && let Some(Op::StatPath { path, .. } | Op::Open { path, .. }) = op {
+            self.core.blocked_at.set(Some(self.mount_of(path)));
+        }
         may_move
     }
 

@@ -265,6 +265,11 @@ impl Io {
         self.borrow().carrier.mount_of(item)
     }
 
+    /// Where the path is on whose account an item is to be begun anew on a worker, once.
+    pub(crate) fn take_blocked_at(&self) -> Option<MountId> {
+        self.core.blocked_at.take()
+    }
+
     // Resource exhaustion.
 
     /// What other loops are to know of it.

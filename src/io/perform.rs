@@ -141,7 +141,9 @@ impl Future for Perform<'_> {
                         return Poll::Pending;
                     }
                     // This future will be dropped, and the item begun anew on a worker.
-                    First::Block if this.io.move_to_worker() => return Poll::Pending,
+                    First::Block if this.io.move_to_worker(this.op.as_ref()) => {
+                        return Poll::Pending;
+                    }
                     First::Block => Err(Errno::new(libc::EOPNOTSUPP)),
                 },
                 Stage::InFlight(key) => match this.io.take_completion(key, context.waker()) {
@@ -174,7 +176,9 @@ impl Future for Perform<'_> {
                     this.stage = Stage::New(First::NotMade);
                 }
                 Err(errno) if this.is_shortage(errno) => {
-                    if this.io.moves_to_judge(errno, is_unexplained) && this.io.move_to_worker() {
+                    if this.io.moves_to_judge(errno, is_unexplained)
+                        && this.io.move_to_worker(this.op.as_ref())
+                    {
                         this.stage = Stage::New(First::Block);
                         return Poll::Pending;
                     }

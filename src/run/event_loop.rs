@@ -87,6 +87,8 @@ struct InFlight {
     started_at_ns: u64,
     /// When the schedule meant it to start, if the run has a rate.
     due_at_ns: Option<u64>,
+    /// Where its calls may block, once one was found to.
+    mount: Option<MountId>,
     stage: Stage,
 }
 
@@ -307,6 +309,7 @@ impl<V: Send + 'static> EventLoop<V> {
             item,
             started_at_ns: now_ns,
             due_at_ns,
+            mount: None,
             stage: Stage::Task,
         });
         self.io.item_started(slot, index);
@@ -585,6 +588,9 @@ impl<V: Send + 'static> EventLoop<V> {
 
     fn give_to_workers(&mut self, slot: u32) {
         let of_loop = self.index;
+        if let Some(mount) = self.io.take_blocked_at() {
+            self.flight(slot).mount = Some(mount);
+        }
         let mount = self.mount_of(slot);
         let flight = self.flight(slot);
         flight.stage = match flight.stage {
@@ -603,7 +609,9 @@ impl<V: Send + 'static> EventLoop<V> {
     /// The file system that the item in this slot is on, as far as that is known without waiting.
     fn mount_of(&mut self, slot: u32) -> MountId {
         let flight = self.slots[slot as usize].item.as_ref();
-        self.io.mount_of(&flight.expect("the slot is in use").item)
+        let flight = flight.expect("the slot is in use");
+        // An item need not be a path.
+        (flight.mount).unwrap_or_else(|| self.io.mount_of(&flight.item))
     }
 
     fn send_to_workers(&mut self) {

@@ -164,6 +164,33 @@ fn hardly_any_descriptor() {
     });
 }
 
+/// Where memory cannot be had, what was printed is whole, and the exit code says that it is not all.
+#[test]
+fn hardly_any_memory() {
+    const MIB: u64 = 1024 * 1024;
+    let corpus = Corpus::new(3_000);
+    let expected = corpus.expected();
+    for_each_engine(|engine| {
+        let mut complete = 0;
+        for limit in (60..400).step_by(20).map(|mib| mib * MIB) {
+            let mill = Mill::new(engine).dir(corpus.dir()).args(["-a", "sha256"]);
+            let mill = mill.limit(Resource::As, limit, limit);
+            let output = mill.stdin(corpus.list()).run();
+            let (stdout, stderr) = (&output.stdout, output.stderr_text());
+            let is_whole = stdout.is_empty() || stdout.ends_with(b"\n");
+            assert!(is_whole && expected.starts_with(stdout), "{stderr}");
+            match output.status.code() {
+                Some(0) => {
+                    assert_eq!(stdout.len(), expected.len());
+                    complete += 1;
+                }
+                code => assert_eq!(code, Some(2), "{limit}: {stderr}"),
+            }
+        }
+        assert!(complete > 0, "there is memory in the end");
+    });
+}
+
 /// The same where items are done by workers.
 #[test]
 fn hardly_any_descriptor_on_a_file_system_that_may_block() {

@@ -38,7 +38,7 @@ impl<T: Send + 'static> Waiting<T> {
 }
 
 fn new_mill(fail_fast: bool) -> Arc<Mill<Hashed>> {
-    Arc::new(Mill::new(Order::Input, 1000, 1, fail_fast))
+    Arc::new(Mill::new(Order::Input, 100, 1, fail_fast))
 }
 
 fn add_items(mill: &Mill<Hashed>, names: &[&[u8]]) {
@@ -192,7 +192,7 @@ fn a_stop_ends_the_emitters_wait() {
 
 #[test]
 fn a_pull_ends_the_sources_wait() {
-    let mill = new_mill(false);
+    let mill = Arc::new(Mill::new(Order::Input, BATCH_LEN, 1, false));
     fill(&mill);
     let waiting = source(&mill);
     assert_eq!(pull(&mill, BATCH_LEN).len(), BATCH_LEN);
