@@ -267,6 +267,24 @@ fn rows_that_are_dropped_end_the_run() {
     assert!(known.upgrade().is_none());
 }
 
+/// Loops and workers have descriptor tables of their own. What the program closes is closed all the same.
+#[test]
+fn a_run_keeps_no_descriptor_of_the_program_open() {
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let (sender, receiver) = mpsc::channel::<PathBuf>();
+    let (_directory, paths) = files(10);
+    let mut rows = ringmill::hash(receiver).start().unwrap();
+    // One that a worker has, too.
+    for path in paths.into_iter().chain(["/proc/self/stat".into()]) {
+        sender.send(path).unwrap();
+        rows.next().unwrap().unwrap().result.unwrap();
+    }
+    drop(writer);
+    let mut read = Vec::new();
+    std::io::Read::read_to_end(&mut reader, &mut read).unwrap();
+    assert!(read.is_empty() && rows.report().end.is_none());
+}
+
 #[test]
 fn an_item_that_takes_too_long_is_given_up() {
     let job = |io: Io, seconds: u64| async move {
@@ -352,4 +370,111 @@ fn latencies_are_recorded_on_request() {
     let mut rows = ringmill::hash(paths).start().unwrap();
     rows.by_ref().for_each(drop);
     assert!(rows.latencies().is_empty());
+}
+
+/// Answers names that begin with a letter that says how.
+#[cfg(feature = "dns")]
+fn name_server() -> std::net::SocketAddr {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut query = [0; 512];
+        while let Ok((len, peer)) = socket.recv_from(&mut query) {
+            let name_len = query[12..len].iter().position(|&byte| byte == 0).unwrap();
+            // The name, the NUL that ends it, type and class.
+            let question = &query[12..12 + name_len + 5];
+            let (rcode, answers) = match question[1] {
+                b'a' => (0, 1),
+                b'n' => (3, 0),
+                b's' => (2, 0),
+                _ => continue,
+            };
+            let mut reply = vec![
+                query[0],
+                query[1],
+                0x81,
+                0x80 | rcode,
+                0,
+                1,
+                0,
+                answers,
+                0,
+                0,
+                0,
+                0,
+            ];
+            reply.extend_from_slice(question);
+            if answers > 0 {
+                // The name of the question, A, IN, 300 s, four octets.
+                reply.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 1, 44, 0, 4, 192, 0, 2, 7]);
+            }
+            let _ = socket.send_to(&reply, peer);
+        }
+    });
+    address
+}
+
+#[cfg(feature = "dns")]
+#[test]
+fn names_are_answered_or_are_errors_that_say_why() {
+    use ringmill::{DnsStatus, RecordType};
+
+    let server = name_server();
+    let kinds = ["a", "n", "s", "dead", "a..b"];
+    let names = (0..500).map(|number| format!("{}{number}.example", kinds[number % 5]));
+    let names: Vec<String> = names.collect();
+    let mut run = ringmill::dns(names.clone()).resolvers([server]);
+    run = run.retries(1).attempt_timeout(Duration::from_millis(50));
+    let mut rows = run.start().unwrap();
+    for (number, row) in rows.by_ref().enumerate() {
+        let row = row.unwrap();
+        assert_eq!((row.index, &row.input), (number as u64, &names[number]));
+        match (kinds[number % 5], row.result) {
+            ("a", Ok(found)) => {
+                assert_eq!(
+                    (found.status, found.record_type),
+                    (DnsStatus::NoError, RecordType::A)
+                );
+                assert_eq!(found.resolver, Some(server));
+                let record = &found.records[0];
+                assert_eq!((&*record.name, &*record.data), (&*row.input, "192.0.2.7"));
+                assert_eq!((record.ttl_s, found.records.len()), (300, 1));
+            }
+            ("n", Ok(found)) => assert_eq!(found.status, DnsStatus::NxDomain),
+            ("s", Err(error)) => {
+                assert_eq!(error.kind(), ErrorKind::Unanswered);
+                assert!(
+                    error
+                        .to_string()
+                        .contains(&format!("SERVFAIL from {server}")),
+                    "{error}"
+                );
+            }
+            ("dead", Err(error)) => assert_eq!(error.kind(), ErrorKind::TimedOut),
+            ("a..b", Err(error)) => assert_eq!(error.kind(), ErrorKind::InvalidInput),
+            (kind, result) => panic!("{kind}: {result:?}"),
+        }
+    }
+    assert_eq!((rows.report().taken, rows.report().failed), (500, 300));
+}
+
+#[cfg(feature = "dns")]
+#[test]
+fn names_of_a_server_where_nobody_listens() {
+    let nobody = std::net::UdpSocket::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let rows = ringmill::dns(["a.example", "b.example"])
+        .resolvers([nobody])
+        .start()
+        .unwrap();
+    for row in rows {
+        let error = row.unwrap().result.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.operation()),
+            (ErrorKind::Unanswered, "resolve")
+        );
+        assert!(error.to_string().contains("UNREACHABLE"), "{error}");
+    }
 }

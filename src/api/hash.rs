@@ -35,9 +35,11 @@ where
     I::Item: Into<PathBuf>,
     I::IntoIter: Send + 'static,
 {
+    let mut options = Options::new(true);
+    options.wishes.separate_descriptors = true;
     Hash {
         paths: paths.into_iter(),
-        options: Options::new(true),
+        options,
         job: HashJob::default(),
     }
 }

@@ -35,11 +35,7 @@ pub(super) fn plan(
     if let Some(refusal) = fitted.refusal {
         messages::about_run(&format_args!("{refusal}; using threads"));
     }
-    Ok(Plan {
-        // No other thread of the command opens or closes files.
-        separate_descriptors: wishes.items_hold_files,
-        ..plan
-    })
+    Ok(plan)
 }
 
 impl From<Unfit> for SetupError {

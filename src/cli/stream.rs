@@ -107,6 +107,8 @@ impl Task<'_> {
             },
             fail_fast: arguments.fail_fast,
             timeout: self.timeout,
+            // Lookups gain nothing: they open sockets once.
+            separate_descriptors: self.items_hold_files,
             ..Wishes::new(self.items_hold_files)
         };
         let mut plan = plan::plan(&arguments.resources, wishes, &descriptors)?;

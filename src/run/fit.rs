@@ -54,6 +54,8 @@ pub(crate) struct Wishes {
     pub(crate) rate_per_s: Option<f64>,
     /// Each item has a file open, so that their number is limited.
     pub(crate) items_hold_files: bool,
+    /// The job uses no descriptors but those it opens itself.
+    pub(crate) separate_descriptors: bool,
 }
 
 /// What fits.
@@ -95,6 +97,7 @@ impl Wishes {
             timeout: None,
             rate_per_s: None,
             items_hold_files,
+            separate_descriptors: false,
         }
     }
 
@@ -145,7 +148,7 @@ impl Wishes {
             timeout: self.timeout,
             rate_per_s: self.rate_per_s,
             latencies: None,
-            separate_descriptors: false,
+            separate_descriptors: self.separate_descriptors,
         };
         Ok(Fitted {
             plan,

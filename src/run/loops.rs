@@ -1,5 +1,6 @@
 //! The threads of the event loops.
 
+use super::descriptors::Common;
 use super::tasks::tasks_of;
 use super::workers::{Desk, Workers};
 use super::{
@@ -16,7 +17,7 @@ use crate::stats::{Activity, Detail, Recorder, Stopwatch};
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
@@ -60,6 +61,8 @@ pub(super) struct Loops<V: Send + 'static> {
     wake_ups: Vec<Result<Arc<WakeUp>, Errno>>,
     workers: Arc<Workers<V>>,
     listings: Arc<Listings>,
+    /// What their tables have in common, if each is to have one of its own.
+    common: Option<Common>,
     facts: Arc<Mutex<Facts>>,
 }
 
@@ -81,17 +84,16 @@ impl<V: Send + 'static> Loops<V> {
         let wake_ups: Vec<_> = std::iter::repeat_with(WakeUp::new)
             .take(plan.loops)
             .collect();
-        let made = wake_ups.iter().flatten();
-        let last = made.map(|wake_up| wake_up.as_fd().as_raw_fd()).max();
-        let first_of_loops = last.map(|last| last.unsigned_abs() + 1);
-        let separate_below = first_of_loops.filter(|_| plan.separate_descriptors);
+        let common = Common::new(wake_ups.iter().flatten().map(|wake_up| wake_up.as_fd()));
+        let common = plan.separate_descriptors.then_some(common);
         let (ended, ends) = mpsc::channel();
         let mut loops = Self {
             mill: Arc::clone(mill),
             threads: HashMap::new(),
             ends,
             wake_ups,
-            workers: new_workers(plan, job, mill, plan.io_workers, separate_below),
+            workers: new_workers(plan, job, mill, plan.io_workers, common.clone()),
+            common,
             listings: Listings::new(),
             facts: Arc::default(),
         };
@@ -119,6 +121,7 @@ impl<V: Send + 'static> Loops<V> {
         let wake_up = self.wake_ups[index].clone();
         let workers = Arc::clone(&self.workers);
         let listings = Arc::clone(&self.listings);
+        let common = self.common.clone();
         let thread = std::thread::Builder::new().name(format!("ringmill-loop{index}"));
         let thread = thread.spawn(move || {
             let guard = LoopGuard {
@@ -131,12 +134,11 @@ impl<V: Send + 'static> Loops<V> {
             if J::WAITS_FOR_REPLIES {
                 scheduling::wait_for_turn();
             }
-            if plan.separate_descriptors {
-                descriptors::separate();
-                if let Ok(wake_up) = &wake_up {
-                    let in_flight = share(plan.in_flight, plan.loops, index);
-                    descriptors::make_room(wake_up.as_fd(), in_flight);
-                }
+            if common.is_some_and(|common| common.separate())
+                && let Ok(wake_up) = &wake_up
+            {
+                let in_flight = share(plan.in_flight, plan.loops, index);
+                descriptors::make_room(wake_up.as_fd(), in_flight);
             }
             let carrier = carrier(index, &plan, wake_up, listings, &facts);
             let end = carrier.and_then(|carrier| {
@@ -209,22 +211,17 @@ pub(super) fn new_workers<J: Job>(
     job: &Arc<J>,
     mill: &Arc<Mill<J::Value>>,
     workers_max: usize,
-    separate_below: Option<u32>,
+    common: Option<Common>,
 ) -> Arc<Workers<J::Value>> {
     let (job, latencies) = (Arc::clone(job), plan.latencies.clone());
     let mill = Arc::clone(mill);
     let has_deadline = plan.timeout.is_some();
-    Workers::new(
-        plan.loops,
-        workers_max,
-        separate_below,
-        move |has_own_table| {
-            let recorder = Recorder::new(latencies.clone());
-            let times_items = has_deadline || recorder.records(Detail::Totals);
-            let writer = Arc::clone(&mill) as Arc<dyn PartWriter>;
-            Desk::new(&*job, recorder, times_items, has_own_table).writing_to(writer)
-        },
-    )
+    Workers::new(plan.loops, workers_max, common, move |has_own_table| {
+        let recorder = Recorder::new(latencies.clone());
+        let times_items = has_deadline || recorder.records(Detail::Totals);
+        let writer = Arc::clone(&mill) as Arc<dyn PartWriter>;
+        Desk::new(&*job, recorder, times_items, has_own_table).writing_to(writer)
+    })
 }
 
 /// The event loop of this number, with its share of what the plan allows.

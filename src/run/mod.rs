@@ -90,8 +90,7 @@ pub struct Plan {
     /// Collects the latencies, if they are to be recorded; made for the job's [`Job::PHASES`].
     pub latencies: Option<Arc<Collector>>,
     /// Give each loop a table of open files of its own, so that the loops do not contend for one.
-    /// The job must then not use descriptors itself, and a descriptor that the program closes
-    /// during the run is let go of only at its end.
+    /// The job must then not use descriptors of the program's.
     pub separate_descriptors: bool,
 }
 

@@ -15,8 +15,9 @@ mod seat;
 pub use desk::Desk;
 pub(super) use outbox::{Done, Outbox, Task, TaskId};
 
+use super::credentials;
+use super::descriptors::Common;
 use super::tasks::ItemResult;
-use super::{credentials, descriptors};
 use crate::clock;
 use crate::error::Operation;
 use crate::io::{OpenFiles, Wake};
@@ -38,8 +39,8 @@ pub struct Workers<V> {
     /// Makes what a new thread works with, on that thread. It is told whether the thread has a
     /// descriptor table of its own.
     new_desk: Arc<dyn Fn(bool) -> Desk<V> + Send + Sync>,
-    /// Give each thread a descriptor table of its own, without descriptors from this number on.
-    separate_below: Option<u32>,
+    /// What their descriptor tables have in common, if each thread is to have one of its own.
+    common: Option<Common>,
 }
 
 struct Shared<V> {
@@ -73,14 +74,13 @@ pub(super) enum Withdrawn<V> {
 
 impl<V: Send + 'static> Workers<V> {
     /// Up to so many threads for each file system, for so many loops, started as they are needed.
-    /// `new_desk` is called on each, and told whether it has a descriptor table of its own. With
-    /// `separate_below` it has one: a copy of that of the loop which starts it, without the descriptors
-    /// from this number on.
+    /// `new_desk` is called on each, and told whether it has a descriptor table of its own: it is to have
+    /// one if it is said what that has in `common` with others.
     #[must_use]
     pub fn new(
         loops: usize,
         workers_max: usize,
-        separate_below: Option<u32>,
+        common: Option<Common>,
         new_desk: impl Fn(bool) -> Desk<V> + Send + Sync + 'static,
     ) -> Arc<Self> {
         let processors = thread::available_parallelism().map_or(1, usize::from);
@@ -97,7 +97,7 @@ impl<V: Send + 'static> Workers<V> {
                 exited: Condvar::new(),
             }),
             new_desk: Arc::new(new_desk),
-            separate_below,
+            common,
         })
     }
 
@@ -143,14 +143,14 @@ impl<V: Send + 'static> Workers<V> {
     fn start_thread(&self, state: &mut State<V>) -> bool {
         let shared = Arc::clone(&self.shared);
         let new_desk = Arc::clone(&self.new_desk);
-        let separate_below = self.separate_below;
+        let common = self.common.clone();
         let seat = Seat::new();
         let own = Arc::clone(&seat);
         let thread = thread::Builder::new().name("ringmill-io".to_owned());
         let thread = thread.stack_size(STACK_BYTES).spawn(move || {
             let guard = ThreadGuard(&shared, own);
             credentials::separate();
-            let has_own_table = separate_below.is_some_and(descriptors::separate_below);
+            let has_own_table = common.is_some_and(|common| common.separate());
             // After a panic nothing of it is used.
             match panic::catch_unwind(AssertUnwindSafe(|| new_desk(has_own_table))) {
                 Ok(desk) => {
