@@ -214,6 +214,20 @@ fn an_output_file_that_cannot_be_made() {
     });
 }
 
+/// Waits until nothing more is taken of the list: pipes and window are full. On a busy machine nothing may be
+/// taken for a while all the same. Tells how much was taken.
+fn when_it_stands(endless: &Endless) -> usize {
+    const LOOKS: u32 = 20;
+    let (mut taken, mut looks) = (usize::MAX, 0);
+    eventually("the producer stands", Duration::from_secs(120), || {
+        sleep(Duration::from_millis(100));
+        let before = std::mem::replace(&mut taken, endless.taken());
+        looks = if before == taken { looks + 1 } else { 0 };
+        looks == LOOKS
+    });
+    taken
+}
+
 /// Ten lines a second: the list is not read ahead of that without bound, and memory stays.
 #[test]
 fn a_slow_consumer_holds_the_producer_back() {
@@ -223,11 +237,7 @@ fn a_slow_consumer_holds_the_producer_back() {
         let endless = Endless::new(mill.take_stdin(), corpus.names.clone());
         expect_lines(&mut mill, &corpus, 0, 1);
         // Pipes and window fill up.
-        let mut before = usize::MAX;
-        eventually("the producer stands", Duration::from_secs(20), || {
-            sleep(Duration::from_millis(100));
-            std::mem::replace(&mut before, endless.taken()) == endless.taken()
-        });
+        let before = when_it_stands(&endless);
         let memory = mill.memory_kib("VmRSS");
         for number in 1..20 {
             expect_lines(&mut mill, &corpus, number, 1);
@@ -315,11 +325,7 @@ fn waiting_costs_no_processor_time() {
         idle("waiting for the list", &mill);
 
         let endless = Endless::new(mill.take_stdin(), corpus.names.clone());
-        let mut before = usize::MAX;
-        eventually("the producer stands", Duration::from_secs(20), || {
-            sleep(Duration::from_millis(100));
-            std::mem::replace(&mut before, endless.taken()) == endless.taken()
-        });
+        when_it_stands(&endless);
         idle("waiting for the consumer", &mill);
         drop(mill);
         endless.join();
