@@ -92,6 +92,8 @@ pub mod digest;
 #[doc(hidden)]
 pub mod error;
 #[doc(hidden)]
+pub mod escape;
+#[doc(hidden)]
 pub mod io;
 #[doc(hidden)]
 pub mod item;

@@ -312,6 +312,7 @@ fn options_out_of_range_are_told_before_anything_starts() {
         ringmill::hash(paths).loops(0).start().unwrap_err(),
         ringmill::hash(paths).rate(0.0).start().unwrap_err(),
         ringmill::hash(paths).rate(f64::NAN).start().unwrap_err(),
+        ringmill::hash(paths).rate(1e-300).start().unwrap_err(),
     ] {
         assert_eq!(error.kind(), ErrorKind::Start);
         assert_eq!(error.operation(), "start");

@@ -2,11 +2,11 @@
 
 use super::error::{Error, ErrorKind};
 use super::inputs::Inputs;
-use super::options::{Options, common_options};
+use super::options::{Options, check_rate, common_options};
 use super::rows::{Row, Rows};
 use crate::jobs::dns::{
     self, Answer, DnsJob, Found, RESOLV_CONF, Settings, SharedFigures, SharedLimits, Status,
-    at_once, system_servers,
+    at_once, each_once, system_servers,
 };
 use crate::mill::Finished;
 use crate::run::{Descriptors, Plan};
@@ -78,12 +78,7 @@ where
 {
     /// The servers to ask, in place of those of `/etc/resolv.conf`.
     pub fn resolvers(mut self, resolvers: impl IntoIterator<Item = SocketAddr>) -> Self {
-        self.settings.servers.clear();
-        for resolver in resolvers {
-            if !self.settings.servers.contains(&resolver) {
-                self.settings.servers.push(resolver);
-            }
-        }
+        self.settings.servers = each_once(resolvers);
         self
     }
 
@@ -112,7 +107,8 @@ where
         self
     }
 
-    /// Queries to each server per second, at most: a positive number. By default there is no such limit.
+    /// Queries to each server per second, at most: from 0.001 to 1,000,000,000. By default there is no such
+    /// limit.
     pub fn rate_per_resolver(mut self, per_second: f64) -> Self {
         self.settings.rate_per_server = Some(per_second);
         self
@@ -139,16 +135,11 @@ where
     /// for and is not to be had, no thread can be started, or an option is out of its range.
     pub fn start(self) -> Result<Rows<String, Resolved>, Error> {
         let mut settings = self.settings;
-        if settings
-            .rate_per_server
-            .is_some_and(|rate| !(rate.is_finite() && rate > 0.0))
-        {
-            return Err(Error::start("rate_per_resolver must be a positive number"));
-        }
+        check_rate("rate_per_resolver", settings.rate_per_server)?;
         let names_servers = !settings.servers.is_empty();
         if !names_servers {
             let found = system_servers(Path::new(RESOLV_CONF)).map_err(Error::start)?;
-            settings.servers = found.servers;
+            settings.servers = each_once(found.servers);
         }
         if settings.servers.is_empty() {
             let none = format_args!("{RESOLV_CONF} has no nameserver");
@@ -160,15 +151,9 @@ where
             let (servers, loops) = (settings.servers.len(), plan.loops);
             let has_datagrams = !settings.streams_only;
             let sockets = descriptors.sockets(SOCKETS, servers, loops, has_datagrams);
-            settings.sockets_per_server = sockets.ok_or_else(|| {
-                let limit = descriptors.limit;
-                Error::start(format_args!(
-                    "the limit on open files ({limit}) leaves no socket for each server ({servers}) in each loop ({loops})"
-                ))
-            })?;
-            #[allow(clippy::cast_precision_loss)]
-            let share = 1.0 / loops as f64;
-            settings.rate_per_server = settings.rate_per_server.map(|rate| rate * share);
+            settings.sockets_per_server = sockets.map_err(Error::start)?;
+            let rate = settings.rate_per_server;
+            settings.rate_per_server = rate.map(|rate| plan.share_of_rate(rate));
             let at_once = at_once(plan.in_flight, in_flight_is_said, names_servers);
             Ok(DnsJob {
                 asks_every_server: false,
@@ -189,7 +174,12 @@ fn to_row(finished: Finished<Found>) -> Row<String, Resolved> {
     let name = item.bytes();
     let result = match result {
         Err(error) => Err(Error::of_item(&error, name)),
-        Ok(Err(invalid)) => Err(Error::of_name(ErrorKind::InvalidInput, name, invalid)),
+        Ok(Err(invalid)) => Err(Error::new(
+            ErrorKind::InvalidInput,
+            "resolve",
+            name,
+            invalid,
+        )),
         Ok(Ok(answer)) => Resolved::of(&answer).ok_or_else(|| unanswered(&answer, name)),
     };
     Row {
@@ -208,11 +198,8 @@ fn unanswered(answer: &Answer, name: &[u8]) -> Error {
     let (status, attempts) = (answer.status, answer.attempts);
     let last = (answer.last_reply.as_ref()).map(|last| format!(" from {}", last.server));
     let last = last.unwrap_or_default();
-    Error::of_name(
-        kind,
-        name,
-        format_args!("{status}{last}, {attempts} queries"),
-    )
+    let cause = format_args!("{status}{last}, {attempts} queries");
+    Error::new(kind, "resolve", name, cause)
 }
 
 /// What DNS has for a name.

@@ -1,11 +1,12 @@
 //! The one type of error in the interface.
 
 use crate::error::{Cause, Errno, ItemError};
+use crate::escape::write_escaped;
 use crate::io::uring::Refusal;
 use crate::run::{RunError, Unfit};
 use crate::source::InputError;
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::{fmt, io};
 
 /// Why an item has no value, or why a run could not start or broke: what failed, on what, and the
@@ -79,12 +80,9 @@ impl Error {
     #[must_use]
     pub fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         let source = error.into();
-        let inner = Inner {
-            cause: source.to_string(),
-            source: Some(source),
-            ..Inner::new(ErrorKind::Other, "", OsString::new())
-        };
-        Self(Box::new(inner))
+        let mut error = Self::new(ErrorKind::Other, "", b"", &source);
+        error.0.source = Some(source);
+        error
     }
 
     /// What kind of thing went wrong.
@@ -113,35 +111,33 @@ impl Error {
     }
 
     pub(super) fn start(cause: impl fmt::Display) -> Self {
-        Self::new(ErrorKind::Start, "start", cause)
+        Self::new(ErrorKind::Start, "start", b"", cause)
     }
 
-    fn new(kind: ErrorKind, operation: &'static str, cause: impl fmt::Display) -> Self {
-        let inner = Inner {
+    pub(super) fn new(
+        kind: ErrorKind,
+        operation: &'static str,
+        subject: &[u8],
+        cause: impl fmt::Display,
+    ) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            operation,
+            subject: OsString::from_vec(subject.to_vec()),
+            errno: None,
             cause: cause.to_string(),
-            ..Inner::new(kind, operation, OsString::new())
-        };
-        Self(Box::new(inner))
+            source: None,
+        }))
+    }
+
+    fn with_errno(mut self, errno: Option<i32>) -> Self {
+        self.0.errno = errno;
+        self
     }
 
     /// The system has refused an operation on this.
     pub(super) fn system(operation: &'static str, subject: &[u8], errno: Errno) -> Self {
-        let inner = Inner {
-            errno: Some(errno.raw()),
-            cause: errno.to_string(),
-            ..Inner::new(ErrorKind::System, operation, to_os_string(subject))
-        };
-        Self(Box::new(inner))
-    }
-
-    /// No server has answered a name, or it is none.
-    #[cfg(feature = "dns")]
-    pub(super) fn of_name(kind: ErrorKind, name: &[u8], cause: impl fmt::Display) -> Self {
-        let inner = Inner {
-            cause: cause.to_string(),
-            ..Inner::new(kind, "resolve", to_os_string(name))
-        };
-        Self(Box::new(inner))
+        Self::new(ErrorKind::System, operation, subject, errno).with_errno(Some(errno.raw()))
     }
 
     /// An item has failed.
@@ -155,35 +151,15 @@ impl Error {
             Cause::TimedOut { .. } => ErrorKind::TimedOut,
             Cause::NotTried { .. } => ErrorKind::NotTried,
         };
-        let inner = Inner {
-            errno: error.as_errno().map(Errno::raw),
-            cause: error.cause.to_string(),
-            ..Inner::new(kind, error.operation.name(), to_os_string(subject))
-        };
-        Self(Box::new(inner))
-    }
-}
-
-fn to_os_string(bytes: &[u8]) -> OsString {
-    OsString::from_vec(bytes.to_vec())
-}
-
-impl Inner {
-    fn new(kind: ErrorKind, operation: &'static str, subject: OsString) -> Self {
-        Self {
-            kind,
-            operation,
-            subject,
-            errno: None,
-            cause: String::new(),
-            source: None,
-        }
+        let operation = error.operation.name();
+        let errno = error.as_errno().map(Errno::raw);
+        Self::new(kind, operation, subject, &error.cause).with_errno(errno)
     }
 }
 
 impl fmt::Display for Error {
-    /// `SUBJECT: cannot OPERATION: CAUSE`, without what is empty. Control characters of the subject are
-    /// escaped.
+    /// `SUBJECT: cannot OPERATION: CAUSE`, without what is empty. What a terminal obeys is escaped in the
+    /// subject.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Inner {
             operation,
@@ -191,12 +167,9 @@ impl fmt::Display for Error {
             cause,
             ..
         } = &*self.0;
-        for letter in subject.to_string_lossy().chars() {
-            match letter.is_control() {
-                true => write!(f, "{}", letter.escape_default())?,
-                false => write!(f, "{letter}")?,
-            }
-        }
+        let mut escaped = Vec::new();
+        write_escaped(&mut escaped, subject.as_bytes());
+        f.write_str(&String::from_utf8_lossy(&escaped))?;
         if !subject.is_empty() {
             f.write_str(": ")?;
         }
@@ -241,12 +214,7 @@ impl From<io::Error> for Error {
         let Some(errno) = error.raw_os_error() else {
             return Self::other(error);
         };
-        let inner = Inner {
-            errno: Some(errno),
-            cause: Errno::new(errno).to_string(),
-            ..Inner::new(ErrorKind::System, "", OsString::new())
-        };
-        Self(Box::new(inner))
+        Self::system("", b"", Errno::new(errno))
     }
 }
 
@@ -265,9 +233,7 @@ impl From<Error> for io::Error {
 
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
-        let mut error = Self::start(&refusal);
-        error.0.errno = refusal.errno.map(Errno::raw);
-        error
+        Self::start(&refusal).with_errno(refusal.errno.map(Errno::raw))
     }
 }
 
@@ -287,9 +253,7 @@ impl From<RunError> for Error {
             RunError::Thread(_) => Self::start(error),
             RunError::Engine(ref cause) => {
                 let errno = cause.raw_os_error();
-                let mut broken = Self::new(ErrorKind::Broken, "run", &error);
-                broken.0.errno = errno;
-                broken
+                Self::new(ErrorKind::Broken, "run", b"", &error).with_errno(errno)
             }
         }
     }
@@ -297,7 +261,7 @@ impl From<RunError> for Error {
 
 impl From<InputError> for Error {
     fn from(error: InputError) -> Self {
-        Self::new(ErrorKind::Broken, "run", error)
+        Self::new(ErrorKind::Broken, "run", b"", error)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::error::Error;
 use super::rows::{Report, Row, Rows};
 use crate::jobs::Job;
-use crate::mill::Finished;
+use crate::mill::{Finished, RATES_PER_S};
 use crate::run::{Descriptors, EngineKind, Plan, Running, Stop, Wishes};
 use crate::source::Source;
 #[cfg(feature = "latency")]
@@ -101,12 +101,19 @@ impl Options {
                 "{name} is 0, and must be 1 or more"
             )));
         }
-        match wishes.rate_per_s {
-            Some(rate) if !(rate.is_finite() && rate > 0.0) => Err(Error::start(format_args!(
-                "rate is {rate}, and must be a positive number"
-            ))),
-            _ => Ok(()),
+        check_rate("rate", wishes.rate_per_s)
+    }
+}
+
+/// Refuses a rate that cannot be kept.
+pub(super) fn check_rate(name: &str, rate_per_s: Option<f64>) -> Result<(), Error> {
+    match rate_per_s {
+        Some(rate) if !RATES_PER_S.contains(&rate) => {
+            let (min, max) = (RATES_PER_S.start(), RATES_PER_S.end());
+            let message = format_args!("{name} is {rate}, and must be from {min} to {max}");
+            Err(Error::start(message))
         }
+        _ => Ok(()),
     }
 }
 
@@ -156,8 +163,8 @@ macro_rules! common_options {
             self
         }
 
-        /// Inputs to start per second, at most, on a schedule: a positive number. What was late is made up
-        /// for. By default, as many as can be.
+        /// Inputs to start per second, at most, on a schedule: from 0.001 to 1,000,000,000. What was late is
+        /// made up for. By default, as many as can be.
         pub fn rate(mut self, per_second: f64) -> Self {
             self.options.wishes.rate_per_s = Some(per_second);
             self

@@ -135,19 +135,12 @@ fn settings(
     plan: &Plan,
     descriptors: &Descriptors,
 ) -> Result<Settings, SetupError> {
-    let wanted = arguments.sockets;
-    let sockets = descriptors.sockets(wanted, servers.len(), plan.loops, !arguments.queries.tcp);
-    let Some(sockets_per_server) = sockets else {
-        let (count, loops, limit) = (servers.len(), plan.loops, descriptors.limit);
-        return Err(SetupError {
-            message: format!(
-                "the limit on open files ({limit}) leaves no sockets for each server ({count}) in each loop ({loops})"
-            ),
-            hint: Some("raise it with ulimit -n, or use fewer --loops".to_owned()),
-        });
-    };
-    #[allow(clippy::cast_precision_loss)]
-    let loops = plan.loops as f64;
+    let has_datagrams = !arguments.queries.tcp;
+    let sockets = descriptors.sockets(arguments.sockets, servers.len(), plan.loops, has_datagrams);
+    let sockets_per_server = sockets.map_err(|none| {
+        let hint = "raise it with ulimit -n, or use fewer --loops";
+        SetupError::new(none.to_string()).hint(hint)
+    })?;
     Ok(Settings {
         servers,
         sockets_per_server,
@@ -157,7 +150,9 @@ fn settings(
         retries: arguments.retries,
         attempt_timeout: arguments.attempt_timeout,
         timeout: arguments.timeout,
-        rate_per_server: arguments.rate_per_resolver.map(|rate| rate / loops),
+        rate_per_server: arguments
+            .rate_per_resolver
+            .map(|rate| plan.share_of_rate(rate)),
         mixes_case: arguments.mixes_case,
         measures_round_trips: arguments.stream.measure.forms.need_phases(),
     })

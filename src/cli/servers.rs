@@ -2,9 +2,8 @@
 
 use super::arguments::DnsArguments;
 use super::setup_error::SetupError;
-use crate::jobs::dns::{RESOLV_CONF, parse_server, system_servers};
+use crate::jobs::dns::{RESOLV_CONF, each_once, parse_server, system_servers};
 use crate::sink::messages;
-use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -16,9 +15,7 @@ pub(super) fn servers(arguments: &DnsArguments) -> Result<Vec<SocketAddr>, Setup
     } else if servers.is_empty() {
         servers = servers_in_resolv_conf(Path::new(RESOLV_CONF))?;
     }
-    let mut known = HashSet::new();
-    servers.retain(|server| known.insert(*server));
-    Ok(servers)
+    Ok(each_once(servers))
 }
 
 fn servers_in_list(path: &Path) -> Result<Vec<SocketAddr>, SetupError> {

@@ -2,6 +2,7 @@
 
 use crate::digest::Algorithm;
 use crate::jobs::dns;
+use crate::mill::RATES_PER_S;
 use crate::run::Engine;
 use clap::builder::{EnumValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::parser::ValueSource;
@@ -13,10 +14,6 @@ use std::time::Duration;
 
 /// Shorter intervals would have a loop do little else than give away what it has recorded.
 const INTERVAL_MIN: Duration = Duration::from_millis(10);
-
-/// From an item in a quarter of an hour to one in a nanosecond.
-const RATE_MIN: f64 = 1e-3;
-const RATE_MAX: f64 = 1e9;
 
 /// A number from 1 on.
 pub(super) fn parse_count(text: &str) -> Result<usize, String> {
@@ -64,7 +61,7 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 
 pub(super) fn parse_rate(text: &str) -> Result<f64, String> {
     match text.parse() {
-        Ok(rate) if (RATE_MIN..=RATE_MAX).contains(&rate) => Ok(rate),
+        Ok(rate) if RATES_PER_S.contains(&rate) => Ok(rate),
         _ => Err("a rate is a number per second, from 0.001 to 1000000000".to_owned()),
     }
 }

@@ -11,7 +11,7 @@ mod parts_tests;
 mod window_tests;
 
 pub use feed::Feed;
-pub use pace::{Pace, Schedule};
+pub use pace::{Pace, RATES_PER_S, Schedule};
 pub use parts::Part;
 pub use ringmill_materialize::{Order, Window};
 

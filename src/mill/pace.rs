@@ -6,7 +6,11 @@
 //! it, those after it are due when they would have been anyway: what was held up is made up for, and
 //! latencies measured from the schedule tell of the delay.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
+
+/// The rates that can be kept, per second: from an item in a quarter of an hour to one in a nanosecond.
+pub const RATES_PER_S: RangeInclusive<f64> = 1e-3..=1e9;
 
 /// When items may start.
 #[derive(Clone, Debug)]

@@ -1,6 +1,6 @@
 //! Labels come from file names and may hold anything: here they become printable and short.
 
-use crate::sink::messages::is_obeyed;
+use crate::escape::is_obeyed;
 
 /// Replaces what a terminal obeys, what reorders text and what XML forbids.
 pub(super) fn printable(label: &str) -> String {

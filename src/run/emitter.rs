@@ -125,7 +125,7 @@ impl<V> Emitter<V> {
     }
 
     /// How long to wait for results: until the sink wants a tick, or what was recorded is to be published.
-    pub(super) fn wait_max(&self, tick_interval: Option<Duration>) -> Duration {
+    fn wait_max(&self, tick_interval: Option<Duration>) -> Duration {
         let publish_at_ns = self.recorder.publish_at_ns();
         let publish_in = publish_at_ns.map(|at_ns| at_ns.saturating_sub(clock::now_ns()));
         let publish_in = publish_in.map(Duration::from_nanos);

@@ -94,6 +94,16 @@ pub struct Plan {
     pub separate_descriptors: bool,
 }
 
+impl Plan {
+    /// The share that each loop has of a rate for all of them.
+    #[cfg(feature = "dns")]
+    pub(crate) fn share_of_rate(&self, rate_per_s: f64) -> f64 {
+        #[allow(clippy::cast_precision_loss)]
+        let loops = self.loops as f64;
+        rate_per_s / loops
+    }
+}
+
 /// Takes results in order.
 pub trait Sink<V> {
     /// Takes the next result.

@@ -16,6 +16,18 @@ pub(crate) struct Descriptors {
     pub(crate) free: usize,
 }
 
+/// Servers cannot be asked.
+#[cfg(feature = "dns")]
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the limit on open files ({limit}) leaves no sockets for each server ({servers}) in each loop ({loops})"
+)]
+pub(crate) struct NoSockets {
+    limit: u64,
+    servers: usize,
+    loops: usize,
+}
+
 /// The limit on open files as it is now, which the process may raise.
 pub(crate) fn soft_limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(PLENTY)
@@ -47,7 +59,7 @@ impl Descriptors {
     }
 
     /// How many of so many sockets for each server, all loops together, each loop may have for each. With
-    /// datagrams, it has one more, for a stream; without, that is the only one. `None` if there is no room
+    /// datagrams, it has one more, for a stream; without, that is the only one. Fails if there is no room
     /// for one.
     #[cfg(feature = "dns")]
     pub(crate) fn sockets(
@@ -56,12 +68,19 @@ impl Descriptors {
         servers: usize,
         loops: usize,
         has_datagrams: bool,
-    ) -> Option<usize> {
+    ) -> Result<usize, NoSockets> {
         let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
         let for_sockets = crate::mill::budget::left(limit, self.in_use, loops);
         let for_each_server = for_sockets / loops / servers;
         let sockets_max = for_each_server.saturating_sub(usize::from(has_datagrams));
-        (sockets_max > 0).then(|| wanted.div_ceil(loops).min(sockets_max))
+        match sockets_max {
+            0 => Err(NoSockets {
+                limit: self.limit,
+                servers,
+                loops,
+            }),
+            _ => Ok(wanted.div_ceil(loops).min(sockets_max)),
+        }
     }
 }
 

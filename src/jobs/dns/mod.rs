@@ -63,7 +63,7 @@ pub use reading::{Malformed, Section};
 pub use resolv_conf::{RESOLV_CONF, SystemServers, system_servers};
 pub use resolver::{Resolver, Settings, Transmit};
 pub use row_status::{RowStatus, UnknownStatus};
-pub use server_address::parse_server;
+pub use server_address::{each_once, parse_server};
 pub use sockets::SocketId;
 pub use text::write_ipv4;
 pub use wildcards::SharedWildcards;

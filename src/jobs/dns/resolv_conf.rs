@@ -7,7 +7,7 @@ use std::path::Path;
 /// The servers of a resolv.conf(5).
 #[derive(Debug, Default)]
 pub struct SystemServers {
-    /// Their addresses, in the order of the file, each once.
+    /// Their addresses, in the order of the file.
     pub servers: Vec<SocketAddr>,
     /// Those that no server can be at, and why.
     pub left_out: Vec<(String, String)>,
@@ -31,7 +31,6 @@ pub fn system_servers(path: &Path) -> Result<SystemServers, String> {
     for server in &config.nameservers {
         let server = server.to_string();
         match parse_server(&server) {
-            Ok(address) if found.servers.contains(&address) => {}
             Ok(address) => found.servers.push(address),
             Err(error) => found.left_out.push((server, error)),
         }

@@ -1,5 +1,6 @@
 //! Addresses of DNS servers, as arguments and lists have them.
 
+use std::collections::HashSet;
 use std::net::{SocketAddr, SocketAddrV6};
 
 const DNS_PORT: u16 = 53;
@@ -24,6 +25,13 @@ pub fn parse_server(text: &str) -> Result<SocketAddr, String> {
             }
             None => Err("not an IP address, or an IP address and a port".to_owned()),
         })
+}
+
+/// The addresses in their order, each once.
+pub fn each_once(addresses: impl IntoIterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+    let mut known = HashSet::new();
+    let addresses = addresses.into_iter();
+    addresses.filter(|address| known.insert(*address)).collect()
 }
 
 /// `fe80::1%eth0` or `[fe80::1%eth0]:53`: the address, and the interface.
