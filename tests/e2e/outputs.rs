@@ -335,7 +335,7 @@ fn nothing_is_emptied_before_all_options_are_found_good() {
         let mill = mill.seccomp(forbidden::refuse(rustix::io::Errno::PERM));
         refused(&scratch, mill).mentions(&["hint: --engine threads does without io_uring"]);
         let mill = Mill::bare().args(["dns", "-r", "127.0.0.1:1", "a.test", "-o", rows]);
-        let mill = mill.limit(rustix::process::Resource::Nofile, 12, 12);
+        let mill = mill.limit(rustix::process::Resource::Nofile, 8, 8);
         refused(&scratch, mill).mentions(&["leaves no sockets"]);
     }
 }

@@ -246,6 +246,7 @@ impl Mill {
         let closed = [(0, self.stdin_is_closed), (1, self.stdout_is_closed)];
         let null = File::open("/dev/null").expect("/dev/null");
         let prepare = move || {
+            close_what_the_tests_inherited();
             for _ in 0..inherited {
                 let _stays_open = rustix::io::dup(&null)?.into_raw_fd();
             }
@@ -262,11 +263,20 @@ impl Mill {
             }
             Ok(())
         };
-        // SAFETY: between fork and exec the closure only makes system calls: dup, setrlimit, prctl
-        // and seccomp, on values that were built before the fork. It takes no lock and allocates
+        // SAFETY: between fork and exec the closure only makes system calls: close_range, dup,
+        // setrlimit, prctl and seccomp, on values that were built before the fork. It takes no lock and allocates
         // nothing.
         unsafe { command.pre_exec(prepare) };
     }
+}
+
+/// The program started next gets the standard streams alone, whatever the tests themselves were started
+/// with, so that a limit on open files means the same on every machine.
+fn close_what_the_tests_inherited() {
+    const CLOSE_RANGE_CLOEXEC: u32 = 4;
+    // SAFETY: nothing is closed before exec, and the call takes no pointers. A kernel that lacks it (before
+    // 5.11) returns an error and changes nothing.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, CLOSE_RANGE_CLOEXEC) };
 }
 
 /// The binary in a place that every user can reach.
