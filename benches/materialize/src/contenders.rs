@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 /// The default of `materialize`.
 const WINDOW_FACTOR: usize = 16;
 
-/// What the futures go through.
+/// What runs the futures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Contender {
     /// `ringmill::materialize`.
@@ -59,7 +59,7 @@ impl Contender {
         Self::ALL.into_iter().find(|one| one.name() == name)
     }
 
-    /// Takes `items` futures through, or as many as come out before the time limit.
+    /// Runs `items` futures, or as many as it can before the time limit.
     pub async fn run(
         self,
         workload: Workload,
@@ -121,7 +121,7 @@ impl Contender {
                 Self::JoinSet => join_set(futures, n, counts).await,
             }
         };
-        // Only a stuck head needs it.
+        // Only a stuck head reaches the limit.
         let _ = tokio::time::timeout(limit, all).await;
     }
 }

@@ -2,8 +2,8 @@
 //!
 //!     materialize-contenders CONTENDER WORKLOAD ITEMS IN_FLIGHT
 //!
-//! Prints `key=value` lines. Times are from before the first future to after the last row, so the
-//! start of the process is not part of them.
+//! Prints `key=value` lines. Times are from before the first future to after the last row, without the
+//! start of the process.
 
 use materialize_contenders::workloads::Counts;
 use materialize_contenders::{Contender, Workload};

@@ -1,11 +1,11 @@
-//! What the futures do, and the checks of what comes out.
+//! What the futures do, and the checks of their rows.
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::task::Poll;
 use std::time::Duration;
 
-/// One item in so many is a straggler.
+/// One item in this many is a straggler.
 const STRAGGLER_EVERY: u64 = 1000;
 const STRAGGLER: Duration = Duration::from_millis(100);
 const SLEEP: Duration = Duration::from_millis(1);
@@ -39,8 +39,8 @@ impl Workload {
     }
 }
 
-/// Futures started, rows received, and the most there was between the two. Atomics, because tasks
-/// of a `JoinSet` must be `Send`; all runs on one thread.
+/// Futures started, rows received, and the largest difference of the two. Atomics, because tasks of a
+/// `JoinSet` must be `Send`; everything runs on one thread.
 #[derive(Debug)]
 pub struct Counts {
     started: AtomicU64,
