@@ -1,7 +1,7 @@
-//! The digest algorithms on a small file's worth of bytes and on a large read.
+//! The digest algorithms on the bytes of a small file and of a large read.
 //!
-//! `one shot` is the way of a file that fits one buffer. `reused hasher` is the way of a file that
-//! arrives in pieces, here as one piece, with the state of an earlier file. `each of 4` is one message
+//! `one shot` is used for a file that fits into one buffer. `reused hasher` is used for a file that is
+//! read in pieces, here one piece, and reuses the state of an earlier file. `each of 4` is one message
 //! of four that are computed together.
 
 use std::hint::black_box;
@@ -41,7 +41,7 @@ fn digests(c: &mut Criterion) {
     }
 }
 
-/// The time for one message in a group of so many.
+/// The time for one message in a group of `N`.
 fn each_of<const N: usize>(
     group: &mut BenchmarkGroup<WallTime>,
     algorithm: Algorithm,

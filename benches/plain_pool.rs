@@ -27,10 +27,10 @@ Hashes the files of a newline-separated list with N threads of plain calls. With
 only read. A baseline for scripts/bench; without arguments it prints this and ends.
 ";
 
-/// Files a thread takes at once: few enough that no thread is left with a long tail.
+/// Files that a thread takes at once: few enough that no thread ends much later than the others.
 const FILES_PER_TURN: usize = 32;
 
-/// Holds nearly every small file in one read, and stays in the second level cache.
+/// Nearly every small file fits into it, and it fits into the second-level cache.
 const BUFFER_BYTES: usize = 128 * 1024;
 
 struct Options {
@@ -104,7 +104,7 @@ fn run(options: &Options) -> io::Result<usize> {
     io::stdin().lock().read_to_end(&mut list)?;
     let names = split_lines(&list);
     let next_turn = AtomicUsize::new(0);
-    // The bound is out of reach: it only makes the channel an array, which is the faster kind.
+    // The bound is never reached: it only makes the channel an array, which is faster.
     let (sender, receiver) = mpsc::sync_channel(names.len() / FILES_PER_TURN + 1);
     thread::scope(|scope| {
         for _ in 0..options.threads {
@@ -154,7 +154,7 @@ fn work(
             }
         }
         if results.send(finished).is_err() {
-            return; // nobody prints any more
+            return; // the printing thread has ended
         }
     }
 }
@@ -208,7 +208,7 @@ fn write_line(lines: &mut Vec<u8>, digest: Option<&Digest>, name: &[u8]) {
     lines.push(b'\n');
 }
 
-/// Prints turn after turn, keeping those that come early; returns how many files failed.
+/// Prints turn after turn, and keeps turns that finish early; returns how many files failed.
 fn print_in_order(results: &Receiver<Finished>) -> io::Result<usize> {
     let mut stdout = BufWriter::with_capacity(BUFFER_BYTES, io::stdout().lock());
     let mut early = BTreeMap::new();

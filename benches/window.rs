@@ -1,9 +1,9 @@
-//! What the machinery itself costs for each item, without any I/O.
+//! The cost of the machinery per item, without any I/O.
 //!
-//! `window` is the ordered window alone. A schedule is made beforehand and replayed: what finishes
-//! in each turn of a loop, and how much is pulled before it. `mill` is everything a run has but the
-//! kernel: list bytes, splitter, feed, event loop, window, emitter, on one thread, with one
-//! operation per item that is done in the loop's next turn; once also with latencies recorded.
+//! `window` is the ordered window alone. A schedule is made beforehand and replayed: which items
+//! finish in each turn of a loop, and how many are pulled before it. `mill` is a whole run without the
+//! kernel: list bytes, splitter, feed, event loop, window, emitter, on one thread, with one operation
+//! per item, which completes in the loop's next turn; one variant records latencies.
 
 use std::hint::black_box;
 use std::io;
@@ -22,7 +22,7 @@ use ringmill::item::Item;
 use ringmill::jobs::Job;
 use ringmill::jobs::hash::Hashed;
 use ringmill::mill::{Finished, Mill, Order, Ready, Window};
-use ringmill::run::{Desk, EventLoop, LoopLimits, Turn, Workers, tasks_of};
+use ringmill::run::{EventLoop, LoopLimits, Turn, WorkerContext, Workers, tasks_of};
 use ringmill::source::{Separator, Splitter};
 use ringmill::stats::{Collector, Detail, Recorder, Stopwatch};
 
@@ -44,16 +44,16 @@ type Payload = [u64; size_of::<Finished<Hashed>>() / 8];
 /// The order in which items finish.
 #[derive(Clone, Copy)]
 enum Completions {
-    /// As they were pulled.
+    /// In the order in which they were pulled.
     InOrder,
-    /// Any of those in flight is next.
+    /// In random order among those in flight.
     Shuffled,
     /// One item in this many takes so long that the window fills up behind it; the others are
     /// shuffled.
     SlowHead(u64),
 }
 
-/// One turn of a loop: so many items are pulled, then so many finish.
+/// One turn of a loop: `pulled` items are pulled, then `finished` items finish.
 struct LoopTurn {
     finished: usize,
     pulled: usize,
@@ -68,7 +68,7 @@ struct Schedule {
 }
 
 impl Schedule {
-    /// Plays the run once to see what there is room for at each moment.
+    /// Plays the run once to find how many items can be pulled in each turn.
     fn new(completions: Completions) -> Self {
         let mut random = Random::new(1);
         let mut window = Window::new(Order::Input, WINDOW);
@@ -156,7 +156,7 @@ impl Completions {
                 let quick = (start..in_flight.len())
                     .chain(0..start)
                     .find(|&at| is_quick(&in_flight[at]));
-                // Only when nothing else is left to finish does a slow one end, and alone.
+                // A slow item finishes only when no other is left, and alone in its turn.
                 let at = quick.or_else(|| is_first_of_turn.then_some(0))?;
                 Some(in_flight.swap_remove(at))
             }
@@ -187,15 +187,15 @@ fn window(c: &mut Criterion) {
     group.finish();
 }
 
-/// A carrier that has done everything by the next turn, and never does anything.
+/// A carrier that completes every operation by the next turn, without doing it.
 #[derive(Default)]
 struct NextTurn {
     submitted: Vec<(u32, Op)>,
 }
 
-struct NobodyWaits;
+struct NoWaker;
 
-impl Wake for NobodyWaits {
+impl Wake for NoWaker {
     fn wake(&self) {}
 }
 
@@ -212,6 +212,7 @@ const STAT: Stat = Stat {
     },
     device: (1, 1),
     inode: 1,
+    nlink: 1,
     file_system: FileSystem::Nowait,
 };
 
@@ -222,7 +223,7 @@ impl Clock for NextTurn {
 }
 
 impl Carrier for NextTurn {
-    fn forget_names(&mut self) {}
+    fn leave_directory(&mut self) {}
 
     fn submit(&mut self, key: u32, op: Op) {
         self.submitted.push((key, op));
@@ -247,7 +248,7 @@ impl Carrier for NextTurn {
     }
 
     fn waker(&self) -> Arc<dyn Wake> {
-        Arc::new(NobodyWaits)
+        Arc::new(NoWaker)
     }
 
     fn describe(&self) -> String {
@@ -255,7 +256,7 @@ impl Carrier for NextTurn {
     }
 }
 
-/// One operation for each item, whose name it takes along.
+/// One operation for each item, which carries the item's name.
 struct OneOp;
 
 impl Job for OneOp {
@@ -271,7 +272,7 @@ impl Job for OneOp {
     }
 }
 
-/// A list of names of a usual length, in pieces as a pipe or a file gives them.
+/// A list of names of a usual length, in chunks as they are read from a pipe or a file.
 struct List {
     bytes: Vec<u8>,
 }
@@ -291,7 +292,7 @@ impl List {
     }
 }
 
-/// All parts of a run, whose turns come one after another on this thread.
+/// All parts of a run; they take turns on this thread.
 struct Machine {
     mill: Arc<Mill<usize>>,
     event_loop: EventLoop<usize>,
@@ -311,7 +312,7 @@ impl Machine {
         let io = Io::new(Box::new(NextTurn::default()), limits, stopwatch);
         let tasks = tasks_of(&OneOp, &io);
         let workers = Workers::new(1, 0, None, |_| {
-            Desk::new(&OneOp, Recorder::new(None), false, false)
+            WorkerContext::new(&OneOp, Recorder::new(None), false, false)
         });
         let limits = LoopLimits {
             in_flight,
@@ -326,7 +327,7 @@ impl Machine {
         }
     }
 
-    /// Takes a whole list through.
+    /// Passes a whole list through the machine.
     fn pass(&mut self, list: &List) {
         let first_index = self.emitted;
         let mut chunks = list.chunks();

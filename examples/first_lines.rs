@@ -1,17 +1,17 @@
-//! A job of one's own: the first line of every file that is named on standard input, in their order.
+//! A custom job: prints the first line of every file whose path is on standard input, in input order.
 //! `find . -type f | cargo run --release --example first_lines`
 
 use ringmill::{Error, Io};
 use std::io::{self, BufRead, BufReader};
 use std::path::PathBuf;
 
-const LINE_LEN_MAX: usize = 4096;
+const LINE_BYTES_MAX: usize = 4096;
 
 async fn first_line(io: Io, path: PathBuf) -> Result<String, Error> {
     let file = io.open(&path).await?;
-    let mut start = vec![0; LINE_LEN_MAX];
+    let mut start = vec![0; LINE_BYTES_MAX];
     let mut len = 0;
-    // A read may give less than there is room for.
+    // A read may return fewer bytes than there is room for.
     while len < start.len() && !start[..len].contains(&b'\n') {
         match file.read_at(&mut start[len..], len as u64).await? {
             0 => break,

@@ -1,4 +1,5 @@
-//! Hashes a tree: `cargo run --release --example hash_tree -- DIR`, with the paths from `walkdir`.
+//! Hashes the files below a directory, which `walkdir` lists:
+//! `cargo run --release --example hash_tree -- DIR`
 
 use walkdir::WalkDir;
 

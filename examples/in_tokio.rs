@@ -1,4 +1,4 @@
-//! Rows as a stream, in a tokio runtime: `cargo run --release --example in_tokio -- FILE...`
+//! Uses rows as a stream in a tokio runtime: `cargo run --release --example in_tokio -- FILE...`
 
 use futures_util::TryStreamExt;
 

@@ -1,9 +1,9 @@
-//! Looks up the names of a list: `cargo run --release --example resolve_list < names.txt`.
+//! Looks up the names in a list: `cargo run --release --example resolve_list < names.txt`
 
 use std::io::{self, BufRead, BufReader};
 
 fn main() -> Result<(), ringmill::Error> {
-    // A list that breaks off ends the run like one that ends.
+    // An error of standard input ends the list, as its end does.
     let names = BufReader::new(io::stdin()).lines().map_while(Result::ok);
     for row in ringmill::dns(names).retries(3).start()? {
         let row = row?;

@@ -1,4 +1,4 @@
-//! What can go wrong with one item, and how it is said.
+//! The errors of one item, and their messages.
 
 use crate::io::SpecialKind;
 use std::{fmt, io};
@@ -29,13 +29,13 @@ impl Errno {
         }
     }
 
-    /// True for the errors that say that *we* lack something (descriptors, memory, buffers, ports)
-    /// rather than that anything is wrong with the item. They are pressure to adapt to.
+    /// True for errors of resource exhaustion: *this process* lacks something (descriptors, memory, buffers,
+    /// ports), and nothing is wrong with the item. The run adapts to such pressure.
     ///
-    /// ECANCELED is among them because the kernel answers with it, unasked, when it cannot start
-    /// a worker thread; the completions of our own cancellations never come this way.
+    /// ECANCELED is one of them because the kernel returns it, without a request to cancel, when it cannot
+    /// start a worker thread. Completions of our own cancellations do not reach this function.
     #[must_use]
-    pub fn is_shortage(self) -> bool {
+    pub fn is_exhaustion(self) -> bool {
         matches!(
             self.0,
             libc::EMFILE
@@ -50,9 +50,9 @@ impl Errno {
 }
 
 impl Errno {
-    /// True for the errors that say that a descriptor is lacking, which another item may free.
+    /// True for the errors of descriptor exhaustion: another item may free a descriptor.
     #[must_use]
-    pub fn is_descriptor_shortage(self) -> bool {
+    pub fn is_descriptor_exhaustion(self) -> bool {
         matches!(self.0, libc::EMFILE | libc::ENFILE)
     }
 }
@@ -64,7 +64,7 @@ impl From<rustix::io::Errno> for Errno {
 }
 
 impl From<&io::Error> for Errno {
-    /// EIO for an error that is not the system's.
+    /// EIO for an error that did not come from the operating system.
     fn from(error: &io::Error) -> Self {
         Self(error.raw_os_error().unwrap_or(libc::EIO))
     }
@@ -77,7 +77,7 @@ impl From<Errno> for io::Error {
 }
 
 impl fmt::Display for Errno {
-    /// The C library's text, as coreutils print it.
+    /// The C library's text, as the coreutils print it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = std::io::Error::from_raw_os_error(self.0).to_string();
         f.write_str(text.split(" (os error").next().unwrap_or(&text))
@@ -95,13 +95,13 @@ impl fmt::Debug for Errno {
 pub enum Operation {
     /// Looking up or opening the path.
     Open,
-    /// Asking an open file for its size and times.
+    /// Reading the metadata (size and times) of an open file.
     Stat,
     /// Reading content.
     Read,
     /// Closing the descriptor.
     Close,
-    /// Sending to a server or receiving from it.
+    /// Sending to a server or receiving from a server.
     Exchange,
 }
 
@@ -134,26 +134,26 @@ impl Operation {
 pub struct ItemError {
     /// The step that failed.
     pub operation: Operation,
-    /// What stopped it.
+    /// Why it failed.
     pub cause: Cause,
 }
 
 /// The cause of an [`ItemError`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Cause {
-    /// The kernel said so.
+    /// The kernel returned this error.
     #[error("{0}")]
     Errno(Errno),
     /// The name itself holds a NUL byte, which no path can.
     #[error("the name contains a NUL byte")]
     NulInName,
-    /// A FIFO, socket or device, which is not read unless asked for.
+    /// A FIFO, socket or device, which is read only on request.
     #[error("is a {0}, not a regular file")]
     Special(SpecialKind),
     /// The run itself writes to the file.
     #[error("is the output of this run")]
     Output,
-    /// Strict mode, and size, mtime or ctime differed between open and end.
+    /// In strict mode: size, mtime or ctime differed between the open and the end of the file.
     #[error("changed while it was read")]
     Changed,
     /// The item was not done within its deadline.
@@ -162,19 +162,19 @@ pub enum Cause {
         /// The deadline, in milliseconds from the item's first submission.
         timeout_ms: u64,
     },
-    /// Nothing was done about the item: what would have done it waits for calls that do not return.
+    /// The item was not started: all that could run it wait for calls that do not return.
     #[error("not tried: {} not return", calls_that_do(*calls, mount_point.as_deref()))]
     NotTried {
-        /// How many these are.
+        /// The number of these calls.
         calls: usize,
-        /// Where the file system is mounted whose calls these are, if they are all of one.
+        /// The mount point of the file system of these calls, if they are all on one.
         mount_point: Option<String>,
     },
 }
 
 impl Cause {
     /// The word under which failures of this cause are counted, and their code in JSON: the name of the
-    /// kernel's errno, or a word of our own in lower case.
+    /// kernel's errno, or another word in lower case.
     #[must_use]
     pub fn key(&self) -> String {
         match self {
@@ -209,7 +209,7 @@ impl ItemError {
         }
     }
 
-    /// What the kernel said, if it is the kernel's error.
+    /// The kernel's error number, if the cause is an error of the kernel.
     #[must_use]
     pub fn as_errno(&self) -> Option<Errno> {
         match self.cause {

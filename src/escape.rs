@@ -1,7 +1,7 @@
-//! Text for a terminal, which does not obey it.
+//! Escapes in text for a terminal, so that the terminal does not interpret control characters in it.
 
-/// Appends text with escapes for what a terminal would obey. Bytes that are not UTF-8 stand as they are,
-/// except those that are control characters where a terminal takes each byte for a character.
+/// Appends text, with escapes for characters that control a terminal. Bytes that are not UTF-8 stay as they
+/// are, except those that are control characters on a terminal with 8-bit characters.
 pub fn write_escaped(line: &mut Vec<u8>, text: &[u8]) {
     for chunk in text.utf8_chunks() {
         for c in chunk.valid().chars() {
@@ -26,8 +26,8 @@ pub fn write_escaped(line: &mut Vec<u8>, text: &[u8]) {
     }
 }
 
-/// True for what a terminal does not show but obeys: control characters, and those that change the
-/// direction of text or end a line of it.
+/// True for characters that a terminal does not show but interprets: control characters, and those that
+/// change the direction of text or end a line.
 pub(crate) fn is_obeyed(c: char) -> bool {
     let is_direction = matches!(
         c,

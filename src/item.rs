@@ -1,28 +1,28 @@
 //! Items and the batches they travel in.
 //!
-//! A batch keeps the bytes of many items in one allocation, each followed by a NUL, so that a path
-//! can be handed to the kernel where it lies. An item is a reference to its batch and a position.
+//! A batch keeps the bytes of many items in one allocation, each followed by a NUL, so that a path is passed
+//! to the kernel without a copy. An item is a reference to its batch and a position.
 
 use std::ffi::CStr;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// The longest path the kernel takes, in bytes, without its terminating NUL.
+/// The longest path that the kernel accepts, in bytes, without its terminating NUL.
 pub const PATH_LEN_MAX: usize = libc::PATH_MAX as usize - 1;
 
-/// A run of items with consecutive indexes.
+/// A sequence of items with consecutive indexes.
 #[derive(Debug, Default)]
 pub struct Batch {
     first_index: u64,
     /// The items' bytes, each followed by a NUL.
     bytes: Vec<u8>,
-    /// For each item, where its NUL stands in `bytes`.
+    /// For each item, the position of its NUL in `bytes`.
     ends: Vec<u32>,
 }
 
 impl Batch {
-    /// Builds a batch from bytes in which each item ends at the offset given in `ends`, where the
-    /// separator has been replaced by a NUL.
+    /// Builds a batch from bytes in which each item ends at an offset in `ends`, where there must be a NUL
+    /// instead of the separator.
     pub(crate) fn from_parts(bytes: Vec<u8>, ends: Vec<u32>) -> Self {
         debug_assert!(ends.iter().all(|&end| bytes[end as usize] == 0));
         Self {
@@ -56,7 +56,7 @@ impl Batch {
         Some(&self.bytes[self.start_of(at)..end])
     }
 
-    /// True if an item has this byte, which is not NUL.
+    /// True if an item contains this byte, which must not be NUL.
     #[must_use]
     pub fn contains(&self, byte: u8) -> bool {
         debug_assert_ne!(byte, 0, "it follows each item");
@@ -93,11 +93,11 @@ impl Batch {
         }
     }
 
-    /// A batch of some of the items.
+    /// A new batch with copies of the items in the range.
     fn copy(&self, range: &Range<u32>) -> Self {
         let (first, end) = (range.start as usize, range.end as usize);
         let start = self.start_of(first);
-        // What is below an end is below it, too: all ends fit u32.
+        // `start` fits u32, because it is not larger than an end.
         #[allow(clippy::cast_possible_truncation)]
         let ends = self.ends[first..end].iter().map(|end| end - start as u32);
         Self {
@@ -118,7 +118,7 @@ impl<T: AsRef<[u8]>> FromIterator<T> for Batch {
     }
 }
 
-/// Some neighbouring items of a batch, for one loop.
+/// Consecutive items of a batch, for one loop.
 #[derive(Clone, Debug)]
 pub struct BatchSlice {
     batch: Arc<Batch>,
@@ -131,8 +131,8 @@ impl BatchSlice {
         Self { batch, range }
     }
 
-    /// The items, in a batch of their own: if they shared one with other loops' items, its counter
-    /// would travel between the processors with every item.
+    /// The items, in a new batch: if they shared a batch with the items of other loops, the cache line of its
+    /// reference count would move between the processors with every item.
     pub fn items(&self) -> impl Iterator<Item = Item> + use<> {
         let batch = Arc::new(self.batch.copy(&self.range));
         let count = self.range.end - self.range.start;
@@ -153,31 +153,31 @@ impl Item {
         Self { batch, position }
     }
 
-    /// The item's place in the input, counted from 0.
+    /// The item's position in the input, counted from 0.
     #[must_use]
     pub fn index(&self) -> u64 {
         self.batch.first_index + u64::from(self.position)
     }
 
-    /// The item's bytes as they stood in the input, without separator.
+    /// The item's bytes as they were in the input, without the separator.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         let with_nul = self.batch.bytes_with_nul(self.position);
         &with_nul[..with_nul.len() - 1]
     }
 
-    /// The item as a path for the kernel; `None` if it holds a NUL byte.
+    /// The item as a path for the kernel; `None` if it contains a NUL byte.
     #[must_use]
     pub fn path(&self) -> Option<&CStr> {
         self.path_from(0)
     }
 
-    /// The same item in a batch of its own, whose memory is used again if nobody else has it any more.
+    /// A copy of the item in `batch`, whose memory is reused if nothing else refers to that batch.
     pub(crate) fn copy_into(&self, batch: &mut Arc<Batch>) -> Self {
         if Arc::get_mut(batch).is_none() {
             *batch = Arc::default();
         }
-        let copy = Arc::get_mut(batch).expect("nobody else has it");
+        let copy = Arc::get_mut(batch).expect("the only reference");
         copy.first_index = self.index();
         copy.bytes.clear();
         copy.bytes
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn the_items_of_a_portion_are_those_of_the_batch() {
+    fn the_items_of_a_slice_are_those_of_the_batch() {
         let mut batch = Batch::from_iter(["one", "", "three", "4"]);
         batch.set_first_index(7);
         let batch = Arc::new(batch);

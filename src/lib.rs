@@ -1,13 +1,13 @@
-//! ringmill takes a stream of items of any length, keeps as many operations in flight as it is
-//! allowed to on io_uring, and gives one result per item **in the order the items came in**, in
-//! memory that does not grow with the input.
+//! ringmill takes a stream of items of any length, keeps up to a given number of them in flight on
+//! io_uring, and gives one result per item **in the order of the items**, in memory that does not grow
+//! with the input.
 //!
 //! | you have | call |
 //! |---|---|
 //! | paths, and want digests | [`hash()`] |
 //! | names, and want their DNS records | [`dns()`] |
-//! | anything, and an async function over files or sockets | [`run()`] |
-//! | futures, and an async runtime of your own | [`materialize`] |
+//! | any inputs, and an async function that uses files or sockets | [`run()`] |
+//! | futures, and your own async runtime | [`materialize`] |
 //!
 //! The first three give [`Rows`]: an iterator over one [`Row`] for each input.
 //!
@@ -16,7 +16,7 @@
 //!
 //! let paths = ["Cargo.toml", "src/lib.rs", "no such file"];
 //! for row in ringmill::hash(paths).algorithm(Algorithm::Sha256).in_flight(256).start()? {
-//!     let row = row?; // Err: the run itself broke; a broken run never looks complete
+//!     let row = row?; // Err: the run itself failed; a failed run never looks complete
 //!     match row.result {
 //!         Ok(hashed) => println!("{}  {}", hashed.digest, row.input.display()),
 //!         Err(error) => eprintln!("{error}"),
@@ -25,7 +25,7 @@
 //! # Ok::<(), ringmill::Error>(())
 //! ```
 //!
-//! A job of your own is an async closure, which may open and read files by [`Io`]:
+//! Your own job is an async closure, which may open and read files through [`Io`]:
 //!
 //! ```
 //! use ringmill::{Error, Io};
@@ -57,11 +57,12 @@
 //! # What is promised
 //!
 //! - Every input has exactly one row, errors included, and rows come in the order of the inputs.
-//! - No more than [`in_flight`](Hash::in_flight) inputs are begun and not done, and no more than
-//!   [`window`](Hash::window) lie between their pull and the taking of their rows.
-//! - Open files stay within the process's limit (RLIMIT_NOFILE). A lack of descriptors or memory is
-//!   waited out, and no input's error while others may free some.
-//! - As long as inputs can be pulled and the window has room, none of the places in flight stays empty,
+//! - At most [`in_flight`](Hash::in_flight) inputs are started and not finished, and at most
+//!   [`window`](Hash::window) are started while their rows have not been taken. Besides these, up to 1,024 inputs
+//!   may have been pulled from the iterator.
+//! - Open files stay within the process's limit (RLIMIT_NOFILE). When descriptors or memory are exhausted,
+//!   an input waits and is retried; it fails only if no other input can free any.
+//! - While inputs can be pulled and the window has room, the number of inputs in flight stays at its limit,
 //!   whatever other inputs do.
 //!
 //! # Features
@@ -70,8 +71,8 @@
 //! |---|---|
 //! | `dns` | [`dns()`] |
 //! | `stream` | [`Rows`] as a [`Stream`](https://docs.rs/futures-core/latest/futures_core/stream/trait.Stream.html) |
-//! | `latency` | latencies of runs in [`Report`] |
-//! | `cli` (default) | what the command needs, and all of the above |
+//! | `latency` | [`Rows::latencies`]: latency histograms of a run |
+//! | `cli` (default) | the command, and all of the above |
 #![deny(
     unsafe_op_in_unsafe_fn,
     clippy::undocumented_unsafe_blocks,
@@ -80,8 +81,8 @@
 
 mod api;
 
-// For the command, and for this project's own tests, benchmarks and fuzz targets, which look inside. What
-// these modules have may change at any time.
+// Public for the command, and for this project's own tests, benchmarks and fuzz targets. The content of
+// these modules may change at any time.
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
@@ -99,6 +100,7 @@ pub mod io;
 pub mod item;
 #[doc(hidden)]
 pub mod jobs;
+mod lock;
 #[doc(hidden)]
 pub mod mill;
 #[cfg(feature = "cli")]
@@ -122,7 +124,7 @@ pub use api::{
     Error, ErrorKind, File, Hash, Io, Metadata, NotReady, Report, Row, Rows, Run, RunEnd, Stopper,
     hash, run,
 };
-pub use digest::{Algorithm, Digest};
+pub use digest::{Algorithm, Digest, UnknownAlgorithm};
 pub use jobs::hash::Hashed;
 pub use ringmill_materialize::{
     Driver, FromStream, Materialize, MaterializeExt, Outputs, materialize,

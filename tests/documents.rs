@@ -1,4 +1,5 @@
-//! Links in documents lead somewhere, those of the packaged crate within the package.
+//! Links in documents lead to existing files, and those in documents of the packaged crate to files of
+//! the package.
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
@@ -8,7 +9,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// What the document links to in this repository, relative to its root.
+/// The files of this repository that the document links to, relative to its root.
 fn links(document: &Path) -> Vec<PathBuf> {
     let text = fs::read_to_string(root().join(document)).unwrap();
     let targets = text
@@ -49,7 +50,7 @@ fn links_lead_to_files() {
     assert!(count > 20, "{count} links");
 }
 
-/// The package has what its documents link to, and none of the benchmarks.
+/// The package contains the files that its documents link to, and none of the benchmarks.
 #[test]
 fn the_package_is_complete() {
     let list = Command::new(env!("CARGO"))

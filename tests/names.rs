@@ -1,6 +1,6 @@
 //! The invariants for names: event loops that look names up, over seeded schedules of the simulation
-//! and its network. Packets are lost, late and doubled, answers do not fit, streams end
-//! anywhere, servers will not answer, operations fail for shortages. The numbers are those of
+//! and its network. Packets are lost, late and duplicated, answers do not fit, streams end anywhere,
+//! servers refuse to answer, operations fail from resource exhaustion. The numbers are those of
 //! ARCHITECTURE.md.
 //!
 //! `RINGMILL_CASES=1000000 cargo test --release --test names` tries that many schedules, in place of
@@ -17,7 +17,7 @@ use ringmill::io::sim::{Faults, Network, Random, SimCarrier, World};
 use ringmill::io::{Transport, Wait};
 use ringmill::item::Batch;
 use ringmill::jobs::dns::{
-    DnsJob, Found, Settings, SharedFigures, SharedLimits, SharedWildcards, Status, Wildcard,
+    DnsJob, Found, Settings, SharedLimits, SharedServerStats, SharedWildcards, Status, Wildcard,
     parse_type,
 };
 use ringmill::mill::{Finished, Mill, Order, Ready};
@@ -37,7 +37,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 struct Scenario {
     seed: u64,
     items: usize,
-    /// Different ones among them.
+    /// The number of different names among them.
     names: usize,
     loops: usize,
     in_flight_per_loop: usize,
@@ -52,13 +52,13 @@ struct Scenario {
     lost: u8,
     doubled: u8,
     closed: u8,
-    shortage: u8,
+    exhaustion: u8,
     stop_at_step: Option<usize>,
-    /// Tasks are woken for no reason now and then.
+    /// Tasks are sometimes woken for no reason.
     spurious: bool,
-    /// Each name is asked of every server.
+    /// Each name is sent to every server.
     every_server: bool,
-    /// Names are told from wildcards.
+    /// Names from wildcards are distinguished from others.
     wildcards: bool,
 }
 
@@ -117,7 +117,7 @@ fn scenario() -> impl Strategy<Value = Scenario> {
         lost: faults.0,
         doubled: faults.1,
         closed: faults.2,
-        shortage: faults.3,
+        exhaustion: faults.3,
         stop_at_step: rest.3,
         spurious: rest.4,
         every_server: rest.5,
@@ -125,7 +125,7 @@ fn scenario() -> impl Strategy<Value = Scenario> {
     })
 }
 
-/// What a name comes to, if its question is answered at all.
+/// The status of a name, if its question is answered at all.
 fn honest(number: usize) -> Status {
     match number % 5 {
         0 => Status::NxDomain,
@@ -139,8 +139,8 @@ fn refuses(server: SocketAddr, number: usize) -> bool {
     server.port() == 1001 && number.is_multiple_of(7)
 }
 
-/// What servers say of `n17.example`. Every fifth name has an answer that does not fit into a datagram;
-/// one server refuses every seventh.
+/// The servers' answer for `n17.example`. Every fifth name has an answer that does not fit into a
+/// datagram; one server refuses every seventh.
 fn answer(server: SocketAddr, transport: Transport, query: &[u8]) -> Option<Vec<u8>> {
     if server.port() == SILENT_PORT {
         return None;
@@ -187,7 +187,7 @@ fn number(query: &[u8]) -> Option<usize> {
     std::str::from_utf8(&rest[2..=label_len]).ok()?.parse().ok()
 }
 
-/// The server at this port, the fourth, says nothing.
+/// The server at this port, the fourth, is silent.
 const SILENT_PORT: u16 = 1003;
 
 /// Names of random labels have the records of the name with this number.
@@ -199,21 +199,21 @@ struct Simulation {
     random: Random,
     world: Arc<World>,
     mill: Arc<Mill<Found>>,
-    /// A carrier that does nothing but tell the time.
+    /// A carrier that only serves as a clock.
     clock: SimCarrier,
     loops: Vec<SimLoop<Found>>,
     wakers: Wakers,
     ledger: Ledger,
     /// What is known of the queries of each loop.
     models: Vec<Model>,
-    figures: SharedFigures,
+    server_stats: SharedServerStats,
     numbers: Vec<usize>,
     added: usize,
     input_ended: bool,
     emitted: HashSet<u64>,
     answered: usize,
     unmarked: usize,
-    /// By server, where each name is asked of all: when the last of its names ended.
+    /// For each server, where each name is sent to all: when the last of its names ended.
     last_ended: Vec<Duration>,
     stopped: bool,
     ended: bool,
@@ -232,7 +232,7 @@ impl Simulation {
             .flat_map(|number| std::iter::repeat_n(number, each_of.into()))
             .collect();
         let faults = Faults {
-            shortage: scenario.shortage,
+            exhaustion: scenario.exhaustion,
             ..Faults::default()
         };
         let network = Network {
@@ -245,7 +245,7 @@ impl Simulation {
         let world = World::new(HashMap::new(), faults, sockets * scenario.loops).with(network);
         let world = Arc::new(world);
         let mill = Mill::new(scenario.order, scenario.window, scenario.loops, false);
-        let (mill, figures) = (Arc::new(mill), SharedFigures::default());
+        let (mill, server_stats) = (Arc::new(mill), SharedServerStats::default());
         let servers = (0..scenario.servers).map(|at| ([192, 0, 2, 1], 1000 + u16::from(at)).into());
         let (wakers, ledger) = (Wakers::default(), Ledger::default());
         let job = DnsJob {
@@ -267,7 +267,7 @@ impl Simulation {
             asks_every_server: scenario.every_server,
             wildcards: scenario.wildcards.then(SharedWildcards::default),
             default_type: parse_type(b"A").unwrap(),
-            figures: figures.clone(),
+            server_stats: server_stats.clone(),
         };
         let job = Arc::new(Spurious {
             job,
@@ -303,7 +303,7 @@ impl Simulation {
             random,
             world,
             mill,
-            figures,
+            server_stats,
             numbers,
             added: 0,
             input_ended: false,
@@ -317,7 +317,7 @@ impl Simulation {
         }
     }
 
-    /// Returns when the last name of each server ended, where each name is asked of all.
+    /// Returns when the last name of each server ended, where each name is sent to all.
     fn run(mut self) -> Vec<Duration> {
         let mut idle = 0;
         for step in 0..STEPS_MAX {
@@ -336,7 +336,7 @@ impl Simulation {
             }
             self.check_liveness();
             let counters = self.mill.counters();
-            // I16: what was pulled was begun at once.
+            // I16: every pulled item was begun at once.
             assert_eq!(
                 self.ledger.begun() as u64,
                 counters.pulled,
@@ -351,7 +351,7 @@ impl Simulation {
                 return self.check_end();
             }
             idle = if moved { 0 } else { idle + 1 };
-            assert!(idle < 20_000, "I6: nobody can move: {counters:?}");
+            assert!(idle < 20_000, "I6: nothing can move: {counters:?}");
         }
         panic!("no end after {STEPS_MAX} steps: {:?}", self.mill.counters());
     }
@@ -400,17 +400,17 @@ impl Simulation {
         true
     }
 
-    /// True if every query that is asked for is sent in the end, and nothing but rates, limits and losses
-    /// decides when: then the model knows what there is room for. It does not know which names are for
-    /// which server, nor when random names are asked about.
+    /// True if every requested query is sent in the end, and only rates, limits and losses decide when:
+    /// then the model knows what there is room for. It knows neither which names are for which server,
+    /// nor when random names are queried.
     fn is_calm(&self) -> bool {
         let scenario = &self.scenario;
         let is_plain = !scenario.every_server && !scenario.wildcards;
-        is_plain && scenario.shortage == 0 && scenario.closed == 0
+        is_plain && scenario.exhaustion == 0 && scenario.closed == 0
     }
 
-    /// I15: a loop waits no longer than until one of its names may be asked about, or an attempt must
-    /// have ended, whatever it is; and without names it has no timers for long.
+    /// I15: a loop waits no longer than until one of its names may be queried, or an attempt of any
+    /// kind must have ended; and without names, it soon has no timers.
     fn check_timer(&mut self, chosen: usize, wait: Wait) {
         let now = self.clock.now();
         let is_calm = self.is_calm();
@@ -425,7 +425,7 @@ impl Simulation {
         let items = self.ledger.items_of(chosen);
         let number = |index: u64| self.numbers[usize::try_from(index).unwrap()];
         let numbers: Vec<usize> = items.iter().map(|&index| number(index)).collect();
-        // Where wildcards are looked for, names may wait for what another loop asks.
+        // Where wildcards are looked for, names may wait for a query of another loop.
         let waits_for_servers = !numbers.is_empty() && !self.scenario.wildcards;
         let mut must = waits_for_servers.then_some(now + model::WAIT_MAX);
         let all_sent = handle.to_be_done() == 0;
@@ -438,12 +438,12 @@ impl Simulation {
                 "I15: {until:?}, not {must:?}, now {now:?}"
             );
         }
-        // Where something is exhausted, it is tried again and again.
+        // What fails from exhaustion is retried again and again.
         model.waits(until, is_calm && numbers.is_empty());
     }
 
-    /// I14: if a loop has no names at all, and a server certainly takes another from it, it comes for one
-    /// as soon as the rate allows.
+    /// I14: if a loop has no names at all, and a server certainly accepts another query from it, the
+    /// loop takes a turn as soon as the rate allows the query.
     fn check_liveness(&self) {
         let counters = self.mill.counters();
         let has_room = counters.pulled - counters.emitted < self.scenario.window as u64;
@@ -467,7 +467,7 @@ impl Simulation {
         };
         assert!(
             free.is_empty() || free.iter().any(comes),
-            "I14: nobody comes for a name at {now:?}"
+            "I14: no loop pulls a name at {now:?}"
         );
     }
 
@@ -546,12 +546,12 @@ impl Simulation {
         assert_eq!(counters.emitted, self.emitted.len() as u64);
         if !self.stopped {
             assert_eq!(self.emitted.len(), self.numbers.len(), "I4");
-            let figures = self.figures.take();
-            assert_eq!(figures.len(), usize::from(self.scenario.servers));
-            let sent: u64 = figures.iter().map(|figures| figures.sent).sum();
-            let answered: u64 = figures.iter().map(|figures| figures.answered).sum();
+            let server_stats = self.server_stats.take();
+            assert_eq!(server_stats.len(), usize::from(self.scenario.servers));
+            let sent: u64 = server_stats.iter().map(|stats| stats.sent).sum();
+            let answered: u64 = server_stats.iter().map(|stats| stats.answered).sum();
             assert!(answered <= sent && answered > 0 || self.answered == 0);
-            // The second server refuses some names; where there are three, the others make up for that.
+            // The second server refuses some names; where there are three, the others answer them.
             let is_refused = match self.scenario.every_server {
                 true => self.scenario.servers > 1,
                 false => self.scenario.servers == 2,
@@ -564,7 +564,7 @@ impl Simulation {
                 );
             }
         }
-        // I7, I10: whatever the end, nothing is left open or outstanding.
+        // I7, I10: however the run ends, nothing is left open or outstanding.
         for sim_loop in &mut self.loops {
             sim_loop.event_loop = None;
             assert_eq!(sim_loop.handle.outstanding(), 0);
@@ -578,7 +578,7 @@ fn name(number: usize) -> Vec<u8> {
     format!("n{number}.example").into_bytes()
 }
 
-/// Schedules to try, where an ordinary run tries this many.
+/// The number of schedules to try: `usually`, unless RINGMILL_CASES is set.
 fn cases(usually: u32) -> u32 {
     let wanted = std::env::var("RINGMILL_CASES");
     wanted.map_or(usually, |wanted| {
@@ -595,7 +595,7 @@ proptest! {
     }
 }
 
-/// Nothing stands in the way, and all names go through one loop.
+/// No faults, and all names go through one loop.
 fn calm() -> Scenario {
     Scenario {
         seed: 1,
@@ -614,7 +614,7 @@ fn calm() -> Scenario {
         lost: 0,
         doubled: 0,
         closed: 0,
-        shortage: 0,
+        exhaustion: 0,
         stop_at_step: None,
         spurious: false,
         every_server: false,
@@ -622,8 +622,8 @@ fn calm() -> Scenario {
     }
 }
 
-/// Names for a silent server take minutes, and hold no places in flight that names of others
-/// could have.
+/// Names for a silent server take minutes, and hold no places in flight that names for others could
+/// have.
 #[test]
 fn a_silent_server_leaves_the_places_in_flight_to_others() {
     for order in [Order::Completion, Order::Input] {
@@ -645,7 +645,8 @@ fn a_silent_server_leaves_the_places_in_flight_to_others() {
     }
 }
 
-/// Found by chance: a refusal was the first that a server said, and the time for a reply was not known.
+/// Found by a random schedule: the first reply of a server was a refusal, and the time for a reply was
+/// not known.
 #[test]
 fn a_refused_name_holds_its_place_for_a_while() {
     Simulation::new(Scenario {

@@ -1,6 +1,6 @@
-//! A job, a source or a sink that panics leaves no thread and no descriptor behind, and whoever started the
-//! run gets the panic. All in one test, as
-//! both are counted for the whole process.
+//! A job, a source or a sink that panics leaves no thread and no descriptor behind, and the caller of
+//! the run gets the panic. All cases are in one test, because threads and descriptors are counted for
+//! the whole process.
 
 use ringmill::error::{Errno, ItemError, Operation};
 use ringmill::io::Io;
@@ -15,25 +15,25 @@ use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Who panics.
+/// What panics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Panics {
-    Nobody,
+    Nothing,
     /// The task of an item, on a loop.
     Task,
     /// The task of an item, on a worker.
     TaskOnWorker,
-    /// What makes what the items of a loop share.
+    /// The construction of what the items of a loop share.
     LocalOfLoop,
-    /// The same of a worker.
+    /// The same on a worker.
     LocalOfWorker,
-    /// A task that serves all items of a loop, as those of a resolver do.
+    /// A background task that serves all items of a loop, as the tasks of a resolver do.
     Background,
     /// The same on a worker.
     BackgroundOnWorker,
     Source,
     Sink,
-    /// The sink, when nothing more is ready.
+    /// The flush of the sink, when no more results are ready.
     Flush,
 }
 
@@ -43,7 +43,7 @@ fn is_on(name: &str) -> bool {
         .is_some_and(|known| known.starts_with(name))
 }
 
-/// Opens the item and has it open for a while.
+/// Opens the item and keeps it open for a while.
 struct Opens(Panics);
 
 impl Job for Opens {
@@ -54,12 +54,12 @@ impl Job for Opens {
         let is_on_worker = is_on("ringmill-io");
         let own = |on_loop, on_worker| self.0 == if is_on_worker { on_worker } else { on_loop };
         let panics = own(Panics::LocalOfLoop, Panics::LocalOfWorker);
-        assert!(!panics, "as it was told to");
+        assert!(!panics, "this panic is intended");
         let panics = own(Panics::Background, Panics::BackgroundOnWorker);
         let service = io.clone();
         io.spawn(async move {
             service.next_turn().await;
-            assert!(!panics, "as it was told to");
+            assert!(!panics, "this panic is intended");
         });
         self.0
     }
@@ -67,27 +67,30 @@ impl Job for Opens {
     async fn run(panics: Rc<Panics>, io: Io, item: Item) -> Result<(), ItemError> {
         let in_open = |errno: Errno| ItemError::errno(Operation::Open, errno);
         if item.index() == 20 {
-            assert_ne!(*panics, Panics::Task, "as it was told to");
+            assert_ne!(*panics, Panics::Task, "this panic is intended");
         }
         let stat = io.stat(&item).await.map_err(in_open)?;
         let file = io.open(&item, &stat).await.map_err(in_open)?;
         if item.index() == 20 {
-            assert_ne!(*panics, Panics::TaskOnWorker, "as it was told to");
+            assert_ne!(*panics, Panics::TaskOnWorker, "this panic is intended");
         }
         io.sleep_until(io.now() + Duration::from_millis(1)).await;
         file.close().await.map_err(in_open)
     }
 }
 
-/// The same item again and again, for ever if it is to be ended by a panic. It lies where any call
-/// may block, so workers have it.
+/// The same item again and again; for ever if a panic is to end the run. Any call on it may block, so
+/// workers process it.
 struct Endless(Panics, u32);
 
 impl Source for Endless {
     fn next_batch(&mut self) -> Result<Option<Batch>, InputError> {
         self.1 += 1;
-        assert!(self.0 != Panics::Source || self.1 < 10, "as it was told to");
-        let is_over = self.0 == Panics::Nobody && self.1 == 10;
+        assert!(
+            self.0 != Panics::Source || self.1 < 10,
+            "this panic is intended"
+        );
+        let is_over = self.0 == Panics::Nothing && self.1 == 10;
         Ok((!is_over).then(|| Batch::from_iter(["/proc/self/comm"; 4])))
     }
 }
@@ -98,13 +101,13 @@ impl Sink<()> for Discards {
     fn result(&mut self, finished: Finished<()>) -> io::Result<()> {
         assert!(
             self.0 != Panics::Sink || finished.item.index() < 20,
-            "as it was told to"
+            "this panic is intended"
         );
         Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        assert_ne!(self.0, Panics::Flush, "as it was told to");
+        assert_ne!(self.0, Panics::Flush, "this panic is intended");
         Ok(())
     }
 }
@@ -142,9 +145,9 @@ fn held() -> (usize, usize) {
 }
 
 #[test]
-fn whoever_panics_leaves_nothing_behind() {
+fn a_panic_leaves_nothing_behind() {
     for engine in [EngineKind::Threads, EngineKind::Uring] {
-        run_with(engine, Panics::Nobody).unwrap().unwrap();
+        run_with(engine, Panics::Nothing).unwrap().unwrap();
         let before = settled(held());
         for panics in [
             Panics::Task,
@@ -160,14 +163,14 @@ fn whoever_panics_leaves_nothing_behind() {
             let panic = run_with(engine, panics).expect_err("a panic is passed on");
             let message = panic.downcast_ref::<String>().map(String::as_str);
             let message = message.or(panic.downcast_ref::<&str>().copied());
-            let is_own = message.is_some_and(|message| message.contains("as it was told to"));
+            let is_own = message.is_some_and(|message| message.contains("this panic is intended"));
             assert!(is_own, "{engine:?}: {panics:?}: {message:?}");
             assert_eq!(settled(before), before, "{engine:?}: {panics:?}");
         }
     }
 }
 
-/// What is held once the last threads have ended, which are not waited for.
+/// The threads and descriptors once the last threads have ended; the run does not wait for those.
 fn settled(wanted: (usize, usize)) -> (usize, usize) {
     let began = Instant::now();
     thread::sleep(Duration::from_millis(20));

@@ -1,4 +1,4 @@
-//! Runs as other programs start them, on real files.
+//! The API as other programs use it, on real files.
 
 use ringmill::{Algorithm, Engine, Error, ErrorKind, Io, NotReady, Row, RunEnd};
 use std::collections::HashSet;
@@ -11,7 +11,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// So many small files, each with its number.
+/// This many small files, each containing its number.
 fn files(count: usize) -> (TempDir, Vec<PathBuf>) {
     let directory = tempfile::tempdir().unwrap();
     let path = |number: usize| directory.path().join(format!("f{number}"));
@@ -53,7 +53,7 @@ fn digests_are_those_of_sha256sum_in_the_order_of_the_paths() {
 }
 
 #[test]
-fn rows_that_come_as_they_are_done_are_the_same_rows() {
+fn unordered_rows_are_the_same_rows() {
     let (_directory, paths) = files(1_000);
     let rows = ringmill::hash(paths.clone()).unordered().start().unwrap();
     let mut seen = HashSet::new();
@@ -96,7 +96,7 @@ fn a_job_of_ones_own_reads_files() {
 }
 
 #[test]
-fn errors_say_what_failed_on_what() {
+fn errors_name_the_operation_and_its_subject() {
     let directory = tempfile::tempdir().unwrap();
     let fifo = directory.path().join("fifo");
     let is_made = Command::new("mkfifo").arg(&fifo).status().unwrap();
@@ -165,8 +165,8 @@ fn an_error_of_a_job_becomes_its_row() {
     assert_eq!(rows.report().end, Some(RunEnd::FailFast));
 }
 
-/// Nothing more is pulled than the window and the feed hold, and a run that is stopped gives an exact
-/// prefix.
+/// Inputs are pulled only as far as the window and the feed have room, and a run that is stopped yields
+/// an exact prefix.
 #[test]
 fn an_endless_input_is_pulled_only_as_far_as_rows_are_taken() {
     let pulled = Arc::new(AtomicU64::new(0));
@@ -201,7 +201,7 @@ fn an_endless_input_is_pulled_only_as_far_as_rows_are_taken() {
     assert_eq!(report.taken, 10_000 + rest.len() as u64);
 }
 
-/// An input is begun at once, however long the next is in coming.
+/// An input is started at once, however long the next one takes to come.
 #[test]
 fn inputs_that_trickle_are_not_held_back() {
     let (sender, receiver) = mpsc::channel();
@@ -221,7 +221,7 @@ fn inputs_that_trickle_are_not_held_back() {
 
 #[test]
 fn a_panic_of_the_input_comes_after_the_rows_before_it() {
-    let inputs = (0..100_u64).inspect(|&number| assert_ne!(number, 50, "as it was told to"));
+    let inputs = (0..100_u64).inspect(|&number| assert_ne!(number, 50, "this panic is intended"));
     let same = |_: Io, number: u64| async move { Ok::<_, Error>(number) };
     let mut rows = ringmill::run(inputs, same).start().unwrap();
     let mut taken = 0;
@@ -238,16 +238,16 @@ fn a_panic_of_the_input_comes_after_the_rows_before_it() {
 }
 
 #[test]
-fn a_panic_of_a_job_reaches_whoever_takes_the_rows() {
+fn a_panic_of_a_job_reaches_the_consumer_of_the_rows() {
     let job = |_: Io, number: u64| async move {
-        assert_ne!(number, 50, "as it was told to");
+        assert_ne!(number, 50, "this panic is intended");
         Ok::<_, Error>(number)
     };
     let rows = ringmill::run(0..100, job).start().unwrap();
     assert!(catch_unwind(AssertUnwindSafe(|| rows.for_each(drop))).is_err());
 }
 
-/// What the closure has is gone when the rows are: no thread has it any more.
+/// What the closure owns is dropped with the rows: no thread holds it any more.
 #[test]
 fn rows_that_are_dropped_end_the_run() {
     let kept = Arc::new(());
@@ -263,18 +263,19 @@ fn rows_that_are_dropped_end_the_run() {
     assert!(rows.next_timeout(Duration::from_millis(10)).is_err());
     assert!(rows.report().in_flight > 0);
     drop(rows);
-    // The thread that pulls inputs may not have seen it yet, but has none of that.
+    // The thread that pulls inputs may not have seen the end yet, but it holds nothing of the closure.
     assert!(known.upgrade().is_none());
 }
 
-/// Loops and workers have descriptor tables of their own. What the program closes is closed all the same.
+/// Loops and workers have descriptor tables of their own. A descriptor that the program closes is
+/// closed there, too.
 #[test]
 fn a_run_keeps_no_descriptor_of_the_program_open() {
     let (mut reader, writer) = std::io::pipe().unwrap();
     let (sender, receiver) = mpsc::channel::<PathBuf>();
     let (_directory, paths) = files(10);
     let mut rows = ringmill::hash(receiver).start().unwrap();
-    // One that a worker has, too.
+    // One of the paths is processed by a worker.
     for path in paths.into_iter().chain(["/proc/self/stat".into()]) {
         sender.send(path).unwrap();
         rows.next().unwrap().unwrap().result.unwrap();
@@ -295,16 +296,19 @@ fn an_item_that_takes_too_long_is_given_up() {
     let kinds: Vec<_> = run
         .start()
         .unwrap()
-        .map(|row| row.unwrap().result.map_err(|error| error.kind()))
+        .map(|row| {
+            row.unwrap()
+                .result
+                .map_err(|error| (error.kind(), error.to_string()))
+        })
         .collect();
-    assert!(
-        matches!(kinds[..], [Ok(0), Err(ErrorKind::TimedOut), Ok(0)]),
-        "{kinds:?}"
-    );
+    // It has not opened anything, so the message names no operation.
+    let timed_out = (ErrorKind::TimedOut, "timed out after 50ms".to_owned());
+    assert_eq!(kinds, [Ok(0), Err(timed_out), Ok(0)]);
 }
 
 #[test]
-fn options_out_of_range_are_told_before_anything_starts() {
+fn options_out_of_range_are_reported_before_anything_starts() {
     let paths = ["a"];
     for error in [
         ringmill::hash(paths).in_flight(0).start().unwrap_err(),
@@ -373,7 +377,7 @@ fn latencies_are_recorded_on_request() {
     assert!(rows.latencies().is_empty());
 }
 
-/// Answers names that begin with a letter that says how.
+/// A name server that answers according to the first letter of the name.
 #[cfg(feature = "dns")]
 fn name_server() -> std::net::SocketAddr {
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -461,13 +465,13 @@ fn names_are_answered_or_are_errors_that_say_why() {
 
 #[cfg(feature = "dns")]
 #[test]
-fn names_of_a_server_where_nobody_listens() {
-    let nobody = std::net::UdpSocket::bind("127.0.0.1:0")
+fn names_of_an_unreachable_server() {
+    let unused = std::net::UdpSocket::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
         .unwrap();
     let rows = ringmill::dns(["a.example", "b.example"])
-        .resolvers([nobody])
+        .resolvers([unused])
         .start()
         .unwrap();
     for row in rows {

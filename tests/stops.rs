@@ -1,12 +1,12 @@
-//! A run that only waits ends as soon as it is told to. Nothing in it looks now and then whether it was
-//! told: a stop that did not wake everybody would leave these runs waiting for ever, or for the hour
-//! that lies between their items.
+//! A run that only waits ends as soon as it is stopped. Nothing in it polls for a stop: a stop that did
+//! not wake every thread would leave these runs waiting for ever, or for the hour between two of their
+//! items.
 
 use ringmill::error::{Errno, ItemError, Operation};
 use ringmill::io::{Io, Semaphore};
 use ringmill::item::{Batch, Item};
 use ringmill::jobs::Job;
-use ringmill::jobs::dns::{DnsJob, Settings, SharedFigures, SharedLimits, parse_type};
+use ringmill::jobs::dns::{DnsJob, Settings, SharedLimits, SharedServerStats, parse_type};
 use ringmill::mill::{Finished, Order, PART_BYTES_DEFAULT};
 use ringmill::run::{End, EngineKind, Plan, Report, Sink, Stop, run};
 use ringmill::source::{InputError, Source};
@@ -24,15 +24,15 @@ const LONG: Duration = Duration::from_secs(20);
 /// What the items of a run wait for.
 #[derive(Clone, Copy, Debug)]
 enum Waits {
-    /// The first ends at once; no other comes.
+    /// The first item ends at once; no other comes.
     ForInput,
-    /// They are parked.
+    /// The items are parked.
     Parked,
-    /// They hold their places.
+    /// The items hold their places in flight.
     InFlight,
     /// For the next moment that the rate allows.
     ForRate,
-    /// They sleep until a time.
+    /// The items sleep until a time.
     Asleep,
 }
 
@@ -48,7 +48,7 @@ impl Job for Waiting {
 
     async fn run(local: Rc<Self::Local>, io: Io, item: Item) -> Result<(), ItemError> {
         let (waits, nothing) = &*local;
-        // The first says that all is going on.
+        // The result of the first item shows that the run is in progress.
         if item.index() == 0 {
             let in_open = |errno: Errno| ItemError::errno(Operation::Open, errno);
             return io.stat(&item).await.map(drop).map_err(in_open);
@@ -68,7 +68,7 @@ impl Job for Waiting {
     }
 }
 
-/// Gives some items, and then waits until the run is over.
+/// Yields some items, and then waits until the run is over.
 struct Stalls {
     items: Vec<&'static str>,
     end: mpsc::Receiver<()>,
@@ -84,10 +84,10 @@ impl Source for Stalls {
     }
 }
 
-/// Tells of each result.
-struct Tells(mpsc::Sender<()>);
+/// Sends a message for each result.
+struct Notifies(mpsc::Sender<()>);
 
-impl<V> Sink<V> for Tells {
+impl<V> Sink<V> for Notifies {
     fn result(&mut self, _: Finished<V>) -> io::Result<()> {
         let _ = self.0.send(());
         Ok(())
@@ -117,7 +117,8 @@ fn plan(engine: EngineKind) -> Plan {
     }
 }
 
-/// Runs the job over the items, and stops the run when `is_idle` returns, which is told of results.
+/// Runs the job over the items, and stops the run when `is_idle` returns, which receives a message for
+/// each result.
 fn stopped<J: Job<Value: Send>>(
     plan: Plan,
     job: J,
@@ -135,13 +136,13 @@ fn stopped<J: Job<Value: Send>>(
             &plan,
             job,
             Stalls { items, end },
-            &mut Tells(of_results),
+            &mut Notifies(of_results),
             &ended,
         );
         let _ = of_end.send(report);
     });
     is_idle(&results);
-    // For the loops to come to their waits; if they have not, the test is only easier.
+    // Gives the loops time to begin their waits; if they have not, the test is only easier.
     thread::sleep(Duration::from_millis(20));
     stop.request();
     let report = end.recv_timeout(LONG).expect("the run ends").unwrap();
@@ -177,7 +178,7 @@ fn a_run_that_waits_is_stopped_at_once() {
     }
 }
 
-/// The server keeps silent, or the rate allows one query in an hour.
+/// The server is silent, or the rate allows one query per hour.
 #[test]
 fn a_run_that_waits_for_a_server_is_stopped_at_once() {
     for engine in [EngineKind::Uring, EngineKind::Threads] {
@@ -195,7 +196,7 @@ fn a_run_that_waits_for_a_server_is_stopped_at_once() {
                 asks_every_server: false,
                 wildcards: None,
                 default_type: parse_type(b"A").unwrap(),
-                figures: SharedFigures::default(),
+                server_stats: SharedServerStats::default(),
             };
             let names = vec!["a.example", "b.example", "c.example", "d.example"];
             let report = stopped(plan(engine), job, names, |_| {
@@ -207,7 +208,7 @@ fn a_run_that_waits_for_a_server_is_stopped_at_once() {
     }
 }
 
-/// A stop that came before the run is one, too.
+/// A stop before the run counts, too.
 #[test]
 fn a_run_that_was_stopped_before_it_began_does_nothing() {
     let stop = Stop::default();
@@ -220,6 +221,6 @@ fn a_run_that_was_stopped_before_it_began_does_nothing() {
     };
     let plan = plan(EngineKind::Threads);
     let job = Waiting(Waits::ForInput);
-    let report = run(&plan, job, source, &mut Tells(of_results), &stop).unwrap();
+    let report = run(&plan, job, source, &mut Notifies(of_results), &stop).unwrap();
     assert!(matches!(report.end, End::Interrupted));
 }

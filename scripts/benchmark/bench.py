@@ -1,4 +1,4 @@
-"""Rounds, attempts, and what was measured."""
+"""Rounds, attempts, and their results."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ COLUMNS = ["time", "case", "variant", "round", "attempt", "contender", "command"
 
 
 class WrongOutput(Exception):
-    """A contender failed, or its output is not that of the others."""
+    """A contender failed, or its output differs from that of the others."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run, whatever came of it."""
+    """One run, used or not."""
     usage: Usage
     reads: object = None  # DiskReads, or None where nothing counts them
     most_reads_per_s: int | None = None  # where a limit is set
-    counts: dict = field(default_factory=dict)  # what the contender counted about itself
-    wrong: str | None = None  # about the output
+    counts: dict = field(default_factory=dict)  # what the contender reports about itself
+    wrong: str | None = None  # what is wrong with the output
     unproved: str | None = None  # why it is not hot, cold or limited as it should be
 
     @property
@@ -45,14 +45,14 @@ class Run:
 
 @dataclass
 class Measured:
-    """What is known about one variant of a case."""
+    """The results for one variant of a case."""
     case: Case
     variant: str
     items: int
     bytes: int
     contenders: list
     left_out: dict  # {label: why}
-    runs: dict = field(default_factory=dict)  # {label: {round: Run}}, only what counts
+    runs: dict = field(default_factory=dict)  # {label: {round: Run}}, only the runs that count
     unproved: Counter = field(default_factory=Counter)  # {label: rounds without a proved run}
     failures: dict = field(default_factory=dict)  # {label: what went wrong}
 
@@ -62,12 +62,12 @@ class Measured:
 
     @property
     def reference(self):
-        """The ringmill that ratios are about."""
+        """The label of the ringmill that all ratios compare with."""
         return next((one.label for one in self.contenders if one.label.startswith("ringmill")),
                     None)
 
     def reference_for(self, contender):
-        """In a sweep the ringmill at the same place."""
+        """In a sweep, the ringmill with the same x."""
         if contender.x is None:
             return self.reference
         return next((one.label for one in self.contenders
@@ -77,17 +77,17 @@ class Measured:
         return list(self.runs.get(label, {}).values())
 
     def ratios(self, against, ours=None, figure="wall"):
-        """How many times less OURS (the reference, if None) takes than AGAINST, by round."""
+        """AGAINST / OURS (the reference, if None) in each round: how many times less OURS takes."""
         return paired_ratios(*self._figures(against, ours, figure))
 
     def quickest(self, labels, figure="wall"):
-        """Of LABELS that with the best median; None where none was measured."""
+        """The one of LABELS with the best median; None if none was measured."""
         measured = [label for label in labels if self.used(label)]
         return min(measured, default=None, key=lambda label: median(
             [run.figure(figure) for run in self.used(label)]))
 
     def best_ratio(self, against, ours=None, figure="wall"):
-        """The same of the best run of each: what disturbs a run only ever makes it longer."""
+        """The same for the best run of each: a disturbance can only make a run longer."""
         above, below = self._figures(against, ours, figure)
         return min(above.values()) / min(below.values())
 
@@ -97,13 +97,13 @@ class Measured:
 
 
 class Bench:
-    """One suite at work: what was asked for, and what was measured so far."""
+    """A suite that is being measured: its options, and the results so far."""
 
     def __init__(self, options, workplace, results):
         self.options, self.workplace, self.results = options, workplace, results
         self.measured = []
         self.facts = {}
-        self.notes = []  # what the reader of the report must know first
+        self.notes = []  # printed at the top of the report
 
     def note(self, text):
         if text not in self.notes:
@@ -111,8 +111,8 @@ class Bench:
             self.notes.append(text)
 
     def run_case(self, case, variant, scene, rounds=None):
-        """Contenders take turns, A B C A B C ..., so that a slow minute hits all alike; where they
-        alternate, A B C C B A ..., so that none always follows the same other."""
+        """Contenders take turns, A B C A B C ..., so that a slow minute affects all of them; where they
+        alternate, A B C C B A ..., so that no contender always runs after the same one."""
         contenders, left_out = self.workplace.programs.available(case.contenders,
                                                                  self.options.no_peers)
         for label, why in left_out.items():
@@ -132,7 +132,7 @@ class Bench:
             self._trace(measured, scene)
 
     def _run_round(self, measured, number, contender, scene):
-        """Repeats a run until it is proved to be what it claims, a bounded number of times."""
+        """Repeats a run until it is proved to be as hot, cold or slow as it claims, up to a limit."""
         for attempt in range(1, self.options.attempts + 1):
             run = scene.run(contender)
             self._record(measured, number, attempt, contender, run)
@@ -172,7 +172,7 @@ class Bench:
             f"{': ' + reason if reason else ''}")
 
     def _trace(self, measured, scene):
-        """One more run of the reference that writes down what it did; it is not timed."""
+        """One more run of the reference, not timed, that records what it did."""
         label = measured.reference
         if label is None or label in measured.failures:
             return

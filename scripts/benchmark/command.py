@@ -101,6 +101,7 @@ def add_options(parser):
              "(default: c475540 in against, none in blocking)")
     add("--ringmill", type=Path, metavar="PROGRAM", help="measure this one, do not build it")
     add("--plain-pool", type=Path, metavar="PROGRAM", help="the same for the thread pool")
+    add("--library", type=Path, metavar="PROGRAM", help="the same for the program on the library")
     add("--imperfect-dns", type=Path, metavar="PROGRAM",
         help="the same for the name server with faults")
     add("--tokio-uring", type=Path, metavar="PROGRAM", help="the same for tokio-uring-buffered")
@@ -121,7 +122,7 @@ def positive(text):
 
 
 def with_defaults(options, suite):
-    """What was not said, for this suite."""
+    """The options, with the defaults of this suite."""
     full = argparse.Namespace(**vars(options))
     defaults = {**FULL, **suite.defaults, **(QUICK if options.quick else {})}
     for name, value in defaults.items():
@@ -139,7 +140,7 @@ def with_places(options):
 
 
 def run_suite(suite, options, place):
-    """Measures and reports; returns whether no contender gave a wrong result."""
+    """Measures and reports; returns whether all results were correct."""
     options = with_defaults(options, suite)
     cases = select_cases(suite, getattr(options, "cases", None))
     place.programs.build(cases, options.commit)
@@ -150,7 +151,7 @@ def run_suite(suite, options, place):
         bench.note("A smoke run: the figures mean nothing.")
     floor = rss_floor_kib(place.env) / 1024
     bench.facts = {**machine_facts(), "Contenders print to": file_system_of(place.output),
-                   "Max RSS": f"cannot be told apart below {floor:.1f} MiB"}
+                   "Max RSS": f"cannot be distinguished below {floor:.1f} MiB"}
     suite.perform(bench, cases)
     contenders = [one for measured in bench.measured for one in measured.contenders]
     bench.facts.update(place.programs.facts(contenders))

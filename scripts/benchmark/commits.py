@@ -1,4 +1,4 @@
-"""What cargo builds: the programs of this tree, and ringmill at an earlier commit."""
+"""Builds with cargo: the programs of this tree, and ringmill at an earlier commit."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def executable_of(commit, directory, repository=REPOSITORY):
 
 @contextmanager
 def checked_out(commit, tree, repository=REPOSITORY):
-    """A temporary worktree of git."""
-    remove_worktree(tree, repository)  # of a run that was killed
+    """A temporary git worktree."""
+    remove_worktree(tree, repository)  # left by a run that was killed
     try:
         tool("git", "-C", repository, "worktree", "add", "--force", "--detach", tree, commit)
         yield tree

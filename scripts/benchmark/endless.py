@@ -1,5 +1,5 @@
-"""Lists of many items, fed through a pipe and compared through another: memory must not follow the
-length of the list, and no file may hold it or the output."""
+"""Long lists that are written to one pipe, and whose output is compared through another: memory must
+not grow with the list, and neither the list nor the output is kept in a file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROUNDS_MAX = 3
 
 
 class EndlessScene:
-    """ITEMS lines, LINES over and over, and what must come out: EXPECTED over and over."""
+    """ITEMS lines, which repeat LINES over and over; the output must repeat EXPECTED."""
 
     def __init__(self, items, item_bytes, root, lines, expected, place, env, timeout_s):
         self.items, self.bytes = items, items * item_bytes
@@ -38,7 +38,7 @@ class EndlessScene:
 
 
 def pieces(block, items):
-    """The bytes of ITEMS lines, BLOCK over and over, a good 1 MiB at a time."""
+    """The bytes of ITEMS lines, which repeat BLOCK over and over, about 1 MiB at a time."""
     whole, rest = divmod(items, len(block))
     text = b"".join(block)
     at_once = max(1, MIB // len(text))
@@ -59,7 +59,7 @@ def feeding(block, items):
                 for piece in pieces(block, items):
                     pipe.write(piece)
         except BrokenPipeError:
-            pass  # the reader gave up; its exit code says so
+            pass  # the reader ended early; its exit code shows that
 
     thread = threading.Thread(target=feed, daemon=True)
     thread.start()
@@ -77,7 +77,7 @@ class Comparison:
 
 @contextmanager
 def comparing(block, items):
-    """The write end of a pipe whose other end is compared with what must come out."""
+    """The write end of a pipe; what is written to it is compared with the expected output."""
     read, write = os.pipe()
     comparison = Comparison()
 

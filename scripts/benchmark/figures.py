@@ -16,9 +16,8 @@ def spread(values, form="{:.2f}"):
 
 
 def median_interval(values, level=0.95):
-    """Where the median of what was sampled lies with this confidence, without any assumption about
-    the distribution: two order statistics, by the sign test. None where there are too few values
-    to say."""
+    """The confidence interval of the median, without any assumption about the distribution: two
+    order statistics, by the sign test. None if there are too few values."""
     count = len(values)
     tail, rank = 0.0, 0
     while 2 * (tail + math.comb(count, rank) / 2 ** count) <= 1 - level:

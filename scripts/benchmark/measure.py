@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from benchmark.host.tools import BenchError
 
 # A child starts out with the peak memory of the process that spawned it, so contenders are spawned
-# by this small program instead of by the benchmark itself: that keeps the floor of max RSS low.
+# by this small program instead of by the benchmark itself: that keeps the lowest max RSS small.
 LAUNCHER = """
 import os, sys, time
 
@@ -40,7 +40,7 @@ os.write(report, " ".join(map(str, fields)).encode())
 
 @dataclass(frozen=True)
 class Usage:
-    """What one command and its descendants used."""
+    """The resources that one command and its descendants used."""
     exit_code: int | None  # None: killed because it took too long
     wall_s: float
     user_s: float
@@ -61,7 +61,7 @@ class Usage:
 
 
 def run_measured(command, cwd, env, stdin, stdout, stderr, timeout_s, group=None):
-    """Runs `sh -c COMMAND`, in the control group whose list of processes is the file GROUP."""
+    """Runs `sh -c COMMAND`, in the control group whose file with the process ids is GROUP."""
     receive, send = os.pipe()
     argv = [sys.executable, "-I", "-S", "-c", LAUNCHER, str(send), command]
     argv += [] if group is None else [str(group)]
@@ -86,6 +86,6 @@ def run_measured(command, cwd, env, stdin, stdout, stderr, timeout_s, group=None
 
 
 def rss_floor_kib(env):
-    """Max RSS of a command that does nothing: smaller peaks cannot be told apart from it."""
+    """Max RSS of a command that does nothing: smaller peaks cannot be distinguished from it."""
     null = subprocess.DEVNULL
     return run_measured("true", "/", env, null, null, null, 60).max_rss_kib

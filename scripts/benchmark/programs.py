@@ -1,5 +1,5 @@
-"""The programs that are measured: those of the repository are built, peers are used if they are
-installed, and left out with a note if not."""
+"""The programs that are measured: those of the repository are built; peers are used if they are
+installed, or else left out with a note."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from benchmark.commits import cargo_executables, executable_of, full_hash
 from benchmark.host.machine import git_describe, version_line
 from benchmark.host.tools import REPOSITORY, BenchError, installed, say, tool
 
-# The ringmill of an earlier commit, as it is called beside that of this tree.
+# The name of the ringmill of an earlier commit, beside that of this tree.
 EARLIER = "earlier-ringmill"
 
-# How each program says its version; None: it has none of its own.
-VERSION_FLAGS = {"ringmill": "--version", EARLIER: "--version", "plain_pool": None,
+# The option with which each program prints its version; None: it has none of its own.
+VERSION_FLAGS = {"ringmill": "--version", EARLIER: "--version", "library": None, "plain_pool": None,
                  "tokio-uring-buffered": None, "xargs": "--version", "sha256sum": "--version",
                  "sha512sum": "--version", "sha1sum": "--version", "md5sum": "--version",
                  "b3sum": "--version", "xxhsum": "--version", "openssl": "version",
@@ -33,19 +33,20 @@ MATERIALIZE = REPOSITORY / "benches" / "materialize"
 
 
 def package(directory):
-    """What builds a package that is not of the workspace."""
+    """Options for cargo to build a package outside the workspace."""
     return ["--locked", "--manifest-path", str(directory / "Cargo.toml"), "--target-dir",
             os.environ.get("CARGO_TARGET_DIR") or str(REPOSITORY / "target")]
 
 
-# Of the repository: what cargo builds, and the option that names another.
+# The programs of the repository, and the options for cargo that select them.
 BUILT = {"ringmill": ["--bin", "ringmill"],
+         "library": ["--bench", "library"],
          "plain_pool": ["--bench", "plain_pool"],
          "imperfect_dns": ["--bench", "imperfect_dns"],
          "tokio-uring-buffered": package(TOKIO_URING),
          "materialize-contenders": package(MATERIALIZE)}
 
-# What `ringmill hash` can write about itself, where it has the options.
+# Options of `ringmill hash` that write traces, and the suffixes of the files.
 TRACES = {"--stats": "json", "--hlog": "hlog"}
 
 DEBIAN_PACKAGES = {"xargs": "findutils", "sha256sum": "coreutils", "b3sum": "b3sum",
@@ -57,7 +58,7 @@ DEBIAN_PACKAGES = {"xargs": "findutils", "sha256sum": "coreutils", "b3sum": "b3s
 DEBIAN_HEADERS = {"/usr/include/fuse3/fuse_lowlevel.h": "libfuse3-dev"}
 CRATES = ["fclones"]
 
-# Built from its source, since no package has it.
+# Built from source, because no package has it.
 MASSDNS = REPOSITORY / "target" / "massdns"
 MASSDNS_SOURCE = ["--branch", "v1.1.0", "https://github.com/blechschmidt/massdns"]
 
@@ -65,7 +66,7 @@ SYSTEM_PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin:{MASSDNS / 'bin'}"
 
 
 def earlier(contender):
-    """The same command of the earlier ringmill."""
+    """The same command with the earlier ringmill."""
     def renamed(text):
         return text.replace("ringmill", EARLIER, 1)
 
@@ -80,7 +81,7 @@ def programs_in(command):
 
 
 class Programs:
-    """Found or built, and first in the PATH of the contenders."""
+    """Programs that were found or built; they come first in the PATH of the contenders."""
 
     def __init__(self, given, directory, traces, commits):
         self.env = {**os.environ, "LC_ALL": "C", "PATH": f"{directory}:{SYSTEM_PATH}"}
@@ -88,13 +89,13 @@ class Programs:
         self._directory = directory
         self._traces = traces
         self._commits = commits  # where earlier commits are built
-        self._earlier = None  # the commit that was built
-        self._failed = {}  # {name: why it is not there}
+        self._earlier = None  # the earlier commit that was built
+        self._failed = {}  # {name: why it is missing}
         self._help = None
 
     def build(self, cases, commit=None):
-        """Builds what these cases measure, so that commands read as a user types them. COMMIT is
-        that of the earlier ringmill."""
+        """Builds the programs of these cases, and puts them in PATH, so that commands are as a user
+        types them. COMMIT is that of the earlier ringmill."""
         wanted = {name for case in cases for one in case.contenders for name in one.programs}
         if EARLIER in wanted:
             self._build_earlier(commit)
@@ -104,7 +105,7 @@ class Programs:
                 try:
                     link.symlink_to(self._executable(name))
                 except BenchError as error:
-                    # It needs crates of its own, which are not everywhere to be had.
+                    # It needs crates of its own, which are not available everywhere.
                     if name != "tokio-uring-buffered" or self._given[name]:
                         raise
                     say(f"{name}: {error}")
@@ -128,7 +129,7 @@ class Programs:
         return path
 
     def available(self, contenders, no_peers):
-        """Those that can run, and {label: why not} of the others."""
+        """The contenders that can run, and {label: reason} for the others."""
         reasons = {one.label: self._reason_against(one, no_peers) for one in contenders}
         return ([one for one in contenders if not reasons[one.label]],
                 {label: reason for label, reason in reasons.items() if reason})
@@ -153,7 +154,7 @@ class Programs:
         return re.search(rf"^\s*(-\w, )?{re.escape(option)}\b", self._help, re.M) is not None
 
     def trace_flags(self, stem):
-        """Options that make ringmill write down what it did, as far as it has them."""
+        """Options that make ringmill write traces, as far as this ringmill has them."""
         return [f"{option} {self._traces / stem}.{suffix}" for option, suffix in TRACES.items()
                 if self._ringmill_has(option)]
 
@@ -162,7 +163,7 @@ class Programs:
         return dataclasses.replace(contender, command=" ".join([contender.command, *flags]))
 
     def facts(self, contenders):
-        """Versions of all that ran."""
+        """The versions of all programs that ran."""
         ran = {name for contender in contenders for name in contender.programs}
         facts = {"Repository": git_describe()}
         if "ringmill" in ran:
@@ -197,7 +198,7 @@ def locked_versions(directory, *crates):
 
 
 def install_peers():
-    """What `scripts/bench setup` does: Debian packages as root or through sudo, crates by cargo."""
+    """`scripts/bench setup`: installs Debian packages, as root or through sudo, and crates by cargo."""
     packages = sorted({package for program, package in DEBIAN_PACKAGES.items()
                        if not installed(program, SYSTEM_PATH)}
                       | {package for header, package in DEBIAN_HEADERS.items()
@@ -217,7 +218,7 @@ def install_peers():
             run_visibly(["git", "clone", "--quiet", "--depth", "1", *MASSDNS_SOURCE, str(MASSDNS)])
             run_visibly(["make", "-C", str(MASSDNS)])
         except BenchError as error:
-            # The benchmarks do without it, and say so.
+            # The benchmarks leave it out, and report that.
             say(f"no massdns: {error}")
     missing = [name for name in [*DEBIAN_PACKAGES, *CRATES]
                if not installed(name, SYSTEM_PATH)]

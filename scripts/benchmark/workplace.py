@@ -1,5 +1,5 @@
-"""Where a benchmark works: the locked directory of the data, the directory that contenders print
-to, and their environment. Suites that run one after another share it."""
+"""The directories of a benchmark: the locked directory of the data and the directory that contenders
+print to; and the environment of the contenders. Suites that run one after another share it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Workplace:
     data: Path
     output: Path
     programs: Programs
-    volumes: dict = field(default_factory=dict)  # by path: those that were used
+    volumes: dict = field(default_factory=dict)  # {stem: volume}, those that were used
 
     @property
     def env(self):
@@ -40,14 +40,14 @@ class Workplace:
 
 @contextmanager
 def workplace(options):
-    """Made now, and left without a mount; the data stays, unless it is to be removed."""
+    """Created here; everything is unmounted at the end. The data stays, unless it is to be removed."""
     data = options.work.resolve()
     data.mkdir(parents=True, exist_ok=True)
     with open(data / "lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            # Two at once would spoil each other.
+            # Two benchmarks at once would disturb each other.
             raise BenchError(f"{data}: in use by another benchmark") from None
         with tempfile.TemporaryDirectory(prefix="ringmill-bench-",
                                          dir=output_parent(options)) as path:
@@ -55,6 +55,7 @@ def workplace(options):
             for name in ("bin", "parts", "traces"):
                 (output / name).mkdir()
             given = {"ringmill": options.ringmill, "plain_pool": options.plain_pool,
+                     "library": options.library,
                      "imperfect_dns": options.imperfect_dns,
                      "tokio-uring-buffered": options.tokio_uring,
                      "materialize-contenders": options.materialize_contenders}

@@ -1,16 +1,18 @@
-//! The one type of error in the interface.
+//! The error type of the interface.
 
 use crate::error::{Cause, Errno, ItemError};
 use crate::escape::write_escaped;
 use crate::io::uring::Refusal;
-use crate::run::{RunError, Unfit};
+use crate::run::{PlanError, RunError};
 use crate::source::InputError;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::{fmt, io};
 
-/// Why an item has no value, or why a run could not start or broke: what failed, on what, and the
-/// system's error number if it is the system's error.
+/// The error of an input, or of a run that could not start or broke: its kind, the operation that failed,
+/// the subject it failed on, and the system's error number if the system reported one.
+///
+/// It converts from and to [`std::io::Error`].
 ///
 /// ```
 /// use ringmill::{Error, ErrorKind};
@@ -37,7 +39,7 @@ struct Inner {
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
-/// What kind of thing went wrong.
+/// The kind of an [`Error`].
 ///
 /// ```
 /// let error = ringmill::Error::other("no header in it");
@@ -46,31 +48,34 @@ struct Inner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The system refused an operation on the item; [`Error::errno`] has its number.
+    /// The system reported an error for the input; [`Error::errno`] has its number.
     System,
-    /// The input is nothing that could be tried: a path with a NUL byte, a name that is none.
+    /// The input is invalid: a path that contains a NUL byte, or a text that is not a domain name.
     InvalidInput,
-    /// The path leads to a FIFO, socket or device, which is not read unless asked for.
+    /// The path leads to a FIFO, socket or device, which is read only on request
+    /// ([`Hash::read_special`](crate::Hash::read_special)).
     SpecialFile,
-    /// The file changed while it was read, and the run is strict about that.
+    /// The file changed while it was read, and the run is [`strict`](crate::Hash::strict) or the path came
+    /// to lead to something that is not a regular file.
     Changed,
-    /// The item was not done within its time.
+    /// The input was not finished within its timeout, or no server answered a name in time.
     TimedOut,
-    /// Nothing was done about the item: what would have done it waits for calls that do not return.
+    /// The input was not begun within its timeout, because calls on its file system do not return.
     NotTried,
-    /// No server has answered a name: they would not, or what they said was no answer.
+    /// No server has answered the query for a name: they refused, failed, were unreachable, or sent
+    /// replies that are not answers.
     Unanswered,
-    /// The run could not start: io_uring is not to be had, or the limit on open files is too low, or no
-    /// thread could be started.
+    /// The run could not start: an option is out of its range, io_uring is not available, the limit on open
+    /// files is too low, there is no DNS server, or a thread could not be started.
     Start,
-    /// The run broke: its engine failed.
+    /// The run broke: its engine, io_uring or threads, failed.
     Broken,
-    /// Of a custom job's own making.
+    /// An error that a custom job made itself.
     Other,
 }
 
 impl Error {
-    /// An error of a custom job's own making, with this text.
+    /// Makes an error of a custom job, with the text of the given error. Its kind is [`ErrorKind::Other`].
     ///
     /// ```
     /// let error = ringmill::Error::other("no header in it");
@@ -85,26 +90,59 @@ impl Error {
         error
     }
 
-    /// What kind of thing went wrong.
+    /// The kind of the error.
+    ///
+    /// ```
+    /// use ringmill::ErrorKind;
+    ///
+    /// for row in ringmill::hash(["/dev/null"]).start()? {
+    ///     assert_eq!(row?.result.unwrap_err().kind(), ErrorKind::SpecialFile);
+    /// }
+    /// # Ok::<(), ringmill::Error>(())
+    /// ```
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// What failed: `open`, `read`, `stat`, `close`, `resolve`, `start`, `run`. Empty if a custom job
-    /// made the error and did not say.
+    /// The operation that failed: `open`, `read`, `stat`, `close` or `resolve` for an input, `start` or
+    /// `run` for a run. Empty if a custom job made the error itself.
+    ///
+    /// ```
+    /// for row in ringmill::hash(["/proc"]).start()? {
+    ///     let error = row?.result.unwrap_err();
+    ///     assert_eq!(error.operation(), "read");
+    ///     assert_eq!(error.to_string(), "/proc: cannot read: Is a directory");
+    /// }
+    /// # Ok::<(), ringmill::Error>(())
+    /// ```
     #[must_use]
     pub fn operation(&self) -> &str {
         self.0.operation
     }
 
-    /// What it failed on: the item's path or name. Empty if it is not about an item.
+    /// The path or name that the operation failed on. Empty if the error does not concern one.
+    ///
+    /// ```
+    /// for row in ringmill::hash(["no such file"]).start()? {
+    ///     assert_eq!(row?.result.unwrap_err().subject(), "no such file");
+    /// }
+    /// # Ok::<(), ringmill::Error>(())
+    /// ```
     #[must_use]
     pub fn subject(&self) -> &OsStr {
         &self.0.subject
     }
 
-    /// The system's error number (`errno`), if the system has refused something.
+    /// The system's error number (`errno`), a positive number, if the system reported the error.
+    ///
+    /// ```
+    /// use ringmill::Error;
+    ///
+    /// let refused = Error::from(std::io::Error::from_raw_os_error(13)); // EACCES
+    /// assert_eq!(refused.errno(), Some(13));
+    /// assert_eq!(Error::other("no header in it").errno(), None);
+    /// ```
     #[must_use]
     pub fn errno(&self) -> Option<i32> {
         self.0.errno
@@ -135,13 +173,23 @@ impl Error {
         self
     }
 
-    /// The system has refused an operation on this.
+    /// The system reported this error for an operation on this subject.
     pub(super) fn system(operation: &'static str, subject: &[u8], errno: Errno) -> Self {
         Self::new(ErrorKind::System, operation, subject, errno).with_errno(Some(errno.raw()))
     }
 
-    /// An item has failed.
+    /// The error of an item.
     pub(super) fn of_item(error: &ItemError, subject: &[u8]) -> Self {
+        Self::of_step(error.operation.name(), error, subject)
+    }
+
+    /// An item of a custom job was ended from outside, for example by its deadline. Between two operations of its
+    /// own, a custom job may wait for anything, so no operation is named.
+    pub(super) fn ended_from_outside(error: &ItemError) -> Self {
+        Self::of_step("", error, b"")
+    }
+
+    fn of_step(operation: &'static str, error: &ItemError, subject: &[u8]) -> Self {
         let kind = match error.cause {
             Cause::Errno(_) => ErrorKind::System,
             Cause::NulInName => ErrorKind::InvalidInput,
@@ -151,15 +199,14 @@ impl Error {
             Cause::TimedOut { .. } => ErrorKind::TimedOut,
             Cause::NotTried { .. } => ErrorKind::NotTried,
         };
-        let operation = error.operation.name();
         let errno = error.as_errno().map(Errno::raw);
         Self::new(kind, operation, subject, &error.cause).with_errno(errno)
     }
 }
 
 impl fmt::Display for Error {
-    /// `SUBJECT: cannot OPERATION: CAUSE`, without what is empty. What a terminal obeys is escaped in the
-    /// subject.
+    /// `SUBJECT: cannot OPERATION: CAUSE`, without the parts that are empty. Characters of the subject that a
+    /// terminal interprets are escaped.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Inner {
             operation,
@@ -203,13 +250,13 @@ impl fmt::Debug for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         let source = self.0.source.as_deref()?;
-        // Its text is this error's own.
+        // This error has the text of `source` itself: the next in the chain is what caused that.
         source.source()
     }
 }
 
 impl From<io::Error> for Error {
-    /// The error of a call that a custom job made itself.
+    /// Keeps the error number if there is one. The subject and the operation are empty.
     fn from(error: io::Error) -> Self {
         let Some(errno) = error.raw_os_error() else {
             return Self::other(error);
@@ -219,7 +266,7 @@ impl From<io::Error> for Error {
 }
 
 impl From<Error> for io::Error {
-    /// With the kind that belongs to the error number, and the whole text.
+    /// Keeps the text. The kind is that of the error number, if there is one.
     fn from(error: Error) -> Self {
         let kind = match (error.errno(), error.kind()) {
             (Some(errno), _) => io::Error::from_raw_os_error(errno).kind(),
@@ -237,11 +284,11 @@ impl From<Refusal> for Error {
     }
 }
 
-impl From<Unfit> for Error {
-    fn from(unfit: Unfit) -> Self {
-        match unfit {
-            Unfit::Refused(refusal) => refusal.into(),
-            Unfit::TooFewDescriptors { .. } => Self::start(unfit),
+impl From<PlanError> for Error {
+    fn from(error: PlanError) -> Self {
+        match error {
+            PlanError::Refused(refusal) => refusal.into(),
+            PlanError::TooFewDescriptors { .. } => Self::start(error),
         }
     }
 }

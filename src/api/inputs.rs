@@ -1,12 +1,13 @@
-//! Any iterator as the source of a run.
+//! Makes any iterator the source of a run.
 
 use crate::item::Batch;
+use crate::lock::lock;
 use crate::source::{InputError, Source};
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
-/// Inputs of an iterator, each as the bytes of an item. It is handed on at once, for the next may be long
-/// in coming; the feed makes batches of those that come quickly.
+/// The inputs of an iterator, each converted to the bytes of an item. Each input is passed on at once,
+/// because the next may arrive much later; the feed batches inputs that arrive quickly.
 pub(super) struct Inputs<I, F> {
     inputs: I,
     to_bytes: F,
@@ -30,62 +31,68 @@ where
     }
 }
 
-/// The inputs of a run that are not bytes, by their places in the input, from when they are there until
-/// their rows are taken.
+/// The inputs of a custom job, by index, from their pull until their results become rows. An item holds
+/// only bytes, so the inputs are kept here.
 #[derive(Debug)]
-pub(super) struct Held<T>(Mutex<State<T>>);
+pub(super) struct PendingInputs<T>(Mutex<State<T>>);
 
 #[derive(Debug)]
 struct State<T> {
-    /// The place in the input of the first that is held.
-    first: u64,
-    /// Those that were taken before others in front of them are gone.
+    /// The index of the first input in `inputs`.
+    first_index: u64,
+    /// `None` for inputs that were taken before an earlier one was.
     inputs: VecDeque<Option<T>>,
 }
 
-impl<T> Default for Held<T> {
+impl<T> Default for PendingInputs<T> {
     fn default() -> Self {
         Self(Mutex::new(State {
-            first: 0,
+            first_index: 0,
             inputs: VecDeque::new(),
         }))
     }
 }
 
-impl<T> Held<T> {
+impl<T> PendingInputs<T> {
     /// Adds the next input.
     pub(super) fn add(&self, input: T) {
         self.lock().inputs.push_back(Some(input));
     }
 
-    /// Takes the input at this place, which was added and not been taken.
+    /// Takes the input with this index.
+    ///
+    /// # Panics
+    /// If it was not added, or was taken before.
     pub(super) fn take(&self, index: u64) -> T {
         let state = &mut *self.lock();
         let input = state.at(index).take();
         while let Some(None) = state.inputs.front() {
             state.inputs.pop_front();
-            state.first += 1;
+            state.first_index += 1;
         }
-        input.expect("it is taken once")
+        input.expect("an input is taken once")
     }
 
-    /// An input is whole between any two calls, so a panic elsewhere does not spoil it.
+    /// Ignores poisoning: the state is consistent between any two calls.
     fn lock(&self) -> MutexGuard<'_, State<T>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 
-impl<T: Clone> Held<T> {
-    /// A copy of the input at this place.
+impl<T: Clone> PendingInputs<T> {
+    /// A copy of the input with this index.
+    ///
+    /// # Panics
+    /// If it was not added, or was taken before.
     pub(super) fn get(&self, index: u64) -> T {
         let input = self.lock().at(index).clone();
-        input.expect("it is held until it is taken")
+        input.expect("an input is present until it is taken")
     }
 }
 
 impl<T> State<T> {
     fn at(&mut self, index: u64) -> &mut Option<T> {
-        let at = usize::try_from(index - self.first).expect("fewer are held than memory holds");
+        let at = usize::try_from(index - self.first_index).expect("the place is in the queue");
         &mut self.inputs[at]
     }
 }
@@ -95,23 +102,29 @@ mod tests {
     use super::*;
 
     impl<T> State<T> {
-        /// The first that is held, and how many are from there on.
-        fn place(&self) -> (u64, usize) {
-            (self.first, self.inputs.len())
+        /// The index of the first place, and the number of places.
+        fn places(&self) -> (u64, usize) {
+            (self.first_index, self.inputs.len())
         }
     }
 
     #[test]
-    fn inputs_are_held_until_they_are_taken_in_any_order() {
-        let held = Held::default();
+    fn inputs_are_kept_until_they_are_taken_in_any_order() {
+        let pending = PendingInputs::default();
         ["a", "b", "c", "d"]
             .iter()
-            .for_each(|input| held.add(*input));
-        assert_eq!((held.get(1), held.take(1), held.take(0)), ("b", "b", "a"));
-        assert_eq!(held.lock().place(), (2, 2));
-        held.add("e");
-        assert_eq!((held.take(4), held.take(2), held.get(3)), ("e", "c", "d"));
-        assert_eq!(held.take(3), "d");
-        assert_eq!(held.lock().place(), (5, 0));
+            .for_each(|input| pending.add(*input));
+        assert_eq!(
+            (pending.get(1), pending.take(1), pending.take(0)),
+            ("b", "b", "a")
+        );
+        assert_eq!(pending.lock().places(), (2, 2));
+        pending.add("e");
+        assert_eq!(
+            (pending.take(4), pending.take(2), pending.get(3)),
+            ("e", "c", "d")
+        );
+        assert_eq!(pending.take(3), "d");
+        assert_eq!(pending.lock().places(), (5, 0));
     }
 }

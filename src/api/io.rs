@@ -1,4 +1,4 @@
-//! What a job of a program's own may do.
+//! The operations of a custom job.
 
 use super::error::Error;
 use crate::error::{Cause, Errno, ItemError, Operation};
@@ -9,10 +9,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// The operations of a job: they are carried out by io_uring, or at once where nothing has to be waited
-/// for, or by threads. Cheap to clone. It belongs to the thread of its event loop.
+/// The operations of a custom job. An operation completes at once if it does not have to wait; otherwise
+/// io_uring or a thread carries it out. Cheap to clone, and not `Send`: it belongs to one event loop.
 ///
-/// Dropping the future of an operation cancels it.
+/// Dropping the future of an operation cancels the operation.
 ///
 /// ```
 /// use ringmill::{Error, Io};
@@ -32,10 +32,21 @@ impl Io {
         Self(io)
     }
 
-    /// What a path leads to, following links, without opening it.
+    /// The metadata of the file that a path leads to. Symbolic links are followed; nothing is opened.
     ///
     /// # Errors
-    /// What the system said, or that the path holds a NUL byte.
+    /// The system's error ([`ErrorKind::System`](crate::ErrorKind::System)), or
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the path contains a NUL byte.
+    ///
+    /// ```
+    /// use ringmill::{Error, Io};
+    ///
+    /// let rows = ringmill::run(["src"], |io: Io, path| async move { io.metadata(path).await });
+    /// for row in rows.start()? {
+    ///     assert!(row?.result?.is_directory);
+    /// }
+    /// # Ok::<(), Error>(())
+    /// ```
     pub async fn metadata(&self, path: impl AsRef<Path>) -> Result<Metadata, Error> {
         let item = item(path.as_ref())?;
         let stat = self.0.stat(&item).await;
@@ -46,8 +57,19 @@ impl Io {
     /// Opens a regular file for reading.
     ///
     /// # Errors
-    /// What the system said; or that it is no regular file: what opening a FIFO or a device does to others
-    /// is not undone.
+    /// The system's error, such as EISDIR for a directory; [`InvalidInput`](crate::ErrorKind::InvalidInput)
+    /// if the path contains a NUL byte; [`SpecialFile`](crate::ErrorKind::SpecialFile) for a FIFO, socket or
+    /// device, which is not opened, because even opening it can have effects.
+    ///
+    /// ```
+    /// use ringmill::{Error, ErrorKind, Io};
+    ///
+    /// let rows = ringmill::run(["/dev/null"], |io: Io, path| async move { io.open(path).await.map(drop) });
+    /// for row in rows.start()? {
+    ///     assert_eq!(row?.result.unwrap_err().kind(), ErrorKind::SpecialFile);
+    /// }
+    /// # Ok::<(), Error>(())
+    /// ```
     pub async fn open(&self, path: impl AsRef<Path>) -> Result<File, Error> {
         let item = item(path.as_ref())?;
         let failed = |errno| Error::system("open", item.bytes(), errno);
@@ -62,10 +84,20 @@ impl Io {
         })
     }
 
-    /// Reads a regular file to its end.
+    /// Opens a regular file, reads it to its end and closes it.
     ///
     /// # Errors
-    /// As from [`Io::open`] and [`File::read_at`].
+    /// Those of [`Io::open`], [`File::read_at`] and [`File::close`].
+    ///
+    /// ```
+    /// use ringmill::{Error, Io};
+    ///
+    /// let rows = ringmill::run(["Cargo.toml"], |io: Io, path| async move { io.read(path).await });
+    /// for row in rows.start()? {
+    ///     assert_eq!(row?.result?, std::fs::read("Cargo.toml")?);
+    /// }
+    /// # Ok::<(), Error>(())
+    /// ```
     pub async fn read(&self, path: impl AsRef<Path>) -> Result<Vec<u8>, Error> {
         let file = self.open(path).await?;
         let content = file.read_to_end().await?;
@@ -73,15 +105,48 @@ impl Io {
         Ok(content)
     }
 
-    /// Waits this long.
+    /// Waits this long. A sleep of zero completes at once.
+    ///
+    /// ```
+    /// use ringmill::{Error, Io};
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let rows = ringmill::run([20], |io: Io, time_ms| async move {
+    ///     let started_at = Instant::now();
+    ///     io.sleep(Duration::from_millis(time_ms)).await;
+    ///     Ok::<_, Error>(started_at.elapsed())
+    /// });
+    /// for row in rows.start()? {
+    ///     assert!(row?.result? > Duration::from_millis(19));
+    /// }
+    /// # Ok::<(), Error>(())
+    /// ```
     pub async fn sleep(&self, time: Duration) {
         let at = self.0.now().saturating_add(time);
         self.0.sleep_until(at).await;
     }
 
-    /// Waits for something that is tied to the input's own subject: a place at its server, a pause that
-    /// its host asked for. Meanwhile the input takes no place among those in flight, only one in the
-    /// window, so that others go on.
+    /// Awaits a future while the input is parked: it does not count against the limit in flight, only
+    /// against the window, so that other inputs can run. Meant for waits that concern this input alone, such
+    /// as a rate limit of its server or a pause that its host asked for. After the future has completed, the
+    /// input waits until it may be in flight again.
+    ///
+    /// An input that drops this before it has completed, and goes on, is in flight again at once, even if
+    /// that exceeds the limit. So make a timeout part of `future`.
+    ///
+    /// ```
+    /// use ringmill::{Error, Io};
+    /// use std::time::Duration;
+    ///
+    /// let rows = ringmill::run(1..=3, |io: Io, n: u64| async move {
+    ///     io.park(io.sleep(Duration::from_millis(10 * n))).await;
+    ///     Ok::<_, Error>(n)
+    /// });
+    /// // All three wait at the same time, though only one may be in flight.
+    /// let numbers: Result<Vec<u64>, Error> = rows.in_flight(1).start()?.map(|row| row?.result).collect();
+    /// assert_eq!(numbers?, [1, 2, 3]);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub async fn park<F: Future>(&self, future: F) -> F::Output {
         self.0.park(future).await
     }
@@ -112,7 +177,7 @@ fn check_kind(found: &Stat, item: &Item) -> Result<(), Error> {
     ))
 }
 
-/// A regular file that a job has open. Dropping it closes it.
+/// A regular file that a custom job has opened with [`Io::open`]. Dropping it closes it.
 ///
 /// ```
 /// use ringmill::{Error, Io};
@@ -131,16 +196,33 @@ pub struct File {
     io: io::Io,
     file: io::File,
     path: Item,
-    /// When it was opened.
+    /// The size before it was opened.
     size_bytes: u64,
 }
 
 impl File {
-    /// Reads into the buffer from this offset in bytes, and gives the number of bytes read: 0 only at the
-    /// end of the file or for an empty buffer; fewer than there is room for is not the end.
+    /// Reads into the buffer from this offset in bytes, and returns the number of bytes read: at most the
+    /// length of the buffer and 1 MiB. It is 0 only at the end of the file or for an empty buffer. A short
+    /// read does not mean the end of the file.
     ///
     /// # Errors
-    /// What the system said.
+    /// The system's error.
+    ///
+    /// ```
+    /// use ringmill::{Error, Io};
+    ///
+    /// let rows = ringmill::run(["Cargo.toml"], |io: Io, path| async move {
+    ///     let file = io.open(path).await?;
+    ///     let mut byte = [0];
+    ///     assert_eq!(file.read_at(&mut byte, 0).await?, 1);
+    ///     assert_eq!(file.read_at(&mut byte, 1 << 40).await?, 0); // behind the end
+    ///     Ok::<_, Error>(byte[0])
+    /// });
+    /// for row in rows.start()? {
+    ///     assert_eq!(row?.result?, std::fs::read("Cargo.toml")?[0]);
+    /// }
+    /// # Ok::<(), Error>(())
+    /// ```
     pub async fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize, Error> {
         if buffer.is_empty() {
             return Ok(0);
@@ -156,10 +238,25 @@ impl File {
         Ok(count)
     }
 
-    /// Reads the file from its beginning to its end.
+    /// Reads the file from its beginning to its end into memory.
     ///
     /// # Errors
-    /// What the system said.
+    /// The system's error.
+    ///
+    /// ```
+    /// use ringmill::{Error, Io};
+    ///
+    /// let rows = ringmill::run(["/proc/self/comm"], |io: Io, path| async move {
+    ///     let file = io.open(path).await?;
+    ///     // The size of such a file is 0, whatever its content.
+    ///     assert_eq!(file.metadata().await?.size_bytes, 0);
+    ///     file.read_to_end().await
+    /// });
+    /// for row in rows.start()? {
+    ///     assert!(!row?.result?.is_empty());
+    /// }
+    /// # Ok::<(), Error>(())
+    /// ```
     pub async fn read_to_end(&self) -> Result<Vec<u8>, Error> {
         let is_small = self.size_bytes < BufferClass::Small.len_bytes() as u64;
         let mut content = Vec::new();
@@ -180,20 +277,48 @@ impl File {
         }
     }
 
-    /// Its metadata now.
+    /// The present metadata of the open file, even if its path leads to another file by now.
     ///
     /// # Errors
-    /// What the system said.
+    /// The system's error.
+    ///
+    /// ```
+    /// use ringmill::{Error, Io};
+    ///
+    /// let rows = ringmill::run(["Cargo.toml"], |io: Io, path| async move {
+    ///     let file = io.open(path).await?;
+    ///     file.metadata().await
+    /// });
+    /// for row in rows.start()? {
+    ///     assert!(row?.result?.is_regular);
+    /// }
+    /// # Ok::<(), Error>(())
+    /// ```
     pub async fn metadata(&self) -> Result<Metadata, Error> {
         let stat = self.file.stat().await;
         let stat = stat.map_err(|errno| self.failed("stat", errno))?;
         Ok(Metadata::of(&stat))
     }
 
-    /// Closes it.
+    /// Closes the file. Dropping it closes it, too, but ignores errors.
     ///
     /// # Errors
-    /// What the system said; it is closed all the same.
+    /// The system's error. The file is closed nevertheless.
+    ///
+    /// ```
+    /// use ringmill::{Error, Io};
+    ///
+    /// let rows = ringmill::run(["Cargo.toml"], |io: Io, path| async move {
+    ///     let file = io.open(path).await?;
+    ///     let content = file.read_to_end().await?;
+    ///     file.close().await?;
+    ///     Ok::<_, Error>(content.len())
+    /// });
+    /// for row in rows.start()? {
+    ///     assert!(row?.result? > 0);
+    /// }
+    /// # Ok::<(), Error>(())
+    /// ```
     pub async fn close(self) -> Result<(), Error> {
         let Self { file, path, .. } = self;
         let closed = file.close().await;
@@ -205,7 +330,7 @@ impl File {
     }
 }
 
-/// What is known of a file besides its content.
+/// Metadata of a file, from [`Io::metadata`] or [`File::metadata`].
 ///
 /// ```
 /// use ringmill::{Error, Io};
@@ -220,30 +345,33 @@ impl File {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metadata {
-    /// It is a regular file.
+    /// True for a regular file.
     pub is_regular: bool,
-    /// It is a directory.
+    /// True for a directory.
     pub is_directory: bool,
-    /// Its size as the file system tells it, which for some (procfs) is not what can be read.
+    /// The size in bytes that the file system reports. On some (procfs) more can be read than that.
     pub size_bytes: u64,
-    /// When its content last changed; the time of the epoch if it is not to be told.
+    /// When the content last changed (mtime). It is the Unix epoch if `SystemTime` cannot represent it.
     pub modified: SystemTime,
-    /// The number of its file system's device.
+    /// The device number of the file system (`st_dev` of stat(2)).
     pub device: u64,
-    /// Its number within its file system. With the device it tells whether two paths lead to one file.
+    /// The inode number within the file system (`st_ino`). Paths with the same device and inode number lead
+    /// to the same file.
     pub inode: u64,
+    /// The number of hard links (`st_nlink`).
+    pub nlink: u64,
 }
 
 impl Metadata {
     fn of(stat: &Stat) -> Self {
-        let (major, minor) = stat.device;
         Self {
             is_regular: stat.kind == FileKind::Regular,
             is_directory: stat.kind == FileKind::Directory,
             size_bytes: stat.size_bytes,
             modified: stat.modified.into(),
-            device: rustix::fs::makedev(major, minor),
+            device: stat.id().device_number(),
             inode: stat.inode,
+            nlink: stat.nlink,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The interface for other programs: builders in, rows out.
+//! The interface of the library: builders that start runs, and the rows of a run.
 
 #[cfg(feature = "dns")]
 mod dns;

@@ -1,10 +1,10 @@
-//! What all builders have in common.
+//! The options that all builders share.
 
 use super::error::Error;
 use super::rows::{Report, Row, Rows};
 use crate::jobs::Job;
 use crate::mill::{Finished, RATES_PER_S};
-use crate::run::{Descriptors, EngineKind, Plan, Running, Stop, Wishes};
+use crate::run::{Descriptors, EngineKind, Plan, PlanRequest, Running, Stop};
 use crate::source::Source;
 #[cfg(feature = "latency")]
 use crate::{
@@ -13,10 +13,10 @@ use crate::{
 };
 use std::sync::Arc;
 
-/// What has been said of how to run.
+/// The options of a run, as they were set on a builder.
 #[derive(Clone, Debug)]
 pub(super) struct Options {
-    pub(super) wishes: Wishes,
+    pub(super) request: PlanRequest,
     pub(super) raises_limit: bool,
     #[cfg(feature = "latency")]
     pub(super) records_latencies: bool,
@@ -25,17 +25,17 @@ pub(super) struct Options {
 impl Options {
     pub(super) fn new(items_hold_files: bool) -> Self {
         Self {
-            wishes: Wishes::new(items_hold_files),
+            request: PlanRequest::new(items_hold_files),
             raises_limit: false,
             #[cfg(feature = "latency")]
             records_latencies: false,
         }
     }
 
-    /// Starts a run of the job that `job` makes once there is a plan.
+    /// Starts a run. `job` makes its job from the plan and the free descriptors.
     ///
     /// # Errors
-    /// If a number is 0 that must not be, or a run cannot be had.
+    /// If an option is out of its range, or the run cannot start.
     pub(super) fn start<J, S, R, T, V>(
         &self,
         job: impl FnOnce(&Plan, &Descriptors) -> Result<J, Error>,
@@ -52,11 +52,8 @@ impl Options {
             true => Descriptors::raise(),
             false => Descriptors::now(),
         };
-        let fitted = self.wishes.fit(&descriptors)?;
-        #[allow(
-            unused_mut,
-            reason = "nothing is added where latencies cannot be recorded"
-        )]
+        let fitted = self.request.fit(&descriptors)?;
+        #[allow(unused_mut, reason = "it is changed only with the feature `latency`")]
         let mut plan = fitted.plan;
         #[cfg(feature = "latency")]
         if self.records_latencies {
@@ -88,12 +85,12 @@ impl Options {
     }
 
     fn check(&self) -> Result<(), Error> {
-        let wishes = &self.wishes;
+        let request = &self.request;
         let counts = [
-            ("in_flight", wishes.in_flight),
-            ("window", wishes.window),
-            ("loops", wishes.loops),
-            ("io_workers", wishes.io_workers),
+            ("in_flight", request.in_flight),
+            ("window", request.window),
+            ("loops", request.loops),
+            ("io_workers", request.io_workers),
         ];
         let zero = counts.iter().find(|(_, count)| *count == Some(0));
         if let Some((name, _)) = zero {
@@ -101,11 +98,11 @@ impl Options {
                 "{name} is 0, and must be 1 or more"
             )));
         }
-        check_rate("rate", wishes.rate_per_s)
+        check_rate("rate", request.rate_per_s)
     }
 }
 
-/// Refuses a rate that cannot be kept.
+/// Refuses a rate that is out of range.
 pub(super) fn check_rate(name: &str, rate_per_s: Option<f64>) -> Result<(), Error> {
     match rate_per_s {
         Some(rate) if !RATES_PER_S.contains(&rate) => {
@@ -117,74 +114,181 @@ pub(super) fn check_rate(name: &str, rate_per_s: Option<f64>) -> Result<(), Erro
     }
 }
 
-/// The options of every builder, which has them in `options`.
+/// The methods that all builders share. Each builder keeps the values in its field `options`.
 macro_rules! common_options {
     () => {
-        /// Inputs in flight at most, all loops together: 1 or more. The default is 512 where each holds a
-        /// file, otherwise 8,192; or as many as the limit on open files allows
+        /// Sets the limit on inputs in flight, for all event loops together: 1 or more.
+        ///
+        /// The default is 512 for [`hash`](crate::hash()) and [`run`](crate::run()), whose inputs may each
+        /// hold a file open, and 8,192 for `dns`. Fewer are in flight if the window is smaller, or if inputs
+        /// hold files and the limit on open files (RLIMIT_NOFILE) is too low
         /// ([`Report::limited_by_open_files`](crate::Report::limited_by_open_files)).
+        ///
+        /// With 0, `start` returns an error.
+        ///
+        /// ```
+        /// let rows = ringmill::hash(["Cargo.toml"]).in_flight(4).start()?;
+        /// assert!(rows.report().in_flight_max <= 4);
+        ///
+        /// let error = ringmill::hash(["Cargo.toml"]).in_flight(0).start().unwrap_err();
+        /// assert_eq!(error.kind(), ringmill::ErrorKind::Start);
+        /// # Ok::<(), ringmill::Error>(())
+        /// ```
         pub fn in_flight(mut self, in_flight: usize) -> Self {
-            self.options.wishes.in_flight = Some(in_flight);
+            self.options.request.in_flight = Some(in_flight);
             self
         }
 
-        /// Inputs between their pull from the iterator and the taking of their rows, at most: 1 or more.
-        /// The default is 16 times as many as are in flight where each holds a file, otherwise 196,608 or
-        /// as many as take 30 MiB. A slow input in front of quick ones fills the window, and is then all
-        /// that goes on.
+        /// Sets the window: the limit on inputs that are begun and whose rows are not taken yet, 1 or more.
+        ///
+        /// A slow input at the head of the order lets later inputs run until the window is full; then no
+        /// input is begun until the head is done. Besides the window, up to 1,024 inputs may have been
+        /// pulled from the iterator and wait in a queue to be begun.
+        ///
+        /// The default for [`hash`](crate::hash()) and [`run`](crate::run()) is 16 times the limit in flight.
+        /// For `dns` it is 196,608, and no input is begun while the finished rows take more than 30 MiB.
+        ///
+        /// With 0, `start` returns an error.
+        ///
+        /// ```
+        /// let rows = ringmill::hash(["Cargo.toml"; 10]).in_flight(4).window(8).start()?;
+        /// assert_eq!(rows.report().window, 8);
+        /// assert_eq!(rows.count(), 10);
+        /// # Ok::<(), ringmill::Error>(())
+        /// ```
         pub fn window(mut self, window: usize) -> Self {
-            self.options.wishes.window = Some(window);
+            self.options.request.window = Some(window);
             self
         }
 
-        /// Event loops, each on its own thread: 1 or more. The default is the number of processors this
-        /// process may use.
+        /// Sets the number of event loops, each on its own thread: 1 or more.
+        ///
+        /// The default is the number of processors that this process may use. There are fewer if the window
+        /// or the limit on open files leaves no room for so many.
+        ///
+        /// With 0, `start` returns an error.
+        ///
+        /// ```
+        /// let rows = ringmill::hash(["Cargo.toml"]).loops(1).start()?;
+        /// assert_eq!(rows.report().loops, 1);
+        /// # Ok::<(), ringmill::Error>(())
+        /// ```
         pub fn loops(mut self, loops: usize) -> Self {
-            self.options.wishes.loops = Some(loops);
+            self.options.request.loops = Some(loops);
             self
         }
 
-        /// Threads for calls that block, for each mounted file system, all loops together: 1 or more. The
-        /// default is 64; they are started as they are needed.
+        /// Sets the limit on threads for calls that block: 1 or more. The limit applies to each mounted file
+        /// system and all event loops together.
+        ///
+        /// The default is 64. The threads are started when they are needed.
+        ///
+        /// With 0, `start` returns an error.
+        ///
+        /// ```
+        /// // Calls on procfs may block.
+        /// let rows = ringmill::hash(["/proc/self/comm"]).io_workers(2).start()?;
+        /// assert_eq!(rows.count(), 1);
+        /// # Ok::<(), ringmill::Error>(())
+        /// ```
         pub fn io_workers(mut self, io_workers: usize) -> Self {
-            self.options.wishes.io_workers = Some(io_workers);
+            self.options.request.io_workers = Some(io_workers);
             self
         }
 
-        /// Gives rows as they are done, not in the order of the inputs. Their indexes tell which is which.
+        /// Yields rows in the order in which their inputs finish. [`Row::index`](crate::Row::index) gives the
+        /// place of the input. By default rows come in the order of the inputs.
+        ///
+        /// ```
+        /// let rows = ringmill::hash(["Cargo.toml", "src/lib.rs"]).unordered().start()?;
+        /// let indexes: Result<Vec<u64>, ringmill::Error> = rows.map(|row| Ok(row?.index)).collect();
+        /// let mut indexes = indexes?;
+        /// indexes.sort_unstable();
+        /// assert_eq!(indexes, [0, 1]);
+        /// # Ok::<(), ringmill::Error>(())
+        /// ```
         pub fn unordered(mut self) -> Self {
-            self.options.wishes.order = $crate::mill::Order::Completion;
+            self.options.request.order = $crate::mill::Order::Completion;
             self
         }
 
-        /// Ends the run at the first failure in the order of the rows: its row is the last.
+        /// Ends the run at the first failure in the order of the rows: the failed row is the last one, and
+        /// what is in flight is cancelled. By default the run continues after failures.
+        ///
+        /// ```
+        /// use ringmill::RunEnd;
+        ///
+        /// let mut rows = ringmill::hash(["Cargo.toml", "no such file", "src/lib.rs"]).fail_fast().start()?;
+        /// assert_eq!(rows.by_ref().count(), 2);
+        /// assert_eq!(rows.report().end, Some(RunEnd::FailFast));
+        /// # Ok::<(), ringmill::Error>(())
+        /// ```
         pub fn fail_fast(mut self) -> Self {
-            self.options.wishes.fail_fast = true;
+            self.options.request.fail_fast = true;
             self
         }
 
-        /// Inputs to start per second, at most, on a schedule: from 0.001 to 1,000,000,000. What was late is
-        /// made up for. By default, as many as can be.
+        /// Sets the rate at which inputs are begun, in inputs per second: from 0.001 to 1,000,000,000. By
+        /// default the rate is not limited.
+        ///
+        /// Input number *n* is due *n* / `per_second` seconds after the first, or when it arrives if that is
+        /// later. An input that starts late does not move the schedule: the inputs after it keep their times.
+        ///
+        /// With a rate out of range, `start` returns an error.
+        ///
+        /// ```
+        /// use std::time::{Duration, Instant};
+        ///
+        /// let started_at = Instant::now();
+        /// let rows = ringmill::hash(["Cargo.toml"; 3]).rate(100.0).start()?;
+        /// assert_eq!(rows.count(), 3);
+        /// // The third input is due 20 ms after the first.
+        /// assert!(started_at.elapsed() > Duration::from_millis(19));
+        /// # Ok::<(), ringmill::Error>(())
+        /// ```
         pub fn rate(mut self, per_second: f64) -> Self {
-            self.options.wishes.rate_per_s = Some(per_second);
+            self.options.request.rate_per_s = Some(per_second);
             self
         }
 
-        /// What carries out the operations. By default io_uring, or threads where it is not to be had.
+        /// Sets what carries out the operations. The default is [`Engine::Auto`](crate::Engine::Auto):
+        /// io_uring, or threads where io_uring is not available.
+        ///
+        /// ```
+        /// use ringmill::Engine;
+        ///
+        /// let rows = ringmill::hash(["Cargo.toml"]).engine(Engine::Threads).start()?;
+        /// assert!(!rows.report().uses_uring);
+        /// # Ok::<(), ringmill::Error>(())
+        /// ```
         pub fn engine(mut self, engine: $crate::Engine) -> Self {
-            self.options.wishes.engine = engine;
+            self.options.request.engine = engine;
             self
         }
 
-        /// Raises this process's limit on open files (RLIMIT_NOFILE) to the highest that it may set
-        /// itself, for good. By default a run fits into the limit as it is.
+        /// Raises the soft limit on open files (RLIMIT_NOFILE) of this process to its hard limit when the run
+        /// starts. The limit stays raised after the run. If raising it fails, the run uses the present limit.
+        /// By default the limit is not changed.
+        ///
+        /// ```
+        /// let rows = ringmill::hash(["Cargo.toml"]).raise_open_files_limit().start()?;
+        /// assert_eq!(rows.count(), 1);
+        /// # Ok::<(), ringmill::Error>(())
+        /// ```
         pub fn raise_open_files_limit(mut self) -> Self {
             self.options.raises_limit = true;
             self
         }
 
-        /// Records how long inputs take, for [`Rows::latencies`](crate::Rows::latencies). That takes time
-        /// itself, some tens of nanoseconds for each phase of an input.
+        /// Records how long inputs take, for [`Rows::latencies`](crate::Rows::latencies). Recording costs
+        /// some tens of nanoseconds for each phase of an input. By default nothing is recorded.
+        ///
+        /// ```
+        /// let mut rows = ringmill::hash(["Cargo.toml"]).record_latencies().start()?;
+        /// rows.by_ref().for_each(drop);
+        /// assert!(!rows.latencies().is_empty());
+        /// # Ok::<(), ringmill::Error>(())
+        /// ```
         #[cfg(feature = "latency")]
         pub fn record_latencies(mut self) -> Self {
             self.options.records_latencies = true;
@@ -193,14 +297,27 @@ macro_rules! common_options {
     };
 }
 
-/// The time for an item, of builders that leave it to the loops.
+/// The timeout of an input, for builders whose timeout the event loops apply.
 macro_rules! timeout_option {
     () => {
-        /// The time for an input, from its first operation: an input that takes longer is given up, and
-        /// its row is an error of the kind [`TimedOut`](crate::ErrorKind::TimedOut). By default there is
-        /// no such limit.
+        /// Sets the time limit of each input, from its first operation. An input that takes longer is
+        /// cancelled, and its row is an error of the kind [`TimedOut`](crate::ErrorKind::TimedOut), or
+        /// [`NotTried`](crate::ErrorKind::NotTried) if calls that do not return kept it from being begun.
+        /// By default there is no limit.
+        ///
+        /// ```
+        /// use ringmill::{Error, ErrorKind, Io};
+        /// use std::time::Duration;
+        ///
+        /// let wait = |io: Io, time: Duration| async move { Ok::<_, Error>(io.sleep(time).await) };
+        /// let run = ringmill::run([Duration::from_secs(3600)], wait);
+        /// for row in run.timeout(Duration::from_millis(10)).start()? {
+        ///     assert_eq!(row?.result.unwrap_err().kind(), ErrorKind::TimedOut);
+        /// }
+        /// # Ok::<(), Error>(())
+        /// ```
         pub fn timeout(mut self, timeout: std::time::Duration) -> Self {
-            self.options.wishes.timeout = Some(timeout);
+            self.options.request.timeout = Some(timeout);
             self
         }
     };

@@ -1,4 +1,4 @@
-//! What a run gives: one row for each input.
+//! The rows of a run, one for each input, and the report on the run.
 
 use super::error::Error;
 use crate::mill::{Counters, Finished};
@@ -18,32 +18,40 @@ use {
     crate::stats::{Collector, Latencies, Phase},
 };
 
-/// What came of one input.
+/// The result of one input.
+///
+/// ```
+/// for row in ringmill::hash(["Cargo.toml"]).start()? {
+///     let row = row?;
+///     assert_eq!((row.index, row.input.to_str()), (0, Some("Cargo.toml")));
+///     assert!(row.result.is_ok());
+/// }
+/// # Ok::<(), ringmill::Error>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Row<T, V> {
-    /// The input's place, counted from 0.
+    /// The place of the input in the iterator, counted from 0.
     pub index: u64,
     /// The input.
     pub input: T,
-    /// Its value, or why it has none.
+    /// The value, or the error of this input.
     pub result: Result<V, Error>,
 }
 
-/// The rows of a run: an iterator that gives one row for each input, in the order of the inputs (or as
-/// they are done, if the run is [`unordered`](crate::Hash::unordered)), and can be sent to another thread.
+/// The rows of a run: an iterator that yields one [`Row`] for each input, in the order of the inputs, or as
+/// they finish if the run is [`unordered`](crate::Hash::unordered). It can be sent to another thread.
 ///
-/// An item is `Err` only if the run itself broke: it is then the last, and a run without one is complete,
-/// or ended because it was [stopped](Rows::stopper) or told to at the first failure. [`Rows::report`] says
-/// which.
+/// An item is `Err` only if the run itself broke, and is then the last one. Without it the run is complete,
+/// was [stopped](Rows::stopper), or ended at the first failure as
+/// [`fail_fast`](crate::Hash::fail_fast) demands; [`Rows::report`] tells which.
 ///
-/// The run goes on by itself, as far ahead of what was taken as its window allows. Dropping the rows stops
-/// it and waits for its threads, but for the one that pulls the inputs, which ends after the input that it
-/// waits for.
+/// The run continues in the background, as far ahead of the taken rows as its window allows. Dropping the
+/// rows stops the run and waits for its threads, except for the thread that pulls the inputs: if it waits
+/// for the iterator, it ends when the iterator returns.
 ///
 /// # Panics
-/// `next` panics if the iterator of the inputs or a job has, with their panic, after the rows of earlier
-/// inputs.
+/// `next` resumes a panic of the iterator, after the rows of the inputs before it, and a panic of a job.
 ///
 /// ```
 /// let rows = ringmill::hash(["Cargo.toml", "no such file"]).start()?;
@@ -54,10 +62,10 @@ pub struct Row<T, V> {
 /// # Ok::<(), ringmill::Error>(())
 /// ```
 pub struct Rows<T, V> {
-    /// Until it has ended.
-    run: Option<Box<dyn Run<T, V>>>,
+    /// `None` after the run has ended.
+    run: Option<Box<dyn RowProducer<T, V>>>,
     ready: VecDeque<Row<T, V>>,
-    /// Why it broke, for after the rows that are ready.
+    /// Why the run broke; yielded after the rows that are ready.
     broken: Option<Error>,
     stop: Arc<Stop>,
     report: Report,
@@ -65,7 +73,11 @@ pub struct Rows<T, V> {
     latencies: Option<(Arc<Collector>, Latencies)>,
 }
 
-/// There was no row in time, and there may be more ([`Rows::next_timeout`]).
+/// No row was ready in time; there may be more. The error of [`Rows::next_timeout`].
+///
+/// ```
+/// assert_eq!(ringmill::NotReady.to_string(), "no row was ready in time");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotReady;
 
@@ -77,8 +89,8 @@ impl fmt::Display for NotReady {
 
 impl std::error::Error for NotReady {}
 
-/// Stops a run from anywhere: inputs are pulled no more, and what is in flight is given up. Rows that are
-/// done and next in order still come. Cheap to clone.
+/// Stops a run, from any thread: no more inputs are pulled, and what is in flight is cancelled. Rows that are
+/// finished and next in order are still yielded. Cheap to clone. Made by [`Rows::stopper`].
 ///
 /// ```
 /// let mut rows = ringmill::hash(std::iter::repeat("Cargo.toml")).start()?;
@@ -95,7 +107,15 @@ impl std::error::Error for NotReady {}
 pub struct Stopper(Arc<Stop>);
 
 impl Stopper {
-    /// Stops the run, at once.
+    /// Stops the run at once. Does nothing if the run was stopped before or has ended.
+    ///
+    /// ```
+    /// let mut rows = ringmill::hash(std::iter::repeat("Cargo.toml")).start()?;
+    /// rows.stopper().stop();
+    /// rows.by_ref().for_each(drop); // comes to an end, though the input is endless
+    /// assert_eq!(rows.report().end, Some(ringmill::RunEnd::Stopped));
+    /// # Ok::<(), ringmill::Error>(())
+    /// ```
     pub fn stop(&self) {
         self.0.request();
     }
@@ -109,46 +129,65 @@ impl fmt::Debug for Stopper {
     }
 }
 
-/// How far a run is, and how it is run.
+/// The progress of a run and its limits, from [`Rows::report`].
+///
+/// ```
+/// let rows = ringmill::hash(["Cargo.toml"]).in_flight(8).window(64).loops(1).start()?;
+/// let report = rows.report();
+/// assert_eq!((report.window, report.loops), (64, 1));
+/// if let Some(limit) = report.limited_by_open_files {
+///     eprintln!("only {} in flight: at most {limit} open files", report.in_flight_max);
+/// }
+/// # Ok::<(), ringmill::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// Inputs pulled from the iterator and begun.
+    /// Inputs begun so far.
     pub pulled: u64,
-    /// Rows taken.
+    /// Rows taken so far.
     pub taken: u64,
-    /// Inputs begun and not done.
+    /// Inputs begun and not finished.
     pub in_flight: u64,
-    /// Rows taken whose result is an error.
+    /// Rows taken so far whose result is an error.
     pub failed: u64,
-    /// How it ended; `None` until it has.
+    /// How the run ended; `None` while it goes on.
     pub end: Option<RunEnd>,
-    /// The most that are in flight at a time: what was asked for, or less, so that the open files stay
-    /// within the limit (RLIMIT_NOFILE).
+    /// The limit on inputs in flight: [`in_flight`](crate::Hash::in_flight), or less so that it fits the
+    /// window and the open files fit their limit (RLIMIT_NOFILE).
     pub in_flight_max: usize,
-    /// The most that are between their pull and the taking of their rows.
+    /// The limit on inputs that are begun and whose rows are not taken yet.
     pub window: usize,
     /// Event loops, each on its own thread.
     pub loops: usize,
-    /// Whether io_uring or plain threads carry out the operations.
+    /// True if io_uring carries out the operations, false if threads do.
     pub uses_uring: bool,
-    /// Why threads do, if io_uring could have, but is not to be had.
+    /// Why io_uring is not available, if threads are used for that reason.
     pub uring_refused: Option<String>,
-    /// The limit on open files, if that is why fewer are in flight than were asked for.
+    /// The limit on open files, if it is the reason why fewer inputs are in flight than were requested, or than
+    /// the default.
     pub limited_by_open_files: Option<u64>,
 }
 
-/// How a run ended.
+/// How a run ended, from [`Report::end`].
+///
+/// ```
+/// let mut rows = ringmill::hash(["no such file"]).start()?;
+/// rows.by_ref().for_each(drop);
+/// // A failed input does not break the run.
+/// assert_eq!(rows.report().end, Some(ringmill::RunEnd::Complete));
+/// # Ok::<(), ringmill::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RunEnd {
     /// Every input has its row.
     Complete,
-    /// An input failed, and the run was told to end at the first that does.
+    /// It ended at the first failure, as [`fail_fast`](crate::Hash::fail_fast) demands.
     FailFast,
-    /// It was stopped.
+    /// A [`Stopper`] stopped it.
     Stopped,
-    /// It broke; the last item was an error that says why.
+    /// The run broke. Its last item was an error that says why, or the iterator or a job panicked.
     Broken,
 }
 
@@ -159,7 +198,7 @@ impl<T, V> Rows<T, V> {
         R: FnMut(Finished<X>) -> Row<T, V> + Send + 'static,
     {
         Self {
-            run: Some(Box::new(Converted { running, to_row })),
+            run: Some(Box::new(ConvertingRun { running, to_row })),
             ready: VecDeque::new(),
             broken: None,
             stop,
@@ -179,8 +218,18 @@ impl<T, V> Rows<T, V> {
         self
     }
 
-    /// How long inputs took, by phase, if that was recorded. All is there when the run has ended; before, it
-    /// is empty.
+    /// The latencies of the inputs, by phase. It is empty before the run has ended, and if they were not
+    /// [recorded](crate::Hash::record_latencies).
+    ///
+    /// ```
+    /// let mut rows = ringmill::hash(["Cargo.toml"; 10]).record_latencies().start()?;
+    /// rows.by_ref().for_each(drop);
+    /// for latency in rows.latencies() {
+    ///     println!("{}: {} times, {:?} on average", latency.phase(), latency.count(), latency.mean());
+    /// }
+    /// # assert!(!rows.latencies().is_empty());
+    /// # Ok::<(), ringmill::Error>(())
+    /// ```
     #[cfg(feature = "latency")]
     #[must_use]
     pub fn latencies(&mut self) -> Vec<Latency> {
@@ -193,13 +242,15 @@ impl<T, V> Rows<T, V> {
         Latency::all(latencies)
     }
 
-    /// The next row, waiting for it no longer than this; `None` at the end.
+    /// Returns the next row, or `None` at the end. Waits no longer than `timeout`; with zero it only returns
+    /// what is ready.
     ///
     /// # Errors
-    /// [`NotReady`] if there was no row in time. A run that broke is `Ok(Some(Err(_)))`, as from `next`.
+    /// [`NotReady`] if no row was ready in time. The error of a broken run is `Ok(Some(Err(_)))`, as it is
+    /// `Some(Err(_))` from `next`.
     ///
     /// # Panics
-    /// As `next` does.
+    /// Like `next`: with the panic of the iterator or of a job.
     ///
     /// ```
     /// use ringmill::NotReady;
@@ -218,17 +269,29 @@ impl<T, V> Rows<T, V> {
         &mut self,
         timeout: Duration,
     ) -> Result<Option<<Self as Iterator>::Item>, NotReady> {
-        // One that is too far off to be told is never reached.
+        // If the deadline overflows, there is none.
         self.next_until(Instant::now().checked_add(timeout))
     }
 
-    /// What stops the run from anywhere.
+    /// Returns a handle that stops the run from any thread.
+    ///
+    /// ```
+    /// let mut rows = ringmill::hash(std::iter::repeat("Cargo.toml")).start()?;
+    /// let stopper = rows.stopper();
+    /// for row in rows.by_ref() {
+    ///     if row?.index == 10 {
+    ///         stopper.stop();
+    ///     }
+    /// }
+    /// assert!(rows.report().taken > 10);
+    /// # Ok::<(), ringmill::Error>(())
+    /// ```
     #[must_use]
     pub fn stopper(&self) -> Stopper {
         Stopper(Arc::clone(&self.stop))
     }
 
-    /// How far the run is, now.
+    /// Returns the present progress of the run, and its limits.
     ///
     /// ```
     /// let mut rows = ringmill::hash(["Cargo.toml"]).in_flight(8).start()?;
@@ -275,10 +338,10 @@ impl<T, V> Rows<T, V> {
         }
     }
 
-    /// What is ready is the last there is, but for why it broke.
+    /// Ends the run. No rows follow those in `ready`, only the error if the run broke.
     fn end(&mut self, end: End) {
-        let run = self.run.take().expect("it ends once");
-        // It has, if a panic comes of this.
+        let run = self.run.take().expect("a run ends once");
+        // For the case that `finish` panics.
         self.report.end = Some(RunEnd::Broken);
         self.report.count(run.counters());
         match run.finish(end) {
@@ -299,17 +362,17 @@ impl<T, V> Iterator for Rows<T, V> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let next = self.next_until(None);
-        next.expect("without a deadline, it waits until there is one")
+        next.expect("without a deadline, it waits for a row or the end")
     }
 }
 
 impl<T, V> std::iter::FusedIterator for Rows<T, V> {}
 
-/// Nothing in it is pinned.
+/// Nothing in it is ever pinned.
 impl<T, V> Unpin for Rows<T, V> {}
 
-/// The same rows, for an async runtime. Only the last call waits for anything: for the threads of the run
-/// to end.
+/// The same rows, for an async runtime. Only the poll that ends the run blocks: it waits for the threads of
+/// the run to end.
 #[cfg(feature = "stream")]
 impl<T, V> futures_core::Stream for Rows<T, V> {
     type Item = Result<Row<T, V>, Error>;
@@ -322,7 +385,7 @@ impl<T, V> futures_core::Stream for Rows<T, V> {
         if let Some(run) = &this.run {
             run.set_waker(context.waker());
         }
-        // Something may have come before that.
+        // A row may have become ready before the waker was set.
         let next = this.next_timeout(Duration::ZERO);
         next.map_or(Poll::Pending, Poll::Ready)
     }
@@ -354,9 +417,9 @@ impl RunEnd {
     }
 }
 
-/// A run under way, whatever its job gives.
-trait Run<T, V>: Send {
-    /// Adds rows that are ready, waiting for the first no longer than `timeout`.
+/// A run, without the type of its job's results.
+trait RowProducer<T, V>: Send {
+    /// Appends the rows that are ready. Waits for the first no longer than `timeout`.
     fn step(&mut self, rows: &mut VecDeque<Row<T, V>>, stop: &Stop, timeout: Duration) -> Step;
 
     #[cfg(feature = "stream")]
@@ -367,20 +430,20 @@ trait Run<T, V>: Send {
     fn finish(self: Box<Self>, end: End) -> Result<run::Report, RunError>;
 }
 
-/// A run whose results become rows.
-struct Converted<X: Send + 'static, R> {
+/// A run, and the function that makes its results rows.
+struct ConvertingRun<X: Send + 'static, R> {
     running: Running<X>,
     to_row: R,
 }
 
-impl<T, V, X, R> Run<T, V> for Converted<X, R>
+impl<T, V, X, R> RowProducer<T, V> for ConvertingRun<X, R>
 where
     X: Send + 'static,
     R: FnMut(Finished<X>) -> Row<T, V> + Send,
 {
     fn step(&mut self, rows: &mut VecDeque<Row<T, V>>, stop: &Stop, timeout: Duration) -> Step {
         let to_row = &mut self.to_row;
-        let step = (self.running).step(&mut Ready { rows, to_row }, stop, timeout);
+        let step = (self.running).step(&mut RowSink { rows, to_row }, stop, timeout);
         step.unwrap_or_else(|error| Step::Ended(End::Output(error)))
     }
 
@@ -398,13 +461,13 @@ where
     }
 }
 
-/// Where results become rows.
-struct Ready<'a, T, V, R> {
+/// Converts results to rows.
+struct RowSink<'a, T, V, R> {
     rows: &'a mut VecDeque<Row<T, V>>,
     to_row: &'a mut R,
 }
 
-impl<T, V, X, R: FnMut(Finished<X>) -> Row<T, V>> Sink<X> for Ready<'_, T, V, R> {
+impl<T, V, X, R: FnMut(Finished<X>) -> Row<T, V>> Sink<X> for RowSink<'_, T, V, R> {
     fn result(&mut self, finished: Finished<X>) -> io::Result<()> {
         self.rows.push_back((self.to_row)(finished));
         Ok(())

@@ -1,7 +1,7 @@
-//! Jobs of a program's own.
+//! Custom jobs.
 
 use super::error::Error;
-use super::inputs::{Held, Inputs};
+use super::inputs::{Inputs, PendingInputs};
 use super::io::Io;
 use super::options::{Options, common_options, timeout_option};
 use super::rows::{Row, Rows};
@@ -13,14 +13,16 @@ use crate::mill::Finished;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Runs an async closure for each input, many at a time, and gives one row for each in their order.
+/// Runs an async closure for each input, many at a time, and yields one row for each input in input order.
 ///
-/// The closure is given [`Io`], with which its future opens and reads files. It is called on the event
-/// loops' threads, so its future must not block; it may wait for anything that wakes it, from any thread.
-/// The closure may be called again for the same input before its future has read anything, if the calls
-/// of its file system may block: it is then run on a thread for that.
+/// The closure gets an [`Io`], with which its future opens and reads files. The closure and its future run
+/// on the threads of the event loops, so they must not block. The future may await anything that wakes its
+/// waker, from any thread.
 ///
-/// Each input is pulled on another thread, only as far as the rows are taken.
+/// If calls on the file system of a file may block, the future is dropped before it has read anything, and
+/// the closure is called again for the same input on a worker thread.
+///
+/// Inputs are pulled on another thread, and only as far as the window allows: the iterator may be endless.
 ///
 /// ```
 /// use ringmill::{Error, Io};
@@ -55,7 +57,7 @@ where
     }
 }
 
-/// A run of [`run`](run()) before it starts.
+/// Builder of a run of [`run`](run()).
 ///
 /// ```
 /// use ringmill::{Error, Io};
@@ -81,11 +83,22 @@ where
     common_options!();
     timeout_option!();
 
-    /// Starts the run.
+    /// Starts the run: its threads begin to pull inputs and to call the closure before the first row is
+    /// taken.
     ///
     /// # Errors
-    /// If the limit on open files leaves none, io_uring was asked for and is not to be had, no thread can
-    /// be started, or an option is out of its range.
+    /// An error of the kind [`Start`](crate::ErrorKind::Start) if an option is out of its range, if the
+    /// limit on open files leaves room for none, if [`Engine::Uring`](crate::Engine::Uring) was set and
+    /// io_uring is not available, or if no thread can be started.
+    ///
+    /// ```
+    /// use ringmill::{Error, Io};
+    ///
+    /// let mut rows = ringmill::run([20, 22], |_: Io, n: u64| async move { Ok::<_, Error>(n + 1) }).start()?;
+    /// let first = rows.next().expect("there are two inputs")?;
+    /// assert_eq!((first.input, first.result?), (20, 21));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn start<R, V, E>(self) -> Result<Rows<I::Item, V>, Error>
     where
         F: Fn(Io, I::Item) -> R + Send + Sync + 'static,
@@ -93,16 +106,16 @@ where
         V: Send + 'static,
         E: Into<Error> + 'static,
     {
-        let inputs = Arc::new(Held::default());
+        let inputs = Arc::new(PendingInputs::default());
         let (adding, taking) = (Arc::clone(&inputs), Arc::clone(&inputs));
         let source = Inputs::new(self.inputs, move |input| {
             adding.add(input);
-            // The input is known by its place alone.
+            // The item has no bytes: its index leads to the input.
             []
         });
         let to_row = move |finished: Finished<Result<V, Error>>| {
             let Finished { item, result, .. } = finished;
-            let result = result.unwrap_or_else(|error| Err(Error::of_item(&error, b"")));
+            let result = result.unwrap_or_else(|error| Err(Error::ended_from_outside(&error)));
             Row {
                 index: item.index(),
                 input: taking.take(item.index()),
@@ -117,12 +130,12 @@ where
     }
 }
 
-/// A job of the program's own, with the inputs it is done for.
+/// A custom job, with its inputs.
 struct Custom<T, F>(Arc<Shared<T, F>>);
 
 struct Shared<T, F> {
     job: F,
-    inputs: Arc<Held<T>>,
+    inputs: Arc<PendingInputs<T>>,
 }
 
 impl<T, F, R, V, E> Job for Custom<T, F>

@@ -1,4 +1,4 @@
-//! What can be said on the command line. Plain data; nothing here looks at the system.
+//! The options and arguments of the command line, as plain data. Nothing here inspects the system.
 
 use super::forms::FormArguments;
 use super::help;
@@ -21,9 +21,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Options that `-h` leaves out of the subcommands that have more than a screenful. `--help` and the man
-/// pages have all.
-const RARE: [&str; 23] = [
+/// Options that `-h` leaves out, in subcommands with more options than fit a screen. `--help` and the man
+/// pages list all options.
+const RARE: [&str; 24] = [
+    "fields",
     "window",
     "loops",
     "io_workers",
@@ -49,14 +50,14 @@ const RARE: [&str; 23] = [
     "comments",
 ];
 
-/// For whoever asks `hash` for what the sum tools do with this option.
+/// Printed for `ringmill hash --check`, an option that the sum tools have.
 const CHECK_HINT: &str = "there is no --check yet; `b3sum --check FILE`, or `sha256sum --check FILE` \
     after -a sha256, checks the lines that `ringmill hash` prints";
 
-/// Runs endless lists of work on `io_uring`: bounded, concurrent, results in input order.
+/// Hashes files and looks up names, many at once with `io_uring`. Prints results in input order.
 #[derive(Debug, Parser)]
 #[command(name = "ringmill", version, after_help = help::RINGMILL.short(), after_long_help = help::RINGMILL.long(), max_term_width = 100)]
-// Aliases of shells have options that whoever uses them may give once more.
+// A shell alias may contain an option that the user gives again.
 #[command(arg_required_else_help = true, args_override_self = true)]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -68,7 +69,7 @@ pub(super) struct Arguments {
 }
 
 impl Arguments {
-    /// The command line as it is parsed and described.
+    /// The definition that parsing, help and man pages use.
     pub(super) fn definition() -> clap::Command {
         let leave_out = |option: clap::Arg| {
             let is_rare = RARE.contains(&option.get_id().as_str());
@@ -81,7 +82,7 @@ impl Arguments {
         command
     }
 
-    /// The process's arguments. If they make no sense, this ends the process.
+    /// Parses the process's arguments. Ends the process if they are invalid.
     pub(super) fn parse_and_check() -> Self {
         let matches = Self::definition().try_get_matches();
         let arguments = matches.and_then(|matches| Self::from_arg_matches(&matches));
@@ -92,7 +93,7 @@ impl Arguments {
                 if hint.is_some() {
                     error.remove(ContextKind::Suggested);
                 }
-                // If it cannot be printed, there is nobody to tell.
+                // A failure to print an error cannot be reported.
                 let _ = error.print();
                 if let Some(hint) = hint {
                     messages::hint(&hint);
@@ -103,21 +104,24 @@ impl Arguments {
     }
 
     fn check(self) -> Result<Self, clap::Error> {
-        if let Some(Command::Hash(hash)) = &self.command
-            && hash.format == Format::Jsonl
-            && (hash.tag || hash.zero)
-        {
-            let message = "--tag and --zero are about GNU lines, not about --format jsonl";
-            let mut command = Self::definition();
-            command.build();
-            let hash = command.find_subcommand_mut("hash").expect("it exists");
-            return Err(hash.error(ErrorKind::ArgumentConflict, message));
-        }
-        Ok(self)
+        let Some(Command::Hash(hash)) = &self.command else {
+            return Ok(self);
+        };
+        let message = match hash.format {
+            Format::Jsonl if hash.tag || hash.zero => {
+                "--tag and --zero cannot be used with --format jsonl"
+            }
+            Format::Gnu if !hash.fields.is_empty() => "--fields needs --format jsonl",
+            _ => return Ok(self),
+        };
+        let mut command = Self::definition();
+        command.build();
+        let hash = command.find_subcommand_mut("hash").expect("it exists");
+        Err(hash.error(ErrorKind::ArgumentConflict, message))
     }
 }
 
-/// What to do instead of what is not understood.
+/// A hint for an argument that is not known.
 fn hint(error: &clap::Error) -> Option<&'static str> {
     let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else {
         return None;
@@ -145,15 +149,15 @@ pub(super) enum Generate {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Hash files: many at once, one line each, in the order they were named.
+    /// Hash many files at once and print one line for each, in input order.
     #[command(after_help = help::HASH.short(), after_long_help = help::HASH.long())]
     Hash(HashArguments),
 
-    /// Look names up: many at once, one line each, in the order they were named.
+    /// Look up many names at once and print one line for each, in input order.
     #[command(after_help = help::DNS.short(), after_long_help = help::DNS.long())]
     Dns(DnsArguments),
 
-    /// Add the latencies of several runs, from the interval logs that --hlog wrote.
+    /// Merge the latencies of several runs, from interval logs that --hlog wrote.
     #[command(after_help = help::MERGE.short(), after_long_help = help::MERGE.long())]
     Merge(MergeArguments),
 
@@ -165,23 +169,23 @@ pub(super) enum Command {
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("picture").args(["output", "text"]).required(true).multiple(true))]
 pub(super) struct PlotArguments {
-    /// What --hlog or --stats wrote, one file for each run. Its name stands in the legend.
+    /// Files that --hlog or --stats wrote, one for each run. Their names are shown in the legend.
     #[arg(value_name = "FILE", required = true)]
     pub(super) files: Vec<PathBuf>,
 
-    /// Where to write the picture, in SVG unless --text is given; `-` for standard output. A file is replaced
-    /// when the picture is complete.
+    /// Write the picture to OUT, as SVG unless --text is given; `-` for standard output. An existing file is
+    /// replaced only when the picture is complete.
     #[arg(short, long, value_name = "OUT")]
     pub(super) output: Option<PathBuf>,
 
-    /// Draw for a terminal, on standard output if there is no --output.
+    /// Draw with characters, for a terminal. Written to standard output if there is no --output.
     #[arg(long)]
     pub(super) text: bool,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct MergeArguments {
-    /// Interval logs, of ringmill or of other programs that use HdrHistogram.
+    /// Interval logs, written by ringmill or by other programs that use HdrHistogram.
     #[arg(value_name = "FILE", required = true)]
     pub(super) logs: Vec<PathBuf>,
 
@@ -191,14 +195,14 @@ pub(super) struct MergeArguments {
 
 #[derive(Debug, Args)]
 pub(super) struct HashArguments {
-    /// Files to hash. Without any, and without --files-from, a list on standard input names them.
+    /// Files to hash. Without PATH and --files-from, their names are read from standard input.
     #[arg(value_name = "PATH", conflicts_with = "files_from", value_hint = ValueHint::FilePath)]
     pub(super) paths: Vec<OsString>,
 
     /// What to do with FIFOs, sockets and devices.
     ///
-    /// `error` reports them unopened, `read` reads them, which may take for ever and takes their data away
-    /// from other readers.
+    /// `error` reports each as a failure and does not open it. `read` reads it: this may never end, and
+    /// data that is read from a FIFO or device is lost to its other readers.
     #[arg(
         long,
         value_enum,
@@ -208,7 +212,7 @@ pub(super) struct HashArguments {
     )]
     pub(super) special: Special,
 
-    /// The hash function.
+    /// Hash function.
     #[arg(
         short,
         long,
@@ -219,18 +223,31 @@ pub(super) struct HashArguments {
     )]
     pub(super) algorithm: Algorithm,
 
-    /// The form of the output.
+    /// Output format.
     ///
     /// `gnu` prints lines as sha256sum does; `jsonl` prints one JSON object for every file, failures
     /// included.
     #[arg(long, value_enum, default_value = "gnu", help_heading = "Output")]
     pub(super) format: Format,
 
+    /// Add these fields of stat(2) to the rows of --format jsonl.
+    ///
+    /// They are read after the file was hashed. Rows with the same device and inode are hard links to one
+    /// file, not copies. `mtime_ns` is in nanoseconds since 1970.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FIELD",
+        value_delimiter = ',',
+        help_heading = "Output"
+    )]
+    pub(super) fields: Vec<Field>,
+
     /// Print BSD lines: `SHA256 (name) = digest`.
     #[arg(long, help_heading = "Output")]
     pub(super) tag: bool,
 
-    /// End lines with NUL, and do not escape names.
+    /// End lines with NUL and do not escape names.
     #[arg(short, long, help_heading = "Output")]
     pub(super) zero: bool,
 
@@ -238,9 +255,9 @@ pub(super) struct HashArguments {
     #[arg(long, help_heading = "Failures")]
     pub(super) strict: bool,
 
-    /// Give up a file that is not done in this time, such as `500ms` or `1m 30s`.
+    /// Fail a file that takes longer than this, such as `500ms` or `1m 30s`.
     ///
-    /// It runs from the first call for the file [default: never].
+    /// The time starts with the first system call for the file [default: no timeout].
     #[arg(long, value_name = "DURATION", value_parser = parse_timeout, allow_hyphen_values = true, help_heading = "Failures")]
     pub(super) timeout: Option<Duration>,
 
@@ -250,16 +267,16 @@ pub(super) struct HashArguments {
 
 #[derive(Debug, Args)]
 pub(super) struct DnsArguments {
-    /// Names to look up. Without any, and without --files-from, a list on standard input has them.
+    /// Names to look up. Without NAME and --files-from, they are read from standard input.
     ///
-    /// Each may have a type: `'example.com MX'`.
+    /// Each may have a record type: `'example.com MX'`.
     #[arg(value_name = "NAME", conflicts_with = "files_from", value_hint = ValueHint::Hostname)]
     pub(super) names: Vec<OsString>,
 
-    /// The type of records to ask for where a line names none.
+    /// Record type to query if a line does not give one.
     ///
-    /// Several, separated by commas, make a row each. An IP address asks for its name (PTR); with PTR, a
-    /// block such as 192.0.2.0/24 asks for the names of all its addresses.
+    /// Several types, separated by commas, give one row each. For an IP address, its PTR record is
+    /// queried. With type PTR, a block such as 192.0.2.0/24 stands for all its addresses.
     #[arg(
         short = 't',
         long = "type",
@@ -270,43 +287,44 @@ pub(super) struct DnsArguments {
     )]
     pub(super) types: Vec<Rtype>,
 
-    /// Lists have comments, from a word that begins with #.
+    /// Ignore comments and blank lines in lists.
     ///
-    /// They end with their line. Lines without anything else have no row and no index.
+    /// A comment starts with a word that begins with # and ends with the line. Lines that are blank or
+    /// only a comment have no row and no index.
     #[arg(long, conflicts_with = "names", help_heading = "Input")]
     pub(super) comments: bool,
 
-    /// Ask this server, not those of /etc/resolv.conf.
+    /// Query this server instead of /etc/resolv.conf.
     ///
     /// May be given several times.
     #[arg(short, long = "resolver", value_name = "ADDR[:PORT]", value_parser = dns::parse_server, help_heading = "Resolvers")]
     pub(super) resolvers: Vec<SocketAddr>,
 
-    /// Read the servers to ask from FILE, one a line.
+    /// Read servers to query from FILE, one per line.
     #[arg(long = "resolvers", value_name = "FILE", help_heading = "Resolvers")]
     pub(super) resolvers_from: Option<PathBuf>,
 
-    /// Ask each name of every server.
+    /// Query every server for each name.
     ///
-    /// There is a row for each of them. They come in the order of the list, and for a name in the order in which the servers were given, -r
-    /// before --resolvers. No server is asked in place of another. With --format text the server is the
-    /// fourth column, between status and data.
+    /// There is one row for each name and server: names in the order of the list and, for each name,
+    /// servers in the order given, -r before --resolvers. No server replaces another one. With --format
+    /// text the server is the fourth column, between status and data.
     #[arg(long, help_heading = "Resolvers")]
     pub(super) all_resolvers: bool,
 
-    /// Find out which names have their records from a wildcard.
+    /// Detect names whose records come from a wildcard.
     ///
-    /// Where a name has records, a random name in its place is asked for, once for each parent and type, and
-    /// if that has the same, the name is said to be one. With --format text the column before the data is
-    /// then `WILDCARD`, `?` if the random name had no answer, and otherwise `-`.
+    /// If a name has records, a random name with the same parent is queried, once for each parent and type.
+    /// If it has the same records, they come from a wildcard. With --format text, the column before the
+    /// data is then `WILDCARD`; it is `?` if the random name got no answer, and otherwise `-`.
     #[arg(long, help_heading = "Resolvers")]
     pub(super) wildcards: bool,
 
-    /// Sockets for each server, all loops together, from which it is asked.
+    /// UDP sockets for each server, in all loops together.
     #[arg(long, value_name = "K", default_value = "8", value_parser = parse_count, allow_hyphen_values = true, help_heading = "Resolvers")]
     pub(super) sockets: usize,
 
-    /// Attempts after the first.
+    /// Retries after the first attempt.
     ///
     /// They go to other servers if there are any.
     #[arg(
@@ -319,44 +337,45 @@ pub(super) struct DnsArguments {
     )]
     pub(super) retries: u32,
 
-    /// The time for the first attempt.
+    /// Timeout of the first attempt.
     ///
-    /// Each further one has twice as much, up to a second or as much as the first [default: for each server
-    /// what its replies take, at least 100 ms].
+    /// The timeout doubles with each retry, up to 1 s or the first timeout, whichever is longer [default:
+    /// measured for each server from its round-trip times, at least 100 ms].
     #[arg(long, value_name = "DURATION", value_parser = parse_timeout, allow_hyphen_values = true, help_heading = "Resolvers")]
     pub(super) attempt_timeout: Option<Duration>,
 
-    /// Queries to each server per second, at most.
+    /// Maximum rate of queries per second to each server.
     ///
-    /// What is beyond that waits.
+    /// Queries above this rate wait.
     #[arg(long, value_name = "R", value_parser = parse_rate, allow_hyphen_values = true, help_heading = "Resolvers")]
     pub(super) rate_per_resolver: Option<f64>,
 
-    /// Ask in a mixture of capitals and small letters that replies have to repeat.
+    /// Mix upper and lower case in queried names, and require replies to repeat it.
     ///
-    /// It makes forging them harder. Servers that do not repeat it have no answers then.
+    /// This makes replies harder to forge. Replies of servers that do not repeat the case are ignored.
     #[arg(long = "0x20", help_heading = "Resolvers")]
     pub(super) mixes_case: bool,
 
-    /// The time for a name, all attempts together.
+    /// Timeout for each name, all attempts together.
     ///
-    /// It is the time in which replies are waited for.
+    /// Only the time spent waiting for replies counts.
     #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = parse_timeout, allow_hyphen_values = true, help_heading = "Resolvers")]
     pub(super) timeout: Duration,
 
     #[command(flatten)]
     pub(super) queries: QueryArguments,
 
-    /// The form of the output.
+    /// Output format.
     ///
     /// `text` prints name, type, status and data, separated by tabs; `jsonl` prints one JSON object
-    /// for every name; `massdns` prints what massdns does with -o Je (docs/dns.md lists the differences).
+    /// for every name; `massdns` prints what `massdns -o Je` does (docs/dns.md lists the differences).
     #[arg(long, value_enum, default_value = "text", help_heading = "Output")]
     pub(super) format: DnsFormat,
 
-    /// Print only rows with these statuses: `NOERROR,NODATA`.
+    /// Print only rows with these statuses.
     ///
-    /// Other rows are counted all the same, and decide the exit status.
+    /// Several are separated by commas: `NOERROR,NODATA`. Rows that are not printed still count for --summary
+    /// and the exit status.
     #[arg(
         long = "status",
         value_name = "STATUS",
@@ -369,12 +388,12 @@ pub(super) struct DnsArguments {
     pub(super) stream: StreamArguments,
 }
 
-/// Items in, results out; the same for every job.
+/// Options for input and output; the same for every job.
 #[derive(Debug, Args)]
 pub(super) struct StreamArguments {
     /// Read names from FILE, `-` for standard input.
     ///
-    /// May be given several times: the lists are read one after the other.
+    /// May be given several times; the lists are read one after the other.
     #[arg(long, value_name = "FILE", help_heading = "Input")]
     pub(super) files_from: Vec<PathBuf>,
 
@@ -388,13 +407,13 @@ pub(super) struct StreamArguments {
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     pub(super) output: Option<PathBuf>,
 
-    /// Print results as they come, in any order.
+    /// Print results as they become ready, in any order.
     #[arg(long, help_heading = "Output")]
     pub(super) unordered: bool,
 
-    /// End at the first failure.
+    /// Stop at the first failure.
     ///
-    /// Nothing is printed of what stands behind it.
+    /// Nothing is printed for the items after it.
     #[arg(long, help_heading = "Failures")]
     pub(super) fail_fast: bool,
 
@@ -404,9 +423,9 @@ pub(super) struct StreamArguments {
     #[command(flatten)]
     pub(super) measure: MeasureArguments,
 
-    /// Print the plan on standard error.
+    /// Print the settings of the run on standard error.
     ///
-    /// That is the engine, items in flight, window, loops and limits.
+    /// These are the engine, items in flight, window, loops and limits.
     #[arg(short, long, help_heading = "Messages")]
     pub(super) verbose: bool,
 }
@@ -414,36 +433,36 @@ pub(super) struct StreamArguments {
 /// What a run may use; the same for every job.
 #[derive(Debug, Args)]
 pub(super) struct ResourceArguments {
-    /// Items in flight at most, all loops together.
+    /// Maximum items in flight, all loops together.
     ///
-    /// [default: 8192 names; 512 files, or as many as the limit on open files allows]
+    /// [default: 8192 names; 512 files, or fewer if the limit on open files is lower]
     #[arg(long, value_name = "N", value_parser = parse_count, allow_hyphen_values = true, help_heading = "Resources")]
     pub(super) in_flight: Option<usize>,
 
-    /// Items between their pull from the list and the printing of their result, at most.
+    /// Maximum items that were read from the list and whose result is not printed yet.
     ///
-    /// [default: for files 16 times --in-flight; for names 196608, or fewer whose rows take 30 MiB]
+    /// [default: for files 16 times --in-flight; for names 196608, or fewer if their rows take 30 MiB]
     #[arg(long, value_name = "W", value_parser = parse_count, allow_hyphen_values = true, help_heading = "Resources")]
     pub(super) window: Option<usize>,
 
-    /// Event loops, each on its own thread [default: the processors this process may use].
+    /// Event loops, each on its own thread [default: one for each processor this process may use].
     #[arg(long, value_name = "R", value_parser = parse_count, allow_hyphen_values = true, help_heading = "Resources")]
     pub(super) loops: Option<usize>,
 
-    /// Threads for calls that block, for each mounted file system, all loops together [default: 64].
+    /// Threads for calls that block, per mounted file system, for all loops together [default: 64].
     #[arg(long, value_name = "N", value_parser = parse_count, allow_hyphen_values = true, help_heading = "Resources")]
     pub(super) io_workers: Option<usize>,
 
-    /// Items to start per second, at most.
+    /// Maximum items to start per second.
     ///
-    /// They start on a schedule; what was late is made up for, and latencies are measured from the schedule,
-    /// too [default: as many as can be].
+    /// Items start on a schedule. Late items start as soon as possible, and latencies are also measured
+    /// from the scheduled times [default: no limit].
     #[arg(long, value_name = "R", value_parser = parse_rate, allow_hyphen_values = true, help_heading = "Resources")]
     pub(super) rate: Option<f64>,
 
-    /// What carries out the operations.
+    /// How operations are carried out.
     ///
-    /// `auto` takes threads where `io_uring` is not to be had.
+    /// `auto` uses threads if `io_uring` is not available.
     #[arg(
         long,
         value_parser = EngineParser,
@@ -454,13 +473,13 @@ pub(super) struct ResourceArguments {
     pub(super) engine: Engine,
 }
 
-/// What is to be told of a run besides its results; the same for every job.
+/// Options for measurements and messages; the same for every job.
 #[derive(Debug, Args)]
 pub(super) struct MeasureArguments {
     #[command(flatten)]
     pub(super) forms: FormArguments,
 
-    /// The length of the intervals of --hlog.
+    /// Interval length of --hlog.
     #[arg(
         long,
         value_name = "DURATION",
@@ -483,7 +502,7 @@ pub(super) struct MeasureArguments {
 
     /// At the end, print counts, rates and the time per item on standard error.
     ///
-    /// For names also the counts of each status and of each server.
+    /// For names, also print counts for each status and each server.
     #[arg(long, help_heading = "Messages")]
     pub(super) summary: bool,
 }
@@ -492,6 +511,15 @@ pub(super) struct MeasureArguments {
 pub(super) enum Format {
     Gnu,
     Jsonl,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Field {
+    Device,
+    Inode,
+    Nlink,
+    #[value(name = "mtime_ns")]
+    MtimeNs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -569,8 +597,8 @@ mod tests {
         }
     }
 
-    /// Whatever is wrong with a number or a length of time: the option is named, and what is said is
-    /// ours.
+    /// An invalid number or duration is reported with the name of its option, and in our own words, not
+    /// those of a parser.
     #[test]
     fn no_value_is_refused_in_the_words_of_a_parser() {
         let phrases = [
@@ -593,7 +621,7 @@ mod tests {
                 option.get_action().takes_values() && takes_text && !is_choice
             });
             for option in options.filter(|option| option.get_long().is_some()) {
-                // A minus makes sense only where a number may stand.
+                // Only options that take a number accept a minus sign.
                 let takes_minus = option.is_allow_hyphen_values_set();
                 let values = ["-1", "-1s", "x", "1e", "99999999999999999999999"];
                 let values = values

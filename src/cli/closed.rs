@@ -1,25 +1,25 @@
-//! Notices that a standard stream was closed before the program began.
+//! Detects a standard stream that was closed before the program started.
 //!
-//! Before `main`, Rust's runtime opens `/dev/null` in the place of a standard stream that is closed:
-//! what is written there is lost without an error, and what is read there is an empty list. Only code
-//! that runs even earlier can tell.
+//! Before `main`, Rust's runtime opens `/dev/null` in place of a standard stream that is closed: output
+//! is then lost without an error, and a list on standard input is empty. Only code that runs before the
+//! runtime starts can detect this.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 static STDIN_WAS_CLOSED: AtomicBool = AtomicBool::new(false);
 static STDOUT_WAS_CLOSED: AtomicBool = AtomicBool::new(false);
 
-/// True if whoever started the program gave it no standard input.
+/// True if standard input was closed when the program started.
 pub(super) fn stdin_was_closed() -> bool {
     STDIN_WAS_CLOSED.load(Ordering::Relaxed)
 }
 
-/// True if whoever started the program gave it no standard output.
+/// True if standard output was closed when the program started.
 pub(super) fn stdout_was_closed() -> bool {
     STDOUT_WAS_CLOSED.load(Ordering::Relaxed)
 }
 
-extern "C" fn look() {
+extern "C" fn check_streams() {
     for (stream, was_closed) in [
         (libc::STDIN_FILENO, &STDIN_WAS_CLOSED),
         (libc::STDOUT_FILENO, &STDOUT_WAS_CLOSED),
@@ -31,8 +31,8 @@ extern "C" fn look() {
 }
 
 // SAFETY: the section holds pointers to functions of this type, which the loader calls before the
-// runtime starts (System V ABI, "Initialization and Termination Functions"). The one here needs
-// nothing of the runtime: it makes system calls and sets atomics.
+// runtime starts (System V ABI, "Initialization and Termination Functions"). This one does not need
+// the runtime: it only makes system calls and sets atomics.
 #[used]
 #[unsafe(link_section = ".init_array")]
-static LOOK: extern "C" fn() = look;
+static CHECK_STREAMS: extern "C" fn() = check_streams;

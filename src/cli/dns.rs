@@ -1,10 +1,10 @@
 //! `ringmill dns`.
 
-use super::Outcome;
 use super::arguments::{DnsArguments, DnsFormat};
-use super::dns_figures::{StatusCounts, resolver_document, resolver_table};
+use super::dns_stats::{StatusCounts, resolver_document, resolver_table};
 use super::hints::Hints;
 use super::observer::{Details, Observer};
+use super::outcome::Outcome;
 use super::servers::servers;
 use super::setup_error::SetupError;
 use super::source;
@@ -14,8 +14,8 @@ use crate::error::ItemError;
 use crate::io::FileId;
 use crate::item::Item;
 use crate::jobs::dns::{
-    Answer, DnsJob, Found, Lines, QueryOptions, RowStatus, Settings, SharedFigures, SharedLimits,
-    SharedWildcards, Status, at_once,
+    Answer, DnsJob, Found, Lines, QueryOptions, RowStatus, Settings, SharedLimits,
+    SharedServerStats, SharedWildcards, Status, queries_in_flight_max,
 };
 use crate::jobs::rendered::{Render, Rendered, Row};
 use crate::run::{Descriptors, Plan};
@@ -39,11 +39,11 @@ pub(super) fn dns(arguments: DnsArguments) -> Outcome {
     let (queries, servers) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
-            error.tell();
-            return Outcome::Unusable;
+            error.report();
+            return Outcome::RunFailed;
         }
     };
-    let figures = SharedFigures::default();
+    let server_stats = SharedServerStats::default();
     let types = arguments.types.clone();
     let options = [
         ("types", names_of(&types)),
@@ -63,13 +63,13 @@ pub(super) fn dns(arguments: DnsArguments) -> Outcome {
         ("mixes_case", arguments.mixes_case.into()),
     ]
     .into_iter()
-    .chain(arguments.queries.told());
+    .chain(arguments.queries.for_document());
     let rows = DnsRows {
         servers: servers.clone(),
-        figures: figures.clone(),
+        server_stats: server_stats.clone(),
         statuses: StatusCounts::default(),
         hints: Hints::new(!arguments.names.is_empty(), &arguments.stream),
-        has_told_of_silence: false,
+        has_reported_silence: false,
     };
     let render = Format {
         format: arguments.format,
@@ -78,7 +78,7 @@ pub(super) fn dns(arguments: DnsArguments) -> Outcome {
             true => servers.clone(),
             false => Vec::new(),
         },
-        tells_wildcards: arguments.wildcards,
+        shows_wildcards: arguments.wildcards,
         clock_started_at: since_1970().saturating_sub(clock::now()),
     };
     let lines = match arguments.comments {
@@ -107,7 +107,7 @@ pub(super) fn dns(arguments: DnsArguments) -> Outcome {
             limits: limits(&arguments, servers.len(), plan),
             settings: settings(&arguments, queries, servers, plan, descriptors)?,
             default_type: arguments.types[0],
-            figures,
+            server_stats,
             wildcards: arguments.wildcards.then(SharedWildcards::default),
         };
         let render = Arc::new(render);
@@ -116,16 +116,16 @@ pub(super) fn dns(arguments: DnsArguments) -> Outcome {
     task.perform(job, rows)
 }
 
-/// What was named in an option, for a document.
+/// The values of an option, for the document of --stats.
 fn names_of(named: &[impl ToString]) -> Value {
     named.iter().map(ToString::to_string).collect()
 }
 
 fn limits(arguments: &DnsArguments, servers: usize, plan: &Plan) -> SharedLimits {
     let names_servers = !arguments.resolvers.is_empty() || arguments.resolvers_from.is_some();
-    let is_said = arguments.stream.resources.in_flight.is_some();
-    let at_once_max = at_once(plan.in_flight, is_said, names_servers);
-    SharedLimits::new(servers, at_once_max, plan.loops)
+    let in_flight_is_given = arguments.stream.resources.in_flight.is_some();
+    let queries_max = queries_in_flight_max(plan.in_flight, in_flight_is_given, names_servers);
+    SharedLimits::new(servers, queries_max, plan.loops)
 }
 
 fn settings(
@@ -161,16 +161,16 @@ fn settings(
 /// How answers become rows.
 struct Format {
     format: DnsFormat,
-    /// Only these are printed; all if there are none.
+    /// The statuses to print; all if empty.
     statuses: Vec<RowStatus>,
-    /// The servers, if each item is for one.
+    /// The servers if each item is for one of them, else empty.
     pinned_to: Vec<SocketAddr>,
-    tells_wildcards: bool,
-    /// When the clock of the answers showed 0, since 1970.
+    shows_wildcards: bool,
+    /// The time since 1970 when the clock of the answers was at 0.
     clock_started_at: Duration,
 }
 
-/// What is counted of a row.
+/// What a row adds to the counts.
 struct Counted {
     status: RowStatus,
     /// The length of the reply.
@@ -179,14 +179,14 @@ struct Counted {
 
 struct DnsRows {
     servers: Vec<SocketAddr>,
-    figures: SharedFigures,
+    server_stats: SharedServerStats,
     statuses: StatusCounts,
     hints: Hints,
-    has_told_of_silence: bool,
+    has_reported_silence: bool,
 }
 
 fn since_1970() -> Duration {
-    // A clock before that is wrong anyway.
+    // A system clock before 1970 is wrong anyway.
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
@@ -195,13 +195,13 @@ fn since_1970() -> Duration {
 impl Render<Found> for Format {
     type Note = Counted;
 
-    /// A row that is not wanted stays empty.
+    /// A row whose status is not requested stays empty.
     fn render(&self, row: &mut Vec<u8>, item: &Item, found: &Found) -> Counted {
         let pinned_to = NonZeroUsize::new(self.pinned_to.len())
             .map(|servers| self.pinned_to[DnsJob::server_of(item, servers)]);
         let extras = Extras {
             resolver: pinned_to,
-            wildcard: self.tells_wildcards,
+            wildcard: self.shows_wildcards,
         };
         let status = RowStatus::of(found);
         if self.statuses.is_empty() || self.statuses.contains(&status) {
@@ -234,12 +234,12 @@ impl Rows<Row<Counted>> for DnsRows {
             Ok(row) => row,
             Err(error) => {
                 observer.count(Err(error.cause.key()));
-                return observer.say(item.bytes(), error);
+                return observer.about_item(item.bytes(), error);
             }
         };
         let Counted { status, bytes } = row.note;
         self.statuses.count(status);
-        self.tell_of_silence(status, observer);
+        self.report_silence(status, observer);
         if status == RowStatus::Invalid {
             observer.hint(self.hints.about_line(item.bytes()));
         }
@@ -251,11 +251,11 @@ impl Rows<Row<Counted>> for DnsRows {
     }
 
     fn details(&self, form: &Form) -> Details {
-        let figures = self.figures.take();
-        let known: Vec<_> = self.servers.iter().zip(&figures).collect();
+        let server_stats = self.server_stats.take();
+        let known: Vec<_> = self.servers.iter().zip(&server_stats).collect();
         let resolvers = known
             .iter()
-            .map(|(server, figures)| resolver_document(server, figures, form));
+            .map(|(server, server_stats)| resolver_document(server, server_stats, form));
         let document = [
             ("statuses", self.statuses.document()),
             ("resolvers", resolvers.collect()),
@@ -270,25 +270,25 @@ impl Rows<Row<Counted>> for DnsRows {
 }
 
 impl DnsRows {
-    /// Says once that no server has answered anything, when a row has failed for that.
-    fn tell_of_silence(&mut self, status: RowStatus, observer: &Observer) {
+    /// Reports, once, that no server has answered yet, when a row has failed for that reason.
+    fn report_silence(&mut self, status: RowStatus, observer: &Observer) {
         let RowStatus::Asked(status @ (Status::Timeout | Status::Unreachable)) = status else {
             return;
         };
-        if self.has_told_of_silence || self.figures.has_replies() {
+        if self.has_reported_silence || self.server_stats.has_replies() {
             return;
         }
-        self.has_told_of_silence = true;
+        self.has_reported_silence = true;
         let (first, more) = (self.servers[0], self.servers.len() - 1);
         let others = match more {
             0 => String::new(),
             _ => format!(" and {more} more"),
         };
         let cause = match status {
-            Status::Unreachable => "nobody listens there",
-            _ => "silent",
+            Status::Unreachable => "unreachable",
+            _ => "no replies",
         };
-        observer.say_of_run(&format_args!(
+        observer.about_run(&format_args!(
             "no resolver has answered so far: {first}{others}: {cause}"
         ));
     }

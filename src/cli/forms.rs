@@ -1,4 +1,4 @@
-//! The forms in which latencies are given: a table, JSON, an interval log, distributions.
+//! The output forms of latencies: a table, JSON, an interval log, percentile distributions.
 
 use super::outputs::{self, Output};
 use super::setup_error::SetupError;
@@ -10,11 +10,11 @@ use clap::{ArgGroup, Args};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-/// What is to be made of latencies; the same for runs and for logs of earlier runs.
+/// The forms to write; the same options for runs and for logs of earlier runs.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("percentile_forms").args(["latency", "stats"]).multiple(true))]
 pub(super) struct FormArguments {
-    /// Print a table of percentiles, a line for each phase of the items' time.
+    /// Print a table of latency percentiles, with one line for each phase of the work.
     #[arg(long, help_heading = "Measurements")]
     pub(super) latency: bool,
 
@@ -31,18 +31,18 @@ pub(super) struct FormArguments {
     )]
     pub(super) percentiles: Option<Vec<f64>>,
 
-    /// Write everything that is known as one JSON document, `-` for standard output.
+    /// Write all measurements as one JSON document; `-` for standard output.
     ///
-    /// `ringmill --generate stats-schema` prints its JSON Schema. A file is replaced when the document is
-    /// complete.
+    /// `ringmill --generate stats-schema` prints its JSON Schema. An existing file is replaced only when the
+    /// document is complete.
     #[arg(long, value_name = "FILE", help_heading = "Measurements")]
     pub(super) stats: Option<PathBuf>,
 
-    /// Put the histograms' buckets into --stats.
+    /// Include the buckets of the histograms in --stats.
     #[arg(long, requires = "stats", help_heading = "Measurements")]
     pub(super) bins: bool,
 
-    /// Write an HdrHistogram interval log, with a tag for each phase; `-` for standard output.
+    /// Write an HdrHistogram interval log with a tag for each phase; `-` for standard output.
     #[arg(long, value_name = "FILE", help_heading = "Measurements")]
     pub(super) hlog: Option<PathBuf>,
 
@@ -51,7 +51,7 @@ pub(super) struct FormArguments {
     #[arg(long, value_name = "FILE", help_heading = "Measurements")]
     pub(super) hgrm: Option<PathBuf>,
 
-    /// Write only the distribution of this phase, into the very FILE of --hgrm, `-` for standard output.
+    /// Write only the distribution of this phase, to the FILE of --hgrm itself; `-` for standard output.
     #[arg(
         long,
         value_name = "PHASE",
@@ -70,12 +70,12 @@ fn percentile() -> impl TypedValueParser<Value = f64> {
 }
 
 impl FormArguments {
-    /// True if anything is asked for that takes all phases.
+    /// True if a requested form needs the latencies of all phases.
     pub(super) fn need_phases(&self) -> bool {
         self.latency || self.stats.is_some() || self.hlog.is_some() || self.hgrm.is_some()
     }
 
-    /// Descriptors that the outputs may take during a run.
+    /// Descriptors that the outputs may use during a run.
     pub(super) fn descriptors(&self) -> usize {
         [&self.stats, &self.hlog, &self.hgrm]
             .into_iter()
@@ -84,19 +84,19 @@ impl FormArguments {
     }
 }
 
-/// What is made of latencies, and where it is written.
+/// The requested forms and their outputs.
 pub(super) struct Forms {
     form: Form,
     stats: Option<Output>,
-    /// Until whoever writes it takes it.
+    /// The observer takes this one, to write it during the run.
     pub(super) hlog: Option<Output>,
-    /// Each with its phase.
+    /// The distributions: a phase and its output each.
     hgrm: Vec<(String, Output)>,
     hgrm_phase: Option<String>,
 }
 
 impl Forms {
-    /// Those of a run, whose items have these phases. Nothing is opened yet.
+    /// The forms of a run whose items have these phases. Opens nothing.
     pub(super) fn of_run(
         arguments: &FormArguments,
         phases: &[&str],
@@ -111,7 +111,7 @@ impl Forms {
         })
     }
 
-    /// Those of logs that have these phases. Nothing is opened yet.
+    /// The forms of logs that have these phases. Opens nothing.
     pub(super) fn of_merge(
         arguments: &FormArguments,
         phases: &[&str],
@@ -136,7 +136,7 @@ impl Forms {
         })
     }
 
-    /// Everything that is written.
+    /// All outputs.
     pub(super) fn outputs(&mut self) -> impl Iterator<Item = &mut Output> {
         let hgrm = self.hgrm.iter_mut().map(|(_, output)| output);
         self.hlog.iter_mut().chain(&mut self.stats).chain(hgrm)
@@ -150,7 +150,7 @@ impl Forms {
         table(series, &self.form.percentiles)
     }
 
-    /// Writes the document, if it is asked for.
+    /// Writes the document of --stats, if requested.
     pub(super) fn write_stats(
         &mut self,
         document: impl FnOnce(&Form) -> Value,
@@ -163,18 +163,18 @@ impl Forms {
         output.put(&text)
     }
 
-    /// Writes the distributions, if they are asked for.
+    /// Writes the distributions of --hgrm, if requested.
     pub(super) fn write_hgrm(&mut self, series: &[Series]) -> Result<(), SetupError> {
         for (phase, output) in &mut self.hgrm {
             if let Some(one) = series.iter().find(|one| one.name == *phase) {
                 let mut text = Vec::new();
-                hgrm::write(&mut text, &one.histogram).expect("memory takes it");
+                hgrm::write(&mut text, &one.histogram).expect("writing to memory cannot fail");
                 output.put(&text)?;
             } else if self.hgrm_phase.is_some() {
-                let message = format!("--hgrm-phase {phase}: nothing was measured of that name");
+                let message = format!("--hgrm-phase {phase}: no latencies of this phase");
                 let measured: Vec<&str> = series.iter().map(|one| &*one.name).collect();
                 return Err(
-                    SetupError::new(message).hint(format!("there is {}", listed(&measured)))
+                    SetupError::new(message).hint(format!("the phases are: {}", listed(&measured)))
                 );
             }
         }
@@ -182,7 +182,7 @@ impl Forms {
     }
 }
 
-/// The phases whose distributions are wanted, and the file for each.
+/// The phases whose distributions are requested, each with its file.
 fn hgrm_paths(
     arguments: &FormArguments,
     phases: &[&str],
@@ -194,7 +194,7 @@ fn hgrm_paths(
         Some(phase) if phases.contains(&phase.as_str()) => Ok(vec![(phase.clone(), path.clone())]),
         Some(phase) => Err(
             SetupError::new(format!("--hgrm-phase {phase}: no such phase"))
-                .hint(format!("there is {}", listed(phases))),
+                .hint(format!("the phases are: {}", listed(phases))),
         ),
         None if outputs::is_standard(path) => {
             let message = format!("--hgrm {}: the phases would mix", path.display());
@@ -209,12 +209,12 @@ fn hgrm_paths(
 
 fn listed(names: &[&str]) -> String {
     match names.is_empty() {
-        true => "none at all".to_owned(),
+        true => "none".to_owned(),
         false => names.join(", "),
     }
 }
 
-/// `run.hgrm` and `read` make `run.read.hgrm`.
+/// For `run.hgrm` and `read`, this is `run.read.hgrm`.
 fn with_phase(path: &Path, phase: &str) -> PathBuf {
     let mut name = path.file_stem().unwrap_or_default().to_owned();
     name.push(".");

@@ -1,8 +1,8 @@
-//! The man pages and completions, from the same definitions as the arguments.
+//! Man pages and completions, generated from the definitions of the arguments.
 
-use super::Outcome;
 use super::arguments::{Arguments, Generate};
 use super::help::{self, Texts};
+use super::outcome::Outcome;
 use crate::stats::document;
 use clap::{Arg, Command};
 use clap_complete::Shell;
@@ -10,7 +10,7 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 use std::io::{self, Write};
 
-/// The pages that there are, each of which refers to the others.
+/// All man pages. Each refers to the others.
 const PAGES: [&str; 5] = [
     "ringmill",
     "ringmill-hash",
@@ -22,11 +22,11 @@ const PAGES: [&str; 5] = [
 pub(super) fn generate(what: Option<Generate>) -> Outcome {
     let mut text = Vec::new();
     if what.is_none_or(|what| write(what, &mut text).is_err()) {
-        return Outcome::Unusable;
+        return Outcome::RunFailed;
     }
     match io::stdout().write_all(&text) {
         Ok(()) => Outcome::AllWell,
-        Err(_) => Outcome::Unusable,
+        Err(_) => Outcome::RunFailed,
     }
 }
 
@@ -34,7 +34,7 @@ fn write(what: Generate, text: &mut Vec<u8>) -> io::Result<()> {
     let mut command = Arguments::definition();
     let shell = match what {
         Generate::Man => {
-            // `ringmill help` has no page.
+            // There is no page for `ringmill help`.
             let mut command = command.disable_help_subcommand(true);
             command.build();
             return write_man(&command, &help::RINGMILL, text);
@@ -64,7 +64,7 @@ fn write_man_of(
 }
 
 fn write_man(command: &Command, texts: &Texts, page: &mut Vec<u8>) -> io::Result<()> {
-    // What `-h` leaves out is otherwise left without a description.
+    // Otherwise, options that `-h` leaves out have no description.
     let command = command
         .clone()
         .mut_args(|option| option.hide_short_help(false));
@@ -83,7 +83,7 @@ fn write_man(command: &Command, texts: &Texts, page: &mut Vec<u8>) -> io::Result
     last_sections(&command, texts, name).to_writer(page)
 }
 
-/// Every option with its value.
+/// Every option with the name of its value.
 fn synopsis(command: &Command) -> Roff {
     let name = command.get_bin_name().unwrap_or(command.get_name());
     let mut line = vec![bold(name)];
@@ -158,7 +158,7 @@ fn notes(texts: &Texts) -> Roff {
     paragraphs
 }
 
-/// What is not in the definitions of the arguments.
+/// The sections that do not come from the definitions of the arguments.
 fn last_sections(command: &Command, texts: &Texts, name: &str) -> Roff {
     let mut sections = Roff::new();
     sections.control("SH", ["EXIT STATUS"]);
@@ -179,7 +179,7 @@ fn last_sections(command: &Command, texts: &Texts, name: &str) -> Roff {
         sections.control("TP", []).text([bold(variable)]).text([
             roman("The value of "),
             bold(format!("--{option}")),
-            roman(" where that is not given. Empty, it counts as not set."),
+            roman(" if that option is not given. An empty value counts as not set."),
         ]);
     }
     if !texts.examples.is_empty() {

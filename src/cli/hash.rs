@@ -1,9 +1,9 @@
 //! `ringmill hash`.
 
-use super::Outcome;
-use super::arguments::{Format, HashArguments, Special};
+use super::arguments::{Field, Format, HashArguments, Special};
 use super::hints::Hints;
 use super::observer::Observer;
+use super::outcome::Outcome;
 use super::setup_error::SetupError;
 use super::stream::{Rows, Task};
 use crate::digest::Algorithm;
@@ -13,7 +13,7 @@ use crate::item::Item;
 use crate::jobs::hash::{HashJob, Hashed};
 use crate::run::{Descriptors, Plan};
 use crate::sink::gnu::{self, Layout};
-use crate::sink::jsonl;
+use crate::sink::jsonl::{self, Fields};
 use serde_json::Map;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -22,9 +22,9 @@ use std::path::Path;
 pub(super) fn hash(arguments: HashArguments) -> Outcome {
     if arguments.paths.iter().any(|path| path == "-") {
         SetupError::new("-: the content of standard input is not hashed")
-            .hint("--files-from - reads a list from it; a file of that name is ./-")
-            .tell();
-        return Outcome::Unusable;
+            .hint("--files-from - reads a list from standard input; for a file named - write ./-")
+            .report();
+        return Outcome::RunFailed;
     }
     let job = HashJob {
         algorithm: arguments.algorithm,
@@ -44,6 +44,7 @@ pub(super) fn hash(arguments: HashArguments) -> Outcome {
             zero: arguments.zero,
         },
         algorithm: arguments.algorithm,
+        fields: fields(&arguments.fields),
         hints: Hints::new(!arguments.paths.is_empty(), &arguments.stream),
     };
     let task = Task {
@@ -67,7 +68,16 @@ pub(super) fn hash(arguments: HashArguments) -> Outcome {
     task.perform(job, rows)
 }
 
-/// How a special file could be read after all. A socket could not: it cannot be opened.
+fn fields(names: &[Field]) -> Fields {
+    Fields {
+        device: names.contains(&Field::Device),
+        inode: names.contains(&Field::Inode),
+        nlink: names.contains(&Field::Nlink),
+        mtime_ns: names.contains(&Field::MtimeNs),
+    }
+}
+
+/// The option that reads a special file, if any does: a socket cannot be opened.
 fn remedy(cause: &Cause) -> Option<&'static str> {
     match cause {
         Cause::Special(SpecialKind::Socket | SpecialKind::Unknown) => None,
@@ -80,6 +90,7 @@ struct HashRows {
     format: Format,
     layout: Layout,
     algorithm: Algorithm,
+    fields: Fields,
     hints: Hints,
 }
 
@@ -97,15 +108,15 @@ impl Rows<Hashed> for HashRows {
         match result {
             Err(error) => {
                 match remedy(&error.cause) {
-                    Some(remedy) => observer.say(name, &format_args!("{error} ({remedy})")),
-                    None => observer.say(name, error),
+                    Some(remedy) => observer.about_item(name, &format_args!("{error} ({remedy})")),
+                    None => observer.about_item(name, error),
                 }
                 observer.hint(self.hints.about_file(name, error));
             }
             Ok(hashed) => {
                 observer.visited(Path::new(OsStr::from_bytes(name)));
                 if hashed.changed {
-                    observer.say(name, &"warning: changed while it was read");
+                    observer.about_item(name, &"warning: changed while it was read");
                 }
             }
         }
@@ -115,7 +126,8 @@ impl Rows<Hashed> for HashRows {
             }
             (Format::Gnu, Err(_)) => {}
             (Format::Jsonl, result) => {
-                jsonl::write_hash_row(out, item.index(), name, self.algorithm, result);
+                let (algorithm, fields) = (self.algorithm, self.fields);
+                jsonl::write_hash_row(out, item.index(), name, algorithm, fields, result);
             }
         }
     }

@@ -1,11 +1,11 @@
-//! What help and man pages say besides the options.
+//! The parts of help texts and man pages that do not describe options.
 
-/// Of the command or of a subcommand.
+/// The texts of the command or of a subcommand.
 pub(super) struct Texts {
-    /// What there is to know, by paragraphs.
+    /// Notes, one paragraph each.
     pub(super) notes: &'static [&'static str],
     pub(super) examples: &'static [&'static str],
-    /// Codes and what they mean.
+    /// Each code with its meaning.
     pub(super) exit_status: &'static [(&'static str, &'static str)],
 }
 
@@ -17,7 +17,7 @@ pub(super) const RINGMILL: Texts = Texts {
 
 pub(super) const HASH: Texts = Texts {
     notes: &[
-        "A list is one name a line (or NUL-separated with -0), of any length, and may never end.",
+        "A list has one name per line (with -0, names end with NUL). It may have any length, or never end.",
     ],
     examples: &[
         "find /srv -type f -print0 | ringmill hash -0 -z > sums",
@@ -29,16 +29,17 @@ pub(super) const HASH: Texts = Texts {
 
 pub(super) const DNS: Texts = Texts {
     notes: &[
-        "Lines of a list are NAME or NAME TYPE. Text lines are name, type, status and the records' \
-         data; aliases on the way have their type before their data.",
+        "A line of a list is NAME or NAME TYPE. A row of text is name, type, status and the data of the \
+         records, separated by tabs. Records of another type, such as CNAME, have their type before \
+         their data.",
     ],
     examples: &[
         "ringmill dns --files-from names.txt -o answers.txt",
         "ringmill dns -r 192.0.2.53 -r '[2001:db8::53]:5353' -t AAAA < names.txt",
     ],
     exit_status: &[
-        ("0", "all names were answered for"),
-        ("1", "some were not"),
+        ("0", "all names got an answer"),
+        ("1", "some did not"),
         NO_RUN,
         SIGNAL,
     ],
@@ -46,7 +47,7 @@ pub(super) const DNS: Texts = Texts {
 
 pub(super) const MERGE: Texts = Texts {
     notes: &[
-        "Without any of the options, the table of --latency is printed. It goes to standard output.",
+        "Without options, the table of --latency is printed. It is written to standard output.",
     ],
     examples: &["ringmill merge shard1.hlog shard2.hlog --hlog all.hlog --latency"],
     exit_status: &[ALL_WELL, ("2", "usage, reading or writing failed")],
@@ -54,7 +55,7 @@ pub(super) const MERGE: Texts = Texts {
 
 pub(super) const PLOT: Texts = Texts {
     notes: &[
-        "JSON documents that were written without --bins have percentiles, but no histograms.",
+        "Documents of --stats that were written without --bins have percentiles, but no histograms.",
     ],
     examples: &[
         "ringmill plot uring.hlog threads.hlog -o both.svg",
@@ -69,17 +70,17 @@ pub(super) const PLOT: Texts = Texts {
     ],
 };
 
-const ALL_WELL: (&str, &str) = ("0", "all well");
+const ALL_WELL: (&str, &str) = ("0", "success");
 const NO_RUN: (&str, &str) = ("2", "usage, set-up or output failed");
 const SIGNAL: (&str, &str) = ("130 or 143", "SIGINT or SIGTERM, which is raised again");
 
 impl Texts {
-    /// What stands behind the options where they are to fit a screen.
+    /// The text after the options in `-h`, which must fit a screen.
     pub(super) fn short(&self) -> String {
         self.paragraphs(&[])
     }
 
-    /// What stands behind the options.
+    /// The text after the options in `--help`.
     pub(super) fn long(&self) -> String {
         self.paragraphs(self.notes)
     }

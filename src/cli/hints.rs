@@ -1,11 +1,11 @@
-//! What to do about items that fail, where that is known. Each hint is given once in a run.
+//! Hints for items that fail, if a remedy is known. Each hint is given once per run.
 
 use super::arguments::StreamArguments;
 use crate::error::{Cause, ItemError};
 
 /// Hints that have not been given yet.
 pub(super) struct Hints {
-    /// The items are the lines of lists.
+    /// The items are lines of lists: not arguments, and not separated by NUL.
     items_are_lines: bool,
     given: Vec<Hint>,
 }
@@ -18,7 +18,7 @@ enum Hint {
 }
 
 impl Hints {
-    /// For a run with these items: arguments, or what is in lists.
+    /// Hints for a run whose items are arguments or, without any, are read from lists.
     pub(super) fn new(has_item_arguments: bool, arguments: &StreamArguments) -> Self {
         Self {
             items_are_lines: !has_item_arguments && !arguments.null,
@@ -26,7 +26,7 @@ impl Hints {
         }
     }
 
-    /// What to do about a file that failed.
+    /// A hint for a file that failed.
     pub(super) fn about_file(&mut self, name: &[u8], error: &ItemError) -> Option<&'static str> {
         let errno = error.as_errno().map(|errno| errno.raw());
         let hint = match errno {
@@ -40,7 +40,7 @@ impl Hints {
         self.give(hint)
     }
 
-    /// What to do about a line that makes no sense.
+    /// A hint for a line that is invalid.
     pub(super) fn about_line(&mut self, line: &[u8]) -> Option<&'static str> {
         let is_list = self.items_are_lines && line.contains(&0);
         is_list.then(|| self.give(Hint::NulSeparated)).flatten()
@@ -54,7 +54,7 @@ impl Hints {
         Some(match hint {
             Hint::NulSeparated => "the list is separated by NUL bytes; use -0",
             Hint::CarriageReturns => {
-                "the lines of the list end with CR LF; `tr -d '\\r'` or dos2unix takes the CR away"
+                "the lines of the list end with CR LF; `tr -d '\\r'` or dos2unix removes the CR"
             }
             Hint::Directories => {
                 "`find DIR -type f -print0 | ringmill hash -0` hashes the files of a directory"
@@ -95,7 +95,7 @@ mod tests {
         assert_eq!(hints.about_line(b"a b c"), None);
     }
 
-    /// An argument may end with a carriage return without being of a list.
+    /// An argument may end with a carriage return: it is not a line of a list.
     #[test]
     fn arguments_and_nul_separated_lists_have_no_lines() {
         let missing = ItemError::errno(Operation::Open, Errno::new(libc::ENOENT));

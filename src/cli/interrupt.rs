@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM during a run: the first asks it to stop, the second ends the process at once.
+//! SIGINT and SIGTERM during a run: the first signal stops the run, the second ends the process at once.
 
 use super::memory;
 use super::setup_error::SetupError;
@@ -11,27 +11,28 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-/// Descriptors without which none are spent on being notified of a signal, which takes two.
+/// With a lower limit on open files, signals are polled for: the notifying thread needs two descriptors.
 const DESCRIPTORS_MIN: u64 = 64;
 
-/// How often it is looked whether a signal has come, where no thread can be notified of it.
-const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// How often to poll for a signal if no thread can be notified of it.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Watches for the signals.
+/// Turns a signal into a request to stop the run.
 pub(super) struct Interrupt {
-    /// Requested by either signal.
+    /// Requested when either signal arrives.
     pub(super) stop: Arc<Stop>,
     pub(super) signals: Signals,
+    /// A thread requests the stop. Otherwise [`Interrupt::poll`] must.
     notifies: bool,
 }
 
 impl Interrupt {
-    /// Until [`Interrupt::run_begins`], a signal ends the process at once: opening an output may wait
-    /// for ever, and there is nothing to stop yet.
+    /// Until [`Interrupt::run_begins`], a signal ends the process at once: opening an output may block
+    /// for ever, and there is no run to stop yet.
     pub(super) fn watch() -> Result<Self, SetupError> {
         let signals = Signals::register()?;
         let stop = Arc::<Stop>::default();
-        // Last: when the thread hears of a signal, all else has been done.
+        // Last, so that the handlers in `signals` have run when the thread is notified of a signal.
         let notifies = notify(&stop).is_ok();
         Ok(Self {
             stop,
@@ -40,34 +41,34 @@ impl Interrupt {
         })
     }
 
-    /// From now on the first signal asks the run to stop.
+    /// From now on the first signal requests the stop of the run.
     pub(super) fn run_begins(&self) {
         self.signals.note_first();
     }
 
-    /// How often [`Interrupt::look`] is to be called, if it has to be.
-    pub(super) fn look_interval(&self) -> Option<Duration> {
-        (!self.notifies).then_some(LOOK_INTERVAL)
+    /// How often to call [`Interrupt::poll`]; `None` if a thread is notified of signals.
+    pub(super) fn poll_interval(&self) -> Option<Duration> {
+        (!self.notifies).then_some(POLL_INTERVAL)
     }
 
-    /// Requests the stop if a signal has come and nobody was notified of it, or there is no memory.
-    pub(super) fn look(&self) {
+    /// Requests the stop if a signal has arrived that no thread is notified of, or if memory is exhausted.
+    pub(super) fn poll(&self) {
         if !self.notifies && self.signals.last().is_some() || memory::is_exhausted() {
             self.stop.request();
         }
     }
 
-    /// The signal that came, if one did.
+    /// The signal that arrived last, if any.
     pub(super) fn signal(&self) -> Option<i32> {
         self.signals.last()
     }
 }
 
-/// Has a thread request the stop when one of the signals comes.
+/// Starts a thread that requests the stop when a signal arrives.
 fn notify(stop: &Arc<Stop>) -> io::Result<()> {
     let limit = getrlimit(Resource::Nofile).maximum;
     if limit.is_some_and(|limit| limit < DESCRIPTORS_MIN) {
-        return Err(io::Error::other("there are few descriptors"));
+        return Err(io::Error::other("too few descriptors"));
     }
     let mut signals = iterator::Signals::new(Signals::watched())?;
     let stop = Arc::clone(stop);

@@ -1,30 +1,31 @@
-//! Threads that are still in a call when everything else has ended. The process ends only with them.
+//! Threads that are still blocked in a system call when the run has ended. The process cannot end before
+//! these calls return.
 
 use crate::sink::messages;
 use std::fs;
 use std::thread::sleep;
 use std::time::Duration;
 
-/// Threads that are named.
+/// The number of threads that a message names.
 const NAMED_MAX: usize = 3;
 
-/// What is given up a moment ago may end at any moment.
-const LOOKS: u32 = 5;
-const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+/// Calls that were just given up may still return, so the threads are checked several times.
+const CHECKS: u32 = 5;
+const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Says which threads the kernel has to let go of before the process can end, if there are any.
-pub(super) fn tell() {
+/// Reports the threads that keep the process from ending, if there are any.
+pub(super) fn report() {
     let mut threads = find();
-    for _ in 0..LOOKS {
+    for _ in 0..CHECKS {
         if threads.is_empty() {
             return;
         }
-        sleep(LOOK_INTERVAL);
+        sleep(CHECK_INTERVAL);
         threads = find();
     }
     if !threads.is_empty() {
         messages::about_run(&format_args!(
-            "calls do not return; the process ends when the kernel lets go of {}",
+            "system calls do not return; the process ends when the kernel releases {}",
             listed(&threads)
         ));
     }
@@ -38,8 +39,8 @@ fn listed(threads: &[String]) -> String {
     listed
 }
 
-/// Threads that run items or list directories, or that the kernel has made for a ring, and that wait in
-/// a call.
+/// Threads of ours that run items or list directories, and kernel threads of a ring, if they are blocked in
+/// a system call.
 fn find() -> Vec<String> {
     let Ok(threads) = fs::read_dir("/proc/self/task") else {
         return Vec::new();
@@ -49,7 +50,7 @@ fn find() -> Vec<String> {
         let id = path.file_name()?.to_str()?.to_owned();
         let stat = fs::read_to_string(path.join("stat")).ok()?;
         let (name, state) = name_and_state(&stat)?;
-        // A thread of a ring that has nothing to do sleeps.
+        // An idle kernel thread of a ring is in state S.
         let is_in_call = match name {
             "ringmill-io" | "ringmill-list" => matches!(state, 'S' | 'D'),
             _ => name.starts_with("iou-wrk") && state == 'D',
@@ -66,7 +67,7 @@ fn find() -> Vec<String> {
     found.collect()
 }
 
-/// Of a line such as `17 (ringmill-io) S 1 …` (proc_pid_stat(5)).
+/// Parses a line such as `17 (ringmill-io) S 1 …` (proc_pid_stat(5)).
 fn name_and_state(stat: &str) -> Option<(&str, char)> {
     let (_, rest) = stat.split_once('(')?;
     let (name, rest) = rest.rsplit_once(')')?;

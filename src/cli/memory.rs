@@ -1,8 +1,8 @@
-//! What becomes of the command when the system has no more memory for it.
+//! Stops the command in order when the system has no more memory.
 //!
-//! Rust's collections end the process by SIGABRT then, perhaps in the middle of a row. Here the first failure
-//! gives a reserve back to the system, with which the run stops in order; only if that is not enough either,
-//! the process ends at once.
+//! Without this, Rust's collections abort the process (SIGABRT), perhaps in the middle of a row. Here, the
+//! first failed allocation returns a reserve to the system, so that the run can stop in order. If that is
+//! not enough either, the process ends at once.
 
 use crate::sink::messages;
 use rustix::io::write;
@@ -11,26 +11,26 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::time::Duration;
 
-/// What it takes to finish what is in flight, without the threads' stacks, which they have.
+/// Enough memory to finish the items in flight. The stacks of the threads are already allocated.
 const RESERVE: Layout = match Layout::from_size_align(4 * 1024 * 1024, 4096) {
     Ok(layout) => layout,
     Err(_) => unreachable!(),
 };
 
-/// Whoever asks for more than that is told that there is none, and may do without.
+/// A larger allocation fails at once: its caller may be able to continue without it.
 const SMALL_MAX: usize = 1024 * 1024;
 
-/// How often memory is asked for again, as what is in flight gives some back.
+/// Retries of an allocation, while items in flight finish and free memory.
 const RETRIES: u32 = 200;
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
 
 static RESERVED: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
 static IS_EXHAUSTED: AtomicBool = AtomicBool::new(false);
 
-/// The system's allocator with such a reserve.
+/// The system's allocator with this reserve.
 pub struct Memory;
 
-/// Sets the reserve aside, if there is memory for it.
+/// Allocates the reserve, if there is memory for it.
 pub(super) fn reserve() {
     // SAFETY: the layout's size is not 0.
     let reserve = unsafe { System.alloc(RESERVE) };
@@ -38,25 +38,25 @@ pub(super) fn reserve() {
     give_back(former);
 }
 
-/// True once there was no memory. The run is to stop.
+/// True once an allocation has failed; the run has to stop.
 pub(super) fn is_exhausted() -> bool {
     IS_EXHAUSTED.load(Ordering::Relaxed)
 }
 
-/// Says so.
-pub(super) fn tell(rows_written: &str) {
+/// Reports that the run has stopped for lack of memory.
+pub(super) fn report(rows_written: &str) {
     messages::about_run(&format_args!("out of memory; {rows_written}"));
-    messages::hint(&"raise the limit (ulimit -v), or take fewer --in-flight, --window or --loops");
+    messages::hint(&"raise the limit (ulimit -v), or lower --in-flight, --window or --loops");
 }
 
 fn give_back(reserve: *mut u8) {
     if !reserve.is_null() {
-        // SAFETY: it was allocated with this layout, and whoever swapped it out is the only one who has it.
+        // SAFETY: it was allocated with this layout, and only the caller that swapped it out has the pointer.
         unsafe { System.dealloc(reserve, RESERVE) };
     }
 }
 
-/// The memory that `allocate` gives, now or after some tries.
+/// The result of `allocate`, at once or after retries.
 fn allocate(size: usize, allocate: impl Fn() -> *mut u8) -> *mut u8 {
     let block = allocate();
     match block.is_null() {
@@ -79,19 +79,19 @@ fn try_again(size: usize, allocate: impl Fn() -> *mut u8) -> *mut u8 {
         }
         std::thread::sleep(RETRY_PAUSE);
     }
-    // Nothing here may allocate.
+    // Allocating is not possible here.
     let _ = write(
         rustix::stdio::stderr(),
-        b"ringmill: out of memory, and there is none to stop in order\n",
+        b"ringmill: out of memory, even for stopping in order\n",
     );
     signal_hook::low_level::exit(2)
 }
 
-// SAFETY: all memory comes from the system's allocator, with the layouts that the callers give, and goes back
-// there. A failed call leaves the block that it was to resize as it was, so that it may be made again.
+// SAFETY: all memory comes from the system's allocator and returns to it, with the layouts that the callers
+// give. A failed reallocation leaves its block unchanged, so it may be retried.
 unsafe impl GlobalAlloc for Memory {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller keeps to what the system's allocator asks for.
+        // SAFETY: the caller upholds the contract of `GlobalAlloc`, which the system's allocator has, too.
         allocate(layout.size(), || unsafe { System.alloc(layout) })
     }
 

@@ -1,8 +1,8 @@
 //! `ringmill merge`.
 
-use super::Outcome;
 use super::arguments::MergeArguments;
 use super::forms::Forms;
+use super::outcome::Outcome;
 use super::outputs::{self, Input, Output};
 use super::setup_error::SetupError;
 use super::signals::Signals;
@@ -16,8 +16,8 @@ pub(super) fn merge(arguments: &MergeArguments) -> Outcome {
     match try_merge(arguments) {
         Ok(()) => Outcome::AllWell,
         Err(error) => {
-            error.tell();
-            Outcome::Unusable
+            error.report();
+            Outcome::RunFailed
         }
     }
 }
@@ -46,7 +46,7 @@ fn try_merge(arguments: &MergeArguments) -> Result<(), SetupError> {
     forms.write_hgrm(&series)
 }
 
-/// The series of all logs, and the length of the longest: shards run side by side.
+/// The merged series of all logs, and the time span of the longest log: shards run in parallel.
 fn read_all(logs: &[impl AsRef<Path>]) -> Result<(Vec<Series>, Duration), SetupError> {
     let mut merged: Vec<Series> = Vec::new();
     let mut span = Duration::ZERO;
@@ -74,6 +74,6 @@ fn log_of(series: &[Series], span: Duration) -> Vec<u8> {
     let mut bytes = Vec::new();
     IntervalLog::begin(&mut bytes, SystemTime::now())
         .and_then(|mut log| log.interval(series, span))
-        .expect("memory takes it");
+        .expect("writing to memory cannot fail");
     bytes
 }

@@ -1,9 +1,9 @@
-//! The command line: arguments to plain options, options to a plan, a plan to a run.
+//! The command line: parses arguments into options, makes a plan of them, and runs it.
 
 mod arguments;
 mod closed;
 mod dns;
-mod dns_figures;
+mod dns_stats;
 mod forms;
 mod generate;
 mod hash;
@@ -14,6 +14,7 @@ mod lingering;
 mod memory;
 mod merge;
 mod observer;
+mod outcome;
 mod outputs;
 mod plan;
 mod plot;
@@ -28,31 +29,8 @@ mod values;
 pub use memory::Memory;
 
 use arguments::{Arguments, Command};
+use outcome::Outcome;
 use std::process::ExitCode;
-
-/// How the process ends.
-enum Outcome {
-    /// Every item has a good result.
-    AllWell,
-    /// Some items failed.
-    SomeFailed,
-    /// Usage, set-up, input as a whole, or output.
-    Unusable,
-    /// A signal, which is raised again so that the shell sees it.
-    Signal(i32),
-}
-
-impl Outcome {
-    /// The one of the two that whoever called should rather know of.
-    fn worst(self, other: Self) -> Self {
-        match (&self, &other) {
-            (Self::Signal(_), _) => self,
-            (_, Self::Signal(_)) => other,
-            (Self::Unusable, _) | (_, Self::AllWell) => self,
-            _ => other,
-        }
-    }
-}
 
 /// Runs the command with the process's arguments.
 pub fn main() -> ExitCode {
@@ -68,7 +46,7 @@ pub fn main() -> ExitCode {
     match outcome {
         Outcome::AllWell => ExitCode::SUCCESS,
         Outcome::SomeFailed => ExitCode::from(1),
-        Outcome::Unusable => ExitCode::from(2),
+        Outcome::RunFailed => ExitCode::from(2),
         Outcome::Signal(signal) => {
             // The default action of both signals ends the process here.
             let _ = signal_hook::low_level::emulate_default_handler(signal);

@@ -1,4 +1,4 @@
-//! What people see of a run besides its results: messages, progress, latencies.
+//! Everything a run reports besides its results: messages, progress, latencies.
 
 use super::arguments::{MeasureArguments, When};
 use super::forms::Forms;
@@ -20,17 +20,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// How often it is looked whether an interval is over, or the progress to be shown.
+/// How often to check whether an interval is over, and to update the progress.
 const TICK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How much of the time progress shows percentiles of.
+/// The length of the intervals whose percentiles the progress shows.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A loop publishes what it has recorded at the next turn after a moment on which all agree. So long
-/// after it, they have done so.
+/// A loop publishes its latencies in its first turn after the end of an interval, which is the same time
+/// for all loops. After this delay, all of them have done so.
 const GRACE: Duration = Duration::from_millis(50);
 
-/// Watches a run, and tells of it.
+/// Observes a run and reports on it.
 pub(super) struct Observer {
     summary: Summary,
     started_at: SystemTime,
@@ -38,18 +38,18 @@ pub(super) struct Observer {
     shows_table: bool,
     shows_summary: bool,
     progress: Option<Progress>,
-    latencies: Option<Gathered>,
+    latencies: Option<LiveLatencies>,
     wants_file_system: bool,
-    /// Of the first item that was good.
+    /// The file system of the first item that succeeded.
     file_system: Option<FileSystemFacts>,
 }
 
-/// Latencies as they come in.
-struct Gathered {
+/// Latencies, taken from the loops while the run goes on.
+struct LiveLatencies {
     collector: Arc<Collector>,
-    /// Those of the whole run.
+    /// The latencies of the whole run.
     total: Latencies,
-    /// Those taken last.
+    /// The latencies that were taken last.
     taken: Latencies,
     interval: Option<Duration>,
     take_at: Duration,
@@ -60,29 +60,29 @@ struct Gathered {
 struct Log {
     name: String,
     log: IntervalLog<Output>,
-    /// When it began.
+    /// When the log began.
     origin: Duration,
     interval: Duration,
-    /// Those that are not in it yet.
+    /// Latencies that are not written yet.
     pending: Latencies,
     failure: Option<io::Error>,
 }
 
-/// What a job tells of a run besides its results and latencies.
+/// What a job reports on a run besides its results and latencies.
 #[derive(Default)]
 pub(super) struct Details {
-    /// For people, a line after that of --summary.
+    /// A line of text, printed after that of --summary.
     pub(super) counts: String,
-    /// For people, after the table of latencies.
+    /// A table, printed after that of --latency.
     pub(super) table: String,
-    /// What of that is told where there is only a summary.
+    /// The same table without latencies, for runs with --summary only.
     pub(super) table_without_latencies: String,
-    /// For the document, by name.
+    /// Members of the document of --stats, by name.
     pub(super) document: Map<String, Value>,
 }
 
 impl Observer {
-    /// Watches a run of a job that has these phases. `forms` are open.
+    /// Observes a run of a job that has these phases. The outputs of `forms` are open.
     pub(super) fn new(
         arguments: &MeasureArguments,
         mut forms: Forms,
@@ -112,7 +112,7 @@ impl Observer {
             .min();
         let latencies = match detail {
             None => None,
-            Some(detail) => Some(Gathered {
+            Some(detail) => Some(LiveLatencies {
                 collector: Collector::new(phases, detail, interval),
                 total: Latencies::new(phases),
                 taken: Latencies::new(phases),
@@ -137,30 +137,30 @@ impl Observer {
         })
     }
 
-    /// What the run is to record its latencies with.
+    /// The collector that the run must record its latencies with, if they are needed.
     pub(super) fn collector(&self) -> Option<Arc<Collector>> {
         let latencies = self.latencies.as_ref();
         latencies.map(|latencies| Arc::clone(&latencies.collector))
     }
 
-    /// Says how much input there is, where that is known.
+    /// Sets how much input there is, if that is known.
     pub(super) fn expect(&mut self, total: Total) {
         if let Some(progress) = &mut self.progress {
             *progress = Progress::new(total);
         }
     }
 
-    /// Counts a result: its bytes, or a word for why it failed.
+    /// Counts a result: its size in bytes, or the key of its cause of failure.
     pub(super) fn count(&mut self, result: Result<u64, String>) {
         self.summary.count(result);
     }
 
-    /// Results that were failures.
+    /// The number of failed results.
     pub(super) fn failed(&self) -> u64 {
         self.summary.failed
     }
 
-    /// Notes where a good item lies, if nothing is known of that yet.
+    /// Records the file system of an item that succeeded, if none is known yet.
     pub(super) fn visited(&mut self, path: &Path) {
         if self.wants_file_system {
             self.wants_file_system = false;
@@ -168,24 +168,24 @@ impl Observer {
         }
     }
 
-    /// Says something about an item.
-    pub(super) fn say(&self, name: &[u8], message: &dyn std::fmt::Display) {
+    /// Prints a message about an item.
+    pub(super) fn about_item(&self, name: &[u8], message: &dyn std::fmt::Display) {
         self.without_progress(|| messages::about_item(name, message));
     }
 
-    /// Says something about the run, while it lasts.
-    pub(super) fn say_of_run(&self, message: &dyn std::fmt::Display) {
+    /// Prints a message about the run while it goes on.
+    pub(super) fn about_run(&self, message: &dyn std::fmt::Display) {
         self.without_progress(|| messages::about_run(message));
     }
 
-    /// Gives a hint, if there is one.
+    /// Prints a hint, if there is one.
     pub(super) fn hint(&self, hint: Option<&str>) {
         if let Some(hint) = hint {
             self.without_progress(|| messages::hint(&hint));
         }
     }
 
-    /// A message must not mix with the progress.
+    /// Hides the progress line while a message is written.
     fn without_progress(&self, write: impl FnOnce()) {
         match &self.progress {
             Some(progress) => progress.suspend(write),
@@ -193,7 +193,7 @@ impl Observer {
         }
     }
 
-    /// Called often.
+    /// Updates intervals and progress; called often.
     pub(super) fn tick(&mut self, counters: Counters) {
         let Self {
             latencies,
@@ -212,14 +212,14 @@ impl Observer {
         }
     }
 
-    /// How often it wants a tick while there are no results, if at all.
+    /// How often [`Observer::tick`] must be called while there are no results, if at all.
     pub(super) fn tick_interval(&self) -> Option<Duration> {
         let latencies = self.latencies.as_ref();
         let has_intervals = latencies.is_some_and(|latencies| latencies.interval.is_some());
         (has_intervals || self.progress.is_some()).then_some(TICK_INTERVAL)
     }
 
-    /// The run has ended: gives everything that was asked for. `details` are the job's own.
+    /// Writes all requested reports after the run. `details` are those of the job.
     pub(super) fn finish(
         &mut self,
         command: &'static str,
@@ -276,7 +276,7 @@ impl Observer {
             activity: report.activity,
             details: details.document,
         };
-        // One that cannot be written does not keep the others from being.
+        // An output that cannot be written must not prevent the others.
         let log = latencies.log.map_or(Ok(()), Log::finish);
         let stats = self
             .forms
@@ -286,8 +286,8 @@ impl Observer {
     }
 }
 
-impl Gathered {
-    /// Takes what has been published, if it is time to.
+impl LiveLatencies {
+    /// Takes the published latencies if an interval is over. True if it did.
     fn tick(&mut self, now: Duration) -> bool {
         let Some(interval) = self.interval else {
             return false;
@@ -305,7 +305,7 @@ impl Gathered {
 
     fn take(&mut self) {
         if self.interval.is_none() {
-            // Nobody wants to know what is new.
+            // The new latencies are not needed separately.
             self.collector.take(&mut self.total);
             return;
         }
@@ -319,7 +319,7 @@ impl Gathered {
 }
 
 impl Log {
-    /// Empties the file and writes the head.
+    /// Empties the file and writes the header.
     fn begin(
         mut output: Output,
         phases: &'static [Phase],
@@ -348,7 +348,7 @@ impl Log {
         }
     }
 
-    /// A failure is remembered until the end: the results are worth more than the log.
+    /// A failure to write is reported at the end: the log must not stop the run.
     fn write(&mut self, end: Duration) {
         if self.failure.is_none() {
             let series = Series::of(self.pending.take());
@@ -366,7 +366,7 @@ impl Log {
     }
 }
 
-/// The last multiple of the interval up to `now`: loops publish at these moments.
+/// The last multiple of the interval up to `now`. Loops publish at multiples of the interval.
 fn last_multiple(interval: Duration, now: Duration) -> Duration {
     let interval_ns = interval.as_nanos().max(1);
     let last_ns = now.as_nanos() / interval_ns * interval_ns;

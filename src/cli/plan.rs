@@ -1,31 +1,31 @@
-//! Options and the system's limits to a plan.
+//! Makes a plan from the options and the system's limits.
 
 use super::arguments::ResourceArguments;
 use super::setup_error::SetupError;
 use crate::mill::Order;
-use crate::run::{Descriptors, EngineKind, Plan, Unfit, Wishes};
+use crate::run::{Descriptors, EngineKind, Plan, PlanError, PlanRequest};
 use crate::sink::messages;
 use crate::stats::noun;
 use serde_json::{Map, Value, json};
 
-/// Fits what was asked for into what there is, and says what does not fit.
+/// Makes a plan that fits the system's limits, and reports the options that had to be reduced.
 pub(super) fn plan(
     arguments: &ResourceArguments,
-    wishes: Wishes,
+    request: PlanRequest,
     descriptors: &Descriptors,
 ) -> Result<Plan, SetupError> {
-    let wishes = Wishes {
+    let request = PlanRequest {
         engine: arguments.engine,
         in_flight: arguments.in_flight,
         window: arguments.window,
         loops: arguments.loops,
         io_workers: arguments.io_workers,
         rate_per_s: arguments.rate,
-        ..wishes
+        ..request
     };
-    let fitted = wishes.fit(descriptors)?;
+    let fitted = request.fit(descriptors)?;
     let plan = fitted.plan;
-    if let (Some(limit), Some(wanted)) = (fitted.limited_by_open_files, wishes.in_flight) {
+    if let (Some(limit), Some(wanted)) = (fitted.limited_by_open_files, request.in_flight) {
         let items = noun(plan.in_flight as u64, "item", "items");
         messages::about_run(&format_args!(
             "{} {items} in flight instead of {wanted}: the limit on open files is {limit}",
@@ -38,19 +38,19 @@ pub(super) fn plan(
     Ok(plan)
 }
 
-impl From<Unfit> for SetupError {
-    fn from(unfit: Unfit) -> Self {
-        let message = unfit.to_string();
-        match unfit {
-            Unfit::TooFewDescriptors { enough, .. } => Self::new(message).hint(format!(
+impl From<PlanError> for SetupError {
+    fn from(error: PlanError) -> Self {
+        let message = error.to_string();
+        match error {
+            PlanError::TooFewDescriptors { enough, .. } => Self::new(message).hint(format!(
                 "ulimit -n {enough} is enough; with more it is faster"
             )),
-            Unfit::Refused(refusal) => refusal.into(),
+            PlanError::Refused(refusal) => refusal.into(),
         }
     }
 }
 
-/// The plan for a document.
+/// The plan, for the document of --stats.
 pub(super) fn options(plan: &Plan) -> Map<String, Value> {
     let timeout_ns = plan.timeout.map(|timeout| timeout.as_nanos());
     let options = json!({
@@ -81,7 +81,7 @@ fn engine_name(engine: EngineKind) -> &'static str {
     }
 }
 
-/// Says what came of it.
+/// Prints the plan.
 pub(super) fn describe(plan: &Plan, descriptors: &Descriptors, limit_before: u64) {
     let engine = engine_name(plan.engine);
     messages::about_run(&format_args!(

@@ -1,7 +1,7 @@
 //! `ringmill plot`.
 
-use super::Outcome;
 use super::arguments::PlotArguments;
+use super::outcome::Outcome;
 use super::outputs::{self, Input, Output};
 use super::setup_error::SetupError;
 use super::signals::Signals;
@@ -16,15 +16,15 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Columns where standard output is no terminal.
+/// The width if standard output is not a terminal.
 const WIDTH_DEFAULT: usize = 100;
 
 pub(super) fn plot(arguments: &PlotArguments) -> Outcome {
     match try_plot(arguments) {
         Ok(()) => Outcome::AllWell,
         Err(error) => {
-            error.tell();
-            Outcome::Unusable
+            error.report();
+            Outcome::RunFailed
         }
     }
 }
@@ -34,7 +34,7 @@ fn try_plot(arguments: &PlotArguments) -> Result<(), SetupError> {
     let runs = arguments.files.iter().zip(labels);
     let runs = runs.map(|(file, label)| read(file, label));
     let runs = runs.collect::<Result<Vec<Run>, SetupError>>()?;
-    tell_of_empty(&arguments.files, &runs)?;
+    report_empty(&arguments.files, &runs)?;
     let drawn = if arguments.text {
         plot::text(&runs, width())
     } else {
@@ -48,8 +48,8 @@ fn try_plot(arguments: &PlotArguments) -> Result<(), SetupError> {
     output.put(drawn.as_bytes())
 }
 
-/// Names the files without latencies. Fails if all are, since there is nothing to draw then.
-fn tell_of_empty(files: &[PathBuf], runs: &[Run]) -> Result<(), SetupError> {
+/// Reports files without latencies. Fails if all files are, since there is nothing to draw then.
+fn report_empty(files: &[PathBuf], runs: &[Run]) -> Result<(), SetupError> {
     let files = files.iter().zip(runs).filter(|(_, run)| run.is_empty());
     let empty: Vec<String> = files.map(|(file, _)| file.display().to_string()).collect();
     if empty.len() == runs.len() {
@@ -62,7 +62,7 @@ fn tell_of_empty(files: &[PathBuf], runs: &[Run]) -> Result<(), SetupError> {
     Ok(())
 }
 
-/// What the runs are called: their files' names without extensions or, if these are not all
+/// The labels of the runs: the names of their files without extensions or, if these are not all
 /// different, their paths.
 fn labels(files: &[PathBuf]) -> Vec<String> {
     let stem = |file: &PathBuf| file.file_stem().unwrap_or_default().to_owned();

@@ -1,4 +1,4 @@
-//! The options of `ringmill dns` about what queries say and how they are sent.
+//! The options of `ringmill dns` for the content of queries and how they are sent.
 
 use super::setup_error::SetupError;
 use super::values::parse_address;
@@ -8,21 +8,21 @@ use domain::base::opt::subnet::ClientSubnet;
 use serde_json::Value;
 use std::net::IpAddr;
 
-/// What queries say and how they are sent.
+/// The content of queries and how they are sent.
 #[derive(Debug, Args)]
 pub(super) struct QueryArguments {
-    /// Ask by TCP alone.
+    /// Send queries over TCP only.
     ///
-    /// There is one connection for each server and loop, with up to 128 queries at a time.
+    /// There is one connection for each server and loop, with up to 128 queries in flight.
     #[arg(long, conflicts_with = "sockets", help_heading = "Queries")]
     pub(super) tcp: bool,
 
-    /// Do not ask for recursion (RD = 0): servers answer only with what they know themselves.
+    /// Do not request recursion (RD = 0): servers answer only from their own data.
     #[arg(long, help_heading = "Queries")]
     no_recurse: bool,
 
-    /// The size in octets of the longest reply over UDP that is asked for with EDNS, from 512 to 4096;
-    /// `off` asks without EDNS, so that replies of more than 512 octets come by TCP.
+    /// Maximum size of replies over UDP in octets, sent with EDNS: 512 to 4096. `off` sends queries without
+    /// EDNS; replies of more than 512 octets are then fetched over TCP.
     #[arg(
         long,
         value_name = "SIZE|off",
@@ -33,25 +33,25 @@ pub(super) struct QueryArguments {
     )]
     edns: Edns,
 
-    /// Ask for signatures (DO = 1).
+    /// Request DNSSEC signatures (DO = 1).
     ///
-    /// They come with the records of an answer (RRSIG), and a resolver that has checked them says so (the
-    /// flag `ad` of --format jsonl).
+    /// Answers then include RRSIG records. A resolver that has validated them sets the flag `ad`, which
+    /// --format jsonl shows.
     #[arg(long, help_heading = "Queries")]
     dnssec: bool,
 
-    /// Ask for answers that are meant for clients of this network (EDNS Client Subnet). An address without a
-    /// length is sent whole, as dig does.
+    /// Request the answers that clients in this network get (EDNS Client Subnet). Without LEN, the whole
+    /// address is sent, as dig does.
     #[arg(long, value_name = "ADDR[/LEN]", value_parser = parse_subnet, help_heading = "Queries")]
     subnet: Option<ClientSubnet>,
 
-    /// Ask from this address of the machine.
+    /// Send queries from this address of the machine.
     #[arg(long, value_name = "ADDR", value_parser = parse_address, help_heading = "Queries")]
     pub(super) source: Option<IpAddr>,
 }
 
 impl QueryArguments {
-    /// What queries say, unless options contradict each other.
+    /// The content of queries. Fails if options contradict each other.
     pub(super) fn options(&self) -> Result<QueryOptions, SetupError> {
         let edns = match self.edns {
             Edns::Off if self.dnssec => return Err(needs_edns("--dnssec")),
@@ -71,8 +71,8 @@ impl QueryArguments {
 }
 
 impl QueryArguments {
-    /// Themselves, for a document.
-    pub(super) fn told(&self) -> [(&'static str, Value); 6] {
+    /// The options, for the document of --stats.
+    pub(super) fn for_document(&self) -> [(&'static str, Value); 6] {
         let udp_size = match self.edns {
             Edns::Off => None,
             Edns::UdpSize(size) => Some(size),
@@ -97,7 +97,7 @@ fn needs_edns(option: &str) -> SetupError {
         .hint("leave out one of them")
 }
 
-/// Whether queries have an OPT record, and for replies of what size.
+/// Whether queries have an OPT record, and the reply size it announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Edns {
     Off,
@@ -114,7 +114,7 @@ fn parse_edns(text: &str) -> Result<Edns, String> {
     }
 }
 
-/// A prefix as RFC 4632 and RFC 4291 have it. Bits of the address behind it are taken for 0.
+/// Parses a prefix as in RFC 4632 and RFC 4291. Bits of the address after the prefix are set to 0.
 fn parse_subnet(text: &str) -> Result<ClientSubnet, String> {
     let (address, len) = match text.split_once('/') {
         Some((address, len)) => (address, Some(len)),

@@ -1,4 +1,4 @@
-//! Which servers `ringmill dns` is to ask.
+//! The servers that `ringmill dns` queries.
 
 use super::arguments::DnsArguments;
 use super::setup_error::SetupError;
@@ -7,7 +7,7 @@ use crate::sink::messages;
 use std::net::SocketAddr;
 use std::path::Path;
 
-/// Those named on the command line and in a list, or else the system's; each once.
+/// The servers given on the command line and in a list, or else those of the system, without duplicates.
 pub(super) fn servers(arguments: &DnsArguments) -> Result<Vec<SocketAddr>, SetupError> {
     let mut servers = arguments.resolvers.clone();
     if let Some(path) = &arguments.resolvers_from {
@@ -30,7 +30,7 @@ fn servers_in_list(path: &Path) -> Result<Vec<SocketAddr>, SetupError> {
         servers.push(server);
     }
     if servers.is_empty() {
-        return Err(SetupError::new(format!("{name}: no resolver in it")));
+        return Err(SetupError::new(format!("{name}: contains no resolvers")));
     }
     Ok(servers)
 }
@@ -39,12 +39,12 @@ fn servers_in_resolv_conf(path: &Path) -> Result<Vec<SocketAddr>, SetupError> {
     let name = path.display();
     let found = system_servers(path).map_err(SetupError::new)?;
     for (server, error) in found.left_out {
-        messages::about_run(&format_args!("{name}: {server} is left out: {error}"));
+        messages::about_run(&format_args!("{name}: {server} is ignored: {error}"));
     }
     if found.servers.is_empty() {
         return Err(SetupError {
-            message: format!("{name}: no nameserver in it"),
-            hint: Some("name one with --resolver".to_owned()),
+            message: format!("{name}: contains no nameservers"),
+            hint: Some("give one with --resolver".to_owned()),
         });
     }
     Ok(found.servers)

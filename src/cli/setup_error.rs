@@ -1,4 +1,4 @@
-//! Why there can be no run.
+//! Errors of the run as a whole, for standard error.
 
 use crate::error::Errno;
 use crate::io::uring::Refusal;
@@ -6,7 +6,7 @@ use crate::run::RunError;
 use crate::sink::messages;
 use std::io;
 
-/// Why there can be no run, or why it ended as a whole.
+/// Why a run cannot start, or why it failed as a whole.
 pub(super) struct SetupError {
     pub(super) message: String,
     pub(super) hint: Option<String>,
@@ -20,7 +20,7 @@ impl SetupError {
         }
     }
 
-    /// The same with a way out.
+    /// The same error with a hint how to avoid it.
     pub(super) fn hint(self, hint: impl Into<String>) -> Self {
         Self {
             hint: Some(hint.into()),
@@ -34,8 +34,8 @@ impl SetupError {
         Self::new(format!("{name}: cannot {operation}: {cause}"))
     }
 
-    /// Tells it on standard error.
-    pub(super) fn tell(&self) {
+    /// Prints it on standard error.
+    pub(super) fn report(&self) {
         messages::about_run(&self.message);
         if let Some(hint) = &self.hint {
             messages::hint(hint);
@@ -57,8 +57,8 @@ impl From<Refusal> for SetupError {
         Self {
             message: refusal.to_string(),
             hint: Some(match refusal.hint {
-                "" => "--engine threads does without io_uring".to_owned(),
-                hint => format!("--engine threads does without io_uring; {hint}"),
+                "" => "--engine threads does not need io_uring".to_owned(),
+                hint => format!("--engine threads does not need io_uring; {hint}"),
             }),
         }
     }

@@ -1,4 +1,4 @@
-//! What SIGINT and SIGTERM do to the process.
+//! The handlers of SIGINT and SIGTERM.
 
 use super::setup_error::SetupError;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -8,18 +8,18 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// Decides whether a signal ends the process at once, as it does by default. It does unless a run is
-/// under way, which it stops first, or a file is being replaced.
+/// Decides whether a signal ends the process at once, which is the default. During a run the first signal
+/// only stops the run, and while a file is being replaced the signal is deferred.
 #[derive(Clone)]
 pub(super) struct Signals {
     /// The next signal ends the process. Set by each signal, in its handler.
     end_process: Arc<AtomicBool>,
-    /// The signal that came last; 0 if none did. Set in its handler.
+    /// The signal that arrived last; 0 if none did. Set in its handler.
     last: Arc<AtomicUsize>,
 }
 
 impl Signals {
-    /// Installs the handlers. So far they end the process.
+    /// Installs the handlers. Until [`Signals::note_first`], a signal ends the process.
     pub(super) fn register() -> Result<Self, SetupError> {
         Self::try_register()
             .map_err(|error| SetupError::new(format!("cannot watch for signals: {error}")))
@@ -31,7 +31,7 @@ impl Signals {
             last: Arc::default(),
         };
         for number in Self::watched() {
-            // In this order: the first signal of a run finds the flag not yet set.
+            // Handlers run in this order, so the first signal of a run finds the flag not yet set.
             flag::register_conditional_default(number, Arc::clone(&signals.end_process))?;
             flag::register(number, Arc::clone(&signals.end_process))?;
             #[allow(clippy::cast_sign_loss)]
@@ -52,15 +52,15 @@ impl Signals {
         self.end_process.store(false, Ordering::Relaxed);
     }
 
-    /// The signal that came, if one did and did not end the process.
+    /// The signal that arrived last, if any. It has not ended the process.
     pub(super) fn last(&self) -> Option<i32> {
         i32::try_from(self.last.load(Ordering::Relaxed))
             .ok()
             .filter(|&number| number != 0)
     }
 
-    /// Does what should not be left half done. A signal that would have ended the process meanwhile
-    /// ends it afterwards; a second one does not wait.
+    /// Runs `act`, which should not be interrupted. A signal that would have ended the process in the
+    /// meantime ends it afterwards; a second signal ends it at once.
     pub(super) fn defer<T>(&self, act: impl FnOnce() -> T) -> T {
         let would_end = self.end_process.swap(false, Ordering::Relaxed);
         let result = act();
@@ -72,8 +72,8 @@ impl Signals {
     }
 }
 
-/// True for a signal that whoever started us wants ignored, as `nohup` and shells do for what runs
-/// in the background. It stays ignored.
+/// True if the signal was ignored when the process started: `nohup` does so, and shells do so for commands
+/// in the background. Such a signal stays ignored.
 fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

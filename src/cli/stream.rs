@@ -1,6 +1,5 @@
-//! From a stream of items to a stream of rows: what every job does the same way.
+//! Runs a job on a stream of items and writes its rows: the part that all jobs share.
 
-use super::Outcome;
 use super::arguments::StreamArguments;
 use super::closed::stdin_was_closed;
 use super::forms::Forms;
@@ -8,6 +7,7 @@ use super::interrupt::Interrupt;
 use super::lingering;
 use super::memory;
 use super::observer::{Details, Observer};
+use super::outcome::Outcome;
 use super::outputs::{self, Input, Output};
 use super::plan;
 use super::setup_error::SetupError;
@@ -16,7 +16,7 @@ use crate::io::FileId;
 use crate::item::Item;
 use crate::jobs::Job;
 use crate::mill::{Counters, Finished, Order};
-use crate::run::{Descriptors, End, Plan, Report, Sink, Wishes, run, soft_limit};
+use crate::run::{Descriptors, End, Plan, PlanRequest, Report, Sink, run, soft_limit};
 use crate::sink::messages;
 use crate::source::{Arguments, Expand, Expanded, Lists, Separator, Source};
 use crate::stats::document::Form;
@@ -31,34 +31,34 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Results gathered before they are written, even while more are ready.
+/// The buffer is written when it is this long, even if more results are ready.
 const OUTPUT_BUFFER_LEN: usize = 64 * 1024;
 
-/// A job as a subcommand.
+/// A job, with the options of its subcommand.
 pub(super) struct Task<'a> {
-    /// The subcommand.
+    /// The name of the subcommand.
     pub(super) command: &'static str,
-    /// What is said if there is nothing to do.
+    /// The message if no items are given.
     pub(super) no_items: &'static str,
-    /// How it is used, for whoever gives it nothing to do.
+    /// The hint if no items are given: how to use the subcommand.
     pub(super) usage: &'static str,
-    /// The items, unless they are in lists.
+    /// The items given as arguments. If empty, the items are read from lists.
     pub(super) items: Vec<OsString>,
     pub(super) arguments: &'a StreamArguments,
-    /// The deadline of each item, if it is for the loops to keep.
+    /// The timeout of each item, if the loops must enforce it.
     pub(super) timeout: Option<Duration>,
     pub(super) items_hold_files: bool,
-    /// A list that has been read already.
+    /// The list of servers, which has already been read.
     pub(super) resolvers_from: Option<&'a Path>,
-    /// What items in lists and arguments stand for, if not for themselves.
+    /// Turns an item of a list or an argument into the items it stands for, if they can differ.
     pub(super) expand: Option<Box<dyn Expand>>,
-    /// Options that only this job has, for a document.
+    /// Options that only this job has, for the document of --stats.
     pub(super) options: Map<String, Value>,
 }
 
 /// Turns results into bytes.
 pub(super) trait Rows<V> {
-    /// Appends what is to be printed for an item, and tells the observer what came of it.
+    /// Appends the output for an item, and passes its result to the observer.
     fn write(
         &mut self,
         out: &mut Vec<u8>,
@@ -67,22 +67,22 @@ pub(super) trait Rows<V> {
         observer: &mut Observer,
     );
 
-    /// What else there is to tell when the run has ended.
+    /// What else to report when the run has ended.
     fn details(&self, _form: &Form) -> Details {
         Details::default()
     }
 }
 
 impl Task<'_> {
-    /// Runs the job that `job` makes once there is a plan, and it is known which files are written.
+    /// Runs the job. `job` makes it when the plan and the ids of the output files are known.
     pub(super) fn perform<J: Job>(
         self,
         job: impl FnOnce(&Plan, &Descriptors, Vec<FileId>) -> Result<J, SetupError>,
         rows: impl Rows<J::Value>,
     ) -> Outcome {
         self.try_perform(job, rows).unwrap_or_else(|error| {
-            error.tell();
-            Outcome::Unusable
+            error.report();
+            Outcome::RunFailed
         })
     }
 
@@ -99,7 +99,7 @@ impl Task<'_> {
         let mut forms = Forms::of_run(&arguments.measure.forms, &phases, &interrupt.signals)?;
         let mut descriptors = Descriptors::raise();
         descriptors.in_use += arguments.measure.forms.descriptors();
-        let wishes = Wishes {
+        let request = PlanRequest {
             order: if arguments.unordered {
                 Order::Completion
             } else {
@@ -107,11 +107,11 @@ impl Task<'_> {
             },
             fail_fast: arguments.fail_fast,
             timeout: self.timeout,
-            // Lookups gain nothing: they open sockets once.
+            // DNS lookups gain nothing from it: they open their sockets once.
             separate_descriptors: self.items_hold_files,
-            ..Wishes::new(self.items_hold_files)
+            ..PlanRequest::new(self.items_hold_files)
         };
-        let mut plan = plan::plan(&arguments.resources, wishes, &descriptors)?;
+        let mut plan = plan::plan(&arguments.resources, request, &descriptors)?;
         if arguments.verbose {
             plan::describe(&plan, &descriptors, limit_before);
         }
@@ -119,7 +119,7 @@ impl Task<'_> {
         let mut written: Vec<_> = iter::once(&mut output).chain(forms.outputs()).collect();
         outputs::open(&mut written, &self.inputs(lists.as_deref()))?;
         let job = job(&plan, &descriptors, outputs::file_ids(written))?;
-        // Only now that nothing else can be refused: it empties files.
+        // Last, when no other check can fail, because it empties files.
         let observer = Observer::new(&arguments.measure, forms, J::PHASES)?;
         output.begin()?;
         plan.latencies = observer.collector();
@@ -167,7 +167,7 @@ impl Task<'_> {
         let report = run(&plan, job, source, &mut sink, &interrupt.stop)?;
         if arguments.verbose {
             let engine = format_args!("engine: {} × {}", plan.loops, report.engine);
-            sink.observer.say_of_run(&engine);
+            sink.observer.about_run(&engine);
         }
         let rows = &sink.rows;
         let details = |form: &Form| rows.details(form);
@@ -179,8 +179,8 @@ impl Task<'_> {
         match measured {
             Ok(()) => Ok(outcome),
             Err(error) => {
-                error.tell();
-                Ok(outcome.worst(Outcome::Unusable))
+                error.report();
+                Ok(outcome.worst(Outcome::RunFailed))
             }
         }
     }
@@ -202,14 +202,14 @@ impl Task<'_> {
             return Ok(Some(vec!["-".into()]));
         }
         for list in lists.iter().filter(|list| list.as_os_str() != "-") {
-            // Only a look: opening a FIFO would take its first bytes away from the run.
+            // Do not open it: opening and closing a FIFO would lose its first bytes.
             list.metadata()
                 .map_err(|error| SetupError::io(&list.display().to_string(), "open", &error))?;
         }
         Ok(Some(lists.clone()))
     }
 
-    /// The files that are read, as far as they are known before the run.
+    /// The files that the run reads, as far as they are known before it starts.
     fn inputs<'b>(&'b self, lists: Option<&'b [PathBuf]>) -> Vec<Input<'b>> {
         let lists = lists.unwrap_or_default().iter();
         let lists = lists.map(|list| match list.as_os_str() == "-" {
@@ -223,7 +223,7 @@ impl Task<'_> {
     }
 }
 
-/// The bytes in all lists, if all are regular files.
+/// The size of all lists in bytes, if all are regular files.
 fn total_of_lists(lists: &[PathBuf]) -> Option<u64> {
     lists
         .iter()
@@ -239,7 +239,7 @@ fn total_of_lists(lists: &[PathBuf]) -> Option<u64> {
         .sum()
 }
 
-/// Says how it went, and decides the exit code.
+/// Reports how the run ended, and decides the exit code.
 fn conclude(
     report: &Report,
     failed: u64,
@@ -250,30 +250,30 @@ fn conclude(
     if let Some(refusal) = &report.fell_back {
         messages::about_run(&format_args!("{refusal}; used threads"));
     }
-    if let Some(error) = &report.alone {
+    if let Some(error) = &report.single_threaded {
         let cause = Errno::from(error);
         messages::about_run(&format_args!(
-            "cannot start a thread: {cause}; used one for everything, which is slow"
+            "cannot start a thread: {cause}; ran single-threaded, which is slow"
         ));
     }
     if let Some(error) = &report.input_error {
         messages::about_run(error);
-        return Outcome::Unusable;
+        return Outcome::RunFailed;
     }
     match &report.end {
         End::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-            // Whoever read the results has seen enough. That is how `| head` works.
+            // The reader has closed the pipe, as `| head` does. This is not an error.
             Outcome::AllWell
         }
         End::Output(error) => {
             let mut failure = output.cannot_write(error);
             failure.message += &format!("; {}", written_lines(rows_written));
-            failure.tell();
-            Outcome::Unusable
+            failure.report();
+            Outcome::RunFailed
         }
         End::Interrupted if interrupt.signal().is_none() && memory::is_exhausted() => {
-            memory::tell(&written_lines(rows_written));
-            Outcome::Unusable
+            memory::report(&written_lines(rows_written));
+            Outcome::RunFailed
         }
         End::Interrupted => {
             let Counters {
@@ -283,10 +283,10 @@ fn conclude(
             messages::about_run(&format_args!(
                 "interrupted: {pulled} {items} pulled, {emitted} emitted"
             ));
-            lingering::tell();
+            lingering::report();
             interrupt
                 .signal()
-                .map_or(Outcome::Unusable, Outcome::Signal)
+                .map_or(Outcome::RunFailed, Outcome::Signal)
         }
         End::Complete | End::FailFast if failed > 0 => Outcome::SomeFailed,
         End::Complete | End::FailFast => Outcome::AllWell,
@@ -298,7 +298,7 @@ fn written_lines(rows_written: u64) -> String {
     format!("{rows_written} whole {lines} written")
 }
 
-/// Writes all bytes, and says how many were written if not all could be.
+/// Writes all bytes. Returns how many were written, which is fewer after an error.
 fn write_counted(output: &mut impl Write, bytes: &[u8]) -> (usize, io::Result<()>) {
     let mut written = 0;
     while written < bytes.len() {
@@ -312,11 +312,11 @@ fn write_counted(output: &mut impl Write, bytes: &[u8]) -> (usize, io::Result<()
     (written, Ok(()))
 }
 
-/// Prints rows.
+/// Writes rows to the output.
 struct RowSink<'a, R> {
     output: Output,
     buffer: Vec<u8>,
-    /// Where the rows in the buffer end. One that is not to be printed has no bytes, and is not here.
+    /// The ends of the rows in the buffer. A row that is not printed has no bytes and no entry.
     row_ends: Vec<usize>,
     /// Rows whose bytes have all been written.
     rows_written: u64,
@@ -356,14 +356,14 @@ impl<V, R: Rows<V>> Sink<V> for RowSink<'_, R> {
     }
 
     fn tick(&mut self, counters: Counters) {
-        self.interrupt.look();
+        self.interrupt.poll();
         self.observer.tick(counters);
     }
 
     fn tick_interval(&self) -> Option<Duration> {
         let intervals = [
             self.observer.tick_interval(),
-            self.interrupt.look_interval(),
+            self.interrupt.poll_interval(),
         ];
         intervals.into_iter().flatten().min()
     }

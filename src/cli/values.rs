@@ -1,4 +1,4 @@
-//! Values of options: what is accepted, and what is wrong with the others, in words.
+//! Parsers for the values of options, with error messages of our own.
 
 use crate::digest::Algorithm;
 use crate::jobs::dns;
@@ -12,10 +12,10 @@ use std::ffi::OsStr;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// Shorter intervals would have a loop do little else than give away what it has recorded.
+/// With shorter intervals, a loop would spend most of its time publishing latencies.
 const INTERVAL_MIN: Duration = Duration::from_millis(10);
 
-/// A number from 1 on.
+/// Parses a whole number of at least 1.
 pub(super) fn parse_count(text: &str) -> Result<usize, String> {
     match text.parse::<u32>() {
         Ok(count @ 1..) => Ok(count as usize),
@@ -23,7 +23,7 @@ pub(super) fn parse_count(text: &str) -> Result<usize, String> {
     }
 }
 
-/// A number from 0 on.
+/// Parses a whole number of at least 0.
 pub(super) fn parse_retries(text: &str) -> Result<u32, String> {
     let retries = text.parse();
     retries.map_err(|_| format!("not a whole number from 0 to {}", u32::MAX))
@@ -40,7 +40,7 @@ pub(super) fn parse_timeout(text: &str) -> Result<Duration, String> {
 pub(super) fn parse_interval(text: &str) -> Result<Duration, String> {
     let interval = parse_duration(text)?;
     if interval < INTERVAL_MIN {
-        return Err("an interval is 10 ms or longer".to_owned());
+        return Err("it must be at least 10 ms".to_owned());
     }
     Ok(interval)
 }
@@ -52,10 +52,10 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
             format!("the unit is missing, as in {value}s, {value}ms or {value}m")
         }
         Unreadable::UnknownUnit { unit, .. } => {
-            format!("there is no unit `{unit}`, but ns, us, ms, s, m, h and d")
+            format!("unknown unit `{unit}`; the units are ns, us, ms, s, m, h and d")
         }
-        Unreadable::NumberOverflow => "too long, or more exact than a nanosecond".to_owned(),
-        _ => "not a length of time, such as 500ms, 30s or '1m 30s'".to_owned(),
+        Unreadable::NumberOverflow => "too long, or more precise than a nanosecond".to_owned(),
+        _ => "not a duration; examples are 500ms, 30s and '1m 30s'".to_owned(),
     })
 }
 
@@ -74,7 +74,7 @@ pub(super) fn parse_address(text: &str) -> Result<IpAddr, String> {
     text.parse().map_err(|_| "not an IP address".to_owned())
 }
 
-/// An algorithm by its name or as its standard spells it, in either case.
+/// Parses an algorithm: its name, or the spelling of its standard, in upper or lower case.
 pub(super) fn algorithm_parser() -> impl TypedValueParser<Value = Algorithm> {
     PossibleValuesParser::new(Algorithm::ALL.map(spellings)).map(|text| {
         let mut algorithms = Algorithm::ALL.into_iter();
@@ -108,7 +108,7 @@ impl ValueEnum for Engine {
     }
 }
 
-/// An engine. An environment variable that is empty counts as one that is not set, as for most programs.
+/// Parses an engine. An empty environment variable counts as not set, as for most programs.
 #[derive(Clone)]
 pub(super) struct EngineParser;
 
@@ -165,16 +165,16 @@ mod tests {
         let error = |text| parse_timeout(text).unwrap_err();
         let missing = "the unit is missing, as in 5s, 5ms or 5m";
         assert_eq!(error("5"), missing);
-        let unknown = "there is no unit `parsecs`, but ns, us, ms, s, m, h and d";
+        let unknown = "unknown unit `parsecs`; the units are ns, us, ms, s, m, h and d";
         assert_eq!(error("5 parsecs"), unknown);
-        let exceeds = "too long, or more exact than a nanosecond";
+        let exceeds = "too long, or more precise than a nanosecond";
         assert_eq!(error("99999999999999999999s"), exceeds);
-        let neither = "not a length of time, such as 500ms, 30s or '1m 30s'";
+        let neither = "not a duration; examples are 500ms, 30s and '1m 30s'";
         for text in ["", "soon", "-1s", "--summary", "ms"] {
             assert_eq!(error(text), neither, "{text}");
         }
         assert_eq!(error("0s"), "it must be longer than 0");
-        let short = "an interval is 10 ms or longer";
+        let short = "it must be at least 10 ms";
         assert_eq!(parse_interval("1ms").unwrap_err(), short);
     }
 }

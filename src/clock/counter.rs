@@ -3,10 +3,10 @@
 //! (The crates for this were tried: they calibrate for up to 200 ms, or before `main` in every run.)
 
 /// How long the counter is compared with the system's clock. Each is read to within some 20 ns, so
-/// the rate is known to about 1 in 10,000: more than the digits that latencies are kept to.
+/// the rate is known to about 1 in 10,000: more digits than latencies are recorded with.
 const CALIBRATION_NS: u64 = 300_000;
 
-/// Binary digits of the fraction in [`Counter::ns_per_tick`].
+/// The number of binary fraction digits of [`Counter::ns_per_tick`].
 const SHIFT: u32 = 32;
 
 /// A counter with a known rate.
@@ -18,8 +18,8 @@ pub(super) struct Counter {
 }
 
 impl Counter {
-    /// Compares the counter with the clock. `None` unless the kernel itself keeps time by it, which it
-    /// does only if it counts at a constant rate and alike on all processors.
+    /// Compares the counter with the clock. `None` unless the kernel itself uses the counter as its clock
+    /// source, which it does only if the rate is constant and the same on all processors.
     pub(super) fn calibrate(clock_ns: impl Fn() -> u64) -> Option<Self> {
         let source = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
         if std::fs::read_to_string(source).ok()?.trim() != "tsc" {
@@ -51,8 +51,8 @@ impl Counter {
     }
 }
 
-/// The counter and the clock at the same moment: the closest of a few pairs, so that an interrupt
-/// between the two does no harm.
+/// The counter and the clock at the same moment: of several pairs of readings, the one with the least time
+/// between them, so that an interrupt in between does no harm.
 fn read_both(clock_ns: impl Fn() -> u64) -> Option<(u64, u64)> {
     let mut closest: Option<(u64, u64, u64)> = None;
     for _ in 0..8 {

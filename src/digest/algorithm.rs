@@ -5,16 +5,22 @@ use std::str::FromStr;
 
 use super::value::Digest;
 
-/// A digest algorithm.
+/// A digest algorithm. It is parsed from its [`name`](Algorithm::name).
 ///
-/// The variants stand in the order in which they are offered to a user.
+/// ```
+/// use ringmill::Algorithm;
+///
+/// let algorithm: Algorithm = "sha256".parse().unwrap();
+/// assert_eq!(algorithm, Algorithm::Sha256);
+/// assert!("sha3".parse::<Algorithm>().is_err());
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Algorithm {
     /// BLAKE3, 32 bytes (BLAKE3 paper, 2020). Computed by the `blake3` crate.
     #[default]
     Blake3,
-    /// SHA-256, 32 bytes (FIPS 180-4). Computed by the `sha2` crate; several messages at once by
-    /// code of our own where the processor has the SHA extensions of x86-64.
+    /// SHA-256, 32 bytes (FIPS 180-4). Computed by the `sha2` crate; several messages at once by this crate's
+    /// own code if the processor has the SHA extensions of x86-64.
     Sha256,
     /// SHA-512, 64 bytes (FIPS 180-4). Computed by the `sha2` crate.
     Sha512,
@@ -36,7 +42,12 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// Every algorithm, in the order in which they are offered to a user.
+    /// All algorithms, in the order in which user interfaces list them.
+    ///
+    /// ```
+    /// # use ringmill::Algorithm;
+    /// assert_eq!(Algorithm::ALL[0], Algorithm::default());
+    /// ```
     pub const ALL: [Self; 8] = [
         Self::Blake3,
         Self::Sha256,
@@ -49,6 +60,10 @@ impl Algorithm {
     ];
 
     /// The name on the command line and in JSON, such as `sha256`.
+    ///
+    /// ```
+    /// assert_eq!(ringmill::Algorithm::Sha256.name(), "sha256");
+    /// ```
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -64,6 +79,10 @@ impl Algorithm {
     }
 
     /// The name in a tagged (BSD style) line, such as `SHA256` in `SHA256 (name) = …`.
+    ///
+    /// ```
+    /// assert_eq!(ringmill::Algorithm::Sha256.tag(), "SHA256");
+    /// ```
     #[must_use]
     pub const fn tag(self) -> &'static str {
         match self {
@@ -78,7 +97,11 @@ impl Algorithm {
         }
     }
 
-    /// The length of a digest in bytes; its hexadecimal form is twice as long.
+    /// The length of a digest in bytes, from 4 to 64; its hexadecimal form is twice as long.
+    ///
+    /// ```
+    /// assert_eq!(ringmill::Algorithm::Sha256.digest_len_bytes(), 32);
+    /// ```
     #[must_use]
     pub const fn digest_len_bytes(self) -> usize {
         match self {
@@ -91,10 +114,14 @@ impl Algorithm {
         }
     }
 
-    /// The digest of a message that lies in one buffer.
+    /// Computes the digest of a message that lies in one buffer.
     ///
-    /// The same as feeding a [`Hasher`](super::Hasher) once, but without its state: the XXH3
-    /// variants gain from that, and BLAKE3 saves an allocation.
+    /// ```
+    /// let digest = ringmill::Algorithm::Crc32c.digest(b"123456789");
+    /// assert_eq!(digest.to_string(), "e3069283");
+    /// ```
+    // Unlike a `Hasher` that is fed once, it has no state: XXH3 and XXH128 are faster, and BLAKE3 saves an
+    // allocation.
     #[must_use]
     pub fn digest(self, message: &[u8]) -> Digest {
         match self {
@@ -138,6 +165,13 @@ impl FromStr for Algorithm {
 }
 
 /// The error for a name that is not the [`name`](Algorithm::name) of any [`Algorithm`].
+///
+/// ```
+/// use ringmill::{Algorithm, UnknownAlgorithm};
+///
+/// let error: UnknownAlgorithm = "whirlpool".parse::<Algorithm>().unwrap_err();
+/// assert_eq!(error.to_string(), "unknown digest algorithm 'whirlpool'");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown digest algorithm '{name}'")]
 pub struct UnknownAlgorithm {

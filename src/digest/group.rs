@@ -1,10 +1,11 @@
 //! Digests of several messages, computed together.
 //!
 //! Each round of SHA-1 and SHA-256 needs the result of the one before, so one message leaves most of a
-//! core idle: the processors' instructions for them have a latency of several cycles and could start
-//! more often. Several messages side by side fill these gaps: as far as they have as many blocks, their
-//! blocks are hashed together, and each that ends makes room for the others.
+//! core idle: the processor's instructions for a round have a latency of several cycles, but could start
+//! more often. Several messages side by side fill these gaps: their blocks are hashed together, in lanes,
+//! as long as all of them have blocks left; when one ends, the others go on together.
 
+use super::compress::{Block, Compress};
 #[cfg(target_arch = "x86_64")]
 use super::sha256_lanes::Sha256Lanes;
 use super::{Algorithm, Digest};
@@ -33,21 +34,9 @@ const SHA256_INITIAL: [u32; 8] = [
     0x5be0_cd19,
 ];
 
-pub(super) type Block = [u8; 64];
-
-/// A compression function, for any number of messages.
-pub(super) trait Compress<const WORDS: usize>: Copy {
-    /// The states of the messages after these blocks, of which each message has as many.
-    fn compress<const L: usize>(
-        self,
-        states: [[u32; WORDS]; L],
-        blocks: [&[Block]; L],
-    ) -> [[u32; WORDS]; L];
-}
-
-/// A compression function for one message, called for a block of each in turn. A core looks a few
-/// hundred instructions ahead, which is more than one block, so it works on two messages at once. More
-/// than two gain nothing.
+/// A compression function for one message, called for one block of each message in turn. The core's
+/// out-of-order window is a few hundred instructions, which is more than one block, so it works on two
+/// messages at once. More than two gain nothing.
 #[derive(Clone, Copy)]
 struct InTurn<F>(F);
 
@@ -75,7 +64,7 @@ where
 }
 
 impl Algorithm {
-    /// How many messages are best computed together: 1 if nothing is gained by it. Depends on the
+    /// The best number of messages to compute together: 1 if that gains nothing. Depends on the
     /// processor.
     #[must_use]
     pub fn group_len(self) -> usize {
@@ -87,8 +76,8 @@ impl Algorithm {
         }
     }
 
-    /// The digests of several messages. [`Algorithm::group_len`] of them, if they are of about the same
-    /// length, take clearly less time than one after the other.
+    /// The digests of several messages. For [`Algorithm::group_len`] messages of about the same length, this
+    /// takes clearly less time than one message after the other.
     #[must_use]
     pub fn digest_group<const N: usize>(self, messages: [&[u8]; N]) -> [Digest; N] {
         match self {
@@ -113,7 +102,7 @@ fn sha1<const N: usize>(compress: impl Compress<5>, messages: [&[u8]; N]) -> [Di
     hash(SHA1_INITIAL, compress, messages).map(|state| Digest::new(bytes::<20>(&state)))
 }
 
-/// The final states of messages.
+/// The final states of the messages.
 fn hash<const WORDS: usize, const N: usize>(
     initial: [u32; WORDS],
     compress: impl Compress<WORDS>,
@@ -121,8 +110,8 @@ fn hash<const WORDS: usize, const N: usize>(
 ) -> [[u32; WORDS]; N] {
     let mut lanes = messages.map(|message| Lane::new(initial, message));
     loop {
-        let mut going_on = lanes.iter_mut().filter(|lane| !lane.blocks().is_empty());
-        match std::array::from_fn(|_| going_on.next()) {
+        let mut unfinished = lanes.iter_mut().filter(|lane| !lane.blocks().is_empty());
+        match std::array::from_fn(|_| unfinished.next()) {
             [Some(a), Some(b), Some(c), Some(d)] => advance([a, b, c, d], compress),
             [Some(a), Some(b), Some(c), None] => advance([a, b, c], compress),
             [Some(a), Some(b), None, _] => advance([a, b], compress),
@@ -132,7 +121,7 @@ fn hash<const WORDS: usize, const N: usize>(
     }
 }
 
-/// Adds as many blocks to each message as all of them have.
+/// Hashes the next blocks of each message, as many as the shortest of them has.
 fn advance<const WORDS: usize, const L: usize>(
     lanes: [&mut Lane<WORDS>; L],
     compress: impl Compress<WORDS>,
@@ -150,11 +139,11 @@ fn advance<const WORDS: usize, const L: usize>(
 /// A message and how far it has been hashed.
 struct Lane<'m, const WORDS: usize> {
     state: [u32; WORDS],
-    /// What is left of its whole blocks.
+    /// The whole blocks of the message that are left.
     whole: &'m [Block],
-    /// Its end, filled up to one block or two (FIPS 180-4, section 5.1.1).
+    /// The rest of the message, padded to one or two blocks (FIPS 180-4, section 5.1.1).
     end: [Block; 2],
-    /// The blocks of the end that are left.
+    /// The blocks of `end` that are left.
     end_left: Range<usize>,
 }
 
@@ -179,7 +168,7 @@ impl<'m, const WORDS: usize> Lane<'m, WORDS> {
         }
     }
 
-    /// Blocks that come next; none if there are no more.
+    /// The blocks that come next; none at the end.
     fn blocks(&self) -> &[Block] {
         match self.whole {
             [] => &self.end[self.end_left.clone()],
@@ -187,7 +176,7 @@ impl<'m, const WORDS: usize> Lane<'m, WORDS> {
         }
     }
 
-    /// Blocks have been hashed.
+    /// Removes blocks that have been hashed.
     fn take(&mut self, count: usize) {
         match self.whole {
             [] => self.end_left.start += count,
@@ -210,7 +199,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Groups of one to four, computed in every way that this processor knows.
+    /// Checks groups of one to four messages, with every implementation that this processor supports.
     fn check(algorithm: Algorithm, messages: [&[u8]; 4]) {
         let alone = messages.map(|message| algorithm.digest(message));
         let lens = messages.map(<[u8]>::len);
@@ -270,7 +259,7 @@ mod tests {
         assert_eq!(digests.map(|digest| digest.to_string()), answers);
     }
 
-    /// Lengths around the ends of blocks and of the padding, and any others.
+    /// Messages of lengths around the ends of blocks and of the padding, and of any other length.
     fn message() -> impl Strategy<Value = Vec<u8>> {
         let len = prop_oneof![0_usize..200, 4_000_usize..4_200, 0_usize..20_000];
         len.prop_flat_map(|len| proptest::collection::vec(any::<u8>(), len))

@@ -13,12 +13,12 @@ use super::value::Digest;
 /// The state of one message being hashed.
 ///
 /// About 400 bytes, and for BLAKE3 2 KiB more on the heap. One hasher can serve one message after
-/// another: [`finalize_reset`](Self::finalize_reset) and [`reset`](Self::reset) make it as new
-/// without giving that memory back. Where many hashers are alive at once, that saves up to half a
-/// microsecond a message.
+/// another: [`finalize_reset`](Self::finalize_reset) and [`reset`](Self::reset) return it to the initial
+/// state without freeing that memory. If many hashers exist at once, that saves up to half a microsecond
+/// per message.
 ///
 /// BLAKE3 hashes chunks of 1 KiB side by side, but only those that lie in one piece: pieces of
-/// 64 KiB and more whose length is a power of two suit it best. The others do not mind.
+/// 64 KiB and more whose length is a power of two suit it best. For the others, the length does not matter.
 pub struct Hasher {
     state: State,
 }
@@ -39,7 +39,7 @@ enum State {
 }
 
 impl Hasher {
-    /// A hasher for an empty message so far.
+    /// A hasher for a message that is empty so far.
     #[must_use]
     pub fn new(algorithm: Algorithm) -> Self {
         Self {
@@ -119,7 +119,7 @@ impl State {
         }
     }
 
-    /// The digest of the message. What it leaves behind is not a state to go on with.
+    /// The digest of the message. The state is not usable afterwards.
     fn digest(&mut self) -> Digest {
         match self {
             Self::Blake3(hasher) => Digest::new(*hasher.finalize().as_bytes()),

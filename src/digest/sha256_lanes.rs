@@ -1,21 +1,22 @@
 //! SHA-256 of several messages, their rounds interleaved, with the SHA extensions of x86-64.
 //!
-//! `sha256rnds2` does two rounds and needs the result of the one before, which takes four cycles on AMD's
-//! Zen 4; the processor can begin another after about two. Two messages in turn keep it busy, and with
-//! more there is always one that does not wait for anything else. This must be in the code: within one
-//! message, the next is some 200 instructions away, and a processor looks ahead only a little further.
+//! `sha256rnds2` does two rounds and needs the result of the one before. On AMD's Zen 4 that takes four
+//! cycles, but the processor can start another one after about two. Two messages in turn keep it busy; with
+//! more, there is always one whose next instruction can start. The code must interleave them: within the
+//! code for one block, the next message is some 200 instructions away, and the out-of-order window of a
+//! processor is only a little larger.
 
-use super::group::{Block, Compress};
+use super::compress::{Block, Compress};
 use core::arch::x86_64::*;
 
-/// Evidence that the processor has the instructions.
+/// Proof that the processor has the instructions: only `detect` makes one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sha256Lanes(());
 
 impl Sha256Lanes {
-    /// How many messages are best computed together. On Zen 4, one of 4 KiB takes 2250 ns alone, 1160 in
-    /// two lanes, 1100 in three or four, 1060 in five; a loop over cached files of that size takes 1.4 %
-    /// less processor time with four than with two.
+    /// The best number of messages to compute together. On Zen 4, a message of 4 KiB takes 2250 ns alone,
+    /// 1160 in two lanes, 1100 in three or four, 1060 in five; a loop over cached files of that size takes
+    /// 1.4 % less processor time with four lanes than with two.
     pub(super) const COUNT: usize = 4;
 
     /// `None` if the processor lacks an instruction.
@@ -35,7 +36,7 @@ impl Compress<8> for Sha256Lanes {
         states: [[u32; 8]; L],
         blocks: [&[Block]; L],
     ) -> [[u32; 8]; L] {
-        // SAFETY: `compress` is a safe function but for its target features: the processor must have
+        // SAFETY: `compress` is safe except for its target features: the processor must have
         // them. Only `detect` makes a `Sha256Lanes` (the field is private to this module), and only
         // after it has found `sha`, `sse4.1`, and each feature that these two imply.
         unsafe { compress(states, blocks) }
@@ -63,21 +64,21 @@ const ROUND_CONSTANTS: [[u32; 4]; 16] = [
     [0x90be_fffa, 0xa450_6ceb, 0xbef9_a3f7, 0xc671_78f2],
 ];
 
-/// The working variables a to h of one message, as `sha256rnds2` wants them.
+/// The working variables a to h of one message, in the layout of `sha256rnds2`.
 #[derive(Clone, Copy)]
 struct Working {
     abef: __m128i,
     cdgh: __m128i,
 }
 
-/// Sixteen words of a message schedule (FIPS 180-4, section 6.2.2, step 1), four to a register: at
-/// first the block, then the following ones in their place.
+/// Sixteen words of a message schedule (FIPS 180-4, section 6.2.2, step 1), four in a register: at first
+/// the words of the block; each later word replaces the oldest.
 type Schedule = [__m128i; 4];
 
-/// The states of messages after some blocks, of which each has as many (FIPS 180-4, section 6.2.2).
+/// The states of the messages after some blocks, the same number for each (FIPS 180-4, section 6.2.2).
 ///
-/// The compiler unrolls a loop over an index early. With iterators it does so late, after it has moved
-/// the rounds of each lane to where their result is used, which undoes the interleaving.
+/// The loops use an index because the compiler unrolls such loops early. It unrolls iterators only after it
+/// has moved the rounds of each lane to where their result is used, which undoes the interleaving.
 #[allow(clippy::needless_range_loop)]
 #[target_feature(enable = "sha,sse4.1")]
 fn compress<const L: usize>(mut states: [[u32; 8]; L], blocks: [&[Block]; L]) -> [[u32; 8]; L] {
@@ -125,14 +126,14 @@ fn rounds<const L: usize>(step: usize, lanes: &mut [Working; L], schedules: &mut
             schedule[place] = next_words(schedule, place);
         }
         let words = _mm_add_epi32(schedule[place], constants);
-        // What was c, d, g, h is a, b, e, f two rounds later, and the other way round.
+        // Two rounds later, the registers of c, d, g, h hold a, b, e, f, and the other way round.
         lane.cdgh = _mm_sha256rnds2_epu32(lane.cdgh, lane.abef, words);
         let words = _mm_shuffle_epi32::<0b11_10>(words);
         lane.abef = _mm_sha256rnds2_epu32(lane.abef, lane.cdgh, words);
     }
 }
 
-/// The four words of the schedule that follow its sixteen, of which those at `place` are the oldest.
+/// The four words of the schedule that follow these sixteen; those at `place` are the oldest.
 #[inline]
 #[target_feature(enable = "sha,sse4.1")]
 fn next_words(schedule: &Schedule, place: usize) -> __m128i {

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::{Algorithm, Digest, Hasher};
 
-/// The message of the BLAKE3 test vectors: bytes that count from 0 to 250 over and over.
+/// The message of the BLAKE3 test vectors: bytes that count from 0 to 250 repeatedly.
 fn pattern(len_bytes: usize) -> Vec<u8> {
     (0..=250).cycle().take(len_bytes).collect()
 }
@@ -117,7 +117,7 @@ fn crc32c_published_vectors() {
 fn names_and_lengths_fit_together() {
     assert_eq!(Algorithm::default(), Algorithm::Blake3);
     for ((known, answers), algorithm) in KNOWN.into_iter().zip(Algorithm::ALL) {
-        assert_eq!(known, algorithm, "KNOWN stands in the order of ALL");
+        assert_eq!(known, algorithm, "KNOWN is in the order of ALL");
         assert_eq!(algorithm.name().parse(), Ok(algorithm));
         assert_eq!(algorithm.name().to_uppercase(), algorithm.tag());
         assert_eq!(algorithm.to_string(), algorithm.name());
@@ -149,8 +149,8 @@ fn any_algorithm() -> impl Strategy<Value = Algorithm> {
     proptest::sample::select(&Algorithm::ALL)
 }
 
-/// A message with its length spread over the sizes at which the algorithms change their ways:
-/// blocks of 64 and 128 bytes, XXH3's 240 and 1024, BLAKE3's 1 KiB chunks and groups of them.
+/// A message, with a length around the sizes at which the algorithms change their method: blocks of 64 and
+/// 128 bytes, XXH3's 240 and 1024, BLAKE3's 1 KiB chunks and groups of them.
 fn any_message() -> impl Strategy<Value = Vec<u8>> {
     let len_bytes = prop_oneof![0_usize..300, 0_usize..5_000, 0_usize..70_000];
     (len_bytes, any::<u64>()).prop_map(|(len, seed)| {
@@ -205,7 +205,7 @@ proptest! {
 
     #[test]
     fn md5_agrees_with_a_second_implementation(message in any_message()) {
-        // The crate in use is young and written in assembly.
+        // The crate in use is new and written in assembly.
         let expected: [u8; 16] = <md5_oracle::Md5 as md5_oracle::Digest>::digest(&message).into();
         prop_assert_eq!(Algorithm::Md5.digest(&message), Digest::new(expected));
     }

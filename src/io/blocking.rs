@@ -1,4 +1,4 @@
-//! Plain calls that may block, for workers: each operation is done when it is first tried.
+//! Plain calls that may block, for workers: each operation completes at its first attempt.
 
 use super::buffer::Buffer;
 use super::calls;
@@ -24,8 +24,8 @@ pub struct Blocking {
 }
 
 impl Blocking {
-    /// A carrier for one worker. With a table of descriptors of its own, the worker may use more of
-    /// them than the one that an item is counted with.
+    /// A carrier for one worker. A worker with a descriptor table of its own may use more
+    /// descriptors than the one that is counted for each item.
     #[must_use]
     pub fn new(has_own_table: bool) -> Self {
         Self {
@@ -79,8 +79,8 @@ impl Carrier for Blocking {
         thread::sleep(time);
     }
 
-    fn forget_names(&mut self) {
-        self.look_ups.forget_names();
+    fn leave_directory(&mut self) {
+        self.look_ups.leave_directory();
     }
 
     fn submit(&mut self, _: u32, op: Op) {

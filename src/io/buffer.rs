@@ -5,8 +5,8 @@ use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
-/// The two sizes of buffer. Most files are small; a large buffer for each would push one another
-/// out of the processor's caches, and a small one would cut big files into too many reads.
+/// The two sizes of buffers. Most files are small: a large buffer for each would evict the others
+/// from the processor's caches. For large files, a small buffer would need too many reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BufferClass {
     /// For files that end within one read.
@@ -32,7 +32,7 @@ pub struct Buffer {
     /// Empty only while it is dropped.
     bytes: Box<[u8]>,
     lists: Rc<RefCell<FreeLists>>,
-    /// Large ones have one.
+    /// Large buffers have one.
     permit: Option<Permit>,
 }
 
@@ -70,12 +70,12 @@ impl Drop for Buffer {
     }
 }
 
-/// The buffers of one loop. The one given back last is handed out first: its memory is warm. Cheap
-/// to clone; clones share the buffers.
+/// The buffers of one loop. The buffer returned last is lent first, because its memory is still in
+/// the processor's caches. Cheap to clone; clones share the buffers.
 #[derive(Clone, Debug)]
 pub struct BufferPool {
     lists: Rc<RefCell<FreeLists>>,
-    /// Large buffers are limited. Of small ones each item has one at most.
+    /// Limits the large buffers. Small ones need no limit: each item has one at most.
     large: Semaphore,
     large_max: usize,
 }
@@ -97,7 +97,7 @@ impl FreeLists {
 }
 
 impl BufferPool {
-    /// A pool with at most so many large buffers, allocated as they are first needed.
+    /// A pool with at most `large_max` large buffers, allocated when they are first needed.
     #[must_use]
     pub fn new(large_max: usize) -> Self {
         assert!(large_max > 0, "an item needs a buffer to make progress");
@@ -114,7 +114,7 @@ impl BufferPool {
         self.lend(None)
     }
 
-    /// A permit for [`BufferPool::large`], in the order they were asked for.
+    /// Waits for a permit for [`BufferPool::large`], in the order of the calls.
     pub fn large_permit(&self) -> Acquire {
         self.large.acquire()
     }
@@ -125,7 +125,7 @@ impl BufferPool {
         self.lend(Some(permit))
     }
 
-    /// A large buffer if one is free and nobody waits for it.
+    /// A large buffer, if one is free and no task waits for one.
     #[must_use]
     pub fn spare_large(&self) -> Option<Buffer> {
         self.large.try_acquire().map(|permit| self.large(permit))
@@ -137,7 +137,7 @@ impl BufferPool {
         self.lists.borrow().lent
     }
 
-    /// Large buffers lent out now, or promised to those who wait.
+    /// Large buffers lent out now, or granted to waiting tasks.
     #[must_use]
     pub fn large_taken(&self) -> usize {
         self.large_max - self.large.free()
@@ -151,7 +151,7 @@ impl BufferPool {
         let mut lists = self.lists.borrow_mut();
         lists.lent += 1;
         let free = lists.free(class).pop();
-        // Fresh zeroed memory: pages that no read ever reaches are never touched.
+        // Zeroed memory from the allocator: pages that no read reaches are never touched.
         let new = || vec![0; class.len_bytes()].into_boxed_slice();
         Buffer {
             bytes: free.unwrap_or_else(new),

@@ -10,16 +10,17 @@ use std::ffi::CStr;
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// What statx is asked for.
+/// The fields requested from statx.
 pub(crate) const STATX_MASK: StatxFlags = StatxFlags::TYPE
     .union(StatxFlags::SIZE)
     .union(StatxFlags::MTIME)
     .union(StatxFlags::CTIME)
     .union(StatxFlags::INO)
+    .union(StatxFlags::NLINK)
     .union(StatxFlags::MNT_ID);
 
-/// The flags every file is opened with. O_NONBLOCK means that a FIFO that took a regular file's
-/// place since its look-up cannot hold anybody up; it changes nothing for regular files.
+/// The flags that every file is opened with. With O_NONBLOCK, a FIFO that has replaced a regular
+/// file since its look-up cannot block the open. It changes nothing for regular files.
 pub(crate) fn open_flags(wait: bool) -> OFlags {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY;
     if wait {
@@ -34,11 +35,12 @@ pub(crate) fn stat_path(directory: BorrowedFd<'_>, path: &CStr) -> Result<Statx,
     Ok(rustix::fs::statx(directory, path, flags, STATX_MASK)?)
 }
 
-/// The same of a path all parts of which are cached, with what is in memory. `None` says nothing about
-/// the path. There is no statx for that: this holds what the path leads to, so that it stays in memory.
+/// Like [`stat_path`], for a path whose components are all cached, with the metadata in memory.
+/// `None` says nothing about the path. There is no statx for that, so the path is opened with
+/// O_PATH first, which also keeps its target in memory.
 pub(crate) fn stat_cached(directory: BorrowedFd<'_>, path: &CStr) -> Option<Result<Statx, Errno>> {
     use rustix::io::Errno as Kernel;
-    match hold_cached(directory, path) {
+    match open_o_path_cached(directory, path) {
         Ok(held) => stat_in_memory(held.as_fd()).map(Ok),
         Err(
             errno @ (Kernel::NOENT
@@ -51,12 +53,12 @@ pub(crate) fn stat_cached(directory: BorrowedFd<'_>, path: &CStr) -> Option<Resu
     }
 }
 
-fn hold_cached(directory: BorrowedFd<'_>, path: impl Arg) -> rustix::io::Result<OwnedFd> {
+fn open_o_path_cached(directory: BorrowedFd<'_>, path: impl Arg) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     rustix::fs::openat2(directory, path, flags, Mode::empty(), ResolveFlags::CACHED)
 }
 
-/// Metadata as the kernel has them; no server is asked.
+/// Metadata as the kernel has them in memory, without a request to a server.
 fn stat_in_memory(held: BorrowedFd<'_>) -> Option<Statx> {
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
     rustix::fs::statx(held, c"", flags, STATX_MASK).ok()
@@ -66,16 +68,16 @@ pub(crate) fn is_regular(statx: &Statx) -> bool {
     kind_of(statx.stx_mode.into()) == FileKind::Regular
 }
 
-/// A path all parts of which are cached, not opened for reading, and its metadata as far as those
-/// are cached. `None` says nothing about the path.
+/// Opens a path with O_PATH if all its components are cached, and gets its metadata as far as they
+/// are in memory. `None` says nothing about the path.
 pub(crate) fn open_path_cached(path: &[u8]) -> Option<(OwnedFd, Statx)> {
-    let file = hold_cached(CWD, path).ok()?;
+    let file = open_o_path_cached(CWD, path).ok()?;
     let statx = stat_in_memory(file.as_fd())?;
     Some((file, statx))
 }
 
-/// Metadata of an open file. A server is asked for what it knows now, so this may block where the
-/// file system does. Plain fstat is the quickest way.
+/// Metadata of an open file. A network file system asks its server for the current values, so this
+/// may block there. Plain fstat is the fastest call for it.
 pub(crate) fn stat_file(file: BorrowedFd<'_>, file_system: FileSystem) -> Result<Stat, Errno> {
     let stat = rustix::fs::fstat(file)?;
     Ok(Stat {
@@ -94,6 +96,7 @@ pub(crate) fn stat_file(file: BorrowedFd<'_>, file_system: FileSystem) -> Result
             rustix::fs::minor(stat.st_dev),
         ),
         inode: stat.st_ino,
+        nlink: stat.st_nlink as u64,
         file_system,
     })
 }
@@ -103,48 +106,49 @@ pub(crate) fn open(directory: BorrowedFd<'_>, path: &CStr, wait: bool) -> Result
     Ok(rustix::fs::openat(directory, path, flags, mode)?)
 }
 
-/// What the path leads to, held by a descriptor that is not open for reading.
-pub(crate) fn hold(directory: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd, Errno> {
+/// Opens what the path leads to with O_PATH, that is, not for reading.
+pub(crate) fn open_o_path(directory: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(directory, path, flags, Mode::empty())?)
 }
 
-/// Metadata of what is held, as a server knows it now.
-pub(crate) fn stat_held(held: BorrowedFd<'_>) -> Result<Statx, Errno> {
+/// Metadata of what a descriptor refers to, with the server's current values.
+pub(crate) fn stat_descriptor(held: BorrowedFd<'_>) -> Result<Statx, Errno> {
     let flags = AtFlags::EMPTY_PATH;
     Ok(rustix::fs::statx(held, c"", flags, STATX_MASK)?)
 }
 
-/// Opens what is held. `links` is the thread's directory of descriptors in /proc.
-pub(crate) fn open_held(
-    links: BorrowedFd<'_>,
+/// Opens what an O_PATH descriptor refers to. `fd_links` is the thread's descriptor directory in
+/// /proc.
+pub(crate) fn reopen(
+    fd_links: BorrowedFd<'_>,
     held: BorrowedFd<'_>,
     wait: bool,
 ) -> Result<OwnedFd, Errno> {
-    open(links, DecInt::from_fd(held).as_c_str(), wait)
+    open(fd_links, DecInt::from_fd(held).as_c_str(), wait)
 }
 
-/// Opens a directory to look up paths in it, which may block.
+/// Opens a directory with O_PATH to look up paths in it. May block.
 pub(crate) fn open_path(path: &[u8]) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::DIRECTORY;
     Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?)
 }
 
-/// Opens a directory to list it, which may block.
+/// Opens a directory to list it. May block.
 pub(crate) fn open_directory(path: &[u8]) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::DIRECTORY | OFlags::NONBLOCK;
     Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?)
 }
 
-/// Opens a name that its directory says is a regular file, if all that it takes is cached.
+/// Opens a name that its directory lists as a regular file, if everything needed is cached.
 pub(crate) fn open_listed_cached(directory: BorrowedFd<'_>, name: &CStr) -> Option<OwnedFd> {
     let (flags, mode) = (open_flags(false), Mode::empty());
-    // Something may be mounted on it.
+    // Another file may be mounted on the name.
     let resolve = ResolveFlags::CACHED | ResolveFlags::NO_XDEV;
     rustix::fs::openat2(directory, name, flags, mode, resolve).ok()
 }
 
-/// Opens the path if that takes nothing but what is cached.
+/// Opens the path if everything needed is cached.
 pub(crate) fn open_cached(directory: BorrowedFd<'_>, path: &CStr) -> Option<OwnedFd> {
     let (flags, mode) = (open_flags(false), Mode::empty());
     rustix::fs::openat2(directory, path, flags, mode, ResolveFlags::CACHED).ok()
@@ -172,19 +176,19 @@ pub(crate) fn read_cached(
     rustix::io::preadv2(file.as_fd(), buffers, offset?, flags).ok()
 }
 
-/// True if what the errno names, a descriptor or the kernel's memory, is not to be had now. A file that
-/// the kernel makes up takes both, and no server is asked for it.
+/// True if the resource that the errno names, descriptors or the kernel's memory, is exhausted now.
+/// To find out, a file in /proc is opened and read, which needs both and no server.
 pub(crate) fn is_exhausted(errno: Errno) -> bool {
     let explains = |other: rustix::io::Errno| {
         let other = Errno::from(other);
-        other.is_descriptor_shortage() == errno.is_descriptor_shortage()
+        other.is_descriptor_exhaustion() == errno.is_descriptor_exhaustion()
     };
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let made_up = rustix::fs::open(c"/proc/self/comm", flags, Mode::empty());
-    match made_up.map(|file| rustix::io::read(file, &mut [0; 1])) {
+    let proc_file = rustix::fs::open(c"/proc/self/comm", flags, Mode::empty());
+    match proc_file.map(|file| rustix::io::read(file, &mut [0; 1])) {
         Ok(read) => read.is_err_and(explains),
-        Err(other) if Errno::from(other).is_shortage() => explains(other),
-        // Without /proc, a descriptor must do.
+        Err(other) if Errno::from(other).is_exhaustion() => explains(other),
+        // Without /proc, only an open is tried.
         Err(_) => {
             let flags = OFlags::PATH | OFlags::CLOEXEC;
             let root = rustix::fs::open(c"/", flags, Mode::empty());
@@ -193,7 +197,7 @@ pub(crate) fn is_exhausted(errno: Errno) -> bool {
     }
 }
 
-/// Turns the kernel's metadata into ours.
+/// Converts the kernel's metadata.
 pub(crate) fn to_stat(statx: &Statx, mounts: &mut Mounts) -> Stat {
     let kind = kind_of(statx.stx_mode.into());
     Stat {
@@ -203,6 +207,7 @@ pub(crate) fn to_stat(statx: &Statx, mounts: &mut Mounts) -> Stat {
         changed: timestamp(&statx.stx_ctime),
         device: (statx.stx_dev_major, statx.stx_dev_minor),
         inode: statx.stx_ino,
+        nlink: statx.stx_nlink.into(),
         file_system: match kind {
             FileKind::Regular => mounts.file_system_of(statx),
             _ => FileSystem::Blocking,
@@ -229,7 +234,7 @@ pub(crate) fn timestamp(time: &rustix::fs::StatxTimestamp) -> Timestamp {
     }
 }
 
-/// An item's bytes as a path, as the kernel wants it.
+/// An item's bytes as a path for the kernel, which ends with a NUL.
 pub(crate) fn path(item: &Item) -> &CStr {
     path_from(item, 0)
 }

@@ -19,23 +19,23 @@ pub enum Wait {
     No,
     /// Until a completion or a wake-up.
     Forever,
-    /// The same, but no longer than this.
+    /// Like `Forever`, but no longer than this.
     AtMost(Duration),
 }
 
-/// What came of an attempt to carry out an operation at once.
+/// The result of an attempt to carry out an operation without waiting.
 #[derive(Debug)]
 pub enum Attempt<T> {
-    /// It is done.
+    /// The operation is done.
     Done(Result<T, Errno>),
-    /// It has had no effect: it may have to wait, and is to be submitted.
+    /// No effect: the operation may have to wait, and is to be submitted.
     Submit,
-    /// It has had no effect: it may block the thread, so the whole item belongs on a worker.
+    /// No effect: the operation may block the thread, so the whole item belongs on a worker.
     Block,
 }
 
 impl<T> Attempt<T> {
-    /// Turns what a successful operation gives into something else.
+    /// Converts the value of a successful operation.
     pub(super) fn map<U>(self, into: impl FnOnce(T) -> U) -> Attempt<U> {
         match self {
             Self::Done(result) => Attempt::Done(result.map(into)),
@@ -47,8 +47,8 @@ impl<T> Attempt<T> {
 
 /// Carries out operations for one loop. Operations end in any order.
 ///
-/// The first methods do an operation at once if it needs no waiting. They borrow what it takes, since
-/// most operations at cached files end there. A carrier need not have them.
+/// The first methods do an operation if it needs no waiting. They borrow their arguments, because
+/// most operations on cached files complete there. A carrier need not implement them.
 pub trait Carrier: Clock {
     /// Looks the path up, as [`Op::StatPath`] does.
     fn look_up(&mut self, _path: &Item) -> Attempt<Stat> {
@@ -76,41 +76,41 @@ pub trait Carrier: Clock {
         Attempt::Submit
     }
 
-    /// Does an operation at a socket.
+    /// Does an operation on a socket.
     fn try_socket(&mut self, _op: &mut Op) -> Attempt<Value> {
         Attempt::Submit
     }
 
-    /// The file system that the path is on, as far as that is known without waiting.
+    /// The mount that the path is on, as far as that is known without waiting.
     fn mount_of(&mut self, _path: &Item) -> MountId {
         MountId::default()
     }
 
-    /// True if what this errno of a file operation names is really exhausted, as far as that can be
-    /// seen: a file system may give any errno for reasons of its own.
+    /// True if the resource that this errno of a file operation names is really exhausted, as far
+    /// as that can be checked: a file system may return any errno for reasons of its own.
     fn is_exhausted(&mut self, _errno: Errno) -> bool {
         true
     }
 
-    /// Lets so much time pass, if its operations block.
+    /// Sleeps for this time, if the carrier's operations may block.
     fn pause(&mut self, _time: Duration) {}
 
-    /// Forgets which directory a name stands for: to be called when items have been pulled, which may
-    /// have been named after a directory took another's place, and before a wait, during which no
-    /// directory is to be kept in use.
-    fn forget_names(&mut self);
+    /// Forgets which directory a path leads to. To be called after items were pulled, because they
+    /// may have been named after a directory was replaced, and before a wait, so that no directory
+    /// is kept in use meanwhile.
+    fn leave_directory(&mut self);
 
-    /// Takes an operation, which starts at the next [`Carrier::turn`] and completes in that or a
+    /// Accepts an operation, which starts at the next [`Carrier::turn`] and completes in that or a
     /// later one. No other operation in flight has this key.
     fn submit(&mut self, key: u32, op: Op);
 
-    /// The same for a datagram whose completion nobody waits for, unless it fails. It may leave together
-    /// with others.
+    /// Like [`Carrier::submit`], for a datagram whose completion matters only if it fails. It may
+    /// be sent together with others.
     fn post(&mut self, key: u32, op: Op) {
         self.submit(key, op);
     }
 
-    /// Starts what was submitted, waits as told unless something is already there, and appends a
+    /// Starts what was submitted, waits as `wait` says unless completions are ready, and appends a
     /// bounded number of completions to `completions`.
     ///
     /// # Errors
@@ -120,8 +120,9 @@ pub trait Carrier: Clock {
     /// Tries to end an operation early. It still completes, with an error if it could be cancelled.
     fn cancel(&mut self, key: u32);
 
-    /// Cancels what is outstanding and waits for its end, though not for long. False if something is
-    /// still outstanding then: the thread cannot end before it has ended. Nothing is submitted any more.
+    /// Cancels all outstanding operations and waits for them, but only for a limited time. False if
+    /// some are still outstanding then: the thread cannot end before they do. Nothing is submitted
+    /// any more.
     fn close(&mut self) -> bool {
         true
     }
@@ -129,15 +130,15 @@ pub trait Carrier: Clock {
     /// Operations submitted whose completions have not been handed over.
     fn outstanding(&self) -> usize;
 
-    /// How often it has called `io_uring_enter`; 0 without a ring.
+    /// The number of its calls of `io_uring_enter`; 0 without a ring.
     fn enters(&self) -> u64 {
         0
     }
 
-    /// Ends a wait of this carrier from another thread.
+    /// Returns a waker that ends a wait of this carrier from another thread.
     fn waker(&self) -> Arc<dyn Wake>;
 
-    /// One line on what it is made of, for people.
+    /// A description in one line, for users.
     fn describe(&self) -> String;
 }
 

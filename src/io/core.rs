@@ -1,19 +1,19 @@
-//! The handle, and the state of one loop's or worker's operations behind it.
+//! The handle [`Io`], and the state behind it: the operations of one loop or worker.
 
 use super::buffer::{Buffer, BufferClass, BufferPool};
 use super::carrier::{Attempt, Carrier};
 use super::current::CurrentOperation;
-use super::digests::Digests;
-use super::flights::{BACKGROUND, Ended, Flights, Recipient};
+use super::digest_queue::DigestQueue;
+use super::exhaustion::{Failures, OpenFiles, Remedy, pause_until};
 use super::metadata::Stat;
 use super::mounts::MountId;
 use super::op::{Completion, Op, Value};
+use super::op_slab::{BACKGROUND, Ended, OpSlab, Recipient};
 use super::open_file::OpenFile;
 use super::part_writer::PartWriter;
 use super::places::{Parked, Places};
 use super::pressure::Pressure;
 use super::retries::{Retries, Verdict};
-use super::shortages::{Failures, OpenFiles, Remedy, pause_until};
 use super::sleeps::Sleeps;
 use super::undelivered::Detached;
 use crate::clock;
@@ -27,13 +27,14 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-/// Operations an item may do in a row when nothing it does needs waiting. Then others have their
-/// turn.
+/// Attempts at operations that a task may make in one poll. After that it yields, so that other
+/// tasks are polled.
 pub(super) const STEPS_PER_POLL: u32 = 16;
 
-/// Bytes of large pieces read at once after which a turn begins no more of them: results that are
-/// ready and new items do not wait while long files are hashed.
-const READ_AT_ONCE_MAX: usize = 2 * 1024 * 1024;
+/// Limit on the bytes that reads without waiting put into large buffers in one turn. When it is
+/// reached, tasks get a large buffer only in the next turn, so that ready results and new items do
+/// not wait while long files are hashed.
+const LARGE_READ_BYTES_PER_TURN_MAX: usize = 2 * 1024 * 1024;
 
 /// A task that belongs to the loop and not to an item.
 pub type BackgroundTask = Pin<Box<dyn Future<Output = ()>>>;
@@ -47,22 +48,23 @@ pub struct Io {
 pub(super) struct Core {
     pub(super) buffers: BufferPool,
     pub(super) is_worker: bool,
-    /// Where a worker shows what it does.
+    /// On a worker: its current operation, published for other threads.
     pub(super) shown: RefCell<Option<Arc<CurrentOperation>>>,
-    /// The files of all workers; of this one alone, unless it is told of others.
+    /// Counts the open files of all workers, or of this one alone until [`Io::count_open_files`].
     pub(super) open_files: RefCell<Arc<OpenFiles>>,
-    /// The item whose task is polled, by its slot.
+    /// The slot of the item whose task is being polled, or [`BACKGROUND`].
     pub(super) current: Cell<u32>,
     /// Operations the task may still try in this poll.
     pub(super) steps: Cell<u32>,
-    /// The task that is polled has met with something that may block.
+    /// The item being polled is to be restarted on a worker.
     pub(super) moves_to_worker: Cell<bool>,
-    /// Where that is, if it was a path.
+    /// The mount of the path that may block, if a path is the reason.
     pub(super) blocked_at: Cell<Option<MountId>>,
-    /// The task that is polled has dropped what its item was parked for.
+    /// The task being polled has dropped the future that its item was parked for.
     pub(super) park_was_dropped: Cell<bool>,
-    pub(super) digests: RefCell<Digests>,
-    /// Files that the items of a worker have left open, by slot; `None` for one that an operation closes.
+    pub(super) digests: RefCell<DigestQueue>,
+    /// Files that items have left open on a worker, with the items' slots; `None` for a file that
+    /// an operation still holds and closes.
     pub(super) left_open: RefCell<Vec<(u32, Option<OpenFile>)>>,
     pub(super) part_writer: OnceCell<Arc<dyn PartWriter>>,
     pub(super) state: RefCell<State>,
@@ -70,7 +72,7 @@ pub(super) struct Core {
 
 pub(super) struct State {
     pub(super) carrier: Box<dyn Carrier>,
-    pub(super) flights: Flights,
+    pub(super) op_slab: OpSlab,
     pub(super) items: Vec<ItemState>,
     pub(super) places: Places,
     pub(super) pressure: Pressure<u32>,
@@ -78,35 +80,35 @@ pub(super) struct State {
     pub(super) sleeps: Sleeps,
     pub(super) stopwatch: Stopwatch,
     pub(super) activity: Activity,
-    /// Counts the turns.
+    /// The number of the current turn.
     pub(super) turn: u64,
-    /// Bytes of large pieces read at once in this turn.
-    pub(super) read_at_once: usize,
-    /// To be woken when the next turn begins.
+    /// Bytes that reads without waiting have put into large buffers in this turn.
+    pub(super) large_read_bytes: usize,
+    /// Wakers to call when the next turn begins.
     pub(super) next_turn: Vec<Waker>,
     pub(super) spawned: Vec<BackgroundTask>,
-    /// Items that may be pulled, as far as the job's service has a say in it.
+    /// Limit on the items to pull, set by the job: see [`Io::limit_intake`].
     pub(super) intake: usize,
 }
 
-/// What is known of the item in a slot.
+/// The state of the item in a slot.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ItemState {
-    /// Operations with the carrier.
+    /// Operations submitted and not completed.
     pub(super) outstanding: u32,
     pub(super) open_files: u32,
     pub(super) last_operation: Operation,
     pub(super) parked: Parked,
-    /// It failed on a worker because something was exhausted.
-    pub(super) lacks_on_worker: bool,
-    /// On a worker: its last operation that failed for a shortage did so because something was really
-    /// exhausted.
-    pub(super) lacks: bool,
-    /// The item's place in the input.
+    /// It failed on a worker because a resource was exhausted; `retries` counts it until it ends.
+    pub(super) is_retried_on_worker: bool,
+    /// On a worker: its last failure with an errno of exhaustion is real, and the loop is to retry
+    /// it.
+    pub(super) is_left_to_loop: bool,
+    /// The item's index in the input.
     pub(super) index: u64,
-    /// It has handed over parts of its result.
+    /// Parts of its result were handed over.
     pub(super) has_written: bool,
-    /// Its writes that wait.
+    /// Its writes that wait for room.
     pub(super) writes_waiting: u32,
 }
 
@@ -116,32 +118,32 @@ impl ItemState {
         open_files: 0,
         last_operation: Operation::Open,
         parked: Parked::No,
-        lacks_on_worker: false,
-        lacks: false,
+        is_retried_on_worker: false,
+        is_left_to_loop: false,
         index: 0,
         has_written: false,
         writes_waiting: 0,
     };
 }
 
-/// What one loop may use.
+/// The limits of one loop.
 #[derive(Clone, Copy, Debug)]
 pub struct IoLimits {
-    /// Items in flight, at most.
+    /// Maximum number of items in flight.
     pub in_flight: usize,
-    /// Large buffers, at most.
+    /// Maximum number of large buffers.
     pub large_buffers: usize,
 }
 
 impl Io {
-    /// The operations of a loop.
+    /// The handle of a loop.
     #[must_use]
     pub fn new(carrier: Box<dyn Carrier>, limits: IoLimits, stopwatch: Stopwatch) -> Self {
         Self::with(carrier, limits, stopwatch, false)
     }
 
-    /// The operations of a worker, which has a place for each item it is given. What it lacks is for
-    /// the loop to deal with, which can free something.
+    /// The handle of a worker. It does not limit the items in flight. Exhaustion that lasts is left
+    /// to the loop, which can free something.
     #[must_use]
     pub fn for_worker(carrier: Box<dyn Carrier>, recorder: Recorder, times_items: bool) -> Self {
         let limits = IoLimits {
@@ -160,7 +162,7 @@ impl Io {
     ) -> Self {
         let state = State {
             carrier,
-            flights: Flights::default(),
+            op_slab: OpSlab::default(),
             items: Vec::new(),
             places: Places::new(limits.in_flight),
             pressure: Pressure::new(limits.in_flight),
@@ -169,7 +171,7 @@ impl Io {
             stopwatch,
             activity: Activity::default(),
             turn: 0,
-            read_at_once: 0,
+            large_read_bytes: 0,
             next_turn: Vec::new(),
             spawned: Vec::new(),
             intake: usize::MAX,
@@ -201,17 +203,18 @@ impl Io {
         self.core.buffers.small()
     }
 
-    /// A large buffer, once one is free, those who asked earlier have theirs, and this turn of the
-    /// loop has time for another large piece.
+    /// Waits for a large buffer: in the order of the calls, and for the next turn if this one has
+    /// read enough into large buffers.
     pub async fn large_buffer(&self) -> Buffer {
         let permit = self.core.buffers.large_permit().await;
-        while self.borrow().read_at_once >= READ_AT_ONCE_MAX {
+        while self.borrow().large_read_bytes >= LARGE_READ_BYTES_PER_TURN_MAX {
             self.next_turn().await;
         }
         self.core.buffers.large(permit)
     }
 
-    /// A large buffer that would make the item faster, if no other item waits for one.
+    /// A large buffer, if one is free and no other item waits for one. For items that are faster
+    /// with it but do not need it.
     #[must_use]
     pub fn spare_large_buffer(&self) -> Option<Buffer> {
         self.core.buffers.spare_large()
@@ -231,8 +234,8 @@ impl Io {
         .await;
     }
 
-    /// One item's share of so many operations, if each in flight in this loop is to have the same;
-    /// at least 1. On a worker operations are made one after the other.
+    /// One item's share if `operations` are divided equally among the items in flight in this loop;
+    /// at least 1. On a worker it is 1, because operations run one after another.
     #[must_use]
     pub fn share_of(&self, operations: usize) -> usize {
         if self.core.is_worker {
@@ -241,17 +244,17 @@ impl Io {
         (operations / self.borrow().places.alive().max(1)).max(1)
     }
 
-    /// The time.
+    /// The current time on the carrier's clock.
     #[must_use]
     pub fn now(&self) -> Duration {
         let state = &mut *self.borrow();
-        // The next item begins later.
+        // The next item begins later, so the stopwatch must read the time again.
         state.stopwatch.expire();
         state.carrier.now()
     }
 
-    /// Says how many more items the loop should pull at most, because any further one would only be
-    /// parked, whatever its subject. Until this is said, there is no such limit.
+    /// Sets how many more items the loop may pull, because any further one would only be parked,
+    /// whatever its subject. Before the first call there is no such limit.
     pub fn limit_intake(&self, items: usize) {
         self.borrow().intake = items;
     }
@@ -261,18 +264,20 @@ impl Io {
         self.borrow().spawned.push(Box::pin(task));
     }
 
-    /// Says what the time since the item's last operation, or since the last such call, was spent on.
+    /// Records the time since the item's last operation, or since the last such call, as spent on
+    /// `phase`.
     pub fn lap(&self, phase: Phase) {
         self.laps([phase]);
     }
 
-    /// The same for several things that were done together, each of which took all that time.
+    /// Like [`Io::lap`], for several phases that were done together: each is recorded with the
+    /// whole time.
     pub(super) fn laps(&self, phases: impl IntoIterator<Item = Phase>) {
         let state = &mut *self.borrow();
         state.stopwatch.laps(phases, &*state.carrier);
     }
 
-    /// Counts something that took this long.
+    /// Records that a phase took this long.
     pub fn record(&self, phase: Phase, time: Duration) {
         let time_ns = clock::to_ns(time);
         self.borrow().stopwatch.record(phase, 0, time_ns);
@@ -284,7 +289,7 @@ impl Io {
 
     // For operations.
 
-    /// Starts an operation that nobody waits for.
+    /// Starts an operation that no future waits for.
     pub(super) fn detach(&self, mut op: Op, to: Detached) {
         match self.attempt_op(&mut op) {
             Attempt::Done(outcome) => to.completed(op, &outcome),
@@ -295,14 +300,14 @@ impl Io {
         }
     }
 
-    /// True if the task that is polled may try another operation.
+    /// Counts one step of the task being polled. False if its steps for this poll are used up.
     pub(super) fn may_step(&self) -> bool {
         let steps = self.core.steps.get();
         self.core.steps.set(steps.saturating_sub(1));
         steps > 0
     }
 
-    /// Makes an attempt at an operation, as the task that is polled.
+    /// Makes an attempt at an operation for the task being polled.
     pub(super) fn attempt<T>(
         &self,
         operation: Operation,
@@ -327,7 +332,7 @@ impl Io {
         attempt
     }
 
-    /// Shows what a worker does. False if nobody waits for its item any more.
+    /// Publishes the worker's current operation. False if its item was given up.
     pub(super) fn show(&self, operation: Operation) -> bool {
         let shown = self.core.shown.borrow();
         shown.as_ref().is_none_or(|shown| {
@@ -336,7 +341,7 @@ impl Io {
         })
     }
 
-    /// The same for an operation that may have to be submitted.
+    /// Like [`Io::attempt`], for an operation that may have to be submitted.
     pub(super) fn attempt_op(&self, op: &mut Op) -> Attempt<Value> {
         self.attempt(op.operation(), op.phase(), |state| state.try_now(op))
     }
@@ -348,26 +353,26 @@ impl Io {
     }
 
     pub(super) fn take_completion(&self, key: u32, waker: &Waker) -> Option<Ended> {
-        self.borrow().flights.take(key, waker)
+        self.borrow().op_slab.take(key, waker)
     }
 
-    /// The future that waited for the operation is gone.
+    /// The future that waited for the operation was dropped: cancels the operation.
     pub(super) fn abandon(&self, key: u32) {
         let state = &mut *self.borrow();
-        if state.flights.abandon(key) {
+        if state.op_slab.abandon(key) {
             state.carrier.cancel(key);
         }
     }
 
-    /// A file operation of the item that is polled, on this worker, has failed with this errno, which
-    /// says that something is exhausted. True if it is to be tried again now; else that is its result.
-    pub(super) fn waits_out(&self, errno: Errno, failures: &mut Failures) -> bool {
+    /// Handles a file operation that failed on this worker with an errno of exhaustion. True if it
+    /// is to be tried again now, after a pause made here; if false, the errno is its result.
+    pub(super) fn back_off(&self, errno: Errno, failures: &mut Failures) -> bool {
         let state = &mut *self.borrow();
         let item = state.items.get_mut(self.core.current.get() as usize);
         let of_item = item.as_ref().map_or(0, |item| item.open_files as usize);
         let open_files = self.core.open_files.borrow();
         let is_exhausted = state.carrier.is_exhausted(errno);
-        let lacks_descriptor = errno.is_descriptor_shortage();
+        let lacks_descriptor = errno.is_descriptor_exhaustion();
         match failures.add(is_exhausted, open_files.are_few(of_item), lacks_descriptor) {
             Remedy::TryAgain(time) => state.carrier.pause(time),
             Remedy::TryWhenFewAreOpen(time) => pause_until(
@@ -377,7 +382,7 @@ impl Io {
             ),
             remedy => {
                 if let Some(item) = item {
-                    item.lacks = remedy == Remedy::LeaveToLoop;
+                    item.is_left_to_loop = remedy == Remedy::LeaveToLoop;
                 }
                 return false;
             }
@@ -385,10 +390,11 @@ impl Io {
         true
     }
 
-    /// The same in a loop. True if nothing is exhausted, as was found when the operation completed, or, if
-    /// it was done at once, is found now. Then the item is to be begun anew on a worker, which finds out
-    /// whose the error is.
-    pub(super) fn moves_to_judge(&self, errno: Errno, is_unexplained: Option<bool>) -> bool {
+    /// For an operation that failed on a loop with an errno of exhaustion: true if no resource is
+    /// exhausted. `is_unexplained` is what was found at its completion; with `None`, it is checked
+    /// now. If true, the item is to be restarted on a worker, which finds out whether the errno is
+    /// the item's own.
+    pub(super) fn should_move_to_worker(&self, errno: Errno, is_unexplained: Option<bool>) -> bool {
         let is_unexplained =
             is_unexplained.unwrap_or_else(|| !self.borrow().carrier.is_exhausted(errno));
         is_unexplained && self.core.current.get() != BACKGROUND
@@ -400,19 +406,19 @@ impl Io {
         let holds_file = item.is_some_and(|item| item.open_files > 0);
         let key = state.retries.insert(op, errno, waker.clone());
         let (alive, now) = (state.places.alive(), state.stopwatch.now());
-        state.pressure.shortage(key, holds_file, alive, now);
+        state.pressure.exhausted(key, holds_file, alive, now);
         key
     }
 
-    /// An operation of the item that is polled begins to lack something. Gives the item's slot, with
-    /// which the operation's end is to be told.
-    pub(super) fn begins_to_lack(&self) -> u32 {
+    /// An operation of the item being polled begins to be retried. Returns the item's slot, for
+    /// [`Io::end_retrying`].
+    pub(super) fn begin_retrying(&self) -> u32 {
         let owner = self.core.current.get();
         self.borrow().retries.count(owner, true);
         owner
     }
 
-    pub(super) fn lacks_no_more(&self, owner: u32) {
+    pub(super) fn end_retrying(&self, owner: u32) {
         self.borrow().retries.count(owner, false);
     }
 
@@ -427,8 +433,8 @@ impl Io {
         }
     }
 
-    /// The item is to be begun anew on a worker, because of this operation. False if it cannot: some of its
-    /// result has left.
+    /// Marks the item to be restarted on a worker because of this operation. False if that is
+    /// impossible, because a part of its result was already emitted.
     pub(super) fn move_to_worker(&self, op: Option<&Op>) -> bool {
         assert_ne!(
             self.core.current.get(),
@@ -460,21 +466,22 @@ impl Io {
         owner
     }
 
-    /// A file of this item is not open any more.
+    /// A file of this item was closed.
     pub(super) fn file_closed(&self, owner: u32) {
         if let Some(item) = self.borrow().items.get_mut(owner as usize) {
             item.open_files = item.open_files.saturating_sub(1);
         }
     }
 
-    /// The time since the last operation was spent on a close.
+    /// Records the time since the last operation as spent on a close.
     pub(super) fn note_close(&self) {
         let state = &mut *self.borrow();
         state.activity.at_once += 1;
         state.stopwatch.lap(Phase::CLOSE, &*state.carrier);
     }
 
-    /// Files of a worker are closed when their item is over, for that may take for ever.
+    /// Keeps a file to be closed after its item has ended, because a close on a worker may block
+    /// for ever.
     pub(super) fn leave_open(&self, owner: u32, file: Option<OpenFile>) {
         self.core.left_open.borrow_mut().push((owner, file));
     }
@@ -488,7 +495,7 @@ impl State {
         }
         let submitted_at_ns = self.stopwatch.now_ns();
         let is_datagram = matches!(to, Recipient::Detached(_));
-        let key = self.flights.insert(owner, submitted_at_ns, to);
+        let key = self.op_slab.insert(owner, submitted_at_ns, to);
         match is_datagram {
             true => self.carrier.post(key, op),
             false => self.carrier.submit(key, op),
@@ -497,36 +504,37 @@ impl State {
         key
     }
 
-    /// Looks, before anything is closed, whether what completions failed for is really exhausted.
-    pub(super) fn look_for_shortages(&mut self, completions: &[Completion]) {
+    /// For completions that failed with an errno of exhaustion: checks, before anything is closed,
+    /// whether a resource really is exhausted, and marks those for which none is.
+    pub(super) fn note_unexplained_failures(&mut self, completions: &[Completion]) {
         for completion in completions {
             let errno = completion.outcome.as_ref().err();
-            let Some(errno) = errno.filter(|errno| errno.is_shortage()) else {
+            let Some(errno) = errno.filter(|errno| errno.is_exhaustion()) else {
                 continue;
             };
-            if !completion.op.is_at_socket() && !self.carrier.is_exhausted(*errno) {
-                self.flights.note_unexplained(completion.key);
+            if !completion.op.is_on_socket() && !self.carrier.is_exhausted(*errno) {
+                self.op_slab.note_unexplained(completion.key);
             }
         }
     }
 
-    /// Parked items that will not free anything soon: they hold nothing, or they wait for a place.
+    /// Parked items that will not free a resource soon: they hold none, or they wait for a place.
     pub(super) fn parked_that_free_nothing(&self) -> usize {
         let frees_nothing = |(slot, item): &(usize, &ItemState)| {
             let is_idle = match item.parked {
-                // The mill knows how many wait to write.
+                // The mill counts the items that wait to write.
                 Parked::No | Parked::UntilPolled | Parked::Lending => false,
                 Parked::Yes => item.open_files == 0 && item.outstanding == 0,
                 Parked::Returning => true,
             };
-            is_idle && !self.retries.lacks(*slot)
+            is_idle && !self.retries.is_retrying(*slot)
         };
         self.items.iter().enumerate().filter(frees_nothing).count()
     }
 
-    /// An operation has ended, or failed with this error.
+    /// An operation has succeeded, or failed with this error.
     pub(super) fn note_progress(&mut self, errno: Option<&Errno>) {
-        if !errno.is_some_and(|errno| errno.is_shortage()) {
+        if !errno.is_some_and(|errno| errno.is_exhaustion()) {
             self.pressure.progressed();
         }
     }
@@ -566,18 +574,18 @@ impl State {
         if let Attempt::Done(Ok(count)) = attempt
             && buffer.class() == BufferClass::Large
         {
-            self.read_at_once += count;
+            self.large_read_bytes += count;
         }
         attempt
     }
 
-    /// Makes sure that what happens now gets its own time, if times are recorded.
+    /// Reads the time again for what happens now, if times are recorded.
     pub(super) fn refresh(&mut self) {
         self.stopwatch.refresh(&*self.carrier);
     }
 }
 
-/// Puts metadata into the operation that has found them.
+/// Stores metadata in the operation that requested them.
 fn put_into(found: &mut Option<Stat>) -> impl FnOnce(Stat) -> Value {
     |stat| {
         *found = Some(stat);

@@ -1,24 +1,24 @@
-//! What a worker is doing, for other threads to see, and whether its item is still wanted.
+//! What a worker is doing, visible to other threads, and whether its item was given up.
 
 use crate::error::Operation;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
-/// What a worker does with the item it was given last.
+/// The current operation of a worker on its latest item.
 #[derive(Debug, Default)]
 pub struct CurrentOperation {
     operation: AtomicU8,
-    /// The slot that the worker has it in.
+    /// The slot of the item on the worker.
     slot: AtomicU32,
     is_abandoned: AtomicBool,
 }
 
 impl CurrentOperation {
-    /// Another item is begun.
+    /// The worker begins another item.
     pub(crate) fn begin(&self) {
         self.is_abandoned.store(false, Ordering::Relaxed);
     }
 
-    /// The worker has the item in this slot.
+    /// The item is in this slot of the worker.
     pub(crate) fn is_in(&self, slot: u32) {
         self.slot.store(slot, Ordering::Relaxed);
     }
@@ -37,12 +37,12 @@ impl CurrentOperation {
             .unwrap_or(Operation::Open)
     }
 
-    /// Nobody waits for the item any more: its next operation is not to be made.
+    /// Gives the item up: its next operation is not to be made.
     pub(crate) fn abandon(&self) {
         self.is_abandoned.store(true, Ordering::Relaxed);
     }
 
-    /// True if nobody waits for the item in this slot any more.
+    /// True if the item in this slot was given up.
     pub(super) fn is_abandoned(&self, slot: u32) -> bool {
         self.is_abandoned.load(Ordering::Relaxed) && self.slot.load(Ordering::Relaxed) == slot
     }

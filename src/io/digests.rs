@@ -1,56 +1,18 @@
-//! Digests of content that lies in one buffer, several at a time where that is quicker.
+//! Digests of content that fits into one buffer, several at a time where that is faster.
 
 use super::buffer::Buffer;
 use super::core::Io;
+use super::digest_queue::{Awaited, Content, DigestQueue, Waiting};
 use crate::digest::{Algorithm, Digest};
 use crate::stats::Phase;
-use slab::Slab;
 use std::mem;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
-
-/// The digests that a loop is to compute.
-#[derive(Debug, Default)]
-pub(super) struct Digests {
-    /// What waits for others: of one algorithm, and fewer than its group.
-    waiting: Vec<Waiting>,
-    /// What the futures wait for.
-    awaited: Slab<Awaited>,
-}
-
-/// Content that waits for others.
-#[derive(Debug)]
-struct Waiting {
-    /// Of its future.
-    key: usize,
-    content: Content,
-}
-
-#[derive(Debug)]
-enum Awaited {
-    Waiting(Option<Waker>),
-    Computed(Digest),
-}
-
-/// What is to be hashed.
-#[derive(Debug)]
-struct Content {
-    algorithm: Algorithm,
-    buffer: Buffer,
-    len_bytes: usize,
-    phase: Phase,
-}
-
-impl Content {
-    fn bytes(&self) -> &[u8] {
-        &self.buffer[..self.len_bytes]
-    }
-}
+use std::task::{Context, Poll};
 
 impl Io {
-    /// The digest of the first `len_bytes` bytes of a buffer; computing it counts as `phase`. Where the
-    /// algorithm gains from that, it waits for others to be computed side by side with it, but only
-    /// until all tasks have been polled that can be polled now.
+    /// The digest of the first `len_bytes` bytes of a buffer; the time counts as `phase`. Where the
+    /// algorithm is faster for a group of messages, the digest waits for others, but only until all
+    /// tasks that are ready have been polled.
     pub async fn digest(
         &self,
         algorithm: Algorithm,
@@ -73,9 +35,9 @@ impl Io {
         }
     }
 
-    /// The digest if it is computed alone, or the key of its future.
+    /// The digest if it is computed alone; otherwise the key under which it is waited for.
     fn digest_or_wait(&self, content: Content) -> Result<Digest, usize> {
-        // What a worker does next may block.
+        // The next operation on a worker may block.
         let group_len = match self.core.is_worker {
             true => 1,
             false => content.algorithm.group_len(),
@@ -96,12 +58,12 @@ impl Io {
         Err(key)
     }
 
-    /// True if digests wait for others.
+    /// True if digests wait for their group.
     pub(crate) fn digests_wait(&self) -> bool {
         !self.core.digests.borrow().waiting.is_empty()
     }
 
-    /// Computes the digests that wait for others. False if there are none.
+    /// Computes the digests that wait for their group. False if there are none.
     pub(crate) fn compute_digests(&self) -> bool {
         let digests = &mut *self.core.digests.borrow_mut();
         if digests.waiting.is_empty() {
@@ -112,7 +74,7 @@ impl Io {
         true
     }
 
-    fn compute_waiting(&self, digests: &mut Digests) {
+    fn compute_waiting(&self, digests: &mut DigestQueue) {
         let mut waiting = mem::take(&mut digests.waiting);
         match &waiting[..] {
             [] => {}
@@ -126,26 +88,12 @@ impl Io {
         digests.waiting = waiting;
     }
 
-    fn compute<const N: usize>(&self, group: [&Waiting; N], digests: &mut Digests) {
+    fn compute<const N: usize>(&self, group: [&Waiting; N], digests: &mut DigestQueue) {
         let algorithm = group[0].content.algorithm;
         let of_group = algorithm.digest_group(group.map(|waiting| waiting.content.bytes()));
         self.laps(group.map(|waiting| waiting.content.phase));
         for (waiting, digest) in group.iter().zip(of_group) {
             digests.computed(waiting.key, digest);
-        }
-    }
-}
-
-impl Digests {
-    /// Digests that wait, or that nobody has taken.
-    pub(super) fn len(&self) -> usize {
-        self.awaited.len()
-    }
-
-    fn computed(&mut self, key: usize, digest: Digest) {
-        let was = mem::replace(&mut self.awaited[key], Awaited::Computed(digest));
-        if let Awaited::Waiting(Some(waker)) = was {
-            waker.wake();
         }
     }
 }

@@ -1,15 +1,15 @@
-//! What an event loop, or a worker, does with its [`Io`]: the other side of the handle.
+//! The part of [`Io`] that event loops and workers use; tasks use the rest.
 
 use super::carrier::{Wait, Wake};
 use super::core::{BackgroundTask, Io, ItemState, STEPS_PER_POLL};
 use super::current::CurrentOperation;
-use super::flights::BACKGROUND;
+use super::exhaustion::OpenFiles;
 use super::mounts::MountId;
 use super::op::Completion;
+use super::op_slab::BACKGROUND;
 use super::open_file::OpenFile;
 use super::places::Parked;
 use super::pressure::{Exhaustion, Retry};
-use super::shortages::OpenFiles;
 use crate::error::{Errno, Operation};
 use crate::item::Item;
 use crate::stats::{Activity, Phase};
@@ -17,61 +17,62 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{io, mem};
 
-/// What a loop holds; for checking that all comes back.
+/// What a loop holds, to check that everything is released.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Held {
-    /// Items that hold a place, those given up included.
+    /// Items that hold a place, including those that have finished or were given up.
     pub in_flight: usize,
-    /// Of these, items that were given up.
+    /// Of these, items that have finished or were given up.
     pub given_up: usize,
     /// Items that are parked.
     pub parked: usize,
     /// Buffers lent to tasks and operations.
     pub buffers: usize,
-    /// Large buffers lent or promised.
+    /// Large buffers lent, or granted to waiting tasks.
     pub large_buffers: usize,
     /// Operations in flight, or whose outcomes have not been taken.
     pub operations: usize,
-    /// Operations and items that wait to be tried again because something was exhausted.
+    /// Operations and items that wait to be retried because a resource was exhausted.
     pub to_retry: usize,
     /// Sleeping futures.
     pub sleeping: usize,
-    /// Digests that wait for others, or that nobody has taken.
+    /// Digests that wait for their group, or that their futures have not taken.
     pub digests: usize,
 }
 
 impl Io {
-    /// Begins a turn: reads the time, and wakes what waited for the turn.
+    /// Begins a turn: reads the time, and wakes the tasks that wait for this turn or whose timers
+    /// are due.
     pub(crate) fn begin_turn(&self) {
         let state = &mut *self.borrow();
         state.stopwatch.begin_turn(&*state.carrier);
         state.turn += 1;
-        state.read_at_once = 0;
+        state.large_read_bytes = 0;
         state.next_turn.drain(..).for_each(|waker| waker.wake());
         let now = state.stopwatch.now();
         state.sleeps.wake_due(now);
     }
 
-    /// Submits and waits as told, and appends what has completed to `completions`.
+    /// Submits operations, waits as `wait` says, and appends what has completed to `completions`.
     ///
     /// # Errors
     /// If the carrier fails.
     pub(crate) fn wait(&self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
         let state = &mut *self.borrow();
-        state.carrier.forget_names();
+        state.carrier.leave_directory();
         state.carrier.turn(wait, completions)?;
-        state.look_for_shortages(completions);
+        state.note_unexplained_failures(completions);
         Ok(())
     }
 
-    /// Takes note of a completion and wakes the task that waits for it. Gives the slot of the item it
-    /// belongs to, if nothing of that item is outstanding any more.
+    /// Records a completion and wakes the task that waits for it. Returns the slot of its item if
+    /// that has no more operations outstanding.
     pub(crate) fn complete(&self, completion: Completion) -> Option<u32> {
         let state = &mut *self.borrow();
         state.activity.completions += 1;
         let phase = completion.op.phase();
         state.note_progress(completion.outcome.as_ref().err());
-        let completed = state.flights.complete(completion);
+        let completed = state.op_slab.complete(completion);
         if let Some(phase) = phase {
             let now_ns = state.stopwatch.now_ns();
             let submitted_at_ns = completed.submitted_at_ns;
@@ -82,14 +83,14 @@ impl Io {
         (item.outstanding == 0).then_some(completed.owner)
     }
 
-    /// Polls the task of an item, or with `None` one of the loop. False if it has met with something
-    /// that may block: then the item is to be begun anew on a worker.
+    /// Polls the task of the item in this slot, or with `None` a background task. The flag is false
+    /// if the item is to be restarted on a worker, because a call may block.
     pub(crate) fn enter<T>(&self, slot: Option<u32>, poll: impl FnOnce() -> T) -> (T, bool) {
         self.core.current.set(slot.unwrap_or(BACKGROUND));
         self.core.steps.set(STEPS_PER_POLL);
         self.core.park_was_dropped.set(false);
         {
-            // Others were polled since the time was read.
+            // Other tasks were polled since the time was read.
             let state = &mut *self.borrow();
             state.stopwatch.expire();
             state.refresh();
@@ -99,7 +100,7 @@ impl Io {
         (polled, !self.core.moves_to_worker.replace(false))
     }
 
-    /// The time as it was last read, or now if items have times of their own.
+    /// The time as last read, or read now if items have times of their own.
     pub(crate) fn item_time_ns(&self) -> u64 {
         let state = &mut *self.borrow();
         state.refresh();
@@ -111,14 +112,15 @@ impl Io {
         self.borrow().stopwatch.now()
     }
 
-    /// Counts something that took from one time to another.
+    /// Records that a phase lasted from one time to another.
     pub(crate) fn record_between(&self, phase: Phase, from_ns: u64, to_ns: u64) {
         self.borrow().stopwatch.record(phase, from_ns, to_ns);
     }
 
-    /// Names may stand for something else from now on.
-    pub(crate) fn forget_names(&self) {
-        self.borrow().carrier.forget_names();
+    /// Paths may lead elsewhere from now on: see
+    /// [`Carrier::leave_directory`](super::Carrier::leave_directory).
+    pub(crate) fn leave_directory(&self) {
+        self.borrow().carrier.leave_directory();
     }
 
     /// Tasks that were spawned since the last call.
@@ -126,13 +128,14 @@ impl Io {
         mem::take(&mut self.borrow().spawned)
     }
 
-    /// True if something wants a turn without anything happening first.
+    /// True if tasks or digests wait for the next turn, so that it must begin without waiting for
+    /// an event.
     pub(crate) fn wants_turn(&self) -> bool {
         let state = self.borrow();
         !state.next_turn.is_empty() || !state.spawned.is_empty() || self.digests_wait()
     }
 
-    /// The next moment at which something here is due.
+    /// When the next timer, retry or publication of latencies is due.
     pub(crate) fn next_due(&self) -> Option<Duration> {
         let state = &mut *self.borrow();
         let due = [
@@ -145,7 +148,7 @@ impl Io {
 
     // Items.
 
-    /// The item with this index takes the slot, and a place.
+    /// The item with this index starts in this slot and takes a place.
     pub(crate) fn item_started(&self, slot: u32, index: u64) {
         let state = &mut *self.borrow();
         let slot = slot as usize;
@@ -159,9 +162,9 @@ impl Io {
         state.places.take();
     }
 
-    /// The item was polled and goes on. If it is no longer parked without having waited for a place,
-    /// it takes one.
-    pub(crate) fn item_goes_on(&self, slot: u32) {
+    /// The item was polled and is not finished. If it dropped what it was parked for, it is no
+    /// longer parked and takes a place without waiting for one.
+    pub(crate) fn item_polled(&self, slot: u32) {
         if self.core.park_was_dropped.get() {
             let state = &mut *self.borrow();
             let item = &mut state.items[slot as usize];
@@ -172,8 +175,8 @@ impl Io {
         }
     }
 
-    /// The item is to be begun anew on a worker. If it has no place, it takes one.
-    pub(crate) fn item_moves(&self, slot: u32) {
+    /// The item is to be restarted on a worker. If it has no place, it takes one.
+    pub(crate) fn item_restarts_on_worker(&self, slot: u32) {
         let state = &mut *self.borrow();
         let item = &mut state.items[slot as usize];
         let parked = std::mem::replace(&mut item.parked, Parked::No);
@@ -182,18 +185,19 @@ impl Io {
         }
     }
 
-    /// An item is given up. Its place is given back when the kernel has let go of all it holds.
+    /// An item has finished or is given up. It keeps its place until [`Io::item_ended`], when the
+    /// kernel has released everything it holds.
     pub(crate) fn item_abandoned(&self, slot: u32) {
         let state = &mut *self.borrow();
         let item = &mut state.items[slot as usize];
-        if std::mem::take(&mut item.lacks_on_worker) {
+        if std::mem::take(&mut item.is_retried_on_worker) {
             state.retries.count(slot, false);
         }
         state.places.abandon(item.parked);
     }
 
-    /// An item has left its slot. One operation that waits to be tried again may need what that has
-    /// freed: if it is an item that failed on a worker, its slot is given.
+    /// An item has left its slot. That may have freed what the next operation to be retried needs,
+    /// so this is retried now. If it is an item that failed on a worker, returns its slot.
     pub(crate) fn item_ended(&self, slot: u32) -> Option<u32> {
         let state = &mut *self.borrow();
         let item = std::mem::replace(&mut state.items[slot as usize], ItemState::NEW);
@@ -203,8 +207,8 @@ impl Io {
         state.retries.decide(key, false)
     }
 
-    /// An item on a worker waits for others of the run: until it ends, those who return may have its
-    /// place.
+    /// An item on a worker waits for other items of the run. Until it ends, returning items may use
+    /// its place.
     pub(crate) fn lend_place(&self, slot: u32) {
         let state = &mut *self.borrow();
         state.items[slot as usize].parked = Parked::Lending;
@@ -212,12 +216,12 @@ impl Io {
         state.places.lend();
     }
 
-    /// Operations of the item that are with the carrier.
+    /// Operations of the item that were submitted and have not completed.
     pub(crate) fn outstanding(&self, slot: u32) -> u32 {
         self.borrow().items[slot as usize].outstanding
     }
 
-    /// True if the item has handed over parts of its result.
+    /// True if parts of the item's result were handed over.
     pub(crate) fn item_has_written(&self, slot: u32) -> bool {
         self.borrow().items[slot as usize].has_written
     }
@@ -227,12 +231,13 @@ impl Io {
         self.borrow().items[slot as usize].writes_waiting > 0
     }
 
-    /// True if the item, on this worker, lacked something that was really exhausted.
-    pub(crate) fn item_lacks(&self, slot: u32) -> bool {
-        self.borrow().items[slot as usize].lacks
+    /// True if the item failed on this worker because a resource was exhausted, and the loop is to
+    /// retry it.
+    pub(crate) fn item_is_left_to_loop(&self, slot: u32) -> bool {
+        self.borrow().items[slot as usize].is_left_to_loop
     }
 
-    /// What the item did last.
+    /// The item's last operation.
     pub(crate) fn last_operation(&self, slot: u32) -> Operation {
         self.borrow().items[slot as usize].last_operation
     }
@@ -249,30 +254,30 @@ impl Io {
         self.borrow().places.taken()
     }
 
-    /// Items in flight that were given up.
+    /// Items in flight that have finished or were given up.
     pub(crate) fn abandoned(&self) -> usize {
         self.borrow().places.abandoned()
     }
 
-    /// Items that go on, those that are parked included.
-    pub(crate) fn going_on(&self) -> usize {
+    /// Items that have neither finished nor been given up, including parked ones.
+    pub(crate) fn unfinished(&self) -> usize {
         let places = &self.borrow().places;
         places.alive() + places.parked()
     }
 
-    /// The file system that an item is on, as far as that is known without waiting.
+    /// The mount that an item's path is on, as far as that is known without waiting.
     pub(crate) fn mount_of(&self, item: &Item) -> MountId {
         self.borrow().carrier.mount_of(item)
     }
 
-    /// Where the path is on whose account an item is to be begun anew on a worker, once.
+    /// Takes the mount of the path because of which an item is to be restarted on a worker.
     pub(crate) fn take_blocked_at(&self) -> Option<MountId> {
         self.core.blocked_at.take()
     }
 
     // Resource exhaustion.
 
-    /// What other loops are to know of it.
+    /// The exhaustion of this loop, for other loops to read.
     pub(crate) fn exhaustion(&self) -> Exhaustion {
         let state = self.borrow();
         let to_retry = state.retries.items();
@@ -286,25 +291,25 @@ impl Io {
         }
     }
 
-    /// True if fewer items go on than there are places for.
+    /// True if exhaustion has reduced the number of places that may be used.
     pub(crate) fn is_under_pressure(&self) -> bool {
         let state = self.borrow();
         state.pressure.limit() < state.places.max()
     }
 
-    /// An item failed on a worker because something was exhausted, and is to be begun again.
+    /// An item failed on a worker because a resource was exhausted: schedules its retry.
     pub(crate) fn retry_item_later(&self, slot: u32) {
         let state = &mut *self.borrow();
         let item = &mut state.items[slot as usize];
-        if !std::mem::replace(&mut item.lacks_on_worker, true) {
+        if !std::mem::replace(&mut item.is_retried_on_worker, true) {
             state.retries.count(slot, true);
         }
         let key = state.retries.insert_item(slot);
         let (alive, now) = (state.places.alive(), state.stopwatch.now());
-        state.pressure.shortage(key, false, alive, now);
+        state.pressure.exhausted(key, false, alive, now);
     }
 
-    /// The item that waits to be begun again is not wanted any more.
+    /// Cancels the retry of an item that is no longer wanted.
     pub(crate) fn forget_item_to_retry(&self, slot: u32) {
         let state = &mut *self.borrow();
         if let Some(key) = state.retries.key_of_item(slot) {
@@ -313,9 +318,9 @@ impl Io {
         }
     }
 
-    /// Decides about the operation to be tried again whose time has come, if any. If that is an item
-    /// on a worker, gives its slot, and whether it is to fail. `others_can_free` says whether other
-    /// loops could free what is lacking.
+    /// Decides about the retry that is due, if any. If it is that of an item on a worker, returns
+    /// the item's slot, and whether the item is to fail. `others_can_free` says whether other loops
+    /// could free the exhausted resource.
     pub(crate) fn retry(&self, others_can_free: impl FnOnce() -> bool) -> Option<(u32, bool)> {
         let state = &mut *self.borrow();
         let now = state.stopwatch.now();
@@ -341,7 +346,7 @@ impl Io {
         self.borrow().carrier.close()
     }
 
-    /// What was done so far.
+    /// Counts of what was done so far.
     pub(crate) fn activity(&self) -> Activity {
         let state = self.borrow();
         Activity {
@@ -350,12 +355,12 @@ impl Io {
         }
     }
 
-    /// Operations done at once since the last call, for a worker to report.
+    /// Operations done without waiting since the last call, for a worker to report.
     pub(crate) fn take_operations(&self) -> u64 {
         mem::take(&mut self.borrow().activity.at_once)
     }
 
-    /// A worker has ended an item after so many operations.
+    /// A worker has ended an item: adds the operations it took.
     pub(crate) fn worker_ended(&self, operations: u64, is_progress: bool) {
         let state = &mut *self.borrow();
         state.activity.at_once += operations;
@@ -364,16 +369,17 @@ impl Io {
         }
     }
 
-    /// True if the item in this slot has left files open: those of a worker are closed when it is over.
+    /// True if the item in this slot has left files open. On a worker, files are closed after the
+    /// item has ended.
     pub(crate) fn has_left_open(&self, slot: u32) -> bool {
         let left = self.core.left_open.borrow();
         left.iter().any(|(owner, _)| *owner == slot)
     }
 
-    /// Closes them, however long that takes.
+    /// Closes the files that the item in this slot has left open. May block.
     ///
     /// # Errors
-    /// What the kernel said first.
+    /// The first error of a close.
     pub(crate) fn close_left(&self, slot: u32) -> Result<(), Errno> {
         let mut left_open = self.core.left_open.borrow_mut();
         let left: Vec<_> = left_open
@@ -390,12 +396,12 @@ impl Io {
         closed
     }
 
-    /// From now on, every operation is shown there before it is tried.
+    /// From now on, publishes every operation there before it is tried.
     pub(crate) fn show_operations(&self, current: &Arc<CurrentOperation>) {
         self.core.shown.replace(Some(Arc::clone(current)));
     }
 
-    /// From now on, the files it opens are counted with those of other workers.
+    /// From now on, counts the files that this worker opens together with those of other workers.
     pub(crate) fn count_open_files(&self, of_all: &Arc<OpenFiles>) {
         self.core.open_files.replace(Arc::clone(of_all));
     }
@@ -419,14 +425,14 @@ impl Io {
             parked: state.places.parked() + state.places.lingering(),
             buffers: self.core.buffers.lent(),
             large_buffers: self.core.buffers.large_taken(),
-            operations: state.flights.len(),
+            operations: state.op_slab.len(),
             to_retry: state.retries.len(),
             sleeping: state.sleeps.len(),
             digests: self.core.digests.borrow().len(),
         }
     }
 
-    /// Ends a wait of the carrier from another thread.
+    /// Returns a waker that ends a wait of the carrier from another thread.
     pub(crate) fn waker(&self) -> Arc<dyn Wake> {
         self.borrow().carrier.waker()
     }

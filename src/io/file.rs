@@ -16,10 +16,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 impl Io {
-    /// What a path leads to, following links, without opening it.
+    /// Metadata of what a path leads to, following links, without opening it.
     ///
     /// # Errors
-    /// What the kernel said.
+    /// The errno that the kernel returned.
     pub async fn stat(&self, path: &Item) -> Result<Stat, Errno> {
         let first = self.try_first(Operation::Open, Phase::LOOK_UP, |state| {
             state.carrier.look_up(path)
@@ -33,15 +33,15 @@ impl Io {
         }
     }
 
-    /// Opens a path for reading, which [`Io::stat`] found to lead to `stat`. A FIFO is waited for
-    /// until it has a writer.
+    /// Opens a path for reading; `stat` is what [`Io::stat`] found. Waits until a FIFO has a
+    /// writer.
     ///
     /// # Errors
-    /// What the kernel said.
+    /// The errno that the kernel returned.
     pub async fn open(&self, path: &Item, stat: &Stat) -> Result<File, Errno> {
         let (wait, file_system) = (stat.kind != FileKind::Regular, stat.file_system);
         if self.core.is_worker {
-            // What comes of that is of no use to the item any more.
+            // An error of this close no longer concerns the item.
             let _ = self.close_left(self.core.current.get());
         }
         let first = self.try_first(Operation::Open, Phase::OPEN, |state| {
@@ -74,12 +74,12 @@ pub struct File {
     open: RefCell<Share>,
 }
 
-/// What the handle has of the open file.
+/// The handle's share of the open file.
 #[derive(Debug)]
 enum Share {
-    /// All of it: none of its operations had to be submitted.
+    /// The only owner: no operation had to be submitted.
     Sole(OpenFile),
-    /// Operations have theirs.
+    /// Shared with submitted operations.
     Shared(Rc<OpenFile>),
     Closed,
 }
@@ -107,7 +107,7 @@ impl File {
     /// Its metadata now.
     ///
     /// # Errors
-    /// What the kernel said.
+    /// The errno that the kernel returned.
     pub async fn stat(&self) -> Result<Stat, Errno> {
         let first = self.io.try_first(Operation::Stat, Phase::STAT, |state| {
             state.carrier.stat(self.open.borrow().file())
@@ -121,10 +121,10 @@ impl File {
         }
     }
 
-    /// Reads into the buffer's whole length: at this offset in bytes from the start, or at the
-    /// file's own position. Several reads of one file may be in flight; `parallel` says that this
-    /// is one of them. The number of bytes read comes with the buffer; 0 is the end of the file,
-    /// fewer than asked for is not.
+    /// Reads into the buffer's whole length, at `offset` bytes from the start or at the file's own
+    /// position. Several reads of one file may be in flight; `parallel` says that this is one of
+    /// them. Returns the buffer and the number of bytes read: 0 is the end of the file, a short
+    /// read is not.
     pub fn read(&self, buffer: Buffer, offset: Option<u64>, parallel: bool) -> Read<'_> {
         Read {
             file: self,
@@ -134,11 +134,11 @@ impl File {
         }
     }
 
-    /// Closes it; on a worker, when the item is over or opens another file. An error of that is then
-    /// the item's.
+    /// Closes it. On a worker, it is closed later: when the item has ended, and then an error of
+    /// the close is the item's, or when the item opens another file.
     ///
     /// # Errors
-    /// What the kernel said; it is closed all the same.
+    /// The errno that the kernel returned; the file is closed all the same.
     #[allow(
         clippy::unused_async,
         reason = "a close for writing waits for the disk"
@@ -150,7 +150,7 @@ impl File {
                 return Ok(());
             }
             Share::Sole(open) => open.close(),
-            // A read that was given up may still hold a share; then its completion closes the file.
+            // A cancelled read may still hold a share; then its completion closes the file.
             Share::Shared(open) => Rc::into_inner(open).map_or(Ok(()), OpenFile::close),
             Share::Closed => unreachable!("open until it is closed"),
         };
@@ -159,11 +159,11 @@ impl File {
         result
     }
 
-    /// Leaves it to be closed when the item is over: see [`Io::close_left`].
+    /// Leaves it to be closed when the item has ended: see [`Io::close_left`].
     fn leave(&self, share: Share) {
         let open = match share {
             Share::Sole(open) => Some(open),
-            // A worker's operations are over when they have been tried.
+            // On a worker, no operation outlives its attempt.
             Share::Shared(open) => Rc::into_inner(open),
             Share::Closed => return,
         };
@@ -197,8 +197,7 @@ impl Drop for File {
     }
 }
 
-/// A read in flight. Dropping it cancels it; its buffer is free again when the kernel has let go of
-/// it.
+/// A read in flight. Dropping it cancels it; its buffer returns to the pool at the completion.
 #[derive(Debug)]
 #[must_use = "a read starts when it is polled"]
 pub struct Read<'a> {
@@ -212,13 +211,14 @@ pub struct Read<'a> {
 enum ReadStage<'a> {
     New(Buffer),
     Performed(Perform<'a>),
-    /// It was there when the read was started.
+    /// The read completed when it was started.
     Outcome(Result<(Buffer, usize), Errno>),
     Ended,
 }
 
 impl Read<'_> {
-    /// Starts the read without waiting for it, so that it is in flight while others are waited for.
+    /// Starts the read without waiting for it, so that it is in flight while the task waits for
+    /// others.
     pub async fn start(&mut self) {
         poll_fn(|context| {
             if let Poll::Ready(outcome) = Pin::new(&mut *self).poll(context) {
@@ -269,7 +269,7 @@ impl Future for Read<'_> {
     }
 }
 
-/// Goes on with a look-up after the first attempt.
+/// Continues a look-up after the first attempt.
 async fn look_up(first: First, io: &Io, op: Op) -> Result<Stat, Errno> {
     let mut perform = Perform::after(first, io, op);
     (&mut perform).await?;

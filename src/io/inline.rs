@@ -1,4 +1,4 @@
-//! What is cached is done at once, by plain calls on the loop's own thread.
+//! Operations on what is cached, by plain calls on the loop's own thread.
 
 use super::buffer::Buffer;
 use super::calls;
@@ -8,7 +8,7 @@ use super::metadata::{FileKind, Stat};
 use super::mounts::{FileSystem, MountId, Mounts};
 use super::op::{Op, Value};
 use super::open_file::OpenFile;
-use super::path_cache::{PathCache, Place};
+use super::path_cache::{Locality, PathCache};
 use super::probe::AdaptiveProbe;
 use super::socket_calls::{self, Transport};
 use crate::item::Item;
@@ -16,29 +16,29 @@ use rustix::fs::Statx;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-/// Plain calls where they do not block, and the knowledge of where that is: everything about a file
-/// whose name and content are cached. On a warm cache nothing is quicker.
+/// Makes plain calls where they do not block: on files whose names and content are cached. Keeps
+/// track of where that is. On a warm cache nothing is faster.
 pub(super) struct Inline {
     mounts: Mounts,
     path_cache: PathCache,
-    /// What the last look-up has opened: a name that its directory says is a regular file needs no look
-    /// before it is opened.
+    /// The file that the last look-up opened: a name that its directory lists as a regular file is
+    /// opened without a look-up before.
     opened: Option<Opened>,
-    /// Of look-ups of what is cached, for each mount: those of one disk may find nothing, and wait, while
-    /// those of another find all.
+    /// For look-ups of cached names, by mount: on one disk they may all fail, while those on
+    /// another succeed.
     look_up_probes: Vec<(MountId, AdaptiveProbe)>,
-    /// Of plain reads of cached content. One that fails has started a fetch of its own, which the
-    /// block layer cannot merge with the neighbours' as it does with a batch from a ring.
+    /// For plain reads of cached content. One that fails has started a fetch of its own, which the
+    /// block layer cannot merge with its neighbours, as it does for a batch from a ring.
     read_probe: AdaptiveProbe,
 }
 
-/// An open file, for the one who looked its path up.
+/// A file that was opened by the look-up of its path.
 struct Opened {
     path: PathId,
     file: OpenFile,
 }
 
-/// An item's path, by its index and where it lies.
+/// Identifies an item's path by the item's index and the address of its bytes.
 type PathId = (u64, *const u8);
 
 fn id_of(path: &Item) -> PathId {
@@ -56,9 +56,9 @@ impl Inline {
         }
     }
 
-    /// Looks a path up if all that it takes is cached.
+    /// Looks a path up if everything needed is cached.
     pub(super) fn look_up(&mut self, item: &Item) -> Attempt<Stat> {
-        if self.path_cache.place_of(item.bytes(), &mut self.mounts) == Place::Blocking {
+        if self.path_cache.locality_of(item.bytes(), &mut self.mounts) == Locality::Blocking {
             return Attempt::Block;
         }
         self.opened = None;
@@ -102,7 +102,7 @@ impl Inline {
         self.path_cache.mount_of(item.bytes(), &mut self.mounts)
     }
 
-    /// Opens a path if it is cached.
+    /// Opens a path if everything needed is cached.
     pub(super) fn open(&mut self, path: &Item, file_system: FileSystem) -> Attempt<OpenFile> {
         if file_system == FileSystem::Blocking {
             return Attempt::Block;
@@ -119,7 +119,7 @@ impl Inline {
         }
     }
 
-    /// Reads what is cached.
+    /// Reads content that is cached.
     pub(super) fn read(
         &mut self,
         file: &OpenFile,
@@ -132,14 +132,14 @@ impl Inline {
         if !self.read_probe.is_due() {
             return Attempt::Submit;
         }
-        // Only part of it may be cached, but a part is better than the way to a worker and back.
+        // Possibly only a part is cached, but a short read is better than a hand-over to a worker.
         let count = calls::read_cached(file.as_fd(), offset, buffer);
         self.read_probe.record(count.is_some());
-        proved(count)
+        cached_read_result(count)
     }
 
-    /// See [`Carrier::forget_names`](super::Carrier::forget_names).
-    pub(super) fn forget_names(&mut self) {
+    /// See [`Carrier::leave_directory`](super::Carrier::leave_directory).
+    pub(super) fn leave_directory(&mut self) {
         self.opened = None;
         self.path_cache.leave();
     }
@@ -159,9 +159,9 @@ fn blocks(stat: &Stat) -> bool {
     stat.kind == FileKind::Regular && stat.file_system == FileSystem::Blocking
 }
 
-/// What a read of cached content proves. That it gave nothing does not prove the end of the file: Linux
-/// 5.9 and 5.10 may say so where content is not cached (preadv2(2), "Bugs").
-fn proved(count: Option<usize>) -> Attempt<usize> {
+/// The result of a read of cached content. 0 bytes do not prove the end of the file: Linux 5.9 and
+/// 5.10 may return them where content is not cached (preadv2(2), "Bugs").
+fn cached_read_result(count: Option<usize>) -> Attempt<usize> {
     match count {
         Some(count) if count > 0 => Attempt::Done(Ok(count)),
         _ => Attempt::Submit,
@@ -173,8 +173,9 @@ pub(super) fn stat(file: &OpenFile) -> Attempt<Stat> {
     Attempt::Done(calls::stat_file(file.as_fd(), file.file_system))
 }
 
-/// Does an operation at a socket by a plain call if that does not block. What a ring does it does many
-/// at a time, which is better than a call for each; but what has come already is best taken at once.
+/// Does an operation on a socket by a plain call if that does not block. With a ring, stream
+/// connects and sends are submitted instead, because it does many of them with one call; but what
+/// has already arrived is best received at once.
 pub(super) fn try_socket(op: &mut Op, has_ring: bool) -> Attempt<Value> {
     let done = match op {
         Op::MakeSocket {
@@ -184,7 +185,7 @@ pub(super) fn try_socket(op: &mut Op, has_ring: bool) -> Attempt<Value> {
         } => {
             let socket = socket_calls::make(*address, *transport, *source, has_ring);
             Some(socket.map(|socket: OwnedFd| {
-                // Nothing about a socket blocks the loop.
+                // No operation on a socket blocks the loop.
                 Value::File(OpenFile::new(socket, FileSystem::Nowait))
             }))
         }
@@ -227,13 +228,13 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn nothing_from_the_cache_is_no_end_of_file() {
-        assert!(matches!(proved(Some(0)), Attempt::Submit));
-        assert!(matches!(proved(None), Attempt::Submit));
-        assert!(matches!(proved(Some(3)), Attempt::Done(Ok(3))));
+    fn an_empty_cached_read_is_not_the_end_of_the_file() {
+        assert!(matches!(cached_read_result(Some(0)), Attempt::Submit));
+        assert!(matches!(cached_read_result(None), Attempt::Submit));
+        assert!(matches!(cached_read_result(Some(3)), Attempt::Done(Ok(3))));
     }
 
-    /// Of the path of a new file, looked up until its directory has been listed.
+    /// A new file, looked up until its directory has been listed.
     fn listed(directory: &Path) -> (Inline, Item) {
         let path = directory.join("file");
         fs::write(&path, "content").unwrap();
@@ -247,7 +248,7 @@ mod tests {
             }
             std::thread::sleep(Duration::from_millis(1));
             if inline.opened.is_none() {
-                inline.forget_names();
+                inline.leave_directory();
             }
         }
         (inline, item)
@@ -270,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_taken_the_place_of_a_listed_file_is_told_by_its_descriptor() {
+    fn what_replaced_a_listed_file_is_recognized_by_its_descriptor() {
         let directory = tempfile::tempdir().unwrap();
         let (mut inline, item) = listed(directory.path());
         fs::remove_file(directory.path().join("file")).unwrap();

@@ -1,35 +1,38 @@
-//! Which names in a directory are regular files, as the directory itself says.
+//! Which names in a directory are regular files, according to the directory.
 //!
-//! A file must be known to be regular before it is opened: opening a FIFO wakes its writer. A look-up
-//! before each open tells that, and costs as much as the open. Where many files of one directory
-//! follow each other, the directory is listed instead, once for all loops, by a thread that may wait
-//! for the device. A listing is used while the directory's times are those from before it was listed:
-//! until then no name in it has come to stand for anything else.
+//! A file must be known to be regular before it is opened: opening a FIFO wakes its writer. A
+//! look-up before each open finds this out, but costs as much as the open. Where many files of one
+//! directory follow each other, the directory is listed instead: once for all loops, by a thread
+//! that may wait for the device. A listing is valid while the directory's timestamps are those from
+//! before it was listed: as long as they are, no name in it leads to another file.
 
 use super::calls;
 use super::metadata::Timestamp;
 use super::mounts::MountId;
+use crate::lock::lock;
 use rustix::fs::{FileType, RawDir, Statx};
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Listings that are kept.
+/// Maximum number of listings that are kept.
 const LISTINGS_MAX: usize = 8;
 
-/// Names in a listing, at most: 512 KiB of hashes.
+/// Maximum number of names in a listing: 512 KiB of hashes.
 const NAMES_MAX: usize = 64 * 1024;
 
-/// A directory is listed when so many of its names in a row have been asked for, or a sixteenth of those
-/// that it may hold, if that is more: listing it takes a fiftieth of the time of hashing small files.
+/// A directory is listed when this many of its names in a row have been looked up, or a sixteenth
+/// of those that it may hold, if that is more. Listing it takes a fiftieth of the time of hashing
+/// small files.
 const NAMES_ASKED_MIN: u64 = 16;
 const BYTES_PER_NAME_ASKED: u64 = 16 * 36;
 
-/// Before Linux 6.13, two changes within a tick of the clock may leave the same time. What was changed
-/// less than this long before it was listed may have been changed again since.
+/// Before Linux 6.13, two changes within a tick of the clock may leave the same timestamp. A
+/// directory that was changed less than this long before it was listed may have changed again
+/// since.
 const TICK: Duration = Duration::from_millis(20);
 
 /// How long the end of a run waits for the thread, which may be stuck.
@@ -39,7 +42,7 @@ const GRACE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Listings {
     shared: Arc<Shared>,
-    /// The thread that makes them, once one is wanted.
+    /// The thread that makes them, started for the first one.
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -54,7 +57,7 @@ struct State {
     listings: VecDeque<Arc<Listing>>,
     /// The path of the directory to be listed next.
     wanted: Option<Vec<u8>>,
-    /// One is being made.
+    /// A listing is being made.
     is_busy: bool,
     closed: bool,
 }
@@ -63,12 +66,12 @@ struct State {
 #[derive(Debug)]
 pub(super) struct Listing {
     directory: Directory,
-    /// Hashes of their names, in ascending order. Another name with the same hash would be opened without
-    /// a look before; its descriptor would still tell what it is.
+    /// Hashes of their names, in ascending order. Another name with the same hash would be opened
+    /// without a look-up before, but a stat of its descriptor still finds out what it is.
     names: Vec<u64>,
 }
 
-/// A directory, unchanged since these times.
+/// A directory in the state that it had at these times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Directory {
     mount: MountId,
@@ -105,7 +108,7 @@ fn hash_of(name: &[u8]) -> u64 {
 }
 
 impl Listings {
-    /// None so far, and no thread.
+    /// No listings yet, and no thread.
     #[must_use]
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
@@ -114,8 +117,8 @@ impl Listings {
         })
     }
 
-    /// The listing of the directory with this path, of which so many names have been asked for one after
-    /// the other. If there is none, but it is worth while, one is made.
+    /// The listing of the directory with this path, of which `asked` names have been looked up one
+    /// after another. If there is none, but it would be worth while, one is requested.
     pub(super) fn of(
         &self,
         path: &[u8],
@@ -142,7 +145,8 @@ impl Listings {
         None
     }
 
-    /// Starts the thread, unless there is one. Without it there are no listings, which is only slower.
+    /// Starts the thread, unless it runs. If that fails there are no listings, which is only
+    /// slower.
     fn start_thread(&self) {
         let mut thread = lock(&self.thread);
         if thread.is_none() {
@@ -201,11 +205,11 @@ impl Shared {
     }
 }
 
-/// Lists a directory, however long that takes. `None` if that is of no use. One with too many names has
-/// none in its listing.
+/// Lists a directory. May block. `None` if that fails or the result would not be reliable. If there
+/// are too many names, the listing has none.
 fn list(path: &[u8], buffer: &mut [MaybeUninit<u8>]) -> Option<Listing> {
     let open = calls::open_directory(path).ok()?;
-    let before = calls::stat_held(open.as_fd()).ok()?;
+    let before = calls::stat_descriptor(open.as_fd()).ok()?;
     let began_at = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
     let mut names = Vec::new();
     let mut entries = RawDir::new(&open, buffer);
@@ -219,7 +223,7 @@ fn list(path: &[u8], buffer: &mut [MaybeUninit<u8>]) -> Option<Listing> {
             break;
         }
     }
-    let after = calls::stat_held(open.as_fd()).ok()?;
+    let after = calls::stat_descriptor(open.as_fd()).ok()?;
     let directory = Directory::of(&before);
     let is_settled = |at: Timestamp| {
         let seconds = u64::try_from(at.seconds).unwrap_or(0);
@@ -231,11 +235,6 @@ fn list(path: &[u8], buffer: &mut [MaybeUninit<u8>]) -> Option<Listing> {
     }
     names.sort_unstable();
     Some(Listing { directory, names })
-}
-
-/// The state is plain data: a panic elsewhere leaves nothing half done in it.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -288,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_of_which_little_is_asked_is_not_listed() {
+    fn a_directory_with_few_look_ups_is_not_listed() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().to_str().unwrap().as_bytes();
         let (_, statx) = calls::open_path_cached(path).unwrap();

@@ -1,10 +1,10 @@
-//! Look-ups and opens of a worker, with as few questions to a server as they take.
+//! Look-ups and opens on a worker, with as few requests to a server as possible.
 //!
-//! A path is looked up before it is opened, and where the kernel keeps no names (FUSE with a timeout
-//! of 0), the open asks the server for the name once more. So where that is found to be the case, what
-//! the look-up finds is held by a descriptor that is not open for reading, and the open goes through
-//! that: one question fewer, and what is opened is what was looked at, whatever the path has come to
-//! name. Elsewhere that is slower: two calls more, and a way through /proc.
+//! A path is looked up before it is opened. Where the kernel does not cache names (FUSE with a
+//! timeout of 0), the open asks the server for the name once more. Where this is detected, the
+//! look-up opens the path with O_PATH, and the open goes through that descriptor. This saves one
+//! request, and opens what was looked up, even if the path leads elsewhere by then. Elsewhere it is
+//! slower: two more calls, and a path through /proc.
 
 use super::calls;
 use super::path_cache::PathCache;
@@ -14,21 +14,21 @@ use crate::item::Item;
 use rustix::fs::Statx;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// A thread's descriptors as links.
-const LINKS: &[u8] = b"/proc/thread-self/fd";
+/// The directory with a link for each descriptor of the thread.
+const FD_LINKS: &[u8] = b"/proc/thread-self/fd";
 
 pub(super) struct LookUps {
     path_cache: PathCache,
-    /// Whether the kernel still knows a name when it has just been looked up.
-    names_last: AdaptiveProbe,
-    /// The thread's descriptors as links. `None` before it is needed, and where there is no room for
-    /// two descriptors more than an item's own, or no /proc.
-    links: Option<OwnedFd>,
+    /// Whether the kernel still has a name cached just after its look-up.
+    names_stay_cached: AdaptiveProbe,
+    /// The opened directory [`FD_LINKS`]. `None` before it is needed, and where there is no room
+    /// for two descriptors more than an item's own, or no /proc.
+    fd_links: Option<OwnedFd>,
     may_hold: bool,
     held: Option<Held>,
 }
 
-/// What a path was found to lead to.
+/// What a look-up found, opened with O_PATH.
 struct Held {
     path: Item,
     descriptor: OwnedFd,
@@ -39,8 +39,8 @@ impl LookUps {
     pub(super) fn new(may_hold: bool) -> Self {
         Self {
             path_cache: PathCache::new(None),
-            names_last: AdaptiveProbe::new(),
-            links: None,
+            names_stay_cached: AdaptiveProbe::new(),
+            fd_links: None,
             may_hold,
             held: None,
         }
@@ -51,30 +51,31 @@ impl LookUps {
         self.held = None;
         self.path_cache.enter(path.bytes());
         let (directory, name) = self.path_cache.start_of(path);
-        if !self.may_hold || self.names_last.is_due() {
+        if !self.may_hold || self.names_stay_cached.is_due() {
             return calls::stat_path(directory, name);
         }
-        let descriptor = match calls::hold(directory, name) {
-            Err(errno) if errno.is_descriptor_shortage() => {
+        let descriptor = match calls::open_o_path(directory, name) {
+            Err(errno) if errno.is_descriptor_exhaustion() => {
                 return calls::stat_path(directory, name);
             }
             held => held?,
         };
-        let statx = calls::stat_held(descriptor.as_fd())?;
+        let statx = calls::stat_descriptor(descriptor.as_fd())?;
         let path = path.clone();
         self.held = Some(Held { path, descriptor });
         Ok(statx)
     }
 
-    /// Opens what the path was found to lead to, or leads to now. Waits for a FIFO's writer if `wait` is
-    /// set, and always for the end of a lease.
+    /// Opens what the look-up found, or what the path leads to now. Waits for a FIFO's writer if
+    /// `wait` is set, and always until a lease is released.
     pub(super) fn open(&mut self, path: &Item, wait: bool) -> Result<OwnedFd, Errno> {
         match self.try_open(path, wait) {
             Err(errno) if errno.raw() == libc::EAGAIN && !wait => {
                 self.open_leased(path).unwrap_or(Err(errno))
             }
-            Err(errno) if errno.is_descriptor_shortage() && self.path_cache.leave() => {
-                // What was taken to be quicker is what was lacking.
+            Err(errno) if errno.is_descriptor_exhaustion() && self.path_cache.leave() => {
+                // The current directory, kept open only for speed, took the descriptor that was
+                // needed.
                 self.try_open(path, wait)
             }
             opened => opened,
@@ -93,44 +94,44 @@ impl LookUps {
             return calls::open(directory, name, wait);
         }
         if let Some(descriptor) = calls::open_cached(directory, name) {
-            self.names_last.record(true);
+            self.names_stay_cached.record(true);
             return Ok(descriptor);
         }
         let descriptor = calls::open(directory, name, wait)?;
-        self.names_last.record(false);
+        self.names_stay_cached.record(false);
         Ok(descriptor)
     }
 
-    /// `None` if it has to be opened by its path: there is no room for a second descriptor, or the
-    /// server no longer knows the file, and the path may lead to its successor.
+    /// `None` if the file has to be opened by its path: there is no room for a second descriptor,
+    /// or the server no longer knows the file, and the path may lead to its successor.
     fn open_held(&mut self, held: &Held, wait: bool) -> Option<Result<OwnedFd, Errno>> {
-        if self.links.is_none() {
-            self.links = calls::open_path(LINKS).ok();
-            self.may_hold = self.links.is_some();
+        if self.fd_links.is_none() {
+            self.fd_links = calls::open_path(FD_LINKS).ok();
+            self.may_hold = self.fd_links.is_some();
         }
-        let links = self.links.as_ref()?.as_fd();
-        match calls::open_held(links, held.descriptor.as_fd(), wait) {
-            Err(errno) if errno.is_descriptor_shortage() || errno.raw() == libc::ESTALE => None,
+        let fd_links = self.fd_links.as_ref()?.as_fd();
+        match calls::reopen(fd_links, held.descriptor.as_fd(), wait) {
+            Err(errno) if errno.is_descriptor_exhaustion() || errno.raw() == libc::ESTALE => None,
             opened => Some(opened),
         }
     }
 
-    /// Opens a regular file that another process holds a lease on (fcntl(2), "Leases"), which takes until
-    /// that lets go of it, or for as long as the kernel leaves it the time. Whatever has taken the path
-    /// meanwhile, nothing else is opened: a FIFO could be waited for without end. `None` if it cannot be
-    /// done.
+    /// Opens a regular file that another process holds a lease on (fcntl(2), "Leases"). This waits
+    /// until the lease is released, or until the kernel breaks it after a timeout. If something
+    /// else has replaced the file meanwhile, that is not opened: the open of a FIFO could wait for
+    /// ever. `None` if it cannot be done.
     fn open_leased(&mut self, path: &Item) -> Option<Result<OwnedFd, Errno>> {
         let (directory, name) = self.path_cache.start_of(path);
-        let held = calls::hold(directory, name).ok()?;
-        if !calls::is_regular(&calls::stat_held(held.as_fd()).ok()?) {
+        let held = calls::open_o_path(directory, name).ok()?;
+        if !calls::is_regular(&calls::stat_descriptor(held.as_fd()).ok()?) {
             return None;
         }
-        let links = calls::open_path(LINKS).ok()?;
-        Some(calls::open_held(links.as_fd(), held.as_fd(), true))
+        let fd_links = calls::open_path(FD_LINKS).ok()?;
+        Some(calls::reopen(fd_links.as_fd(), held.as_fd(), true))
     }
 
-    /// See [`Carrier::forget_names`](super::Carrier::forget_names).
-    pub(super) fn forget_names(&mut self) {
+    /// See [`Carrier::leave_directory`](super::Carrier::leave_directory).
+    pub(super) fn leave_directory(&mut self) {
         self.path_cache.leave();
         self.held = None;
     }
@@ -144,7 +145,7 @@ mod tests {
     use std::io::Read;
     use std::sync::Arc;
 
-    /// Two files, `old` and `new`, the item of the former, and its path.
+    /// A directory with two files, `old` and `new`, and the item of `old`.
     fn two_files() -> (tempfile::TempDir, Item) {
         let directory = tempfile::tempdir().unwrap();
         for name in ["old", "new"] {
@@ -163,14 +164,14 @@ mod tests {
 
     fn forgetful(may_hold: bool) -> LookUps {
         let mut look_ups = LookUps::new(may_hold);
-        while look_ups.names_last.is_due() {
-            look_ups.names_last.record(false);
+        while look_ups.names_stay_cached.is_due() {
+            look_ups.names_stay_cached.record(false);
         }
         look_ups
     }
 
     #[test]
-    fn where_names_do_not_last_what_was_looked_at_is_opened() {
+    fn where_names_are_not_cached_what_was_looked_up_is_opened() {
         let (directory, old) = two_files();
         let mut look_ups = forgetful(true);
         let before = look_ups.stat(&old).unwrap();
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn where_names_last_the_path_is_opened() {
+    fn where_names_are_cached_the_path_is_opened() {
         let (_directory, old) = two_files();
         let mut look_ups = LookUps::new(true);
         for _ in 0..100 {
@@ -191,7 +192,7 @@ mod tests {
             assert!(look_ups.held.is_none());
             look_ups.open(&old, false).unwrap();
         }
-        assert!(look_ups.names_last.is_due());
+        assert!(look_ups.names_stay_cached.is_due());
     }
 
     #[test]
@@ -203,7 +204,7 @@ mod tests {
         let mut look_ups = forgetful(true);
         look_ups.stat(&old).unwrap();
         assert!(look_ups.held.is_some());
-        look_ups.forget_names();
+        look_ups.leave_directory();
         assert!(look_ups.held.is_none());
     }
 

@@ -1,20 +1,20 @@
-//! What paths and files are.
+//! Metadata of paths and files.
 
 use super::mounts::FileSystem;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// What a path or file is.
+/// The kind of a path or file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileKind {
     /// A regular file.
     Regular,
     /// A directory.
     Directory,
-    /// Something whose reading or mere opening has effects.
+    /// A file that has side effects when it is read or only opened.
     Special(SpecialKind),
 }
 
-/// The kinds of file that are not read unless asked for.
+/// The kinds of files that are read only if that is requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpecialKind {
     /// A named pipe.
@@ -25,7 +25,7 @@ pub enum SpecialKind {
     CharacterDevice,
     /// A block device.
     BlockDevice,
-    /// Something the file system has no name for.
+    /// Any other kind.
     Unknown,
 }
 
@@ -44,14 +44,14 @@ impl std::fmt::Display for SpecialKind {
 /// A point in time as the file system stores it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timestamp {
-    /// Seconds since the epoch.
+    /// Seconds since the Unix epoch.
     pub seconds: i64,
     /// Nanoseconds within the second.
     pub nanoseconds: u32,
 }
 
 impl From<Timestamp> for SystemTime {
-    /// The epoch for a time that `SystemTime` cannot hold.
+    /// The Unix epoch for a time that `SystemTime` cannot hold.
     fn from(time: Timestamp) -> Self {
         let seconds = Duration::from_secs(time.seconds.unsigned_abs());
         let whole = match time.seconds >= 0 {
@@ -64,12 +64,13 @@ impl From<Timestamp> for SystemTime {
     }
 }
 
-/// The metadata jobs look at.
+/// The metadata that jobs use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
     /// What it is.
     pub kind: FileKind,
-    /// Its size as the file system tells it, which for many files (procfs) is not what they hold.
+    /// Its size according to the file system, which for many files (procfs) is not the length of
+    /// their content.
     pub size_bytes: u64,
     /// Last change of content.
     pub modified: Timestamp,
@@ -79,17 +80,28 @@ pub struct Stat {
     pub device: (u32, u32),
     /// The file's number within its file system.
     pub inode: u64,
-    /// What may block there.
+    /// How many names it has (hard links).
+    pub nlink: u64,
+    /// How reads on its file system behave.
     pub file_system: FileSystem,
 }
 
-/// Tells a file apart from all others that exist at the same time.
+/// Identifies a file among all that exist at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileId {
     /// The file system's device number.
     pub device: (u32, u32),
     /// The file's number within its file system.
     pub inode: u64,
+}
+
+impl FileId {
+    /// The device as one number, as stat(2) gives it.
+    #[must_use]
+    pub fn device_number(&self) -> u64 {
+        let (major, minor) = self.device;
+        rustix::fs::makedev(major, minor)
+    }
 }
 
 impl Stat {

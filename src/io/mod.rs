@@ -1,12 +1,12 @@
-//! What tasks may do: asynchronous operations over one handle, [`Io`].
+//! The asynchronous operations that tasks may use, through one handle, [`Io`].
 //!
-//! Each loop has one `Io`, and so has each worker. Behind it a [`Carrier`] carries the operations
-//! out: a ring ([`uring`]), plain calls and poll(2) where io_uring is forbidden ([`poll`]), plain
-//! calls that may block, on workers ([`blocking`]), or a simulation ([`sim`]). A task cannot tell
-//! them apart.
+//! Each event loop and each worker has one `Io`. A [`Carrier`] behind it carries the operations
+//! out: by io_uring ([`uring`]), by plain calls and poll(2) where io_uring is forbidden ([`poll`]),
+//! by plain calls that may block, on workers ([`blocking`]), or in a simulation ([`sim`]). Tasks
+//! cannot tell them apart.
 //!
-//! An operation belongs to the item whose task has started it. It owns its memory until its
-//! completion, whatever becomes of the future that waits for it.
+//! An operation belongs to the item whose task started it. It owns its memory until its completion,
+//! even if the future that waits for it is dropped.
 
 pub mod blocking;
 pub mod poll;
@@ -18,16 +18,18 @@ mod calls;
 mod carrier;
 mod core;
 mod current;
+mod digest_queue;
 mod digests;
 mod driver;
+mod exhaustion;
 mod file;
-mod flights;
 mod inline;
 mod listings;
 mod look_ups;
 mod metadata;
 mod mounts;
 mod op;
+mod op_slab;
 mod open_file;
 mod page_cache;
 mod park;
@@ -39,7 +41,6 @@ mod places;
 mod pressure;
 mod probe;
 mod retries;
-mod shortages;
 mod sleep;
 mod sleeps;
 mod socket;
@@ -54,6 +55,7 @@ pub use buffer::{Buffer, BufferClass, BufferPool};
 pub use carrier::{Attempt, Carrier, Wait, Wake};
 pub use current::CurrentOperation;
 pub use driver::Held;
+pub(crate) use exhaustion::OpenFiles;
 pub use file::{File, Read};
 pub use listings::Listings;
 pub use metadata::{FileId, FileKind, SpecialKind, Stat, Timestamp};
@@ -63,7 +65,6 @@ pub use open_file::OpenFile;
 pub use part_writer::{Admission, PartWriter};
 pub use permits::{Acquire, Permit, Semaphore};
 pub use pressure::Exhaustion;
-pub(crate) use shortages::OpenFiles;
 pub use sleep::Sleep;
 pub use socket::Socket;
 pub use socket_calls::{Transport, source_address};

@@ -1,4 +1,4 @@
-//! What the file systems of the mounted file trees can do without blocking.
+//! What the file system of each mount can do without blocking.
 
 use rustix::fs::{Statx, StatxFlags};
 use std::collections::HashMap;
@@ -10,29 +10,29 @@ pub enum FileSystem {
     Nowait,
     /// Everything is in memory: a plain call is the fastest way and does not block.
     Memory,
-    /// Any call may block for as long as a server or a user-space program likes, or it is not
+    /// Any call may block for an unlimited time on a server or a user-space program, or it is not
     /// known whether it may.
     Blocking,
 }
 
-/// A mounted file tree, by its number from statx; the default is none that is known.
+/// A mount, by its ID from statx. The default is an unknown mount.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MountId(Option<u64>);
 
 impl MountId {
-    /// Of metadata.
+    /// The mount that metadata are from.
     pub(crate) fn of(statx: &Statx) -> Self {
         let is_known = statx.stx_mask & StatxFlags::MNT_ID.bits() != 0;
         Self(is_known.then_some(statx.stx_mnt_id))
     }
 
-    /// With this number.
+    /// The mount with this ID.
     #[cfg(test)]
     pub(crate) fn number(id: u64) -> Self {
         Self(Some(id))
     }
 
-    /// Where it is mounted, for people.
+    /// Its mount point, for messages.
     pub(crate) fn mount_point(self) -> Option<String> {
         let mountinfo = std::fs::read("/proc/self/mountinfo").ok()?;
         let mut mounts = parse_mountinfo(&mountinfo);
@@ -41,23 +41,23 @@ impl MountId {
     }
 }
 
-/// Remembers the kind of file system behind each mount number.
+/// Remembers the kind of file system of each mount ID.
 #[derive(Debug, Default)]
 pub(crate) struct Mounts {
     by_id: HashMap<u64, FileSystem>,
-    /// The one asked for last, which is mostly the one asked for next.
+    /// The last one looked up, which is mostly also the next.
     last: Option<(u64, FileSystem)>,
 }
 
 impl Mounts {
-    /// The file system that metadata are from. On one that is not known, anything may block.
+    /// The file system that metadata are from. If it is not known, anything may block.
     pub(crate) fn file_system_of(&mut self, statx: &Statx) -> FileSystem {
         MountId::of(statx)
             .0
             .map_or(FileSystem::Blocking, |id| self.file_system(id))
     }
 
-    /// The file system behind a mount number from statx; unknown numbers are looked up once in
+    /// The file system of a mount ID from statx. Unknown IDs are looked up once in
     /// `/proc/self/mountinfo` (which asks no server).
     fn file_system(&mut self, mount_id: u64) -> FileSystem {
         if let Some((id, known)) = self.last
@@ -100,7 +100,7 @@ fn parse_mountinfo(mountinfo: &[u8]) -> impl Iterator<Item = Mount<'_>> {
     })
 }
 
-/// A line of it.
+/// A line of mountinfo.
 #[derive(Debug, PartialEq, Eq)]
 struct Mount<'a> {
     id: u64,
@@ -108,7 +108,7 @@ struct Mount<'a> {
     file_system: FileSystem,
 }
 
-/// Those known to keep the promise; all others may block.
+/// Classifies a file system by its type. Any call may block on types that are not listed here.
 fn classify(file_system: &[u8]) -> FileSystem {
     match file_system {
         b"ext2" | b"ext3" | b"ext4" | b"xfs" | b"btrfs" | b"f2fs" => FileSystem::Nowait,

@@ -1,8 +1,8 @@
-//! Operations: what a carrier is asked to do, and what comes back.
+//! Operations that a carrier carries out, and their results.
 //!
 //! An operation owns everything the kernel needs while it is in flight (path, buffer, a share of
-//! the open file) and comes back with its completion, so nothing it points at can go away early and
-//! a failed one can be tried again.
+//! the open file) and is returned with its completion, so its memory is not freed early, and a
+//! failed operation can be retried.
 
 use super::buffer::Buffer;
 use super::metadata::Stat;
@@ -15,7 +15,7 @@ use crate::stats::Phase;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
-/// Something to be done by the kernel.
+/// An operation for the kernel.
 #[derive(Debug)]
 pub enum Op {
     /// Look up the path, following links, and read its metadata, without opening it.
@@ -31,7 +31,7 @@ pub enum Op {
         path: Item,
         /// Open a FIFO as `cat` does: wait until it has a writer.
         wait: bool,
-        /// Where the look-up found the path to be.
+        /// The file system that the look-up found the path on.
         file_system: FileSystem,
     },
     /// Read the metadata of an open file.
@@ -49,41 +49,42 @@ pub enum Op {
         offset: Option<u64>,
         /// Where the bytes go.
         buffer: Buffer,
-        /// It is one of several reads of the file at once, so it is best done by another thread
-        /// while what was read before is processed.
+        /// One of several reads of the file in flight, so it is best done by another thread while
+        /// earlier content is processed.
         parallel: bool,
     },
-    /// Make a socket for addresses of this kind. Done at once.
+    /// Make a socket for the family of this address. Never waits.
     MakeSocket {
-        /// An address as the socket is to be connected to.
+        /// The address that the socket is to be connected to.
         address: SocketAddr,
         /// Datagrams or a stream.
         transport: Transport,
-        /// The address it has on this machine; the system chooses one if there is none.
+        /// The local address; with `None`, the system chooses one.
         source: Option<IpAddr>,
     },
-    /// Connect the socket: a datagram socket then receives from that address alone, a stream socket
-    /// has reached it.
+    /// Connect the socket. A datagram socket then receives only from that address; a stream socket
+    /// has an established connection.
     Connect {
         /// The socket.
         socket: Rc<OpenFile>,
         /// The peer.
         address: SocketAddr,
-        /// What the socket was made for.
+        /// The socket's transport.
         transport: Transport,
     },
-    /// Send the bytes; on a stream, perhaps only the first of them.
+    /// Send the bytes; on a stream, possibly only the first part of them.
     Send {
         /// The socket.
         socket: Rc<OpenFile>,
         /// A datagram, or a piece of a stream.
         bytes: Vec<u8>,
     },
-    /// Wait for what comes next; on a stream, 0 bytes are its end.
+    /// Receive the next datagram or the next piece of a stream, where 0 bytes mean the end.
     Receive {
         /// The socket.
         socket: Rc<OpenFile>,
-        /// Where it goes. What is beyond its length is cut off a datagram, and left in a stream.
+        /// The receive buffer. A longer datagram is truncated; the rest of a stream stays for the
+        /// next receive.
         bytes: Vec<u8>,
     },
 }
@@ -93,7 +94,7 @@ pub enum Op {
 pub enum Value {
     /// An open file, or a socket.
     File(OpenFile),
-    /// Bytes read, sent or received; for a file, 0 is its end.
+    /// Bytes read, sent or received; for a file, 0 means its end.
     Count(usize),
     /// Nothing more: it is connected, or the metadata are in the operation.
     Done,
@@ -114,7 +115,8 @@ pub struct Completion {
 }
 
 impl Op {
-    /// The phase its time belongs to; `None` for what waits for a peer that may never answer.
+    /// The phase that its time is recorded as; `None` for operations that wait for a peer, which
+    /// may never answer.
     pub(super) fn phase(&self) -> Option<Phase> {
         Some(match self {
             Self::StatPath { .. } => Phase::LOOK_UP,
@@ -140,9 +142,9 @@ impl Op {
         !matches!(self, Self::StatFile { .. } | Self::Read { .. })
     }
 
-    /// True for operations at sockets. Their shortages are one peer's or one address family's, and
-    /// are left to whoever uses the socket.
-    pub(super) fn is_at_socket(&self) -> bool {
+    /// True for operations on sockets. Their exhaustion concerns one peer or one address family,
+    /// and is left to the user of the socket.
+    pub(super) fn is_on_socket(&self) -> bool {
         self.operation() == Operation::Exchange
     }
 }

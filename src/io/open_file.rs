@@ -1,4 +1,4 @@
-//! What stands behind open files and sockets.
+//! Open files and sockets, real or simulated.
 
 use super::mounts::FileSystem;
 use crate::error::Errno;
@@ -6,24 +6,24 @@ use std::any::Any;
 use std::fmt::Debug;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// A file that only a simulation knows.
+/// An open file or socket of a simulation.
 pub(crate) trait Simulated: Any + Debug {
     /// Closes it.
     fn close(self: Box<Self>) -> Result<(), Errno>;
 
-    /// For the simulation to find what it has made.
+    /// Lets the simulation get its own type back.
     fn as_any(&self) -> &dyn Any;
 }
 
-/// An open descriptor and what its file system can do. It closes with the last share, so an
-/// operation that holds one never meets a reused descriptor number.
+/// An open descriptor and what its file system can do. It is closed with the last share, so an
+/// operation that holds a share never uses a reused descriptor number.
 #[derive(Debug)]
 pub struct OpenFile {
     pub(crate) handle: Handle,
     pub(crate) file_system: FileSystem,
 }
 
-/// What stands behind an open file.
+/// The kind of an open file: real or simulated.
 #[derive(Debug)]
 pub(crate) enum Handle {
     Descriptor(OwnedFd),

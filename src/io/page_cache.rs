@@ -1,21 +1,22 @@
-//! What the kernel has in memory of a file.
+//! What the kernel has cached of a file.
 
 use super::open_file::OpenFile;
 use rustix::fs::fstat;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The number of cachestat(2), since Linux 6.5, on all processors that we run on.
+/// The system call number of cachestat(2), since Linux 6.5, on all processors that are supported.
 const CACHESTAT: libc::c_long = 451;
 
-/// `struct cachestat_range`: where the bytes in question begin, and how many they are.
+/// `struct cachestat_range`: the offset and the number of the bytes in question.
 #[repr(C)]
 struct Range {
     offset: u64,
     len: u64,
 }
 
-/// `struct cachestat`: so many pages of them are in memory, dirty, being written, and were thrown out.
+/// `struct cachestat`: the numbers of pages that are cached, dirty, being written back, evicted,
+/// and recently evicted.
 #[repr(C)]
 #[derive(Default)]
 struct Counts {
@@ -26,11 +27,11 @@ struct Counts {
     recently_evicted: u64,
 }
 
-/// Whether the file is in memory from this byte on, as far as so many bytes reach. Unlike a read without
-/// waiting, the question does not start to fetch it. `None` if the kernel does not tell.
-pub(super) fn has(file: &OpenFile, offset: u64, len: usize) -> Option<bool> {
-    static IS_LACKING: AtomicBool = AtomicBool::new(false);
-    if IS_LACKING.load(Ordering::Relaxed) {
+/// Whether all of the file's content from `offset` on, up to `len` bytes, is cached. Unlike a read
+/// that does not wait, this does not start to fetch it. `None` if the kernel cannot say.
+pub(super) fn is_cached(file: &OpenFile, offset: u64, len: usize) -> Option<bool> {
+    static IS_UNSUPPORTED: AtomicBool = AtomicBool::new(false);
+    if IS_UNSUPPORTED.load(Ordering::Relaxed) {
         return None;
     }
     let size = u64::try_from(fstat(file.as_fd()).ok()?.st_size).ok()?;
@@ -49,7 +50,7 @@ pub(super) fn has(file: &OpenFile, offset: u64, len: usize) -> Option<bool> {
     };
     if result != 0 {
         let errno = std::io::Error::last_os_error().raw_os_error();
-        IS_LACKING.fetch_or(errno == Some(libc::ENOSYS), Ordering::Relaxed);
+        IS_UNSUPPORTED.fetch_or(errno == Some(libc::ENOSYS), Ordering::Relaxed);
         return None;
     }
     let page_bytes = rustix::param::page_size() as u64;
@@ -67,17 +68,17 @@ mod tests {
     fn holes_that_were_never_read_are_not_in_memory() {
         let mut file = tempfile::tempfile().unwrap();
         let open = OpenFile::new(file.try_clone().unwrap().into(), FileSystem::Nowait);
-        if has(&open, 0, 1 << 20).is_none() {
+        if is_cached(&open, 0, 1 << 20).is_none() {
             eprintln!("left out: this kernel has no cachestat(2)");
             return;
         }
-        assert_eq!(has(&open, 0, 1 << 20), Some(true));
+        assert_eq!(is_cached(&open, 0, 1 << 20), Some(true));
         file.seek(SeekFrom::Start(1 << 20)).unwrap();
         file.write_all(&[1; 10_000]).unwrap();
-        assert_eq!(has(&open, 1 << 20, 1 << 20), Some(true));
-        assert_eq!(has(&open, (1 << 20) + 5000, 100), Some(true));
-        assert_eq!(has(&open, 1 << 30, 100), Some(true));
-        assert_eq!(has(&open, (1 << 20) - 1, 2), Some(false));
-        assert_eq!(has(&open, 0, 1), Some(false));
+        assert_eq!(is_cached(&open, 1 << 20, 1 << 20), Some(true));
+        assert_eq!(is_cached(&open, (1 << 20) + 5000, 100), Some(true));
+        assert_eq!(is_cached(&open, 1 << 30, 100), Some(true));
+        assert_eq!(is_cached(&open, (1 << 20) - 1, 2), Some(false));
+        assert_eq!(is_cached(&open, 0, 1), Some(false));
     }
 }

@@ -1,4 +1,4 @@
-//! Items that give their place up while they wait for their own subject.
+//! Items that give their place up while they wait for something of their own subject.
 
 use super::core::Io;
 use super::places::Parked;
@@ -7,19 +7,20 @@ use std::pin::pin;
 use std::task::{Poll, Waker};
 
 impl Io {
-    /// Waits for something that is tied to the item's own subject: a place at its server, a pause
-    /// its host asked for. Meanwhile the item holds a place of the window, but none of those in
-    /// flight. What is ready at once costs nothing. Afterwards it waits for a place.
+    /// Waits for `future`, which is tied to the item's own subject, such as capacity at its server
+    /// or a pause that its host asked for. Meanwhile the item counts in the window, but not as in
+    /// flight. If the future is ready at once, that costs nothing. Otherwise the item waits for a
+    /// place afterwards.
     ///
-    /// An item that drops this before it is ready, and goes on, has a place again at once, even if
-    /// that is one too many. So what ends such a wait early, a time for example, is best put into
-    /// `future`.
+    /// An item that drops this before it is ready, and goes on, takes a place at once, even if that
+    /// exceeds the limit. So whatever ends such a wait early, for example a timeout, should be part
+    /// of `future`.
     pub async fn park<F: Future>(&self, future: F) -> F::Output {
         let mut future = pin!(future);
         let mut parking = Parking::new(self, Parked::Yes);
         let output = poll_fn(|context| {
             let poll = future.as_mut().poll(context);
-            if poll.is_pending() && parking.parks.is_none() {
+            if poll.is_pending() && parking.parked_slot.is_none() {
                 parking.park();
             }
             poll
@@ -30,29 +31,29 @@ impl Io {
     }
 }
 
-/// A wait for which an item is parked. Of several at a time, one inside another or side by side, the
-/// first parks the item.
+/// A wait for which an item is parked. If there are several at a time, nested or concurrent, the
+/// first one parks the item.
 #[derive(Debug)]
 pub(super) struct Parking {
     io: Io,
     /// How the item is parked.
-    like: Parked,
+    parked_as: Parked,
     /// The slot of the item that it has parked.
-    parks: Option<u32>,
+    parked_slot: Option<u32>,
     ticket: Option<u64>,
 }
 
 impl Parking {
-    fn new(io: &Io, like: Parked) -> Self {
+    fn new(io: &Io, parked_as: Parked) -> Self {
         Self {
             io: io.clone(),
-            like,
-            parks: None,
+            parked_as,
+            parked_slot: None,
             ticket: None,
         }
     }
 
-    /// For an item that waits for others of the run: see [`Parked::Lending`].
+    /// For an item that waits for other items of the run: see [`Parked::Lending`].
     pub(super) fn lending(io: &Io) -> Self {
         Self::new(io, Parked::Lending)
     }
@@ -60,7 +61,7 @@ impl Parking {
     pub(super) fn park(&mut self) {
         let state = &mut *self.io.borrow();
         let slot = self.io.core.current.get();
-        // Tasks of the loop hold no place.
+        // Background tasks hold no place.
         let Some(item) = state.items.get_mut(slot as usize) else {
             return;
         };
@@ -69,15 +70,15 @@ impl Parking {
             Parked::No => state.places.park(),
             Parked::UntilPolled => {}
         }
-        item.parked = self.like;
-        if self.like == Parked::Lending {
+        item.parked = self.parked_as;
+        if self.parked_as == Parked::Lending {
             state.places.lend();
         }
-        self.parks = Some(slot);
+        self.parked_slot = Some(slot);
     }
 
     pub(super) fn unpark(&mut self, waker: &Waker) -> Poll<()> {
-        if let Some(slot) = self.parks {
+        if let Some(slot) = self.parked_slot {
             let state = &mut *self.io.borrow();
             let has_place = state.places.unpark(&mut self.ticket, waker);
             let item = &mut state.items[slot as usize];
@@ -87,7 +88,7 @@ impl Parking {
                 return Poll::Pending;
             }
             item.parked = Parked::No;
-            (self.parks, self.ticket) = (None, None);
+            (self.parked_slot, self.ticket) = (None, None);
         }
         Poll::Ready(())
     }
@@ -95,7 +96,7 @@ impl Parking {
 
 impl Drop for Parking {
     fn drop(&mut self) {
-        let Some(slot) = self.parks else { return };
+        let Some(slot) = self.parked_slot else { return };
         let state = &mut *self.io.borrow();
         let item = &mut state.items[slot as usize];
         if state.places.leave(self.ticket) {
@@ -105,6 +106,6 @@ impl Drop for Parking {
             item.parked = Parked::UntilPolled;
             self.io.core.park_was_dropped.set(true);
         }
-        // Otherwise the whole task is dropped, and the item ends as it is.
+        // Otherwise the whole task is being dropped, and the item ends in this state.
     }
 }

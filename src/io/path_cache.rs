@@ -1,9 +1,9 @@
-//! Remembers which directories are where any call may block, and the way to the one in use.
+//! Remembers in which directories any call may block, and keeps the current directory open.
 //!
-//! A loop must not look a path up where a server may take its time, and a worker keeps the items of
-//! one file system from holding up those of another. So both are told where a path's directory is,
-//! as far as that is known or cached: nothing here waits for a device or a server, [`PathCache::enter`]
-//! excepted, which is for workers.
+//! A loop must not look a path up where it may have to wait for a server, and among the workers the
+//! items of one file system must not delay those of another. So both need to know where a path's
+//! directory is, as far as that is known or cached. Nothing here waits for a device or a server,
+//! except [`PathCache::enter`], which is for workers.
 
 use super::calls;
 use super::listings::{self, Listing, Listings};
@@ -17,15 +17,15 @@ use std::sync::Arc;
 
 const DIRECTORIES: usize = 256;
 
-/// A directory's listing is asked for again after so many paths.
+/// A directory's listing is requested again after this many paths.
 const LISTING_INTERVAL: u64 = 16;
 
-/// What is known of where a path's directory is.
+/// What is known of the file system of a path's directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// On a file system that only ever blocks for its own disk.
+pub(crate) enum Locality {
+    /// Calls block only for the file system's own disk.
     Local,
-    /// Where any call may block.
+    /// Any call may block.
     Blocking,
     /// Not known, and it cannot be found out without blocking.
     Unknown,
@@ -33,19 +33,19 @@ pub(crate) enum Place {
 
 #[derive(Debug)]
 pub(crate) struct PathCache {
-    /// Each in the place that its hash names.
+    /// Each at the position that its hash selects.
     directories: Box<[Known; DIRECTORIES]>,
     /// The hash of the directory of the path looked up last.
     last: u64,
-    /// Paths looked up in it one after another.
+    /// Paths looked up in that directory one after another.
     asked: u64,
-    /// Which of the names in a directory are regular files, where that is to be known.
+    /// The listings of directories; `None` where they are not used.
     listings: Option<Arc<Listings>>,
-    /// A directory that is not cached, with the mount of the first one above it that is. What it is on
-    /// itself is known when something in it has been looked up.
+    /// A directory that is not cached, with the mount of its nearest cached ancestor. Its own mount
+    /// is known when something in it has been looked up.
     presumed: Option<Known>,
-    /// The directory in which paths are being looked up one after another. From there, the way to
-    /// each is shorter.
+    /// The directory in which paths are being looked up one after another, kept open, because a
+    /// look-up that starts there is shorter.
     current: Option<Directory>,
 }
 
@@ -53,7 +53,7 @@ pub(crate) struct PathCache {
 #[derive(Clone, Copy, Debug)]
 struct Known {
     hash: u64,
-    place: Place,
+    locality: Locality,
     mount: MountId,
 }
 
@@ -61,7 +61,7 @@ impl Known {
     fn nothing_of(hash: u64) -> Self {
         Self {
             hash,
-            place: Place::Unknown,
+            locality: Locality::Unknown,
             mount: MountId::default(),
         }
     }
@@ -73,7 +73,7 @@ struct Directory {
     descriptor: OwnedFd,
     mount: MountId,
     file_system: FileSystem,
-    /// What it was when it was opened; `None` where it is not to be listed.
+    /// Its state when it was opened; `None` where it is not to be listed.
     identity: Option<listings::Directory>,
     listing: Option<Arc<Listing>>,
 }
@@ -90,46 +90,46 @@ impl PathCache {
         }
     }
 
-    /// Where the path's directory is, as far as that is known or found at once.
-    pub(crate) fn place_of(&mut self, path: &[u8], mounts: &mut Mounts) -> Place {
+    /// The locality of the path's directory, as far as that is known or found without waiting.
+    pub(crate) fn locality_of(&mut self, path: &[u8], mounts: &mut Mounts) -> Locality {
         let directory = directory_of(path);
         self.asked += 1;
         if self.current_for(directory).is_some() {
             if self.asked.is_multiple_of(LISTING_INTERVAL) {
-                self.ask_for_listing();
+                self.request_listing();
             }
-            return Place::Local;
+            return Locality::Local;
         }
         let directory = directory.unwrap_or(b".");
         let hash = hash_of(directory);
         if let Some(presumed) = self.presumed
             && presumed.hash == hash
         {
-            return presumed.place;
+            return presumed.locality;
         }
-        let known = self.known(hash).place;
+        let known = self.known(hash).locality;
         let is_repeated = std::mem::replace(&mut self.last, hash) == hash;
         if !is_repeated {
             self.asked = 1;
         }
         match known {
-            Place::Blocking => return known,
-            Place::Local if !is_repeated => return known,
+            Locality::Blocking => return known,
+            Locality::Local if !is_repeated => return known,
             _ => {}
         }
         let Some((descriptor, statx)) = calls::open_path_cached(directory) else {
             return match known {
-                Place::Unknown => self.presume(hash, directory, mounts).place,
+                Locality::Unknown => self.presume(hash, directory, mounts).locality,
                 known => known,
             };
         };
         let mount = MountId::of(&statx);
         let file_system = mounts.file_system_of(&statx);
         if file_system == FileSystem::Blocking {
-            self.remember(hash, Place::Blocking, mount);
-            return Place::Blocking;
+            self.remember(hash, Locality::Blocking, mount);
+            return Locality::Blocking;
         }
-        self.remember(hash, Place::Local, mount);
+        self.remember(hash, Locality::Local, mount);
         self.current = Some(Directory {
             path: directory.to_vec(),
             descriptor,
@@ -138,12 +138,12 @@ impl PathCache {
             identity: Some(listings::Directory::of(&statx)),
             listing: None,
         });
-        self.ask_for_listing();
-        Place::Local
+        self.request_listing();
+        Locality::Local
     }
 
-    /// What the first directory above that is cached is on: what is below it is then most likely on the
-    /// same file system.
+    /// Presumes the mount of the nearest cached ancestor: a directory is most likely on the same
+    /// file system.
     fn presume(&mut self, hash: u64, directory: &[u8], mounts: &mut Mounts) -> Known {
         let above = std::iter::successors(parent_of(directory), |path| parent_of(path));
         let found = above.filter_map(calls::open_path_cached).next();
@@ -151,14 +151,14 @@ impl PathCache {
         if let Some((_, statx)) = found {
             presumed.mount = MountId::of(&statx);
             if mounts.file_system_of(&statx) == FileSystem::Blocking {
-                presumed.place = Place::Blocking;
+                presumed.locality = Locality::Blocking;
             }
         }
         self.presumed = Some(presumed);
         presumed
     }
 
-    /// The mount that the path's directory is on, or most likely is.
+    /// The mount that the path's directory is on, or most likely is on.
     pub(crate) fn mount_of(&mut self, path: &[u8], mounts: &mut Mounts) -> MountId {
         let directory = directory_of(path);
         if let Some(current) = self.current_for(directory) {
@@ -168,20 +168,20 @@ impl PathCache {
         let hash = hash_of(directory);
         let known = self.known(hash);
         match self.presumed {
-            _ if known.place != Place::Unknown => known.mount,
+            _ if known.locality != Locality::Unknown => known.mount,
             Some(presumed) if presumed.hash == hash => presumed.mount,
             _ => self.presume(hash, directory, mounts).mount,
         }
     }
 
-    /// Remembers that the path's directory is where any call may block.
+    /// Remembers that any call in the path's directory may block.
     pub(crate) fn blocks(&mut self, path: &[u8], mount: MountId) {
         let hash = hash_of(directory_of(path).unwrap_or(b"."));
-        self.remember(hash, Place::Blocking, mount);
+        self.remember(hash, Locality::Blocking, mount);
     }
 
-    /// Opens the path's directory, for the paths that follow, if the one before was in it, too. This
-    /// may block.
+    /// Opens the path's directory for the paths that follow, if the previous path was in it, too.
+    /// May block.
     pub(crate) fn enter(&mut self, path: &[u8]) {
         let Some(directory) = directory_of(path) else {
             return;
@@ -204,8 +204,12 @@ impl PathCache {
         }
     }
 
-    fn remember(&mut self, hash: u64, place: Place, mount: MountId) {
-        self.directories[slot_of(hash)] = Known { hash, place, mount };
+    fn remember(&mut self, hash: u64, locality: Locality, mount: MountId) {
+        self.directories[slot_of(hash)] = Known {
+            hash,
+            locality,
+            mount,
+        };
     }
 
     fn known(&self, hash: u64) -> Known {
@@ -217,7 +221,7 @@ impl PathCache {
         }
     }
 
-    /// Where a look-up of the item's path begins, and what is looked up from there.
+    /// The directory in which the look-up of the item's path begins, and the rest of the path.
     pub(crate) fn start_of<'a>(&'a self, item: &'a Item) -> (BorrowedFd<'a>, &'a CStr) {
         match self.current_for(directory_of(item.bytes())) {
             Some(current) => {
@@ -228,8 +232,8 @@ impl PathCache {
         }
     }
 
-    /// Asks for the listing of the current directory, if it has none.
-    fn ask_for_listing(&mut self) {
+    /// Requests the listing of the current directory, if it has none.
+    fn request_listing(&mut self) {
         if let Some(current) = &mut self.current
             && let (Some(identity), None) = (&current.identity, &current.listing)
             && let Some(listings) = &self.listings
@@ -238,7 +242,7 @@ impl PathCache {
         }
     }
 
-    /// Opens the item's path if its directory says that it is a regular file, and all that it takes is
+    /// Opens the item's path if its directory lists it as a regular file and everything needed is
     /// cached. `None` says nothing about the path.
     pub(crate) fn open_listed(&self, item: &Item) -> Option<OpenFile> {
         let current = self.current_for(directory_of(item.bytes()))?;
@@ -256,7 +260,8 @@ impl PathCache {
         (current.path == directory?).then_some(current)
     }
 
-    /// Leaves the current directory. Its path may come to name another. False if there was none.
+    /// Closes the current directory, because its path may lead elsewhere later. False if there was
+    /// none.
     pub(crate) fn leave(&mut self) -> bool {
         self.presumed = None;
         self.current.take().is_some()
@@ -269,7 +274,7 @@ fn directory_of(path: &[u8]) -> Option<&[u8]> {
     (slash + 1 < path.len()).then(|| &path[..=slash])
 }
 
-/// The directory that a directory's path, which ends with a slash, goes through last.
+/// The parent in a directory's path, which ends with a slash.
 fn parent_of(directory: &[u8]) -> Option<&[u8]> {
     let path = directory.strip_suffix(b"/")?;
     match memchr::memrchr(b'/', path) {
@@ -301,22 +306,28 @@ mod tests {
     #[test]
     fn only_local_directories_are_looked_up_on_the_loop() {
         let (mut path_cache, mut mounts) = (PathCache::new(None), Mounts::default());
-        let mut place = |path| path_cache.place_of(path, &mut mounts);
-        assert_eq!(place(b"src/lib.rs"), Place::Local);
-        assert_eq!(place(b"Cargo.toml"), Place::Local);
-        assert_eq!(place(b"/proc/self/comm"), Place::Blocking);
-        assert_eq!(place(b"/proc/self/stat"), Place::Blocking);
-        assert_eq!(place(b"no-such-directory/x"), Place::Unknown);
-        assert_eq!(place(b"/proc/no-such-directory/a/x"), Place::Blocking);
+        let mut locality = |path| path_cache.locality_of(path, &mut mounts);
+        assert_eq!(locality(b"src/lib.rs"), Locality::Local);
+        assert_eq!(locality(b"Cargo.toml"), Locality::Local);
+        assert_eq!(locality(b"/proc/self/comm"), Locality::Blocking);
+        assert_eq!(locality(b"/proc/self/stat"), Locality::Blocking);
+        assert_eq!(locality(b"no-such-directory/x"), Locality::Unknown);
+        assert_eq!(locality(b"/proc/no-such-directory/a/x"), Locality::Blocking);
     }
 
     #[test]
-    fn what_lies_above_is_asked_once_until_names_are_forgotten() {
+    fn ancestors_are_asked_once_until_names_are_forgotten() {
         let (mut path_cache, mut mounts) = (PathCache::new(None), Mounts::default());
         let path = b"/proc/no-such-directory/x";
-        assert_eq!(path_cache.place_of(path, &mut mounts), Place::Blocking);
+        assert_eq!(
+            path_cache.locality_of(path, &mut mounts),
+            Locality::Blocking
+        );
         assert!(path_cache.presumed.is_some());
-        assert_eq!(path_cache.place_of(path, &mut mounts), Place::Blocking);
+        assert_eq!(
+            path_cache.locality_of(path, &mut mounts),
+            Locality::Blocking
+        );
         path_cache.leave();
         assert!(path_cache.presumed.is_none());
     }
@@ -334,7 +345,7 @@ mod tests {
     fn what_is_in_the_current_directory_is_looked_up_from_there() {
         let (mut path_cache, mut mounts) = (PathCache::new(None), Mounts::default());
         let (file, elsewhere) = (item("src/lib.rs"), item("srclib.rs"));
-        path_cache.place_of(file.bytes(), &mut mounts);
+        path_cache.locality_of(file.bytes(), &mut mounts);
         assert_eq!(path_cache.start_of(&file).1, c"lib.rs");
         assert_eq!(path_cache.start_of(&elsewhere).1, c"srclib.rs");
         path_cache.leave();
@@ -346,8 +357,8 @@ mod tests {
         let (mut path_cache, mut mounts) = (PathCache::new(None), Mounts::default());
         for name in ["Cargo.toml", ".gitignore", ".", "src/", "/"] {
             let item = item(name);
-            path_cache.place_of(item.bytes(), &mut mounts);
-            path_cache.place_of(item.bytes(), &mut mounts);
+            path_cache.locality_of(item.bytes(), &mut mounts);
+            path_cache.locality_of(item.bytes(), &mut mounts);
             assert_eq!(path_cache.start_of(&item).1.to_bytes(), name.as_bytes());
         }
     }

@@ -2,20 +2,20 @@
 
 use super::carrier::Attempt;
 use super::core::{Io, State};
+use super::exhaustion::Failures;
 use super::op::{Op, Outcome};
 use super::retries::Verdict;
-use super::shortages::Failures;
 use crate::error::{Errno, Operation};
 use crate::stats::Phase;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// Times an operation is tried again because a signal interrupted it.
+/// Maximum number of times that an operation is retried because a signal interrupted it.
 const INTERRUPTIONS_MAX: u8 = 100;
 
 impl Io {
-    /// Makes the first attempt at an operation, before anything is put where it could wait. Gives its
-    /// result if it ends there.
+    /// Makes the first attempt at an operation, before an [`Op`] is built for it. Returns the
+    /// result if the attempt completes the operation.
     pub(super) fn try_first<T>(
         &self,
         operation: Operation,
@@ -26,7 +26,7 @@ impl Io {
             return Err(First::NotMade);
         }
         match self.attempt(operation, Some(phase), attempt) {
-            Attempt::Done(Err(errno)) if may_pass(errno) => Err(First::Failed(errno)),
+            Attempt::Done(Err(errno)) if may_be_transient(errno) => Err(First::Failed(errno)),
             Attempt::Done(result) => Ok(result),
             Attempt::Submit => Err(First::Submit),
             Attempt::Block => Err(First::Block),
@@ -34,41 +34,41 @@ impl Io {
     }
 }
 
-fn may_pass(errno: Errno) -> bool {
-    errno.is_shortage() || is_interruption(errno)
+fn may_be_transient(errno: Errno) -> bool {
+    errno.is_exhaustion() || is_interruption(errno)
 }
 
 fn is_interruption(errno: Errno) -> bool {
     errno.raw() == libc::EINTR
 }
 
-/// An operation, from its first attempt to its outcome. Resource exhaustion and interruptions are
-/// dealt with on the way. It is ready when first polled if the operation needs no waiting.
+/// An operation, from its first attempt to its outcome. Handles resource exhaustion and
+/// interruptions on the way. It is ready at its first poll if the operation needs no waiting.
 ///
-/// Dropping it cancels the operation. What the operation owns stays with the carrier until its
+/// Dropping it cancels the operation. The carrier keeps what the operation owns until its
 /// completion.
 #[derive(Debug)]
 pub(super) struct Perform<'a> {
     io: &'a Io,
-    /// It stays in its place until it must leave: small files are done without that, and moving it
+    /// Moved out only when it must be submitted or retried: small files need neither, and moving it
     /// takes time.
     op: Option<Op>,
     stage: Stage,
     interruptions: u8,
-    /// On a worker.
+    /// Failures because of exhaustion, counted on workers.
     failures: Failures,
-    /// The slot of its item, once something was exhausted.
-    lacks: Option<u32>,
+    /// The slot of its item, from the first retry because of exhaustion until the end.
+    retrying_owner: Option<u32>,
 }
 
-/// What has become of the first attempt at an operation, if it did not end there.
+/// The result of a first attempt that did not complete the operation.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum First {
-    /// The task has had its turn; it is still to be made.
+    /// Not made: the task has used up its steps for this poll.
     NotMade,
     Submit,
     Block,
-    /// It failed for a reason that may pass.
+    /// It failed with an errno that may be transient.
     Failed(Errno),
 }
 
@@ -76,9 +76,9 @@ pub(super) enum First {
 enum Stage {
     /// An attempt was made, or is to be made.
     New(First),
-    /// With the carrier.
+    /// Submitted to the carrier.
     InFlight(u32),
-    /// To be tried again when there may be enough of what was lacking.
+    /// Waits to be retried when the exhausted resource may be available.
     ToRetry(u32),
     Ended,
 }
@@ -88,7 +88,7 @@ impl<'a> Perform<'a> {
         Self::after(First::NotMade, io, op)
     }
 
-    /// The same after the first attempt.
+    /// Continues after the first attempt.
     pub(super) fn after(first: First, io: &'a Io, op: Op) -> Self {
         Self {
             io,
@@ -96,13 +96,14 @@ impl<'a> Perform<'a> {
             stage: Stage::New(first),
             interruptions: 0,
             failures: Failures::default(),
-            lacks: None,
+            retrying_owner: None,
         }
     }
 
-    /// The operation, with what it owns, unless it is with the carrier or waits to be tried again.
+    /// Takes the operation out, with what it owns. Not possible while it is submitted or waits to
+    /// be retried.
     pub(super) fn take_op(&mut self) -> Op {
-        self.op.take().expect("it is here")
+        self.op.take().expect("the operation is not in flight")
     }
 }
 
@@ -112,7 +113,7 @@ impl Future for Perform<'_> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
         let this = self.get_mut();
         loop {
-            // Of a completion.
+            // Known for a completion only.
             let mut is_unexplained = None;
             let outcome = match this.stage {
                 Stage::New(first) => match first {
@@ -121,7 +122,7 @@ impl Future for Perform<'_> {
                         return Poll::Pending;
                     }
                     First::NotMade => {
-                        let op = this.op.as_mut().expect("it is here");
+                        let op = this.op.as_mut().expect("the operation is not in flight");
                         match this.io.attempt_op(op) {
                             Attempt::Done(outcome) => outcome,
                             Attempt::Submit => {
@@ -140,7 +141,7 @@ impl Future for Perform<'_> {
                         this.stage = Stage::InFlight(this.io.submit(op, context.waker()));
                         return Poll::Pending;
                     }
-                    // This future will be dropped, and the item begun anew on a worker.
+                    // This future will be dropped, and the item restarted on a worker.
                     First::Block if this.io.move_to_worker(this.op.as_ref()) => {
                         return Poll::Pending;
                     }
@@ -169,20 +170,21 @@ impl Future for Perform<'_> {
                 Stage::Ended => panic!("an operation was polled after it had ended"),
             };
             match outcome {
-                Err(errno) if this.is_shortage(errno) && this.io.core.is_worker => {
-                    if !this.io.waits_out(errno, &mut this.failures) {
+                Err(errno) if this.is_exhaustion(errno) && this.io.core.is_worker => {
+                    if !this.io.back_off(errno, &mut this.failures) {
                         return this.end(Err(errno));
                     }
                     this.stage = Stage::New(First::NotMade);
                 }
-                Err(errno) if this.is_shortage(errno) => {
-                    if this.io.moves_to_judge(errno, is_unexplained)
+                Err(errno) if this.is_exhaustion(errno) => {
+                    if this.io.should_move_to_worker(errno, is_unexplained)
                         && this.io.move_to_worker(this.op.as_ref())
                     {
                         this.stage = Stage::New(First::Block);
                         return Poll::Pending;
                     }
-                    this.lacks.get_or_insert_with(|| this.io.begins_to_lack());
+                    this.retrying_owner
+                        .get_or_insert_with(|| this.io.begin_retrying());
                     let op = this.take_op();
                     this.stage = Stage::ToRetry(this.io.retry_later(op, errno, context.waker()));
                     return Poll::Pending;
@@ -198,30 +200,30 @@ impl Future for Perform<'_> {
 }
 
 impl Perform<'_> {
-    /// True if something seems to be exhausted that the operation needs. A shortage at a socket is one
-    /// peer's or one address family's, and left to whoever uses the socket.
-    fn is_shortage(&self, errno: Errno) -> bool {
-        let op = self.op.as_ref().expect("it is here");
-        let may_lack = op.takes_descriptor() || !errno.is_descriptor_shortage();
-        errno.is_shortage() && may_lack && !op.is_at_socket()
+    /// True if a resource that the operation needs seems to be exhausted. Exhaustion at a socket is
+    /// left to the user of the socket: see [`Op::is_on_socket`].
+    fn is_exhaustion(&self, errno: Errno) -> bool {
+        let op = self.op.as_ref().expect("the operation is not in flight");
+        let may_lack = op.takes_descriptor() || !errno.is_descriptor_exhaustion();
+        errno.is_exhaustion() && may_lack && !op.is_on_socket()
     }
 
     fn end(&mut self, outcome: Outcome) -> Poll<Outcome> {
         self.stage = Stage::Ended;
-        self.lacks_no_more();
+        self.end_retrying();
         Poll::Ready(outcome)
     }
 
-    fn lacks_no_more(&mut self) {
-        if let Some(owner) = self.lacks.take() {
-            self.io.lacks_no_more(owner);
+    fn end_retrying(&mut self) {
+        if let Some(owner) = self.retrying_owner.take() {
+            self.io.end_retrying(owner);
         }
     }
 }
 
 impl Drop for Perform<'_> {
     fn drop(&mut self) {
-        self.lacks_no_more();
+        self.end_retrying();
         match self.stage {
             Stage::InFlight(key) => self.io.abandon(key),
             Stage::ToRetry(key) => self.io.forget_retry(key),

@@ -1,4 +1,4 @@
-//! Permits: what there is a limited number of, handed out in the order it was asked for.
+//! Permits for a limited resource, granted in the order of the requests.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -21,13 +21,13 @@ struct State {
 #[derive(Debug)]
 struct Waiter {
     ticket: u64,
-    /// A permit was handed over, and `free` no longer counts it.
+    /// A permit was granted to it, which `free` no longer counts.
     is_granted: bool,
     waker: Waker,
 }
 
 impl Semaphore {
-    /// A semaphore with so many permits.
+    /// A semaphore with this many permits.
     #[must_use]
     pub fn new(permits: usize) -> Self {
         Self(Rc::new(RefCell::new(State {
@@ -37,7 +37,7 @@ impl Semaphore {
         })))
     }
 
-    /// A permit, once those who asked earlier have theirs.
+    /// Waits for a permit, after those who asked earlier.
     pub fn acquire(&self) -> Acquire {
         Acquire {
             semaphore: self.clone(),
@@ -45,11 +45,11 @@ impl Semaphore {
         }
     }
 
-    /// A permit if one is free and nobody waits for it.
+    /// A permit, if one is free and no future waits for one.
     #[must_use]
     pub fn try_acquire(&self) -> Option<Permit> {
         let mut state = self.0.borrow_mut();
-        // Those who were handed a permit and have not come for it wait for nothing any more.
+        // Waiters that were granted a permit and not polled since then no longer count as waiting.
         let some_wait = state.waiters.back().is_some_and(|last| !last.is_granted);
         if state.free == 0 || some_wait {
             return None;
@@ -77,7 +77,7 @@ impl Semaphore {
     }
 }
 
-/// A permit. Dropping it gives it to whoever waits first.
+/// A permit. Dropping it grants it to the first waiter.
 #[derive(Debug)]
 pub struct Permit(Semaphore);
 
@@ -87,8 +87,8 @@ impl Drop for Permit {
     }
 }
 
-/// Waits for a [`Permit`]. Dropping it gives up the place in the queue, or the permit that was
-/// handed over meanwhile.
+/// Waits for a [`Permit`]. Dropping it gives up the position in the queue, or the permit that was
+/// granted meanwhile.
 #[derive(Debug)]
 #[must_use = "a permit is waited for when this is polled"]
 pub struct Acquire {
@@ -183,14 +183,14 @@ mod tests {
     }
 
     #[test]
-    fn a_permit_that_is_on_its_way_holds_up_nobody() {
+    fn a_granted_permit_blocks_no_other_waiter() {
         let semaphore = Semaphore::new(2);
         let (first, second) = (semaphore.try_acquire(), semaphore.try_acquire());
         let mut third = pin!(semaphore.acquire());
         assert!(poll(third.as_mut()).is_pending());
         drop(first);
         drop(second);
-        // The third has its permit without knowing it yet, and the other one is free.
+        // The third was granted its permit and has not been polled since; the other one is free.
         let fourth = poll(pin!(semaphore.acquire()).as_mut());
         assert!(fourth.is_ready());
         assert!(poll(third.as_mut()).is_ready());

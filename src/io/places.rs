@@ -1,26 +1,27 @@
-//! Places in flight, and who has none for now.
+//! Places in flight, and the parked items that have none.
 
 use std::collections::VecDeque;
 use std::task::Waker;
 
-/// The places of one loop.
+/// The places of one loop. Each item in flight holds one.
 #[derive(Debug)]
 pub(super) struct Places {
     max: usize,
-    /// Items that hold a place, those given up included.
+    /// Items that hold a place, including those that have finished or were given up.
     taken: usize,
-    /// Of these, items that were given up: the kernel still holds something of theirs.
+    /// Of these, items that have finished or were given up, but the kernel or a worker still holds
+    /// something of theirs.
     abandoned: usize,
-    /// Items that wait without a place.
+    /// Parked items, which wait without a place.
     parked: usize,
-    /// Of these, items whose places only those may have that return, not new items.
+    /// Of these, items whose places may be used by returning items only, not by new ones.
     lent: usize,
-    /// Items that were given up without one: the kernel still holds something of theirs.
+    /// Items that were given up while parked, but the kernel still holds something of theirs.
     lingering: usize,
-    /// Parked items whose wait is over, in the order in which they ended it, by their tickets.
+    /// Returning items: parked items whose wait is over, in the order in which it ended, by ticket.
     returning: VecDeque<(u64, Waker)>,
     next_ticket: u64,
-    /// Tickets of those who have a place again and do not know it yet.
+    /// Tickets of items that were granted a place and have not been polled since.
     granted: VecDeque<u64>,
 }
 
@@ -39,12 +40,12 @@ impl Places {
         }
     }
 
-    /// Places there are.
+    /// The number of places.
     pub(super) fn max(&self) -> usize {
         self.max
     }
 
-    /// Items that hold a place and go on.
+    /// Items that hold a place and have neither finished nor been given up.
     pub(super) fn alive(&self) -> usize {
         self.taken - self.abandoned
     }
@@ -66,7 +67,7 @@ impl Places {
         self.lingering
     }
 
-    /// Places for new items, if no more than `limit` are to go on. Those who return come first.
+    /// Places for new items, if at most `limit` items may run. Returning items come first.
     pub(super) fn free(&self, limit: usize) -> usize {
         if !self.returning.is_empty() {
             return 0;
@@ -79,7 +80,7 @@ impl Places {
         self.taken += 1;
     }
 
-    /// An item is given up.
+    /// An item has finished or is given up.
     pub(super) fn abandon(&mut self, parking: Parked) {
         if parking == Parked::No {
             self.abandoned += 1;
@@ -90,7 +91,7 @@ impl Places {
         }
     }
 
-    /// An item that was given up has left its slot.
+    /// An item that has finished or was given up has left its slot.
     pub(super) fn end(&mut self, parking: Parked) {
         if parking == Parked::No {
             self.taken -= 1;
@@ -101,14 +102,14 @@ impl Places {
         }
     }
 
-    /// A parked item has a place again, even if there is none.
+    /// A parked item takes a place, even if none is free.
     pub(super) fn take_back(&mut self, parking: Parked) {
         self.parked -= 1;
         self.taken += 1;
         self.stop_lending(parking);
     }
 
-    /// Gives free places to those who return.
+    /// Grants free places to returning items.
     pub(super) fn admit(&mut self) {
         while self.taken < self.max
             && let Some((ticket, waker)) = self.returning.pop_front()
@@ -126,18 +127,19 @@ impl Places {
         self.admit();
     }
 
-    /// A parked item waits for others of the run, which may themselves wait for a place. New items do
-    /// not get its own: there would be no end of items that have begun.
+    /// A parked item waits for other items of the run, which may themselves wait for a place. New
+    /// items do not get its place: otherwise the number of items that have begun would have no
+    /// bound.
     pub(super) fn lend(&mut self) {
         self.lent += 1;
     }
 
-    /// An item that was parked like this no longer is.
+    /// Ends the loan of a place, if the item that was parked like this lent one.
     pub(super) fn stop_lending(&mut self, parking: Parked) {
         self.lent -= usize::from(parking == Parked::Lending);
     }
 
-    /// True if the item has its place back; otherwise its ticket is for when it asks again.
+    /// True if the item has a place again. Otherwise it has a ticket, for the next call.
     pub(super) fn unpark(&mut self, ticket: &mut Option<u64>, waker: &Waker) -> bool {
         if let Some(known) = *ticket {
             if let Ok(at) = self.granted.binary_search(&known) {
@@ -163,7 +165,7 @@ impl Places {
         false
     }
 
-    /// Whoever has the ticket does not wait any more. True if it has its place back.
+    /// The item with this ticket no longer waits. True if it has a place again.
     pub(super) fn leave(&mut self, ticket: Option<u64>) -> bool {
         let Some(ticket) = ticket else { return false };
         if let Ok(at) = self.granted.binary_search(&ticket) {
@@ -183,14 +185,14 @@ impl Places {
 /// Whether an item holds a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Parked {
-    /// It holds one.
+    /// It holds a place.
     No,
     /// It has given its place up.
     Yes,
-    /// The same, but only for those who return: see [`Places::lend`].
+    /// It has given its place up, but only to returning items: see [`Places::lend`].
     Lending,
-    /// The same, and its wait is over: it waits for a place.
+    /// Its wait is over, and it waits for a place.
     Returning,
-    /// It has none, and in the poll that goes on it has dropped what it was parked for.
+    /// It has no place, and in the current poll it has dropped what it was parked for.
     UntilPolled,
 }

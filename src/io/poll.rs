@@ -1,5 +1,6 @@
-//! Sockets by poll(2), where io_uring is forbidden. Items whose files are not cached belong on
-//! workers. It never makes an io_uring call: some sandboxes kill the process for one.
+//! Plain calls on cached files, and sockets with poll(2), where io_uring is forbidden. Items whose
+//! files are not cached belong on workers. No io_uring call is ever made: some sandboxes kill the
+//! process for one.
 
 use super::buffer::{Buffer, BufferClass};
 use super::calls;
@@ -20,15 +21,15 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-/// Operations that do not block, and sockets that are waited for.
+/// Does operations that do not block, and waits for sockets with poll(2).
 pub struct PollCarrier {
     inline: Inline,
-    /// A file was found not to be cached.
+    /// A read found content that is not cached.
     has_missed: bool,
     wake_up: Arc<WakeUp>,
     /// Operations that wait for their sockets.
     waiting: Vec<(u32, Op)>,
-    /// No longer waited for.
+    /// Cancelled operations, which complete in the next turn.
     cancelled: Vec<Completion>,
 }
 
@@ -50,7 +51,7 @@ impl PollCarrier {
         let timeout = match wait {
             Wait::No => Some(Timespec::default()),
             Wait::Forever => None,
-            // A time too long for the kernel's type is for ever.
+            // A time that is too long for the kernel's type means no timeout.
             Wait::AtMost(duration) => Timespec::try_from(duration).ok(),
         };
         let mut descriptors = vec![PollFd::new(&self.wake_up, PollFlags::IN)];
@@ -68,8 +69,8 @@ impl PollCarrier {
         Ok(())
     }
 
-    /// Does what can be done at sockets now.
-    fn serve_sockets(&mut self, completions: &mut Vec<Completion>) {
+    /// Completes the operations whose sockets are ready.
+    fn try_sockets(&mut self, completions: &mut Vec<Completion>) {
         for (key, mut op) in std::mem::take(&mut self.waiting) {
             match inline::try_socket(&mut op, false) {
                 Attempt::Done(outcome) => completions.push(Completion { key, op, outcome }),
@@ -79,7 +80,7 @@ impl PollCarrier {
     }
 }
 
-/// The socket that an operation waits for, and what for.
+/// The socket that an operation waits for, and the event.
 fn awaited(op: &Op) -> (&OpenFile, PollFlags) {
     match op {
         Op::Connect { socket, .. } | Op::Send { socket, .. } => (socket, PollFlags::OUT),
@@ -88,7 +89,7 @@ fn awaited(op: &Op) -> (&OpenFile, PollFlags) {
     }
 }
 
-/// What is not cached belongs on a worker.
+/// An operation on something that is not cached belongs on a worker.
 fn or_block<T>(attempt: Attempt<T>) -> Attempt<T> {
     match attempt {
         Attempt::Submit => Attempt::Block,
@@ -122,15 +123,16 @@ impl Carrier for PollCarrier {
         buffer: &mut Buffer,
         parallel: bool,
     ) -> Attempt<usize> {
-        // Whether all of a large file is cached is not known before its end, and then it would have to
-        // be begun anew.
+        // Whether a large file is cached to its end is known only at the end, and if it is not, the
+        // item would have to be restarted.
         if parallel || buffer.class() == BufferClass::Large {
             return Attempt::Block;
         }
-        // A read of what is not cached starts to fetch it, for which it may have to wait if many do.
+        // A read of content that is not cached starts to fetch it, and may have to wait for that if
+        // there are many such reads.
         if self.has_missed
             && file.file_system != FileSystem::Memory
-            && page_cache::has(file, offset.unwrap_or(0), buffer.len()) == Some(false)
+            && page_cache::is_cached(file, offset.unwrap_or(0), buffer.len()) == Some(false)
         {
             return Attempt::Block;
         }
@@ -151,8 +153,8 @@ impl Carrier for PollCarrier {
         calls::is_exhausted(errno)
     }
 
-    fn forget_names(&mut self) {
-        self.inline.forget_names();
+    fn leave_directory(&mut self) {
+        self.inline.leave_directory();
     }
 
     fn submit(&mut self, key: u32, op: Op) {
@@ -163,7 +165,7 @@ impl Carrier for PollCarrier {
         completions.append(&mut self.cancelled);
         let is_idle = completions.is_empty();
         self.wait_for_sockets(if is_idle { wait } else { Wait::No })?;
-        self.serve_sockets(completions);
+        self.try_sockets(completions);
         Ok(())
     }
 

@@ -1,63 +1,64 @@
-//! What to do when the system lacks something: shrink, retry, and grow back.
+//! The reaction to resource exhaustion: fewer items in flight, retries with back-off, then a slow
+//! return to the normal limit.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// The first and the longest pause between two tries while nothing of ours can free anything.
+/// The first and the longest pause between two retries while no item finishes.
 const PAUSE_FIRST: Duration = Duration::from_millis(1);
 const PAUSE_LONGEST: Duration = Duration::from_millis(100);
 
-/// Tries after which a shortage becomes the item's result, if all that time nothing was in flight
-/// that could have freed something. With the pauses above this is about two seconds.
+/// Retries after which exhaustion becomes the item's result, if in all that time nothing was in
+/// flight that could have freed something. With the pauses above this is about two seconds.
 const TRIES_MAX: u32 = 25;
 
-/// Operations of items with open files that are tried before one of another item is: these may lack
-/// something else, and what they hold may be what the others wait for.
+/// Retries of items with open files before one of another item has its turn: that item may hold
+/// what they lack, such as a buffer or a permit.
 const HOLDERS_IN_A_ROW: u32 = 3;
 
-/// Operations that failed for a shortage and wait to be tried again, and how many items the
-/// shortage leaves room for.
+/// Operations that failed because a resource was exhausted and wait to be retried, and the limit on
+/// items in flight that results from it.
 #[derive(Debug)]
 pub struct Pressure<O> {
-    /// Of items that have a file open: these are tried first, for their end frees what the others
-    /// lack.
+    /// Operations of items that have a file open. They are retried first, because the end of these
+    /// items frees what the others lack.
     holders: VecDeque<O>,
     others: VecDeque<O>,
-    /// Of the former, so many were tried since one of the latter was.
+    /// Retries from `holders` since the last one from `others`.
     holders_in_a_row: u32,
     in_flight_max: usize,
     limit: usize,
     /// Items finished since the limit last moved.
     calm: usize,
-    /// Tries since an item last finished: each makes the next pause longer.
+    /// Retries since an item last finished; each makes the next pause longer.
     pauses: u32,
-    /// Tries while nothing was in flight that could have freed something.
+    /// Retries while nothing was in flight that could have freed something.
     tries: u32,
     retry_at: Option<Duration>,
-    /// Operations that ended otherwise than for a shortage.
+    /// Operations that ended with any other result than exhaustion.
     progress: u64,
 }
 
-/// How much a loop suffers.
+/// The resource exhaustion of a loop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Exhaustion {
-    /// Items that wait for something to be freed. What else is in flight may free it.
+    /// Items that wait until a resource is freed. Other items in flight may free it.
     pub to_retry: usize,
-    /// Operations so far that ended otherwise than for a shortage.
+    /// Operations so far that ended with any other result than exhaustion.
     pub progress: u64,
 }
 
-/// What is to be done with the operation whose turn it is.
+/// What to do with the operation whose retry is due.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Retry<O> {
     /// Submit it again.
     Submit(O),
-    /// It was tried long enough: its error is its result.
+    /// Retry no more: its error is its result.
     GiveUp(O),
 }
 
 impl<O> Pressure<O> {
-    /// No shortage so far; at most `in_flight_max` items at any time.
+    /// No exhaustion so far; at most `in_flight_max` items in flight.
     #[must_use]
     pub fn new(in_flight_max: usize) -> Self {
         Self {
@@ -80,13 +81,13 @@ impl<O> Pressure<O> {
         self.limit
     }
 
-    /// Operations that wait to be tried again.
+    /// Operations that wait to be retried.
     #[must_use]
     pub fn to_retry(&self) -> usize {
         self.holders.len() + self.others.len()
     }
 
-    /// For the other loops to see.
+    /// The exhaustion of this loop, for other loops to read.
     #[must_use]
     pub fn exhaustion(&self) -> Exhaustion {
         Exhaustion {
@@ -95,9 +96,9 @@ impl<O> Pressure<O> {
         }
     }
 
-    /// An operation failed for a shortage while `in_flight` items were under way. `holds_file` says
-    /// whether its own item has a file open.
-    pub fn shortage(&mut self, op: O, holds_file: bool, in_flight: usize, now: Duration) {
+    /// Adds an operation that failed because a resource was exhausted, while `in_flight` items were
+    /// in flight. `holds_file` says whether its item has a file open.
+    pub fn exhausted(&mut self, op: O, holds_file: bool, in_flight: usize, now: Duration) {
         if holds_file {
             self.holders.push_back(op);
         } else {
@@ -115,7 +116,8 @@ impl<O> Pressure<O> {
         pause.min(PAUSE_LONGEST)
     }
 
-    /// An item finished: it may have freed what an operation needs that is to be tried again.
+    /// An item finished. It may have freed what a waiting operation needs: returns that, to be
+    /// retried now.
     pub fn item_finished(&mut self) -> Option<O> {
         self.pauses = 0;
         self.tries = 0;
@@ -127,20 +129,21 @@ impl<O> Pressure<O> {
         self.pop()
     }
 
-    /// An operation ended otherwise than for a shortage, so what is lacking comes and goes.
+    /// An operation ended with any other result than exhaustion, so the resource is available at
+    /// times.
     pub fn progressed(&mut self) {
         self.progress += 1;
         self.tries = 0;
     }
 
-    /// Something is to be tried again at this time even if nothing of ours finishes until then.
+    /// When the next retry is due even if no item finishes until then.
     #[must_use]
     pub fn retry_at(&self) -> Option<Duration> {
         self.retry_at
     }
 
-    /// The operation to try again now, if its time has come. `can_free` says whether anything
-    /// else is in flight, here or in another loop, that could free what is lacking.
+    /// The operation to retry now, if its time has come. `can_free` says whether anything else is
+    /// in flight, here or in another loop, that could free the resource.
     pub fn due(&mut self, now: Duration, can_free: bool) -> Option<Retry<O>> {
         if self.retry_at.is_none_or(|at| now < at) {
             return None;
@@ -151,7 +154,7 @@ impl<O> Pressure<O> {
         let give_up = self.tries > TRIES_MAX;
         let op = self.pop_for_retry()?;
         if self.to_retry() > 0 {
-            // The one tried now may be under way for ever; the others do not wait for its end.
+            // The operation retried now may never complete; the others do not wait for it.
             self.retry_at = Some(now + self.pause());
         }
         Some(if give_up {
@@ -180,7 +183,7 @@ impl<O> Pressure<O> {
         op
     }
 
-    /// Takes out the operations of an item that has been given up.
+    /// Removes the operations of an item that was given up.
     pub fn remove(&mut self, is_of_item: impl Fn(&O) -> bool) -> Vec<O> {
         let mut removed = Vec::new();
         for ops in [&mut self.holders, &mut self.others] {
@@ -203,9 +206,9 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     #[test]
-    fn a_shortage_shrinks_and_calm_grows_back() {
+    fn exhaustion_lowers_the_limit_and_finished_items_raise_it() {
         let mut pressure = Pressure::new(10);
-        pressure.shortage('a', false, 8, MS);
+        pressure.exhausted('a', false, 8, MS);
         assert_eq!(pressure.limit(), 7);
         assert_eq!(pressure.item_finished(), Some('a'));
         for _ in 0..100 {
@@ -215,10 +218,10 @@ mod tests {
     }
 
     #[test]
-    fn the_others_do_not_wait_for_the_one_tried_again() {
+    fn other_operations_do_not_wait_for_the_retried_one() {
         let mut pressure = Pressure::new(4);
-        pressure.shortage('a', false, 2, MS);
-        pressure.shortage('b', false, 2, MS);
+        pressure.exhausted('a', false, 2, MS);
+        pressure.exhausted('b', false, 2, MS);
         assert_eq!(pressure.due(MS * 200, true), Some(Retry::Submit('a')));
         let at = pressure.retry_at().expect("b is still to be tried");
         assert_eq!(pressure.due(at, true), Some(Retry::Submit('b')));
@@ -226,41 +229,41 @@ mod tests {
     }
 
     #[test]
-    fn those_of_an_item_that_was_given_up_are_not_tried_and_the_others_are() {
+    fn only_operations_of_an_item_that_was_given_up_are_not_retried() {
         let mut pressure = Pressure::new(4);
-        pressure.shortage('a', true, 2, MS);
-        pressure.shortage('b', false, 2, MS);
+        pressure.exhausted('a', true, 2, MS);
+        pressure.exhausted('b', false, 2, MS);
         assert_eq!(pressure.remove(|op| *op == 'a'), ['a']);
         let at = pressure.retry_at().expect("b is still to be tried");
         assert!(pressure.remove(|op| *op == 'c').is_empty());
         assert_eq!(pressure.due(at, true), Some(Retry::Submit('b')));
-        pressure.shortage('a', true, 1, at);
+        pressure.exhausted('a', true, 1, at);
         pressure.remove(|op| *op == 'a');
         assert_eq!(pressure.retry_at(), None);
     }
 
     #[test]
-    fn who_holds_a_file_is_tried_first() {
+    fn an_item_with_an_open_file_is_retried_first() {
         let mut pressure = Pressure::new(4);
-        pressure.shortage('a', false, 2, MS);
-        pressure.shortage('b', true, 2, MS);
+        pressure.exhausted('a', false, 2, MS);
+        pressure.exhausted('b', true, 2, MS);
         assert_eq!(pressure.due(MS * 200, false), Some(Retry::Submit('b')));
-        pressure.shortage('b', true, 2, MS * 200);
+        pressure.exhausted('b', true, 2, MS * 200);
         assert_eq!(pressure.due(MS * 400, false), Some(Retry::Submit('b')));
         assert_eq!(pressure.item_finished(), Some('a'));
     }
 
-    /// They may hold what the one with the file lacks: a buffer, a permit.
+    /// The other items may hold what the item with the file lacks: a buffer, a permit.
     #[test]
-    fn who_holds_a_file_does_not_keep_the_others_from_being_tried() {
+    fn an_item_with_an_open_file_does_not_block_the_others() {
         let mut pressure = Pressure::new(4);
-        pressure.shortage('a', false, 2, MS);
-        pressure.shortage('b', true, 2, MS);
+        pressure.exhausted('a', false, 2, MS);
+        pressure.exhausted('b', true, 2, MS);
         let mut now = MS;
         for _ in 0..10 {
             now += PAUSE_LONGEST;
             match pressure.due(now, true) {
-                Some(Retry::Submit('b')) => pressure.shortage('b', true, 2, now),
+                Some(Retry::Submit('b')) => pressure.exhausted('b', true, 2, now),
                 other => return assert_eq!(other, Some(Retry::Submit('a'))),
             }
         }
@@ -268,11 +271,11 @@ mod tests {
     }
 
     #[test]
-    fn shortages_that_pass_are_not_counted_together() {
+    fn separate_exhaustions_are_not_counted_together() {
         let mut pressure = Pressure::new(4);
         let mut now = MS;
         for _ in 0..10 * TRIES_MAX {
-            pressure.shortage('a', false, 1, now);
+            pressure.exhausted('a', false, 1, now);
             now += PAUSE_LONGEST;
             assert_eq!(pressure.due(now, false), Some(Retry::Submit('a')));
             pressure.progressed();
@@ -283,17 +286,17 @@ mod tests {
     fn an_operation_is_given_up_only_when_nothing_could_free_anything() {
         let mut pressure = Pressure::new(4);
         let mut now = MS;
-        pressure.shortage('a', false, 1, now);
+        pressure.exhausted('a', false, 1, now);
         for _ in 0..1000 {
             now += PAUSE_LONGEST;
             assert_eq!(pressure.due(now, true), Some(Retry::Submit('a')));
-            pressure.shortage('a', false, 1, now);
+            pressure.exhausted('a', false, 1, now);
         }
         let mut tries = 0;
         loop {
             now += PAUSE_LONGEST;
             match pressure.due(now, false).unwrap() {
-                Retry::Submit(op) => pressure.shortage(op, false, 1, now),
+                Retry::Submit(op) => pressure.exhausted(op, false, 1, now),
                 Retry::GiveUp(op) => break assert_eq!(op, 'a'),
             }
             tries += 1;

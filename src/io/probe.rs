@@ -1,8 +1,8 @@
 //! Whether a fast path that only works on a warm cache is worth trying.
 
-/// The score after a success, what a failure takes from it, and what it falls to when it is used up.
-/// A few failures among successes change nothing; after that, so many tries are skipped before the
-/// next.
+/// The score after a success, the cost of a failure, and the score when it is used up. A few
+/// failures among successes change nothing. After that, as many attempts are skipped as it takes
+/// the score to rise above 0.
 const MAX: i32 = 64;
 const FAILURE_COST: i32 = 16;
 const MIN: i32 = -64;
@@ -12,12 +12,13 @@ const MIN: i32 = -64;
 pub(crate) struct AdaptiveProbe(i32);
 
 impl AdaptiveProbe {
-    /// A probe that tries.
+    /// A probe whose next attempt is due.
     pub(crate) fn new() -> Self {
         Self(MAX)
     }
 
-    /// True if it is to be tried. Each time it is not brings the next try nearer.
+    /// True if the fast path is to be tried. Each attempt that is skipped brings the next one
+    /// nearer.
     pub(crate) fn is_due(&mut self) -> bool {
         let is_good = self.0 > 0;
         if !is_good {
@@ -26,7 +27,7 @@ impl AdaptiveProbe {
         is_good
     }
 
-    /// Records how a try went.
+    /// Records the result of an attempt.
     pub(crate) fn record(&mut self, succeeded: bool) {
         self.0 = if succeeded {
             MAX

@@ -1,20 +1,21 @@
-//! Operations that failed because something was exhausted, and wait to be tried again. When that
+//! Operations that failed because a resource was exhausted, and wait to be retried. When that
 //! happens is decided in [`pressure`](super::pressure).
 
-use super::flights::BACKGROUND;
 use super::op::Op;
+use super::op_slab::BACKGROUND;
 use crate::error::Errno;
 use slab::Slab;
 use std::task::Waker;
 
-/// Operations that wait, by key, and tasks on workers that failed for the same reason.
+/// Operations that wait to be retried, by key, and items on workers that failed for the same
+/// reason.
 #[derive(Debug, Default)]
 pub(super) struct Retries {
     entries: Slab<Entry>,
-    /// By slot, how many operations of the item, or attempts on workers, have failed and have not ended
-    /// otherwise since.
+    /// By slot: how many operations of the item, or attempts on workers, have failed in this way
+    /// and have not ended since.
     of_items: Vec<u32>,
-    /// Items for which that is any.
+    /// The number of items for which that is not 0.
     items: usize,
 }
 
@@ -24,17 +25,17 @@ enum Entry {
         op: Op,
         errno: Errno,
         waker: Waker,
-        /// Whether it is to be given up, once that is decided.
+        /// Whether to give it up; `None` until that is decided.
         gives_up: Option<bool>,
     },
     /// The item in this slot failed on a worker.
     Item(u32),
 }
 
-/// What is to be done with an operation that waits.
+/// What to do with an operation that waits to be retried.
 #[derive(Debug)]
 pub(super) enum Verdict {
-    /// Wait on.
+    /// Nothing is decided: wait on.
     Wait,
     /// Try again.
     Retry(Op),
@@ -56,19 +57,19 @@ impl Retries {
         self.add(Entry::Item(slot))
     }
 
-    /// Items that lack something. What is tried again is still lacking until it has succeeded. Tasks
-    /// of the loop itself are no items.
+    /// Items with operations that are being retried. An operation counts until it has ended.
+    /// Background tasks are not items.
     pub(super) fn items(&self) -> usize {
         self.items
     }
 
-    /// True if the item in this slot lacks something.
-    pub(super) fn lacks(&self, slot: usize) -> bool {
+    /// True if an operation of the item in this slot is being retried.
+    pub(super) fn is_retrying(&self, slot: usize) -> bool {
         self.of_items.get(slot).is_some_and(|of_item| *of_item > 0)
     }
 
-    /// An operation of the item in this slot begins to lack something, or ends.
-    pub(super) fn count(&mut self, owner: u32, lacks: bool) {
+    /// An operation of the item in this slot begins to be retried, or has ended.
+    pub(super) fn count(&mut self, owner: u32, begins: bool) {
         if owner == BACKGROUND {
             return;
         }
@@ -78,7 +79,7 @@ impl Retries {
         }
         let of_item = &mut self.of_items[owner];
         let before = *of_item;
-        *of_item = if lacks { before + 1 } else { before - 1 };
+        *of_item = if begins { before + 1 } else { before - 1 };
         self.items += usize::from(before == 0);
         self.items -= usize::from(*of_item == 0);
     }
@@ -88,12 +89,12 @@ impl Retries {
         u32::try_from(key).expect("fewer than 2^32 operations")
     }
 
-    /// Operations and items that wait.
+    /// Operations and items that wait to be retried.
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Decides what becomes of an operation and wakes its task. Gives the slot of an item.
+    /// Decides about an operation and wakes its task. If it is an item, returns its slot instead.
     pub(super) fn decide(&mut self, key: u32, give_up: bool) -> Option<u32> {
         match &mut self.entries[key as usize] {
             Entry::Op {
@@ -132,12 +133,12 @@ impl Retries {
         }
     }
 
-    /// The operation is not wanted any more. True if nothing had been decided about it.
+    /// Removes an operation that is no longer wanted. True if nothing had been decided about it.
     pub(super) fn remove(&mut self, key: u32) -> bool {
         matches!(self.take(key), Entry::Op { gives_up: None, .. })
     }
 
-    /// The key of an item that waits, by its slot.
+    /// The key of the item in this slot, if it waits.
     pub(super) fn key_of_item(&self, slot: u32) -> Option<u32> {
         let is_it = |entry: &Entry| matches!(entry, Entry::Item(other) if *other == slot);
         let (key, _) = self.entries.iter().find(|(_, entry)| is_it(entry))?;

@@ -1,9 +1,12 @@
-//! A simulated engine: scripted files, seeded order of completion, faults and latencies, and a
-//! clock that moves only when nothing else can. For tests; the same seed gives the same run.
+//! A simulated carrier: scripted files, seeded order of completion, faults and latencies, and a
+//! clock that advances only when nothing else can happen. For tests; the same seed gives the same
+//! run.
 
 mod network;
+mod random;
 
 pub use network::{Network, SentMessage};
+pub use random::Random;
 
 use super::buffer::Buffer;
 use super::carrier::{Attempt, Carrier, Wait, Wake};
@@ -14,81 +17,51 @@ use super::open_file::{Handle, OpenFile, Simulated};
 use crate::clock::{self, Clock};
 use crate::error::Errno;
 use crate::item::Item;
+use crate::lock::lock;
 use network::SimSocket;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
-
-/// A source of random numbers: splitmix64 (Steele, Lea, Flood: "Fast splittable pseudorandom
-/// number generators", 2014).
-#[derive(Clone, Debug)]
-pub struct Random(u64);
-
-impl Random {
-    /// The sequence that belongs to a seed.
-    #[must_use]
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// The next 64 bits.
-    pub fn next_u64(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number below `bound`, which must not be 0.
-    pub fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next_u64() % bound as u64).expect("below a usize")
-    }
-
-    /// True in `percent` of 100 cases.
-    pub fn percent(&mut self, percent: u8) -> bool {
-        self.below(100) < usize::from(percent)
-    }
-}
 
 /// What a simulated path leads to.
 #[derive(Clone, Debug)]
 pub struct SimFile {
-    /// What the look-up says it is.
+    /// The kind that the look-up reports.
     pub kind: FileKind,
-    /// What reads give.
+    /// The content that reads return.
     pub content: Arc<[u8]>,
-    /// The size the look-up says, where that is not the content's length.
-    pub said_size: Option<u64>,
-    /// Where it lies.
+    /// The size that the look-up reports, where that is not the content's length.
+    pub reported_size: Option<u64>,
+    /// The file system that it is on.
     pub file_system: FileSystem,
     /// The open fails.
     pub open_errno: Option<Errno>,
     /// Reads at and beyond this offset fail.
     pub read_errno: Option<(u64, Errno)>,
-    /// What is different once it is open.
+    /// A difference that appears after the look-up.
     pub quirk: Option<Quirk>,
     /// Its reads never complete unless they are cancelled.
     pub hangs: bool,
 }
 
-/// What a file does after it was looked up.
+/// A difference that appears after a file was looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quirk {
-    /// Its time of modification is different at the end.
+    /// Its modification time has changed at the end.
     LaterModified,
-    /// Its time of change is different at the end.
+    /// Its change time has changed at the end.
     LaterChanged,
-    /// Its size is different at the end.
+    /// Its size has changed at the end.
     Grown,
-    /// So many times in a row, the path leads to another file once it is opened.
+    /// This many opens in a row lead to another file.
     Replaced(u8),
-    /// The path leads to a device without end once it is opened.
+    /// The open leads to a device whose content never ends.
     Device,
-    /// The look at the open file fails.
+    /// The stat of the open file fails.
     StatFails,
     /// The close fails.
     CloseFails,
@@ -101,7 +74,7 @@ impl SimFile {
         Self {
             kind: FileKind::Regular,
             content: content.into(),
-            said_size: None,
+            reported_size: None,
             file_system: FileSystem::Nowait,
             open_errno: None,
             read_errno: None,
@@ -111,18 +84,18 @@ impl SimFile {
     }
 }
 
-/// What goes wrong that is no item's fault; how often, in percent of operations.
+/// Faults that no item causes, and how often they occur, in percent of operations.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Faults {
-    /// A read gives less than it could.
+    /// A read returns less than it could.
     pub short_read: u8,
-    /// An operation fails for a shortage that passes.
-    pub shortage: u8,
-    /// What hangs cannot even be cancelled.
-    pub stubborn: bool,
+    /// An operation fails with an errno of exhaustion that does not last.
+    pub exhaustion: u8,
+    /// Operations that hang cannot even be cancelled.
+    pub uncancellable: bool,
 }
 
-/// What all simulated engines of one test share: files, clock and descriptors.
+/// What all simulated carriers of one test share: files, clock and descriptors.
 #[derive(Debug)]
 pub struct World {
     files: HashMap<Vec<u8>, SimFile>,
@@ -134,11 +107,11 @@ pub struct World {
     descriptors_peak: AtomicUsize,
     /// How often each path has led to another file.
     replaced: Mutex<HashMap<Vec<u8>, u8>>,
-    engines: Mutex<Vec<Arc<SimHandle>>>,
+    handles: Mutex<Vec<Arc<SimHandle>>>,
 }
 
 impl World {
-    /// A world in which all engines together may hold so many descriptors.
+    /// A world in which all carriers together may have `descriptors_max` descriptors open.
     #[must_use]
     pub fn new(files: HashMap<Vec<u8>, SimFile>, faults: Faults, descriptors_max: usize) -> Self {
         Self {
@@ -150,7 +123,7 @@ impl World {
             descriptors: AtomicUsize::new(0),
             descriptors_peak: AtomicUsize::new(0),
             replaced: Mutex::default(),
-            engines: Mutex::default(),
+            handles: Mutex::default(),
         }
     }
 
@@ -163,7 +136,7 @@ impl World {
         }
     }
 
-    /// Descriptors open now, in all engines.
+    /// Descriptors open now, in all carriers.
     #[must_use]
     pub fn descriptors(&self) -> usize {
         self.descriptors.load(Ordering::Relaxed)
@@ -179,10 +152,10 @@ impl World {
         Duration::from_nanos(self.now_ns.load(Ordering::Relaxed))
     }
 
-    /// Lets time pass, but not beyond what is due in any of the engines.
+    /// Advances the clock, but not beyond the next completion of any carrier.
     fn advance_to(&self, time: Duration) {
-        let engines = self.engines.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = engines.iter().filter_map(|engine| engine.next()).min();
+        let handles = lock(&self.handles);
+        let next = handles.iter().filter_map(|handle| handle.next()).min();
         let time = next.map_or(time, |next| time.min(next));
         self.now_ns.fetch_max(clock::to_ns(time), Ordering::Relaxed);
     }
@@ -207,27 +180,29 @@ impl World {
     }
 }
 
-/// What may be exhausted, or seem to be, at a file.
-const FILE_SHORTAGES: [i32; 4] = [libc::ENOMEM, libc::EAGAIN, libc::ECANCELED, libc::ENFILE];
+/// Errnos of exhaustion, real or apparent, of file operations.
+const FILE_ERRNOS: [i32; 4] = [libc::ENOMEM, libc::EAGAIN, libc::ECANCELED, libc::ENFILE];
 
-/// The same where no descriptor is needed.
-const READ_SHORTAGES: &[i32] = &[libc::ENOMEM, libc::EAGAIN, libc::ECANCELED];
+/// Those of file operations that need no descriptor.
+const READ_ERRNOS: &[i32] = &[libc::ENOMEM, libc::EAGAIN, libc::ECANCELED];
 
-/// Sockets know no cancellation but our own.
-const SOCKET_SHORTAGES: &[i32] = &[libc::ENOMEM, libc::EAGAIN, libc::ENFILE];
+/// Those of socket operations. ECANCELED is not one of them: only our own cancellation causes it
+/// there.
+const SOCKET_ERRNOS: &[i32] = &[libc::ENOMEM, libc::EAGAIN, libc::ENFILE];
 
 /// A carrier without a kernel.
 pub struct SimCarrier {
     world: Arc<World>,
     random: Random,
-    /// It serves a worker, which does everything at once.
+    /// It belongs to a worker, whose operations never wait.
     is_worker: bool,
-    /// Of the operations, so many need no waiting: all where everything is cached.
+    /// Percentage of operations that need no waiting: 100 where everything is cached.
     at_once_percent: u8,
     /// When each operation completes; `None` for those that hang.
     pending: Vec<(Option<Duration>, u32, Op)>,
-    /// Of the file operations that have failed by chance, so many have not been explained yet.
-    unexplained: usize,
+    /// Injected exhaustion errors of file operations that [`Carrier::is_exhausted`] has not
+    /// confirmed yet.
+    unconfirmed: usize,
     handle: Arc<SimHandle>,
 }
 
@@ -243,7 +218,7 @@ enum Opened {
     File {
         name: Vec<u8>,
         file: SimFile,
-        /// Where a read without an offset goes on.
+        /// Where the next read without an offset begins.
         position: Cell<u64>,
     },
     Socket(RefCell<SimSocket>),
@@ -274,13 +249,13 @@ fn opened(file: &OpenFile) -> &Opened {
     match &file.handle {
         Handle::Simulated(open) => {
             let open: Option<&Open> = open.as_any().downcast_ref();
-            &open.expect("one simulation").what
+            &open.expect("the file belongs to this simulation").what
         }
         Handle::Descriptor(_) => unreachable!("the simulation opens nothing real"),
     }
 }
 
-/// Lets a test look at an engine that an event loop owns.
+/// Lets a test observe a carrier that an event loop owns.
 #[derive(Debug, Default)]
 pub struct SimHandle {
     woken: AtomicBool,
@@ -293,13 +268,13 @@ pub struct SimHandle {
 }
 
 impl SimHandle {
-    /// Messages that went to servers since the last call.
+    /// Messages that were sent to servers since the last call.
     #[must_use]
     pub fn take_sent(&self) -> Vec<SentMessage> {
         std::mem::take(&mut *lock(&self.sent))
     }
 
-    /// Operations submitted and not completed, but for those that wait for somebody else to send.
+    /// Operations submitted and not completed, except receives, which wait for a peer.
     #[must_use]
     pub fn to_be_done(&self) -> usize {
         self.to_be_done.load(Ordering::Relaxed)
@@ -311,7 +286,7 @@ impl SimHandle {
         wait != Wait::Forever || self.next().is_some() || self.is_woken()
     }
 
-    /// True if the next wait ends at once because somebody has woken the loop.
+    /// True if the next wait ends at once because the loop was woken.
     #[must_use]
     pub fn is_woken(&self) -> bool {
         self.woken.load(Ordering::Relaxed)
@@ -320,7 +295,7 @@ impl SimHandle {
     /// When the first of the pending operations completes.
     #[must_use]
     pub fn next(&self) -> Option<Duration> {
-        *self.next.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.next)
     }
 
     /// Operations submitted and not completed.
@@ -337,13 +312,13 @@ impl Wake for SimHandle {
 }
 
 impl SimCarrier {
-    /// A carrier in this world, whose chances follow from the seed.
+    /// A carrier in this world, whose random choices follow from the seed.
     #[must_use]
     pub fn new(world: Arc<World>, seed: u64) -> Self {
         let handle = Arc::new(SimHandle::default());
-        let mut engines = world.engines.lock().unwrap_or_else(PoisonError::into_inner);
-        engines.push(Arc::clone(&handle));
-        drop(engines);
+        let mut handles = lock(&world.handles);
+        handles.push(Arc::clone(&handle));
+        drop(handles);
         let mut random = Random::new(seed);
         let at_once_percent = if random.percent(30) { 100 } else { 20 };
         Self {
@@ -352,19 +327,20 @@ impl SimCarrier {
             is_worker: false,
             at_once_percent,
             pending: Vec::new(),
-            unexplained: 0,
+            unconfirmed: 0,
             handle,
         }
     }
 
-    /// The same where of 100 operations so many need no waiting: all where everything is cached.
+    /// The same with this percentage of operations that need no waiting: 100 where everything is
+    /// cached.
     #[must_use]
     pub fn at_once_percent(mut self, at_once_percent: u8) -> Self {
         self.at_once_percent = at_once_percent;
         self
     }
 
-    /// The same for a worker.
+    /// A carrier for a worker.
     #[must_use]
     pub fn for_worker(world: Arc<World>, seed: u64) -> Self {
         let mut carrier = Self::new(world, seed);
@@ -372,7 +348,7 @@ impl SimCarrier {
         carrier
     }
 
-    /// For the test to look through.
+    /// The handle through which a test observes it.
     #[must_use]
     pub fn handle(&self) -> Arc<SimHandle> {
         Arc::clone(&self.handle)
@@ -401,36 +377,36 @@ impl SimCarrier {
         }
     }
 
-    /// By chance, an operation fails for one of these shortages.
-    fn lack(&mut self, shortages: &[i32]) -> Result<(), Errno> {
-        if !self.random.percent(self.world.faults.shortage) {
+    /// Makes an operation fail with one of these errnos of exhaustion, at random.
+    fn inject_exhaustion(&mut self, errnos: &[i32]) -> Result<(), Errno> {
+        if !self.random.percent(self.world.faults.exhaustion) {
             return Ok(());
         }
-        let errno = shortages[self.random.below(shortages.len())];
+        let errno = errnos[self.random.below(errnos.len())];
         Err(Errno::new(errno))
     }
 
-    /// The same at a file.
-    fn lack_for_file(&mut self, shortages: &[i32]) -> Result<(), Errno> {
-        let lack = self.lack(shortages);
-        self.unexplained += usize::from(lack.is_err());
-        lack
+    /// The same for a file operation.
+    fn inject_exhaustion_at_file(&mut self, errnos: &[i32]) -> Result<(), Errno> {
+        let injected = self.inject_exhaustion(errnos);
+        self.unconfirmed += usize::from(injected.is_err());
+        injected
     }
 
     fn look_up_file(&mut self, path: &Item) -> Result<Stat, Errno> {
-        // A worker does without a descriptor.
-        let shortages = if self.is_worker {
-            READ_SHORTAGES
+        // A worker needs no descriptor for this.
+        let errnos = if self.is_worker {
+            READ_ERRNOS
         } else {
-            &FILE_SHORTAGES
+            &FILE_ERRNOS
         };
-        self.lack_for_file(shortages)?;
+        self.inject_exhaustion_at_file(errnos)?;
         let file = self.world.files.get(path.bytes());
         Ok(stat_of(file.ok_or(Errno::new(libc::ENOENT))?))
     }
 
     fn open_file(&mut self, path: &Item, file_system: FileSystem) -> Result<OpenFile, Errno> {
-        self.lack_for_file(&FILE_SHORTAGES)?;
+        self.inject_exhaustion_at_file(&FILE_ERRNOS)?;
         let name = path.bytes().to_vec();
         let file = self.world.files.get(&name);
         let file = file.ok_or(Errno::new(libc::ENOENT))?.clone();
@@ -459,7 +435,7 @@ impl SimCarrier {
         offset: Option<u64>,
         buffer: &mut [u8],
     ) -> Result<usize, Errno> {
-        self.lack_for_file(READ_SHORTAGES)?;
+        self.inject_exhaustion_at_file(READ_ERRNOS)?;
         let Opened::File { file, position, .. } = opened(file) else {
             unreachable!("sockets are no files")
         };
@@ -469,7 +445,7 @@ impl SimCarrier {
     }
 
     fn at_socket(&mut self, op: &mut Op) -> Outcome {
-        self.lack(SOCKET_SHORTAGES)?;
+        self.inject_exhaustion(SOCKET_ERRNOS)?;
         match op {
             Op::MakeSocket {
                 address, transport, ..
@@ -488,7 +464,7 @@ impl SimCarrier {
                 let count = sender.send(bytes, &network, now, &mut self.random, &mut log);
                 drop(log);
                 let next = sender.next();
-                // Whoever receives there need not wait any longer than that.
+                // Receives that wait at this socket complete then.
                 for (due, _, op) in &mut self.pending {
                     if receives_at(op).is_some_and(|other| std::ptr::eq(other, &**socket)) {
                         *due = next;
@@ -537,7 +513,8 @@ impl SimCarrier {
             count = (count * part / 101).max(1);
         }
         buffer[..count].copy_from_slice(&rest[..count]);
-        // What a read did not fill is nobody's: make it wrong for whoever looks at it.
+        // The bytes that a read did not fill are undefined: overwrite them, so that using them
+        // fails a test.
         buffer[count..].fill(0xa5);
         Ok(count)
     }
@@ -551,18 +528,14 @@ impl SimCarrier {
         Completion { key, op, outcome }
     }
 
-    /// By chance, an operation needs no waiting.
+    /// Decides at random whether an operation needs no waiting.
     fn is_quick(&mut self) -> bool {
         self.is_worker || self.random.percent(self.at_once_percent)
     }
 
     fn update_handle(&self) {
         let next = self.pending.iter().filter_map(|(due, ..)| *due).min();
-        *self
-            .handle
-            .next
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = next;
+        *lock(&self.handle.next) = next;
         self.handle
             .outstanding
             .store(self.pending.len(), Ordering::Relaxed);
@@ -589,7 +562,7 @@ impl World {
             }
             Some(Quirk::StatFails) => return Err(Errno::new(libc::EIO)),
             Some(Quirk::Replaced(times)) => {
-                let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut replaced = lock(&self.replaced);
                 let so_far = replaced.entry(name.to_vec()).or_default();
                 if *so_far < times {
                     *so_far += 1;
@@ -602,15 +575,11 @@ impl World {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn hangs(file: &OpenFile) -> bool {
     matches!(opened(file), Opened::File { file, .. } if file.hangs)
 }
 
-/// The socket at which the operation receives, if it does.
+/// The socket of a receive.
 fn receives_at(op: &Op) -> Option<&OpenFile> {
     match op {
         Op::Receive { socket, .. } => Some(socket),
@@ -628,11 +597,12 @@ fn sim_socket(file: &OpenFile) -> &RefCell<SimSocket> {
 fn stat_of(file: &SimFile) -> Stat {
     Stat {
         kind: file.kind,
-        size_bytes: file.said_size.unwrap_or(file.content.len() as u64),
+        size_bytes: file.reported_size.unwrap_or(file.content.len() as u64),
         modified: Timestamp::default(),
         changed: Timestamp::default(),
         device: (1, 1),
         inode: file.content.as_ptr() as u64,
+        nlink: 1,
         file_system: file.file_system,
     }
 }
@@ -647,7 +617,7 @@ impl Carrier for SimCarrier {
     fn look_up(&mut self, path: &Item) -> Attempt<Stat> {
         let file = self.world.files.get(path.bytes());
         let may_block = file.is_some_and(|file| file.file_system == FileSystem::Blocking);
-        // Not always is that known before.
+        // This is not always known before.
         if may_block && !self.is_worker && self.random.percent(50) {
             return Attempt::Block;
         }
@@ -700,12 +670,12 @@ impl Carrier for SimCarrier {
     }
 
     fn is_exhausted(&mut self, errno: Errno) -> bool {
-        let by_chance = self.unexplained > 0;
-        self.unexplained -= usize::from(by_chance);
-        by_chance || (errno.is_descriptor_shortage() && self.world.is_full())
+        let is_injected = self.unconfirmed > 0;
+        self.unconfirmed -= usize::from(is_injected);
+        is_injected || (errno.is_descriptor_exhaustion() && self.world.is_full())
     }
 
-    fn forget_names(&mut self) {}
+    fn leave_directory(&mut self) {}
 
     fn submit(&mut self, key: u32, op: Op) {
         let latency_us = 1 + self.random.next_u64() % (1 << self.random.below(16));
@@ -719,7 +689,8 @@ impl Carrier for SimCarrier {
         self.update_handle();
     }
 
-    /// Completes some of what is due, in any order. If nothing is and it may wait, time passes.
+    /// Completes some of the operations that are due, in random order. If none is and it may wait,
+    /// the clock advances.
     fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
         let woken = self.handle.woken.swap(false, Ordering::Relaxed);
         let next = self.pending.iter().filter_map(|(due, ..)| *due).min();
@@ -756,9 +727,9 @@ impl Carrier for SimCarrier {
     }
 
     fn cancel(&mut self, key: u32) {
-        // Those that hang become due; whether others still complete is left to chance, as it is
-        // with a kernel.
-        if self.world.faults.stubborn {
+        // Operations that hang become due. Others complete as if they had not been cancelled, as
+        // they may with a kernel.
+        if self.world.faults.uncancellable {
             return;
         }
         let now = self.world.now();
@@ -784,7 +755,7 @@ impl Carrier for SimCarrier {
 }
 
 impl Drop for SimCarrier {
-    /// As the real ones: waits for everything.
+    /// Waits for all operations, as the real carriers do.
     fn drop(&mut self) {
         while let Some(last) = self.pending.len().checked_sub(1) {
             self.complete(last);

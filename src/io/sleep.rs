@@ -1,4 +1,4 @@
-//! Futures that wait for a time.
+//! Futures that wait until a time.
 
 use super::core::Io;
 use std::pin::Pin;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// Waits until a time. Made by [`Io::sleep_until`].
 #[derive(Debug)]
-#[must_use = "time is waited for when this is polled"]
+#[must_use = "the wait begins when this is polled"]
 pub struct Sleep {
     io: Io,
     at: Duration,

@@ -38,7 +38,7 @@ impl Sleeps {
         self.wakers.len()
     }
 
-    /// Wakes those whose time has come.
+    /// Wakes those that are due.
     pub(super) fn wake_due(&mut self, now: Duration) {
         while let Some(key) = self.timers.pop_due(now) {
             self.wakers[key as usize].wake_by_ref();

@@ -12,8 +12,8 @@ use std::rc::Rc;
 
 /// A connected socket. It closes when it is dropped and no operation uses it any more.
 ///
-/// Errors of resource exhaustion come back to the caller like any other: what one socket lacks must
-/// not throttle the others.
+/// Errors of resource exhaustion are returned to the caller like any other: exhaustion at one
+/// socket must not throttle the others.
 #[derive(Debug)]
 pub struct Socket {
     io: Io,
@@ -24,7 +24,7 @@ impl Socket {
     /// Makes a socket and connects it to the address, from `source` if there is one.
     ///
     /// # Errors
-    /// What the kernel said.
+    /// The errno that the kernel returned.
     pub async fn connect(
         io: &Io,
         address: SocketAddr,
@@ -52,21 +52,21 @@ impl Socket {
         })
     }
 
-    /// Receives into the whole length of `bytes`, and gives it back with the number of bytes that
-    /// came: of one datagram, or of a stream, whose end is 0 bytes.
+    /// Receives into the whole length of `bytes`, and returns it with the number of bytes received:
+    /// of one datagram, or of a stream, where 0 means the end.
     ///
     /// # Errors
-    /// What the kernel said; for a datagram socket also what became of an earlier datagram.
+    /// The errno that the kernel returned; for a datagram socket also that of an earlier datagram.
     pub async fn receive(&self, bytes: Vec<u8>) -> (Vec<u8>, Result<usize, Errno>) {
         let socket = Rc::clone(&self.open);
         self.exchange(Op::Receive { socket, bytes }).await
     }
 
-    /// Sends the bytes; of a stream perhaps only the first of them. Gives back the bytes, and how
-    /// many were sent.
+    /// Sends the bytes; on a stream possibly only the first part of them. Returns the bytes, and
+    /// how many were sent.
     ///
     /// # Errors
-    /// What the kernel said.
+    /// The errno that the kernel returned.
     pub async fn send(&self, bytes: Vec<u8>) -> (Vec<u8>, Result<usize, Errno>) {
         let socket = Rc::clone(&self.open);
         self.exchange(Op::Send { socket, bytes }).await

@@ -1,4 +1,4 @@
-//! Plain calls at sockets, which never wait.
+//! Plain calls on sockets, which never wait.
 
 use crate::error::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, sockopt};
@@ -6,12 +6,13 @@ use std::io::IoSlice;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-/// What the kernel may keep of datagrams that a loop has no time for. A short one counts as 768 bytes or
-/// more, and the usual limit is 208 KiB: that is fewer replies than may come while others have the
-/// processor. The kernel takes the memory only when it is needed.
+/// The receive buffer for datagrams that arrive while the loop has no time for them. A short one
+/// counts as 768 bytes or more, and the usual limit is 208 KiB: that is fewer replies than may
+/// arrive while other threads have the processor. The kernel takes the memory only when it is
+/// needed.
 const DATAGRAM_BUFFER_LEN: usize = 1024 * 1024;
 
-/// How bytes travel.
+/// The transport protocol of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     /// As datagrams: UDP.
@@ -21,7 +22,7 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// The protocol by which the internet has it.
+    /// The name of the protocol.
     #[must_use]
     pub fn protocol(self) -> &'static str {
         match self {
@@ -31,7 +32,7 @@ impl Transport {
     }
 }
 
-/// A socket, bound to `source` if there is one. Without a ring, one that never waits.
+/// Makes a socket, bound to `source` if there is one. Without a ring it is non-blocking.
 pub(super) fn make(
     address: SocketAddr,
     transport: Transport,
@@ -50,13 +51,13 @@ pub(super) fn make(
     flags.set(SocketFlags::NONBLOCK, !has_ring);
     let socket = rustix::net::socket_with(family, kind, flags, None)?;
     if transport == Transport::Datagram {
-        // Where the system allows less, or nothing, it does with what it has.
-        let _as_it_is = sockopt::set_socket_recv_buffer_size(&socket, DATAGRAM_BUFFER_LEN);
+        // If the system allows less, or nothing, the socket keeps a smaller buffer.
+        let _ignored = sockopt::set_socket_recv_buffer_size(&socket, DATAGRAM_BUFFER_LEN);
     }
     if let Some(source) = source {
-        // The port is chosen when it connects, as without a source: otherwise streams to different servers
-        // could not have the same. Kernels before 4.2 choose it at once.
-        let _as_it_is = nix::sys::socket::setsockopt(
+        // The port is chosen at the connect, as without a source: otherwise streams to different
+        // servers could not share a port. Kernels before 4.2 choose it at the bind.
+        let _ignored = nix::sys::socket::setsockopt(
             &socket,
             nix::sys::socket::sockopt::IpBindAddressNoPort,
             &true,
@@ -66,8 +67,8 @@ pub(super) fn make(
     Ok(socket)
 }
 
-/// The address to which a socket is bound that is to reach `peer` from `source`, with any port. Link-local
-/// addresses are those of the same interface.
+/// The address to bind a socket to that is to reach `peer` from `source`, with any port. A
+/// link-local source belongs to the interface of `peer`.
 #[must_use]
 pub fn source_address(source: IpAddr, peer: SocketAddr) -> SocketAddr {
     match (source, peer) {
@@ -78,7 +79,7 @@ pub fn source_address(source: IpAddr, peer: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Connects a datagram socket, or one that never waits. `None` while the other end has not answered.
+/// Connects a datagram socket, or a non-blocking one. `None` while the peer has not answered.
 pub(super) fn connect_now(
     socket: BorrowedFd<'_>,
     address: SocketAddr,
@@ -91,16 +92,16 @@ pub(super) fn connect_now(
     }
 }
 
-/// Sends, if there is room for it now.
+/// Sends, if the send buffer has room now.
 pub(super) fn send_now(socket: BorrowedFd<'_>, bytes: &[u8]) -> Option<Result<usize, Errno>> {
-    if_it_need_not_wait(rustix::net::send(
+    unless_would_block(rustix::net::send(
         socket,
         bytes,
         SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
     ))
 }
 
-/// Sends datagrams of one length, if there is room for them now: all or none.
+/// Sends datagrams of one length with one call, if the send buffer has room now: all or none.
 pub(super) fn send_together(
     socket: BorrowedFd<'_>,
     datagrams: &[IoSlice<'_>],
@@ -108,22 +109,22 @@ pub(super) fn send_together(
 ) -> Result<(), Errno> {
     use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-    let divided = [ControlMessage::UdpGsoSegments(&len)];
-    sendmsg::<()>(socket.as_raw_fd(), datagrams, &divided, flags, None)
+    let segments = [ControlMessage::UdpGsoSegments(&len)];
+    sendmsg::<()>(socket.as_raw_fd(), datagrams, &segments, flags, None)
         .map(drop)
         .map_err(|errno| Errno::new(errno as i32))
 }
 
-/// Receives what is there already.
+/// Receives what has already arrived.
 pub(super) fn receive_now(
     socket: BorrowedFd<'_>,
     bytes: &mut [u8],
 ) -> Option<Result<usize, Errno>> {
     let received = rustix::net::recv(socket, bytes, RecvFlags::DONTWAIT);
-    if_it_need_not_wait(received.map(|(count, _)| count))
+    unless_would_block(received.map(|(count, _)| count))
 }
 
-fn if_it_need_not_wait(result: rustix::io::Result<usize>) -> Option<Result<usize, Errno>> {
+fn unless_would_block(result: rustix::io::Result<usize>) -> Option<Result<usize, Errno>> {
     match result {
         Err(rustix::io::Errno::AGAIN) => None,
         other => Some(other.map_err(Errno::from)),

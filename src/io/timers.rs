@@ -1,34 +1,35 @@
-//! Timers: for each key, the moment it waits for.
+//! Timers by key.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
-/// At most one timer for each key. Keys are small numbers, as slots have.
+/// A set of timers, at most one for each key. Keys are small numbers, such as slots.
 #[derive(Debug, Default)]
 pub struct Timers {
     due: Vec<Option<Duration>>,
     running: usize,
-    /// Timers that were set for no earlier than all before, as most are: they need no sorting. Some
-    /// of these, and of the others, have been set anew or cancelled since.
+    /// Timers that were set for a time no earlier than the last entry, as most are: they need no
+    /// sorting. An entry here or in `others` is stale if its timer has been set again or cancelled
+    /// since.
     in_order: VecDeque<(Duration, u32)>,
     others: BinaryHeap<Reverse<(Duration, u32)>>,
 }
 
 impl Timers {
-    /// Starts the timer of this key, in the place of the one it had.
+    /// Sets the timer of this key, replacing the one it had.
     pub fn set(&mut self, key: u32, at: Duration) {
-        let place = key as usize;
-        if self.due.len() <= place {
-            self.due.resize(place + 1, None);
+        let index = key as usize;
+        if self.due.len() <= index {
+            self.due.resize(index + 1, None);
         }
-        if self.due[place] == Some(at) {
+        if self.due[index] == Some(at) {
             return;
         }
-        self.running += usize::from(self.due[place].is_none());
-        self.due[place] = Some(at);
+        self.running += usize::from(self.due[index].is_none());
+        self.due[index] = Some(at);
         if self.in_order.len() + self.others.len() > 2 * self.running + 16 {
-            // What is stale must not grow with the number of timers ever set.
+            // Stale entries must not grow with the number of timers ever set.
             let due = &self.due;
             let is_running = |at, key| due[key as usize] == Some(at);
             self.in_order.retain(|&(at, key)| is_running(at, key));
@@ -53,15 +54,15 @@ impl Timers {
         self.first().map(|(at, _)| at)
     }
 
-    /// Stops the first timer that is due, and tells whose it was.
+    /// Stops the first timer that is due, and returns its key.
     pub fn pop_due(&mut self, now: Duration) -> Option<u32> {
         let (_, key) = self.first().filter(|(at, _)| *at <= now)?;
-        // What is left of it in its queue is stale.
+        // Its entry in the queue is now stale.
         self.cancel(key);
         Some(key)
     }
 
-    /// The first timer. Drops what is stale before it.
+    /// The first timer. Removes the stale entries before it.
     fn first(&mut self) -> Option<(Duration, u32)> {
         let due = &self.due;
         let is_stale = |(at, key): (Duration, u32)| due[key as usize] != Some(at);
@@ -95,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn they_come_in_order() {
+    fn timers_are_due_in_order() {
         let mut timers = Timers::default();
         assert_eq!(timers.next_due(), None);
         timers.set(0, ms(6));
@@ -108,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn those_that_were_cancelled_take_no_room() {
+    fn cancelled_timers_take_no_room() {
         let mut timers = Timers::default();
         for at in 0..10_000 {
             timers.set(0, ms(3_600_000 + at));

@@ -1,4 +1,4 @@
-//! Datagrams that nobody waits for until they fail.
+//! Datagrams that are sent without a future that waits for them, and may fail.
 
 use super::op::{Op, Outcome};
 use crate::error::Errno;
@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::task::Waker;
 
-/// Where an operation goes that nobody waits for, if it fails.
+/// Where an operation that no future waits for goes if it fails.
 #[derive(Debug)]
 pub(super) struct Detached(pub(super) Rc<Undelivered>);
 
@@ -18,7 +18,7 @@ pub struct Undelivered {
 }
 
 impl Undelivered {
-    /// Takes one of them; while there is none, the waker is called when there is.
+    /// Takes one of them. If there is none, the waker is called when there is one.
     pub fn take(&self, waker: &Waker) -> Option<(Vec<u8>, Errno)> {
         let failed = self.failed.borrow_mut().pop();
         if failed.is_none() {

@@ -6,24 +6,25 @@ use rustix::event::{EventfdFlags, eventfd};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-/// An eventfd, on which a carrier waits among other things.
+/// An eventfd that a carrier waits for, together with its operations.
 ///
-/// It is made before the loops start, so each loop's descriptor table has it under the same number.
+/// It is made before the loops start, so that it has the same number in each loop's descriptor
+/// table.
 #[derive(Debug)]
 pub struct WakeUp(OwnedFd);
 
 impl WakeUp {
-    /// One for a new carrier.
+    /// A wake-up for a new carrier.
     ///
     /// # Errors
-    /// If no descriptor is to be had.
+    /// If no descriptor is available.
     pub fn new() -> Result<Arc<Self>, Errno> {
         Ok(Arc::new(Self(eventfd(0, EventfdFlags::CLOEXEC)?)))
     }
 
-    /// Takes the notifications away. Waits for one if there is none.
+    /// Consumes the notifications. Blocks if there is none.
     pub(super) fn reset(&self) {
-        // Whatever fails here, the carrier looks at everything anyway.
+        // If this fails, the carrier checks everything anyway.
         let _ = rustix::io::read(&self.0, &mut [0; 8]);
     }
 }
@@ -36,7 +37,7 @@ impl AsFd for WakeUp {
 
 impl Wake for WakeUp {
     fn wake(&self) {
-        // It can only fail when the counter is full, and then the loop is awake.
+        // This can fail only when the counter is full, and then the loop is awake.
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
     }
 }

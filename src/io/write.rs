@@ -1,7 +1,7 @@
 //! Handing over a result in parts.
 
 use super::core::Io;
-use super::flights::BACKGROUND;
+use super::op_slab::BACKGROUND;
 use super::park::Parking;
 use super::part_writer::{Admission, PartWriter};
 use crate::error::Errno;
@@ -37,7 +37,7 @@ impl Write {
         }
     }
 
-    /// Notes whether it waits.
+    /// Records whether it waits.
     fn set_waits(&mut self, waits: Option<Waits>) {
         let before = std::mem::replace(&mut self.waits, waits);
         let items = &mut self.io.borrow().items;
@@ -99,28 +99,28 @@ impl Drop for Write {
 
 impl Io {
     /// Hands over a part of the item's result, once there is room for it: a part of an earlier item
-    /// may have to leave first. All parts that were handed over leave in order, before the result,
-    /// even if that is an error. They are lost only if the item is given up at its deadline, or the
-    /// run ends early.
+    /// may have to be emitted first. All parts that were handed over are emitted in order, before
+    /// the result, even if that is an error. They are lost only if the item is given up at its
+    /// deadline, or the run ends early.
     ///
-    /// Dropping it before it is ready means that the part was not handed over. An item writes one
-    /// part at a time. While it waits, it must not hold what other items of its loop need to go on: a
-    /// [`Buffer`](super::Buffer) or a permit. Each part is given to the sink by itself, so it should
-    /// be worth that: some kilobytes at least. An empty one is none.
+    /// If it is dropped before it is ready, the part was not handed over. An item writes one part
+    /// at a time. While it waits, it must not hold what other items of its loop need to make
+    /// progress: a [`Buffer`](super::Buffer) or a permit. Each part is given to the sink
+    /// separately, so it should be large enough: some kilobytes at least. An empty part is ignored.
     ///
-    /// Once the run has been stopped it is never ready: the task is about to be dropped.
+    /// After the run has been stopped it is never ready, because the task is about to be dropped.
     ///
     /// # Errors
-    /// EPIPE if the item was given up at its deadline while a worker runs it. Its result is not
-    /// wanted, either.
+    /// EPIPE if the item was given up at its deadline while a worker runs it. Its result is then
+    /// discarded, too.
     ///
     /// # Panics
-    /// If it is awaited by a task of the loop itself, or the run takes no parts.
+    /// If it is awaited by a background task, or the run takes no parts.
     pub fn write(&self, part: Vec<u8>) -> Write {
         Write::new(self.clone(), part)
     }
 
-    /// Says where parts go.
+    /// Sets the receiver of parts.
     pub(crate) fn write_parts_to(&self, writer: Arc<dyn PartWriter>) {
         let _ = self.core.part_writer.set(writer);
     }

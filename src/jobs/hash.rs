@@ -1,9 +1,9 @@
-//! The hash job: look up, open, read to the end, look again, close.
+//! The hash job: stat, open, read to the end, stat again, close.
 //!
-//! The path is looked up before it is opened, because opening a FIFO or a device already has
-//! effects: a writer would be woken and its data lost. The end of a file on a local file system is
-//! proved by a read that was short and ended at the size the file was said to have; anything else
-//! is read until a read returns 0.
+//! The path is looked up (stat) before it is opened, because even opening a FIFO or a device has side
+//! effects: a blocked writer would wake up and its data would be lost. On a local file system, a short
+//! read that ends at the size from stat proves the end of the file; any other file is read until a read
+//! returns 0.
 
 use super::Job;
 use crate::digest::{Algorithm, Digest, Hasher};
@@ -14,21 +14,22 @@ use crate::stats::Phase;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-/// Reads of large files in flight at once in a loop, divided among the items in flight. A file that
-/// is alone is read ahead while it is hashed; where there are many, the others give the device and
-/// the processors enough to do.
+/// Reads of large files in flight at once in a loop, divided among the items in flight. A single file is
+/// read ahead while it is hashed; if there are many, the other files keep the device and the processors
+/// busy.
 const READS_MAX: usize = 8;
 
-/// How often a short read where none should be (a signal came, part of it was cached) may make others
-/// useless before a file is read one piece at a time. Some user-space file systems always give less
-/// than asked.
+/// Unexpected short reads (after a signal, or where a part was cached) that may make reads ahead useless
+/// before a file is read one piece at a time. Some user-space file systems always return less than
+/// requested.
 const SHORT_READS_MAX: u32 = 2;
 
-/// Times an item is begun again because its path came to name another file after its look-up.
+/// How often an item is restarted because its path led to another file after it was looked up.
 const RESTARTS_MAX: u8 = 3;
 
-/// The hashing of what one read gave.
+/// Hashing the bytes of one read.
 pub const HASH: Phase = Phase::of_job(0, "hash");
 
 /// Hashes the content of files.
@@ -38,22 +39,45 @@ pub struct HashJob {
     pub algorithm: Algorithm,
     /// Read FIFOs and devices instead of reporting them.
     pub read_special: bool,
-    /// Make a file that changed while it was read a failure.
+    /// Report a file that changed while it was read as a failure.
     pub strict: bool,
-    /// Files that the run itself writes. For an item that is one of them, hashing fails.
+    /// Files that the run itself writes. An item that is one of them fails.
     pub outputs: Arc<[FileId]>,
 }
 
-/// A file's digest.
+/// The digest of a file, and its metadata.
+///
+/// ```
+/// use ringmill::Algorithm;
+///
+/// for row in ringmill::hash(["Cargo.toml"]).algorithm(Algorithm::Sha1).start()? {
+///     let hashed = row?.result?;
+///     let content = std::fs::read("Cargo.toml")?;
+///     assert_eq!(hashed.digest, Algorithm::Sha1.digest(&content));
+///     assert_eq!(hashed.size_bytes, content.len() as u64);
+/// }
+/// # Ok::<(), ringmill::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Hashed {
     /// The digest of the bytes that were read.
     pub digest: Digest,
-    /// How many bytes were read.
+    /// The number of bytes that were read.
     pub size_bytes: u64,
-    /// Size, mtime or ctime differed between open and end: the digest may be of no state the file
-    /// was ever in.
+    /// True if size, mtime or ctime differed before and after the file was read: the digest may be that of a
+    /// state which the file never had.
     pub changed: bool,
+    /// The device number of the file system (`st_dev` of stat(2)).
+    pub device: u64,
+    /// The inode number within the file system (`st_ino`). Paths with the same device and inode number lead
+    /// to the same file.
+    pub inode: u64,
+    /// The number of hard links (`st_nlink`).
+    pub nlink: u64,
+    /// When the content last changed (mtime), as known after it was read. It is the Unix epoch if
+    /// `SystemTime` cannot represent it.
+    pub modified: SystemTime,
 }
 
 impl Job for HashJob {
@@ -91,7 +115,7 @@ async fn hash(options: Rc<HashJob>, io: Io, path: Item) -> Result<Hashed, ItemEr
     check_name(&path)?;
     let mut restarts = 0;
     loop {
-        // Nobody asked for a look-up: what failed, for the user, is the opening.
+        // The look-up is an implementation detail: its failure is reported as a failure to open.
         let before = io.stat(&path).await;
         let before = before.map_err(in_step(Operation::Open))?;
         check_kind(&before, &options)?;
@@ -116,21 +140,24 @@ async fn hash(options: Rc<HashJob>, io: Io, path: Item) -> Result<Hashed, ItemEr
             continue;
         };
         let mut changed = false;
+        let mut last_stat = before;
         if before.kind == FileKind::Regular {
             let after = file.stat().await.map_err(in_step(Operation::Stat))?;
             let is_same = after.id() == before.id();
             changed = !is_same || has_changed(&before, &after, size_bytes);
             if !is_same && restarts < RESTARTS_MAX {
                 restarts += 1;
-                // Whatever the kernel says to that, this file is not the item's.
+                // The result does not matter: this is not the item's file.
                 let _ = file.close().await;
                 continue;
             }
-            // A FIFO or a device that has taken the path each time: what it gave is nobody's content.
+            // A FIFO or a device has replaced the file after each restart: what was read is not the
+            // item's content.
             let is_regular = after.kind == FileKind::Regular;
             if !is_regular || changed && options.strict {
                 return Err(changed_while_read());
             }
+            last_stat = after;
         }
         file.close().await.map_err(in_step(Operation::Close))?;
         let digest = match content {
@@ -143,6 +170,10 @@ async fn hash(options: Rc<HashJob>, io: Io, path: Item) -> Result<Hashed, ItemEr
             digest,
             size_bytes,
             changed,
+            device: last_stat.id().device_number(),
+            inode: last_stat.inode,
+            nlink: last_stat.nlink,
+            modified: last_stat.modified.into(),
         });
     }
 }
@@ -185,24 +216,24 @@ fn in_step(operation: Operation) -> impl Fn(Errno) -> ItemError {
 
 /// The content of a file.
 enum Content {
-    /// It lies in a buffer, and takes so many bytes of it.
+    /// All of it, in this many bytes of a buffer.
     Whole(Buffer, usize),
-    /// It has been hashed, piece by piece.
+    /// It has already been hashed, piece by piece.
     Hashed(Digest),
 }
 
-/// A file that is read.
+/// A file being read.
 struct Reading<'a> {
     io: &'a Io,
     file: &'a File,
     before: &'a Stat,
     algorithm: Algorithm,
-    /// Set when a file takes more than one read.
+    /// Used if the file needs more than one read.
     hasher: Option<Box<Hasher>>,
     /// Bytes read so far, without a gap: where the next piece starts.
     size_bytes: u64,
-    /// What was opened is what was looked up, a regular file or not.
-    is_of_kind: bool,
+    /// The opened file is known to be of the kind that was looked up. Not checked for special files.
+    is_kind_checked: bool,
 }
 
 impl<'a> Reading<'a> {
@@ -214,22 +245,22 @@ impl<'a> Reading<'a> {
             algorithm,
             hasher: None,
             size_bytes: 0,
-            is_of_kind: before.kind != FileKind::Regular,
+            is_kind_checked: before.kind != FileKind::Regular,
         }
     }
 
-    /// Reads to the end. `None` if the path has come to lead to something that is no regular file, as
-    /// which it was looked up: a device may have no end.
+    /// Reads to the end. `None` if the path was looked up as a regular file but now leads to something
+    /// else: a device may have no end.
     async fn read(&mut self) -> Result<Option<Content>, Errno> {
         let is_small = self.before.size_bytes < BufferClass::Small.len_bytes() as u64;
         let content = if self.before.kind == FileKind::Regular && is_small {
             self.read_small().await
         } else {
-            // Apart, so that the futures of small files are small.
+            // Boxed, so that the futures of small files stay small.
             Box::pin(self.read_large()).await
         };
         match content {
-            // Reading a FIFO as one reads a file is an error, too.
+            // Reading at an offset fails on a FIFO, too.
             Err(_) if !self.check_kind().await => Ok(None),
             content => content,
         }
@@ -243,42 +274,42 @@ impl<'a> Reading<'a> {
             if let Some(content) = self.take(buffer, count) {
                 return Ok(Some(content));
             }
-            if !self.may_go_on().await {
+            if !self.may_read_on().await {
                 return Ok(None);
             }
         }
     }
 
-    /// False if there is more than a regular file was said to hold, and it is no regular file.
-    async fn may_go_on(&mut self) -> bool {
+    /// False if more was read than stat reported, and the file turns out not to be regular.
+    async fn may_read_on(&mut self) -> bool {
         self.size_bytes <= self.before.size_bytes || self.check_kind().await
     }
 
-    /// False if what was opened is known not to be of the kind that was looked up.
+    /// False if the opened file is known to be of another kind than the one that was looked up.
     async fn check_kind(&mut self) -> bool {
-        if !self.is_of_kind {
+        if !self.is_kind_checked {
             let stat = self.file.stat().await;
-            self.is_of_kind = stat.map_or(true, |stat| stat.kind == FileKind::Regular);
+            self.is_kind_checked = stat.map_or(true, |stat| stat.kind == FileKind::Regular);
         }
-        self.is_of_kind
+        self.is_kind_checked
     }
 
     async fn read_large(&mut self) -> Result<Option<Content>, Errno> {
-        // In the order of the file. What a later one has read waits in its future.
+        // In file order. The result of a later read waits in its future.
         let mut reads = VecDeque::new();
         let content = self.read_pieces(&mut reads).await;
         wait_for_all(&mut reads).await;
         content
     }
 
-    /// Reads ahead within the size the file is said to have, beyond it only one step at a time. Some
-    /// of that may still be in `reads` in the end.
+    /// Reads ahead up to the size from stat, and beyond it one piece at a time. When it returns, `reads`
+    /// may still hold reads in flight.
     async fn read_pieces(
         &mut self,
         reads: &mut VecDeque<Read<'a>>,
     ) -> Result<Option<Content>, Errno> {
         let is_regular = self.before.kind == FileKind::Regular;
-        // Special files are read in the order they give.
+        // Special files have no offsets: they are read sequentially.
         let ahead_up_to = if is_regular {
             self.before.size_bytes
         } else {
@@ -307,7 +338,7 @@ impl<'a> Reading<'a> {
                 let parallel = !reads.is_empty() || more_follow;
                 let mut read = self.file.read(buffer, offset, parallel);
                 if parallel {
-                    // It is to be in flight while those before it are waited for.
+                    // It must be in flight while earlier reads are awaited.
                     read.start().await;
                 }
                 reads.push_back(read);
@@ -318,11 +349,11 @@ impl<'a> Reading<'a> {
             if let Some(content) = self.take(buffer, count) {
                 return Ok(Some(content));
             }
-            if !self.may_go_on().await {
+            if !self.may_read_on().await {
                 return Ok(None);
             }
             if is_short {
-                // What follows was read for nothing: the bytes in between are missing.
+                // The reads ahead are useless: the bytes before them are missing.
                 short_reads += u32::from(!reads.is_empty());
                 wait_for_all(reads).await;
                 next = self.size_bytes;
@@ -330,11 +361,12 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Takes a piece; gives the content if it was the last.
+    /// Processes a piece; returns the content if it was the last.
     fn take(&mut self, buffer: Buffer, count: usize) -> Option<Content> {
         self.size_bytes += count as u64;
         let is_short = count < buffer.len();
-        let ends_at_size = knows_its_size(self.before) && self.size_bytes == self.before.size_bytes;
+        let ends_at_size =
+            is_size_reliable(self.before) && self.size_bytes == self.before.size_bytes;
         let ended = count == 0 || (is_short && ends_at_size);
         if ended && self.hasher.is_none() {
             return Some(Content::Whole(buffer, count));
@@ -350,16 +382,16 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// Waits for reads whose content is of no use, so that the file can be closed.
+/// Waits for reads whose data is not needed, so that the file can be closed.
 async fn wait_for_all(reads: &mut VecDeque<Read<'_>>) {
     for read in reads.drain(..) {
         let _ = read.await;
     }
 }
 
-/// True where the size can be taken at its word. A user-space or network file system may tell one
-/// that was never right, or no longer is.
-fn knows_its_size(stat: &Stat) -> bool {
+/// True if the size from stat is reliable. A user-space or network file system may report a wrong or
+/// outdated one.
+fn is_size_reliable(stat: &Stat) -> bool {
     stat.kind == FileKind::Regular
         && stat.size_bytes > 0
         && stat.file_system != FileSystem::Blocking
@@ -367,7 +399,7 @@ fn knows_its_size(stat: &Stat) -> bool {
 
 fn has_changed(before: &Stat, after: &Stat, hashed: u64) -> bool {
     let is_local = after.file_system != FileSystem::Blocking;
-    // Pseudo files say size 0 whatever they hold, and their times mean nothing.
+    // Pseudo files report size 0 whatever they hold, and their times are meaningless.
     if !is_local && before.size_bytes == 0 && after.size_bytes == 0 && hashed > 0 {
         return false;
     }

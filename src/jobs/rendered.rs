@@ -1,5 +1,5 @@
-//! Results as rows: made where the results are, so that the thread that prints them does not have to do
-//! the work of all loops, and only the rows wait for earlier items.
+//! Renders results as rows on the loops that produce them, so that the printing thread does not do this
+//! work for all loops, and only rows, not values, wait for earlier items.
 
 use super::Job;
 use crate::error::ItemError;
@@ -12,14 +12,14 @@ use std::sync::Arc;
 
 /// How values become rows.
 pub trait Render<V>: Send + Sync + 'static {
-    /// What is to be known of a value besides its row.
+    /// What is kept of a value besides its row.
     type Note: Send + 'static;
 
     /// Appends the row of an item with this value.
     fn render(&self, row: &mut Vec<u8>, item: &Item, value: &V) -> Self::Note;
 }
 
-/// A job whose values are the rows of another's.
+/// A job whose values are the rows of another job's values.
 pub struct Rendered<J, R> {
     /// The other job.
     pub job: J,
@@ -27,21 +27,21 @@ pub struct Rendered<J, R> {
     pub render: Arc<R>,
 }
 
-/// What is left of a value.
+/// A rendered value.
 #[derive(Debug)]
 pub struct Row<N> {
-    /// What is to be printed.
+    /// The bytes to print.
     pub bytes: Box<[u8]>,
-    /// What is to be known besides.
+    /// What is kept besides the row.
     pub note: N,
     is_failure: bool,
 }
 
-/// What the items of a loop share.
+/// The state that the items of a loop share.
 pub struct Local<L, R> {
     of_job: Rc<L>,
     render: Arc<R>,
-    /// A row as it is made, for which no length is known before.
+    /// A reused buffer in which each row is built, because its length is not known in advance.
     row: RefCell<Vec<u8>>,
 }
 

@@ -1,12 +1,12 @@
 //! How many items may be in flight within the limit on open files.
 
-/// Descriptors left alone, for what the process may open besides (a list, a lazily loaded file).
+/// Descriptors kept free for other files of the process (a list, a file that is loaded when needed).
 const RESERVE: usize = 3;
 
 /// Descriptors each loop needs for itself: its ring, its wake-up and a directory.
 const PER_LOOP: usize = 3;
 
-/// What the limits leave room for.
+/// How many items and loops the limits allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     /// Items in flight, all loops together.
@@ -17,10 +17,10 @@ pub struct Budget {
 
 /// Fits the wanted numbers into the limit on open files. Each item holds one descriptor.
 ///
-/// At least one item and one loop always remain. The reserve is then theirs; see [`LEAST`].
+/// At least one item and one loop always remain; they then use the reserve. See [`DESCRIPTORS_MIN`].
 #[must_use]
 pub fn fit(wanted: Budget, descriptors_max: usize, descriptors_in_use: usize) -> Budget {
-    let free = left(descriptors_max, descriptors_in_use, 0);
+    let free = descriptors_left(descriptors_max, descriptors_in_use, 0);
     // A second loop must not take the descriptors that the items of the first need.
     let loops = wanted.loops.min(free / (4 * PER_LOOP)).max(1);
     let in_flight = wanted
@@ -33,12 +33,13 @@ pub fn fit(wanted: Budget, descriptors_max: usize, descriptors_in_use: usize) ->
     }
 }
 
-/// Descriptors without which no file can be opened: for the output, a loop's wake-up and the file.
-pub const LEAST: usize = 3;
+/// The fewest free descriptors with which a file can be opened: for the output, a loop's wake-up and the
+/// file.
+pub const DESCRIPTORS_MIN: usize = 3;
 
-/// Descriptors left for something else than items when there are so many loops.
+/// Descriptors that are left after the reserve and those of this number of loops.
 #[must_use]
-pub fn left(descriptors_max: usize, descriptors_in_use: usize, loops: usize) -> usize {
+pub fn descriptors_left(descriptors_max: usize, descriptors_in_use: usize, loops: usize) -> usize {
     descriptors_max.saturating_sub(descriptors_in_use + RESERVE + loops * PER_LOOP)
 }
 
@@ -64,7 +65,7 @@ mod tests {
     }
 
     proptest! {
-        /// I7: whatever the limits, the budget is kept as soon as one item fits at all.
+        /// I7: whatever the limits, the budget is kept if one item fits at all.
         #[test]
         fn the_limit_is_kept(
             in_flight in 1_usize..5000,

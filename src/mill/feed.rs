@@ -5,12 +5,12 @@ use crate::source::InputError;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Batches that may wait here before the source is made to wait.
+/// Batches that wait here at most: with this many, the source has to wait.
 const BATCHES_MAX: usize = 4;
 
-/// A batch that nobody has begun to pull grows up to so many items: a source that gives items one by one
-/// is then as quick as the loops, and each item is there at once.
-const GROWS_TO: usize = 256;
+/// The last batch, if no loop has pulled from it, takes further items up to this number. So a source that
+/// gives items one by one does not have to wait for the loops, and each item can be pulled at once.
+const MERGED_ITEMS_MAX: usize = 256;
 
 /// Batches read from the source, not yet pulled, and how the source ended.
 #[derive(Debug, Default)]
@@ -39,12 +39,12 @@ impl Feed {
         batch.set_first_index(self.next_index);
         self.next_index += batch.len() as u64;
         match self.batches.back_mut().and_then(Arc::get_mut) {
-            Some(last) if last.len() + batch.len() <= GROWS_TO => last.append(&batch),
+            Some(last) if last.len() + batch.len() <= MERGED_ITEMS_MAX => last.append(&batch),
             _ => self.batches.push_back(Arc::new(batch)),
         }
     }
 
-    /// Says that no more items will come, and whether that is because the input failed.
+    /// Records that no more items will come, with the error of the input if it failed.
     pub fn end(&mut self, end: Result<(), InputError>) {
         self.end = Some(end);
     }
@@ -68,7 +68,7 @@ impl Feed {
         items - self.position as usize
     }
 
-    /// The input's own error, once.
+    /// The error of the input itself; only the first call returns it.
     pub fn take_error(&mut self) -> Option<InputError> {
         match self.end.take() {
             Some(Err(error)) => {
@@ -135,11 +135,11 @@ mod tests {
         while feed.has_room() {
             feed.add(Batch::from_iter([added.to_string()]));
             added += 1;
-            // What a loop has pulled of a batch leaves the rest of it to grow.
+            // Once a loop has pulled from a batch, that batch takes no more items.
             feed.pull(usize::from(added == 5), &mut slices);
         }
-        // The one that was begun to be pulled, and the last, did not grow.
-        assert_eq!(added, 5 + (BATCHES_MAX - 2) * GROWS_TO + 1);
+        // The batch that was pulled from, and the last, did not grow.
+        assert_eq!(added, 5 + (BATCHES_MAX - 2) * MERGED_ITEMS_MAX + 1);
         feed.pull(usize::MAX, &mut slices);
         let items: Vec<Item> = slices.iter().flat_map(BatchSlice::items).collect();
         assert_eq!(items.len(), added);

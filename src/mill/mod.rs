@@ -1,5 +1,5 @@
-//! The mill: what the source, the loops and the emitter share. Pure state behind one lock; it does
-//! no input or output and has no clock.
+//! The mill: the state that the source, the loops and the emitter share, behind one lock. It does no
+//! input or output and has no clock.
 
 pub mod budget;
 mod feed;
@@ -18,6 +18,7 @@ pub use ringmill_materialize::{Order, Window};
 use crate::error::ItemError;
 use crate::io::{Admission, Exhaustion, PartWriter, Wake};
 use crate::item::{Batch, BatchSlice, Item};
+use crate::lock::lock;
 use crate::source::InputError;
 use parts::Parts;
 use std::collections::VecDeque;
@@ -26,15 +27,15 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
-/// Bytes of parts that may wait for earlier items, if nothing else was said.
+/// The default limit on bytes of parts that wait for earlier items.
 pub const PART_BYTES_DEFAULT: usize = 64 * 1024 * 1024;
 
-/// How long a loop leaves items to other loops that have room for them.
+/// How long a loop leaves items to other loops that have room for them, before it pulls them itself.
 const YIELD_PAUSE: Duration = Duration::from_millis(1);
 
-/// One of several loops fills its places in so many steps, at least, and leaves items to those that are
-/// more than a step behind. Otherwise, of slow items that follow each other, the loop that happens to get
-/// the first takes all, for starting them takes it no time, and the others do all the rest.
+/// Where there are several loops, each fills its places in at least this many steps, and leaves items to
+/// loops that are more than a step behind. Otherwise the loop that gets the first of a series of slow
+/// items pulls all of them, since it takes no time to start them, and the other loops do all the rest.
 const STEPS_PER_FILL: usize = 8;
 
 /// An item with its result.
@@ -43,20 +44,20 @@ pub struct Finished<V> {
     /// The item.
     pub item: Item,
     /// When its first operation was submitted. Both times are exact only if latencies are recorded or
-    /// items have a deadline; otherwise they are those of the turns of the loop.
+    /// items have a deadline; otherwise they are the times at which the loop's turns began.
     pub started_at_ns: u64,
     /// When its last operation had completed.
     pub finished_at_ns: u64,
     /// Its value, or why it has none.
     pub result: Result<V, ItemError>,
-    /// It has no value, or one that the job calls a failure.
+    /// It has no value, or a value that the job counts as a failure.
     pub is_failure: bool,
-    /// Bytes that its value holds in other places than here.
+    /// Bytes that its value owns outside this struct.
     pub bytes_held: u32,
 }
 
 impl<V> Finished<V> {
-    /// What it takes to keep it, in bytes.
+    /// The memory it occupies, in bytes.
     fn bytes(&self) -> usize {
         size_of::<Self>() + self.bytes_held as usize
     }
@@ -68,53 +69,53 @@ impl<V> Finished<V> {
     }
 }
 
-/// What a loop asks of the mill.
+/// What a loop reports to the mill when it asks for items.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ask {
     /// Items it could start now.
     pub room: usize,
-    /// Items it has.
+    /// Items it has in flight.
     pub in_flight: usize,
-    /// What it lacks.
+    /// How many of them wait for resources, and its progress.
     pub exhaustion: Exhaustion,
 }
 
-/// What came of a loop's exchange with the mill.
+/// The result of a loop's exchange with the mill.
 #[derive(Clone, Copy, Debug)]
 pub struct Exchange {
-    /// What it is to do next.
+    /// What the loop does next.
     pub directive: Directive,
-    /// Why it did not get all it had room for.
+    /// Why the loop got fewer items than it had room for.
     pub held_back: Option<HeldBack>,
-    /// When the items it got were due, in their order, if the run has a rate.
+    /// When the items it got were due, in the order of the items, if the run has a rate.
     pub schedule: Option<Schedule>,
-    /// When it may get more, if the rate is what held it back, or other loops.
+    /// When it may get more, if the rate held it back or it left items to other loops.
     pub resume_at: Option<Duration>,
     /// How many items it got.
     pub pulled: usize,
-    /// It may get more as soon as it has started these.
+    /// It may pull more as soon as it has started these items.
     pub goes_on: bool,
 }
 
-/// What keeps fewer items in flight than there could be.
+/// Why fewer items are in flight than the limit allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeldBack {
-    /// There is no input, now or any more.
+    /// No input is available at the moment, or the input has ended.
     Input,
-    /// Too many results wait for an earlier one, or for the consumer.
+    /// The window is full: results wait for an earlier one, or for the consumer.
     Window,
     /// The rate has been reached.
     Rate,
 }
 
-/// What a loop is to do next.
+/// What a loop does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Directive {
-    /// Start what was pulled, go on with what is in flight.
+    /// Start the items that were pulled, continue those in flight.
     Continue,
-    /// There is nothing left to pull, now or later.
+    /// No more items will be pulled; finish those in flight.
     Finish,
-    /// Give up what is in flight.
+    /// Cancel the items in flight.
     Stop,
 }
 
@@ -129,58 +130,58 @@ pub struct Mill<V> {
 
 struct State<V> {
     window: Window<Finished<V>>,
-    /// What the finished items take that were not taken for output, and what they may take before no more
-    /// are pulled.
+    /// Memory of the finished items that were not taken for output. Nothing is pulled while it is at the
+    /// limit.
     window_bytes: usize,
     window_bytes_max: usize,
     parts: Parts,
-    /// In completion order: results that finished while the parts of another item were leaving.
+    /// In completion order: results that finished while the parts of another item were being emitted.
     delayed: VecDeque<Finished<V>>,
     feed: Feed,
     loops: Vec<LoopState>,
     stopped: bool,
-    /// No more is pulled, but what is in flight goes on.
+    /// Nothing more is pulled, but items in flight continue.
     pulls_ended: bool,
     fail_fast: bool,
     pace: Option<Pace>,
-    /// How often there came to be more that could be pulled.
+    /// How often more items became available to pull.
     offers: u64,
     emitter_waits: bool,
-    /// Called once when there may be something for the emitter, or it is called.
+    /// Called once when there may be output, or when the emitter is to end its wait.
     output_waker: Option<Waker>,
-    /// To be called when the lock is given up: it may do anything.
+    /// To be called after the lock is released, because a waker may run any code.
     waker_to_call: Option<Waker>,
-    /// The emitter is to look up from its wait, even if there is nothing for it.
+    /// The emitter is to end its wait, even if there is no output.
     emitter_called: bool,
 }
 
 struct LoopState {
     waker: Option<Arc<dyn Wake>>,
     /// It is to be woken when there are items for it.
-    hungry: bool,
-    /// It has room for more items than it has, or has not asked yet.
+    wants_items: bool,
+    /// It has room for more items, or has not asked for any yet.
     has_room: bool,
     in_flight: usize,
-    /// Since when it has left items to others, after it last pulled some itself. It does so for a moment,
-    /// however many turns it has.
+    /// Since when it has left items to other loops; `None` after a pull of its own. It does so for
+    /// [`YIELD_PAUSE`], however many turns that is.
     yields_since: Option<Duration>,
-    /// Offers there had been when it last asked for items and nothing held them back.
+    /// The value of `offers` at its last exchange that nothing held back.
     offers_seen: u64,
     exhaustion: Exhaustion,
-    /// The progress of all loops when this one last asked what could free resources.
+    /// The progress of all loops when this one last called [`Mill::can_free_resources`].
     progress_seen: u64,
     running: bool,
 }
 
 impl LoopState {
-    /// Wakes it if it waits for items.
-    fn feed(&mut self) {
-        if std::mem::take(&mut self.hungry) {
+    /// Wakes it if it wants items.
+    fn wake_for_items(&mut self) {
+        if std::mem::take(&mut self.wants_items) {
             self.wake();
         }
     }
 
-    /// When it need not leave items to others any more.
+    /// Until when it leaves items to other loops.
     fn yields_until(&self) -> Option<Duration> {
         self.yields_since.map(|since| since + YIELD_PAUSE)
     }
@@ -192,13 +193,13 @@ impl LoopState {
     }
 }
 
-/// What the emitter has taken: results, and parts of results. A part leaves before the result of its
-/// item, and after all results before that one; those of an item whose result is not here, last.
+/// Results and parts of results that the emitter has taken. Parts are written directly before the result
+/// of their item. Parts of an item whose result is not among these come last.
 #[derive(Debug)]
 pub struct Output<V> {
-    /// Results in their order.
+    /// Results in the order of output.
     pub results: Vec<Finished<V>>,
-    /// Parts in their order. Those of one item are neighbours.
+    /// Parts in the order of output. Those of one item are adjacent.
     pub parts: Vec<Part>,
 }
 
@@ -211,18 +212,18 @@ impl<V> Default for Output<V> {
     }
 }
 
-/// What the emitter finds.
+/// What the emitter got when it asked for output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ready {
     /// Results or parts were taken.
     Results,
     /// The head is not ready.
     Nothing,
-    /// Every item that will ever be emitted has been.
+    /// Everything has been taken, and nothing more will come.
     Ended,
 }
 
-/// Counters for people to watch.
+/// Counters that show the progress of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Items taken from the input.
@@ -234,12 +235,12 @@ pub struct Counters {
 }
 
 impl<V> Mill<V> {
-    /// A mill for so many loops. With `fail_fast`, nothing is pulled once an item has failed.
+    /// A mill for this number of loops. With `fail_fast`, nothing is pulled once an item has failed.
     #[must_use]
     pub fn new(order: Order, window: usize, loops: usize, fail_fast: bool) -> Self {
         let new_loop = || LoopState {
             waker: None,
-            hungry: false,
+            wants_items: false,
             has_room: true,
             in_flight: 0,
             yields_since: None,
@@ -279,8 +280,8 @@ impl<V> Mill<V> {
         self
     }
 
-    /// The same mill, pulling no more while finished items that wait take so many bytes. Those in flight
-    /// go on, the head among them, so that what is beyond the limit is bounded, too.
+    /// The same mill with a limit on the bytes of finished items that wait. At the limit nothing is pulled.
+    /// Items in flight continue, since the head is among them, so only their results can exceed the limit.
     #[must_use]
     pub fn window_bytes(self, bytes: usize) -> Self {
         self.lock().window_bytes_max = bytes;
@@ -296,8 +297,8 @@ impl<V> Mill<V> {
 
     // For the source's thread.
 
-    /// Adds items once there is room for them; false if nobody wants them any more. `now` is when they
-    /// were there.
+    /// Adds items, after a wait until there is room for them; false if no more items will be pulled. `now`
+    /// is when the items arrived.
     pub fn add(&self, batch: Batch, now: Duration) -> bool {
         let mut state = self.lock();
         while !state.feed.has_room() && !state.stopped && !state.pulls_ended {
@@ -312,7 +313,7 @@ impl<V> Mill<V> {
         if let Some(pace) = &mut state.pace {
             pace.feed(now);
         }
-        state.wake_hungry();
+        state.wake_for_items();
         true
     }
 
@@ -329,25 +330,25 @@ impl<V> Mill<V> {
         self.lock().feed.has_items()
     }
 
-    /// Says that the input has ended, and whether that is because it failed.
+    /// Records that the input has ended, with its error if it failed.
     pub fn end_input(&self, end: Result<(), InputError>) {
         let mut state = self.lock();
         state.feed.end(end);
-        state.wake_hungry();
+        state.wake_for_items();
         self.notify_emitter(&mut state);
     }
 
     // For a loop.
 
-    /// Registers what ends the loop's waits.
+    /// Registers the waker that ends the loop's waits.
     pub fn set_waker(&self, loop_index: usize, waker: Arc<dyn Wake>) {
         self.lock().loops[loop_index].waker = Some(waker);
     }
 
-    /// Hands over what a loop has finished and pulls up to `max` items for it. Before the loop
-    /// waits, it has to [`announce`](Mill::announce) what it handed over.
+    /// Takes the results of a loop and pulls up to `ask.room` items for it. Before the loop waits, it has
+    /// to call [`announce`](Mill::announce).
     ///
-    /// A loop that was not given all it asked for is woken when there may be more.
+    /// A loop that got fewer items than it asked for is woken when there may be more.
     pub fn exchange(
         &self,
         loop_index: usize,
@@ -369,7 +370,7 @@ impl<V> Mill<V> {
         asking.exhaustion = ask.exhaustion;
         asking.in_flight = ask.in_flight;
         asking.has_room = ask.room > 0;
-        asking.hungry = false;
+        asking.wants_items = false;
         if state.stopped {
             return Exchange::nothing(Directive::Stop);
         }
@@ -388,8 +389,8 @@ impl<V> Mill<V> {
         exchange
     }
 
-    /// Wakes the emitter if there is something for it. While the loops are busy they leave it asleep
-    /// until there is much to emit: each time it wakes, it takes the processor from one of them.
+    /// Wakes the emitter if there is output. While the loops are busy, it is woken only for much output:
+    /// each time it wakes, it takes the processor from a loop.
     pub fn announce(&self) {
         let mut state = self.lock();
         if state.window.head_is_ready() {
@@ -405,7 +406,7 @@ impl<V> Mill<V> {
         let to_retry: usize = state.loops.iter().map(|l| l.exhaustion.to_retry).sum();
         let progress = state.loops.iter().map(|l| l.exhaustion.progress).sum();
         let seen = std::mem::replace(&mut state.loops[loop_index].progress_seen, progress);
-        // The resources of those who wait to write come back only after the item at the front.
+        // Writers that wait free their resources only after the item at the front has gone on.
         let stuck = if state.window.head_is_ready() {
             to_retry
         } else {
@@ -414,7 +415,7 @@ impl<V> Mill<V> {
         state.window.in_flight() > stuck as u64 || progress != seen
     }
 
-    /// True if a loop could pull an item now; for checking that no work is left lying.
+    /// True if a loop could pull an item now; for checks that no loop is idle while there is work.
     #[must_use]
     pub fn could_pull(&self, now: Duration) -> bool {
         let state = self.lock();
@@ -422,7 +423,7 @@ impl<V> Mill<V> {
         goes_on && state.feed.has_items() && state.room() > 0 && state.allowance(now, 1) > 0
     }
 
-    /// Says that a loop has ended and will hand over nothing more.
+    /// Records that a loop has ended and will hand over no more results.
     pub fn loop_ended(&self, loop_index: usize) {
         let mut state = self.lock();
         state.loops[loop_index].running = false;
@@ -443,7 +444,7 @@ impl<V> Mill<V> {
         let mut state = self.lock();
         let mut timed_out = timeout.is_some_and(|timeout| timeout.is_zero());
         loop {
-            // The call is for the caller to look into.
+            // `Mill::wake` was called: return, so that the caller can look for a stop.
             timed_out |= std::mem::take(&mut state.emitter_called) && timeout.is_some();
             let ready = if state.take(max, into) {
                 Some(Ready::Results)
@@ -481,13 +482,13 @@ impl<V> Mill<V> {
         }
     }
 
-    /// Calls this waker when there may be something for the emitter, once. What is there already is not
-    /// told.
+    /// Calls this waker once, when there may be new output. It is not called for output that is ready
+    /// already.
     pub fn set_output_waker(&self, waker: &Waker) {
         self.lock().output_waker = Some(waker.clone());
     }
 
-    /// The same for a job whose results have no parts.
+    /// [`Mill::take_output`] for a job whose results have no parts.
     pub fn take_ready(
         &self,
         max: usize,
@@ -504,15 +505,15 @@ impl<V> Mill<V> {
         ready
     }
 
-    /// Says that `count` results have been written out, and all parts that were taken.
+    /// Records that `count` results have been written out, and all parts that were taken.
     pub fn mark_emitted(&self, count: usize) {
         let mut state = self.lock();
-        // Room for what there was none for is as good as new items.
+        // Room for items that had to wait counts as an offer, like new items.
         state.offers += u64::from(state.room() < state.feed.items());
         state.window.mark_emitted(count);
         state.parts.emitted();
         if state.feed.has_items() || state.feed.is_exhausted() {
-            state.wake_hungry();
+            state.wake_for_items();
         }
         call_woken(state);
     }
@@ -522,8 +523,7 @@ impl<V> Mill<V> {
         self.lock().parts.release();
     }
 
-    /// True if there is anything for the emitter. It is woken for that, unless it has no thread of its
-    /// own.
+    /// True if there is output. For an emitter that shares its thread with the loop; others are woken.
     #[must_use]
     pub fn has_output(&self) -> bool {
         let state = self.lock();
@@ -532,21 +532,20 @@ impl<V> Mill<V> {
 
     // For parts of results.
 
-    /// An item was given up at its deadline: its parts that were not taken for output never will be.
-    /// If it `lingers`, because a worker runs it still, it can write nothing until
-    /// [`Mill::lingers_no_more`].
-    pub fn give_up_parts(&self, index: u64, lingers: bool) {
+    /// An item was given up at its deadline: drops those of its parts that were not taken for output.
+    /// If it `still_runs` on a worker, its writes are refused until [`Mill::given_up_ended`].
+    pub fn give_up_parts(&self, index: u64, still_runs: bool) {
         let mut state = self.lock();
-        state.parts.give_up(index, lingers);
+        state.parts.give_up(index, still_runs);
         call_woken(state);
     }
 
     /// A worker has ended an item that was given up.
-    pub fn lingers_no_more(&self, index: u64) {
-        self.lock().parts.lingers_no_more(index);
+    pub fn given_up_ended(&self, index: u64) {
+        self.lock().parts.given_up_ended(index);
     }
 
-    /// Bytes of parts that were handed over and not taken for output; for checking the budget.
+    /// Bytes of parts that were handed over and not taken for output; for checks of the budget.
     #[must_use]
     pub fn part_bytes_held(&self) -> usize {
         self.lock().parts.bytes()
@@ -558,7 +557,7 @@ impl<V> Mill<V> {
         self.lock().parts.waiting()
     }
 
-    /// Pulls nothing more and has the loops give up what is in flight.
+    /// Stops the run: nothing more is pulled, and the loops cancel what is in flight.
     pub fn stop(&self) {
         let mut state = self.lock();
         state.stopped = true;
@@ -568,12 +567,12 @@ impl<V> Mill<V> {
         self.notify_emitter(&mut state);
     }
 
-    /// The input's own error, once.
+    /// The error of the input itself; only the first call returns it.
     pub fn take_input_error(&self) -> Option<InputError> {
         self.lock().feed.take_error()
     }
 
-    /// How far things are.
+    /// The progress so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
         let state = self.lock();
@@ -593,13 +592,13 @@ impl<V> Mill<V> {
         }
     }
 
-    /// The state is consistent between any two calls, so a panic elsewhere does not spoil it.
+    /// The state is consistent between any two calls, so a poisoned lock does no harm.
     fn lock(&self) -> Locked<'_, V> {
-        Locked::new(self.state.lock().unwrap_or_else(PoisonError::into_inner))
+        Locked::new(lock(&self.state))
     }
 }
 
-/// The state while it is locked. Whoever is to be called is called when it is not locked any more.
+/// The state while it is locked. When it is dropped, it releases the lock, then calls `waker_to_call`.
 struct Locked<'a, V>(Option<MutexGuard<'a, State<V>>>);
 
 impl<'a, V> Locked<'a, V> {
@@ -607,7 +606,7 @@ impl<'a, V> Locked<'a, V> {
         Self(Some(guard))
     }
 
-    /// For a wait, in which it is not locked.
+    /// The guard, for a wait on a condition variable, which releases the lock.
     fn into_guard(mut self) -> MutexGuard<'a, State<V>> {
         self.0.take().expect("it is locked until it is dropped")
     }
@@ -640,7 +639,7 @@ impl<V> Drop for Locked<'_, V> {
     }
 }
 
-/// Calls the wakers of writers that may go on, without the lock.
+/// Releases the lock, then calls the wakers of writers that may go on.
 fn call_woken<V>(mut state: Locked<'_, V>) {
     if state.parts.has_woken() {
         let woken = state.parts.take_woken();
@@ -650,8 +649,8 @@ fn call_woken<V>(mut state: Locked<'_, V>) {
 }
 
 impl<V: Send> Wake for Mill<V> {
-    /// Ends the present wait of the emitter, or else its next one, for it to look whether it is to stop.
-    /// Where it has no thread of its own, it may be a loop that waits.
+    /// Ends the current wait of the emitter, or else its next one, so that it looks for a stop. The loops
+    /// are woken as well, because the emitter may share its thread with one.
     fn wake(&self) {
         let mut state = self.lock();
         state.emitter_called = true;
@@ -710,7 +709,7 @@ impl Exchange {
 }
 
 impl<V> State<V> {
-    /// How many items may be pulled now, as far as those matter that were pulled before.
+    /// How many items the window allows to be pulled now.
     fn room(&self) -> usize {
         if self.is_full() {
             return 0;
@@ -718,7 +717,7 @@ impl<V> State<V> {
         self.window.room()
     }
 
-    /// True if what waits takes all the bytes it may.
+    /// True if finished items take up all bytes of the window.
     fn is_full(&self) -> bool {
         self.window_bytes >= self.window_bytes_max
     }
@@ -746,7 +745,7 @@ impl<V> State<V> {
         } else if count < wanted {
             Some(HeldBack::Rate)
         } else {
-            // The rest is left to other loops.
+            // It leaves the rest to other loops.
             None
         };
         let mut resume_at = None;
@@ -772,7 +771,7 @@ impl<V> State<V> {
         }
     }
 
-    /// Takes what is to leave next. False if that is nothing.
+    /// Takes the output that is ready. False if there is none.
     fn take(&mut self, max: usize, into: &mut Output<V>) -> bool {
         let before = (into.results.len(), into.parts.len());
         if self.parts.is_idle() && self.delayed.is_empty() {
@@ -783,22 +782,22 @@ impl<V> State<V> {
             let end = count(into) + max;
             while count(into) < end && self.take_next(end - count(into), into) {}
         }
-        self.let_go_of(&into.results[before.0..]);
+        self.release_bytes(&into.results[before.0..]);
         before != (into.results.len(), into.parts.len())
     }
 
-    /// Results were taken: what they took does not keep others from being pulled any more.
-    fn let_go_of(&mut self, taken: &[Finished<V>]) {
+    /// Results were taken: their bytes do not count against the window any more.
+    fn release_bytes(&mut self, taken: &[Finished<V>]) {
         let was_full = self.is_full();
         self.window_bytes -= taken.iter().map(Finished::bytes).sum::<usize>();
         if was_full && !self.is_full() {
             self.offers += 1;
-            self.wake_hungry();
+            self.wake_for_items();
         }
     }
 
-    /// Takes the parts of the item at the front, up to `max`, and its result. False if no more is to
-    /// be taken now.
+    /// Takes up to `max` parts of the item at the front, and its result. False if nothing more can be
+    /// taken now.
     fn take_next(&mut self, max: usize, into: &mut Output<V>) -> bool {
         let Some(front) = self.parts.front().or_else(|| self.next_front()) else {
             return false;
@@ -823,8 +822,8 @@ impl<V> State<V> {
         finished
     }
 
-    /// In completion order: brings an item to the front whose result is there, or else one that has
-    /// to write before any other can.
+    /// In completion order: brings an item to the front that has a result, or else one that has to write
+    /// before any other item can continue.
     fn next_front(&mut self) -> Option<u64> {
         self.delay_results();
         let next = self.delayed.front().map(|next| next.item.index());
@@ -832,8 +831,8 @@ impl<V> State<V> {
             .or_else(|| self.parts.elect_front())
     }
 
-    /// Takes the result of the item at the front, if it is there: the first of those that are delayed,
-    /// or one of those that have come since.
+    /// Takes the result of the item at the front, if there is one: the first delayed result, or one that
+    /// has finished since.
     fn take_delayed(&mut self, front: u64, into: &mut Vec<Finished<V>>) -> bool {
         let is_it = |delayed: &Finished<V>| delayed.item.index() == front;
         let known = self.delayed.len();
@@ -856,7 +855,7 @@ impl<V> State<V> {
         self.delayed.extend(results);
     }
 
-    /// How many items a loop with so much room pulls at a time.
+    /// How many items a loop with this much room pulls at a time.
     fn step_of(&self, loop_index: usize, room: usize) -> usize {
         match self.loops.len() {
             1 => room,
@@ -864,10 +863,11 @@ impl<V> State<V> {
         }
     }
 
-    /// How many of `max` items a loop may pull while others have room, too: as many as leave all with
-    /// the same number, or where there are plenty, none if it is far ahead of another. Without that, one
-    /// loop would take all of a short list. It is only asked to wait for the others for a moment, for one
-    /// of them may be blocked, and not for those that have left what there is.
+    /// How many of `max` items a loop may pull while other loops have room, too. If there are few items,
+    /// as many as give all loops the same number; if there are plenty, all, or none if it is far ahead of
+    /// another loop. Without that, one loop would take all of a short list. It leaves items to the others
+    /// only for [`YIELD_PAUSE`], because one of them may be blocked, and not if all of them have seen and
+    /// left what there is.
     fn share_of(&self, loop_index: usize, max: usize, now: Duration) -> usize {
         let own = &self.loops[loop_index];
         let items = self.feed.items().min(self.room());
@@ -893,7 +893,7 @@ impl<V> State<V> {
         max.min(level.saturating_sub(own.in_flight))
     }
 
-    /// Decides when a loop that got less than it has room for is to come again.
+    /// Decides when a loop that got fewer items than it has room for asks again.
     fn settle(&mut self, loop_index: usize, room: usize, exchange: &mut Exchange, now: Duration) {
         let pulled = exchange.pulled;
         let offers = self.offers;
@@ -906,7 +906,7 @@ impl<V> State<V> {
         own.has_room = pulled < room;
         let leaves_items = own.has_room && is_left;
         let since = own.yields_since.filter(|_| pulled == 0).unwrap_or(now);
-        // One that goes on after it has waited does not wait again.
+        // A loop that goes on pulling after its pause does not pause again.
         if !exchange.goes_on {
             own.yields_since = leaves_items.then_some(since);
         }
@@ -914,7 +914,8 @@ impl<V> State<V> {
             exchange.resume_at = own.yields_until();
         }
         let rate_decides = exchange.held_back == Some(HeldBack::Rate);
-        own.hungry = exchange.directive == Directive::Continue && own.has_room && !rate_decides;
+        own.wants_items =
+            exchange.directive == Directive::Continue && own.has_room && !rate_decides;
         if self.feed.has_items() && (leaves_items || exchange.goes_on || !own.has_room) {
             self.wake_others(loop_index);
         }
@@ -926,18 +927,19 @@ impl<V> State<V> {
         pace.map_or(max, |pace| pace.allowance(now, max))
     }
 
-    fn wake_hungry(&mut self) {
-        self.loops.iter_mut().for_each(LoopState::feed);
+    fn wake_for_items(&mut self) {
+        self.loops.iter_mut().for_each(LoopState::wake_for_items);
     }
 
     fn wake_others(&mut self, loop_index: usize) {
         let others = self.loops.iter_mut().enumerate();
         others
             .filter(|(index, _)| *index != loop_index)
-            .for_each(|(_, l)| l.feed());
+            .for_each(|(_, l)| l.wake_for_items());
     }
 
-    /// True if no more results will come: everything is emitted, or the loops have ended.
+    /// True if no more results will come: nothing more is pulled, and either nothing is in flight or the
+    /// loops have ended.
     fn has_ended(&self) -> bool {
         let no_more_pulls = self.stopped || self.pulls_ended || self.feed.is_exhausted();
         no_more_pulls && (self.window.in_flight() == 0 || self.loops.iter().all(|l| !l.running))
@@ -956,7 +958,7 @@ mod tests {
         mill.exchange(loop_index, &mut Vec::new(), ask, &mut Vec::new(), now)
     }
 
-    /// What there was no input for is not made up for.
+    /// Time without input does not add to what the rate allows.
     #[test]
     fn a_list_that_stalls_does_not_catch_up_with_the_rate() {
         let second = Duration::from_secs(1);
@@ -969,7 +971,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_window_is_told_and_nothing_is_left_to_others() {
+    fn a_full_window_is_reported_and_nothing_is_left_to_others() {
         let mill = Mill::new(Order::Input, 3, 2, false);
         mill.add(Batch::from_iter(["a"; 10]), Duration::ZERO);
         let first = exchange(&mill, 0, 10, Duration::ZERO);

@@ -2,21 +2,21 @@
 //!
 //! It is the virtual scheduling form of the generic cell rate algorithm (ITU-T I.371, annex A) with
 //! items for cells. An item is due one interval after the one before it, or when it arrives, if that
-//! is later. It never starts before it is due. When it starts later, because nothing had room for
-//! it, those after it are due when they would have been anyway: what was held up is made up for, and
-//! latencies measured from the schedule tell of the delay.
+//! is later. It never starts before it is due. When it starts late, because no loop had room for it,
+//! the due times of later items do not change: the run catches up with the schedule, and latencies
+//! measured from the schedule include the delay.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// The rates that can be kept, per second: from an item in a quarter of an hour to one in a nanosecond.
+/// The rates that are supported, per second: from one item in 17 minutes to one in a nanosecond.
 pub const RATES_PER_S: RangeInclusive<f64> = 1e-3..=1e9;
 
 /// When items may start.
 #[derive(Clone, Debug)]
 pub struct Pace {
     interval_ns: f64,
-    /// When the first item was due. Moves on while there is no input.
+    /// When the first item was due. Time without input is added to it.
     origin: Duration,
     /// Items that have started.
     started: u64,
@@ -29,12 +29,12 @@ pub struct Pace {
 pub struct Schedule {
     origin: Duration,
     interval_ns: f64,
-    /// The place of the next item.
+    /// The number of the next item, counted from the origin.
     next: u64,
 }
 
 impl Pace {
-    /// A schedule of so many items per second, which begins with the first input.
+    /// A schedule of `items_per_s`, which begins with the first input.
     ///
     /// # Panics
     /// If the rate is not a positive number.
@@ -52,7 +52,7 @@ impl Pace {
         }
     }
 
-    /// How many items may start now, `max` at most.
+    /// How many items may start now, at most `max`.
     #[must_use]
     pub fn allowance(&self, now: Duration, max: usize) -> usize {
         let Some(since_origin) = now.checked_sub(self.origin) else {
@@ -72,7 +72,7 @@ impl Pace {
         usize::try_from(allowed).unwrap_or(usize::MAX).min(max)
     }
 
-    /// Counts items that start, and tells when they were due.
+    /// Counts items that start, and returns when they were due.
     pub fn start(&mut self, count: usize) -> Schedule {
         let schedule = Schedule {
             origin: self.origin,
@@ -89,12 +89,13 @@ impl Pace {
         self.due(self.started)
     }
 
-    /// There is room for an item, but no input.
+    /// Records that there is room for an item, but no input.
     pub fn wait_for_input(&mut self, now: Duration) {
         self.without_input_since.get_or_insert(now);
     }
 
-    /// There is input. The time without it, from when an item was due, is taken out of the schedule.
+    /// Records that there is input. The schedule moves by the time without input, counted from when the
+    /// next item was due.
     pub fn feed(&mut self, now: Duration) {
         if let Some(since) = self.without_input_since.take() {
             self.origin += now.saturating_sub(since.max(self.next_due()));
@@ -109,7 +110,7 @@ impl Pace {
 impl Iterator for Schedule {
     type Item = u64;
 
-    /// When the next of the items is due, in nanoseconds. It does not end.
+    /// When the next item is due, in nanoseconds. The iterator is endless.
     fn next(&mut self) -> Option<u64> {
         self.next += 1;
         let due = due(self.origin, self.interval_ns, self.next - 1);
@@ -117,7 +118,7 @@ impl Iterator for Schedule {
     }
 }
 
-/// Counted from the origin each time, so that rounding does not add up.
+/// Counted from the origin each time, so that rounding errors do not accumulate.
 fn due(origin: Duration, interval_ns: f64, place: u64) -> Duration {
     #[allow(
         clippy::cast_possible_truncation,
@@ -145,7 +146,7 @@ mod tests {
         assert_eq!(pace.allowance(ms(500), 9), 1);
         assert_eq!(pace.start(1).next(), Some(500_000_000));
         assert_eq!((pace.allowance(ms(509), 9), pace.next_due()), (0, ms(510)));
-        // Late by 35 ms: that is made up for at once, and the schedule tells.
+        // Late by 35 ms: the run catches up at once, and the schedule shows the delay.
         assert_eq!(pace.allowance(ms(545), 9), 4);
         assert_eq!(pace.allowance(ms(545), 2), 2);
         let due: Vec<u64> = pace.start(4).take(4).collect();
@@ -170,10 +171,10 @@ mod tests {
     }
 
     #[test]
-    fn a_delay_of_our_own_is_not_forgotten_for_want_of_input() {
+    fn a_delay_of_our_own_is_kept_while_input_is_missing() {
         let mut pace = Pace::new(100.0);
         pace.feed(ms(0));
-        // Late by 100 ms when the input ends for a moment of 5 ms.
+        // Late by 100 ms when there is no input for 5 ms.
         pace.start(1);
         pace.wait_for_input(ms(110));
         pace.feed(ms(115));
@@ -181,8 +182,8 @@ mod tests {
     }
 
     proptest! {
-        /// Nothing starts before it is due, and with input at hand no more starts from the first
-        /// item on than the rate allows, and no less.
+        /// Nothing starts before it is due, and while there is input, exactly as many items start as the
+        /// rate allows.
         #[test]
         fn the_rate_is_kept(
             rate in 0.1_f64..2_000_000.0,

@@ -1,40 +1,40 @@
-//! Parts of results: chunks of bytes that items hand over before their results. Pure state; the
-//! mill's lock is around it.
+//! Parts of results: chunks of bytes that items hand over before their results. Pure state, under the
+//! mill's lock.
 //!
 //! # Order
 //!
-//! The parts of an item leave whole, in the order in which they were written, with nothing of
+//! The parts of an item are emitted complete, in the order in which they were written, with nothing of
 //! another item between them, and directly before the item's result. One item at a time may be at
-//! the *front*: its parts leave while it is still in flight.
+//! the *front*: its parts are emitted while it is still in flight.
 //!
 //! - In input order the front is the item whose predecessors' results have all been taken.
-//! - In completion order an item's parts normally wait until it has finished, and leave with its
-//!   result. Only when the budget is spent, a writer waits and no finished result is left to take,
+//! - In completion order an item's parts normally wait until it has finished, and are emitted with its
+//!   result. Only when the budget is spent, a writer waits and there is no finished result to take,
 //!   the waiting item with the lowest index comes to the front. It stays there until its result has
 //!   been taken; results that finish meanwhile are emitted after it.
 //!
 //! # Budget
 //!
 //! An item that is not at the front may hand over a part while fewer bytes than the budget are held,
-//! so they exceed it by at most one part. A part counts until it has been written out. The front is
-//! exempt, because everybody else may be waiting for it: it may always hand over a part when none of
-//! its earlier parts is left to take. So the mill holds at most the budget, one part more, one part
-//! of the front, and one that the emitter writes for it.
+//! so they exceed it by at most one part. A part counts until it has been written out. The item at the
+//! front is exempt, because all others may be waiting for it: it may always hand over a part when all
+//! its earlier parts have been taken. So the mill holds at most the budget, one part more, one part of
+//! the item at the front, and one more part of it that the emitter is writing.
 //!
 //! # Waiting
 //!
-//! Whoever may not hand over a part leaves a waker. Wakers are called in the order of the items'
-//! indexes: that of the front when its last part has been taken, or when it comes to the front; those
-//! of others when the budget allows as many parts as they have to write. A waker that was called
-//! reserves nothing: if another item is faster, its owner waits again, at its old place. Once the run
-//! has stopped, whoever writes waits until it is dropped.
+//! A writer that may not hand over a part leaves a waker. Wakers are called in the order of the items'
+//! indexes: that of the item at the front when its last part has been taken, or when it comes to the
+//! front; those of others as far as the budget has room for the parts that they want to write. A call of
+//! a waker reserves nothing: if another item is faster, the woken writer waits again, at its old place in
+//! the queue. Once the run has stopped, writers wait until they are dropped.
 
-use super::Order;
 use crate::io::Admission;
+use ringmill_materialize::Order;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::task::Waker;
 
-/// Bytes of parts after which the emitter takes no more at once, so that it looks up now and then.
+/// The emitter stops taking parts once it has this many bytes, so that it notices a stop in time.
 const BYTES_PER_TAKE: usize = 1024 * 1024;
 
 /// A part on its way to the sink.
@@ -51,9 +51,9 @@ pub struct Part {
 pub(super) struct Parts {
     order: Order,
     budget: usize,
-    /// Bytes of parts that count, those with the emitter included.
+    /// Bytes of parts that count against the budget, including those that the emitter has taken.
     held: usize,
-    /// Of these, bytes that the emitter has taken.
+    /// The bytes of `held` that the emitter has taken.
     with_emitter: usize,
     /// In input order: the item at the front.
     head: u64,
@@ -64,10 +64,10 @@ pub(super) struct Parts {
     /// Writers that wait, by item and ticket.
     waiting: BTreeMap<(u64, u64), Waiter>,
     next_ticket: u64,
-    /// Items that were given up and may not know it yet.
+    /// Items that were given up but still run on a worker.
     given_up: BTreeSet<u64>,
     stopped: bool,
-    /// To be called when the lock is released: they may do anything.
+    /// To be called after the lock is released, because a waker may run any code.
     woken: Vec<Waker>,
 }
 
@@ -76,14 +76,14 @@ pub(super) struct Parts {
 struct Written {
     /// Parts not taken yet.
     queue: VecDeque<Queued>,
-    /// Some of it has been taken.
+    /// At least one part has been taken.
     has_left: bool,
 }
 
 #[derive(Debug)]
 struct Queued {
     bytes: Vec<u8>,
-    /// It was written before the item came to the front, so it counts.
+    /// It counts against the budget: it was written before the item came to the front.
     counts: bool,
 }
 
@@ -121,7 +121,7 @@ impl Parts {
 
     // For writers.
 
-    /// Takes the part, or remembers the waker. A writer that waits has a ticket.
+    /// Takes the part, or stores the waker. A writer that waits has a ticket.
     pub(super) fn write(
         &mut self,
         index: u64,
@@ -132,7 +132,7 @@ impl Parts {
         let is_over = self.order == Order::Input && index < self.head;
         if is_over || self.given_up.contains(&index) {
             self.leave(index, ticket);
-            // It may have been woken in vain, and another could have gone on instead.
+            // It may have been woken although another writer could have gone on instead.
             self.wake_waiting();
             return Admission::Refused;
         }
@@ -172,12 +172,12 @@ impl Parts {
     /// A writer does not wait any more.
     pub(super) fn forget(&mut self, index: u64, ticket: u64) {
         self.waiting.remove(&(index, ticket));
-        // The same.
+        // Another writer may take its turn, as in `write`.
         self.wake_waiting();
     }
 
-    /// Takes back what an item has written, so that it can be begun anew. False if some of it has
-    /// left.
+    /// Drops what an item has written, so that it can be started again. False if some of it has been
+    /// taken for output.
     pub(super) fn take_back(&mut self, index: u64) -> bool {
         if self
             .items
@@ -190,13 +190,13 @@ impl Parts {
         true
     }
 
-    /// An item was given up: those of its parts that were not taken never leave. If it `lingers`, it
-    /// may still try to write, until [`Parts::lingers_no_more`].
-    pub(super) fn give_up(&mut self, index: u64, lingers: bool) {
-        if lingers {
+    /// An item was given up: drops those of its parts that were not taken. If it `still_runs` on a
+    /// worker, its writes are refused until [`Parts::given_up_ended`].
+    pub(super) fn give_up(&mut self, index: u64, still_runs: bool) {
+        if still_runs {
             self.given_up.insert(index);
-            let all_of_it = (index, 0)..=(index, u64::MAX);
-            let tickets = self.waiting.range(all_of_it).map(|(place, _)| *place);
+            let of_item = (index, 0)..=(index, u64::MAX);
+            let tickets = self.waiting.range(of_item).map(|(place, _)| *place);
             for place in tickets.collect::<Vec<_>>() {
                 self.wake(place);
             }
@@ -204,8 +204,8 @@ impl Parts {
         self.discard(index);
     }
 
-    /// Nothing of an item that was given up is left.
-    pub(super) fn lingers_no_more(&mut self, index: u64) {
+    /// An item that was given up has ended on its worker.
+    pub(super) fn given_up_ended(&mut self, index: u64) {
         self.given_up.remove(&index);
     }
 
@@ -219,12 +219,12 @@ impl Parts {
 
     // For the emitter.
 
-    /// True if nothing was written and nobody waits to write.
+    /// True if there are no parts and no writer waits.
     pub(super) fn is_idle(&self) -> bool {
         self.items.is_empty() && self.waiting.is_empty() && self.holder.is_none()
     }
 
-    /// The item whose parts may leave while it is in flight.
+    /// The item whose parts may be emitted while it is in flight.
     pub(super) fn front(&self) -> Option<u64> {
         match self.order {
             Order::Input => Some(self.head),
@@ -232,8 +232,8 @@ impl Parts {
         }
     }
 
-    /// Moves up to `max` parts of an item to the end of `into`, fewer if they are large. False if
-    /// some are left.
+    /// Moves up to `max` parts of an item to the end of `into`, fewer if they are large. False if some
+    /// parts of it remain.
     pub(super) fn take(&mut self, index: u64, max: usize, into: &mut Vec<Part>) -> bool {
         let Some(written) = self.items.get_mut(&index) else {
             return true;
@@ -257,7 +257,7 @@ impl Parts {
         is_all
     }
 
-    /// The results of so many items were taken that have written nothing, while nobody waited.
+    /// The results of `count` items without parts were taken, while no writer waited.
     pub(super) fn results_taken(&mut self, count: usize) {
         debug_assert!(self.is_idle());
         self.head += count as u64;
@@ -278,14 +278,14 @@ impl Parts {
         self.wake_waiting();
     }
 
-    /// In completion order: brings an item to the front whose result is there.
+    /// In completion order: brings an item to the front that has a result.
     pub(super) fn set_front(&mut self, index: u64) -> u64 {
         self.holder = Some(index);
         index
     }
 
-    /// In completion order: brings an item to the front if none is there, there is no result to take,
-    /// and the budget keeps writers waiting.
+    /// In completion order, when there is no result to take: brings an item to the front if there is none
+    /// yet and writers wait for the budget.
     pub(super) fn elect_front(&mut self) -> Option<u64> {
         let needs_front = self.front().is_none() && self.held >= self.budget;
         let ((index, _), _) = self.waiting.first_key_value().filter(|_| needs_front)?;
@@ -294,7 +294,7 @@ impl Parts {
         self.holder
     }
 
-    /// True if there is a part to take, or an item is to be brought to the front.
+    /// True if there is a part to take, or an item has to be brought to the front.
     pub(super) fn wants_emitter(&self) -> bool {
         match self.front() {
             Some(front) => self.queued(front) > 0,
@@ -302,7 +302,7 @@ impl Parts {
         }
     }
 
-    /// What was taken has been written out.
+    /// All parts that were taken have been written out.
     pub(super) fn emitted(&mut self) {
         if self.with_emitter > 0 {
             self.held -= self.with_emitter;
@@ -318,13 +318,13 @@ impl Parts {
         self.stopped = true;
     }
 
-    /// Drops all that has not been taken. Nothing will be.
+    /// Drops all parts that have not been taken; no more will be taken.
     pub(super) fn release(&mut self) {
         self.items.clear();
         (self.held, self.with_emitter) = (0, 0);
     }
 
-    /// Wakers to be called once the lock is released.
+    /// Wakers to be called after the lock is released.
     pub(super) fn take_woken(&mut self) -> Vec<Waker> {
         std::mem::take(&mut self.woken)
     }
@@ -333,7 +333,7 @@ impl Parts {
         !self.woken.is_empty()
     }
 
-    /// Writers that wait and will not go on before an item at the front does.
+    /// The number of writers that wait and cannot go on before the item at the front does.
     pub(super) fn blocked(&self) -> usize {
         let goes_on = self.with_emitter > 0 || self.front().is_some_and(|i| self.queued(i) > 0);
         if goes_on { 0 } else { self.waiting.len() }
@@ -345,7 +345,7 @@ impl Parts {
         self.waiting.len()
     }
 
-    /// Bytes of all parts that were not taken.
+    /// Bytes of all parts that have not been taken.
     pub(super) fn bytes(&self) -> usize {
         let queues = self.items.values().map(|written| &written.queue);
         queues.flatten().map(|part| part.bytes.len()).sum()
@@ -357,7 +357,7 @@ impl Parts {
             .map_or(0, |written| written.queue.len())
     }
 
-    /// Wakes those who may go on.
+    /// Wakes the writers that may go on.
     fn wake_waiting(&mut self) {
         if self.waiting.is_empty() || self.stopped {
             return;

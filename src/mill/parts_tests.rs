@@ -1,4 +1,4 @@
-//! Parts of results against a model: random schedules of writers, give-ups and a slow emitter.
+//! Parts of results, compared with a model: random schedules of writers, deadlines and a slow emitter.
 
 use super::*;
 use crate::error::{Cause, Operation};
@@ -10,7 +10,7 @@ const SCHEDULES: u64 = 12_000;
 const STEPS_MAX: usize = 20_000;
 const PART_MAX: usize = 50;
 
-/// Remembers that it was called.
+/// A waker that records its call.
 #[derive(Default)]
 struct Flag(AtomicBool);
 
@@ -20,13 +20,13 @@ impl std::task::Wake for Flag {
     }
 }
 
-/// What an item is doing.
+/// An item that writes parts.
 struct Writer {
     item: Item,
     /// What it has yet to write.
     left: Vec<Vec<u8>>,
     ticket: Option<u64>,
-    /// Whether it was woken, while it waits.
+    /// While it waits: whether it was woken.
     waits: Option<Arc<Flag>>,
     is_given_up: bool,
 }
@@ -38,8 +38,8 @@ impl Writer {
     }
 }
 
-/// A part as the model knows it.
-struct Known {
+/// A part in the model.
+struct ModelPart {
     bytes: Vec<u8>,
     counts: bool,
 }
@@ -53,16 +53,18 @@ struct Schedule {
     give_ups: u8,
     writers: Vec<Writer>,
     /// Parts handed over and not taken.
-    queues: BTreeMap<u64, Vec<Known>>,
+    queues: BTreeMap<u64, Vec<ModelPart>>,
+    /// Bytes that the emitter has taken: those that count against the budget, and the others.
     with_emitter: (usize, usize),
+    /// Results taken and not marked as emitted.
     unmarked: usize,
-    /// What an item was made to write, and what of it has left.
+    /// By item, what it is to write, and what has been emitted of that.
     scripts: HashMap<u64, Vec<u8>>,
     left: HashMap<u64, Vec<u8>>,
     /// Items that were given up.
     given_up: Vec<u64>,
     results: Vec<u64>,
-    /// The item whose parts have left last.
+    /// The item whose parts were emitted last, until its result is emitted.
     leaving: Option<u64>,
     items: usize,
 }
@@ -117,7 +119,7 @@ impl Schedule {
         panic!("no end");
     }
 
-    /// What is held against the budget.
+    /// Bytes that count against the budget.
     fn held(&self) -> usize {
         let queued = self.queues.values().flatten();
         let counted = queued.filter(|part| part.counts);
@@ -146,7 +148,7 @@ impl Schedule {
             self.give_up(at);
             return true;
         }
-        // A task may be polled for no reason, or drop its write and come back later.
+        // A task may be polled without a wake-up, or drop its write and try again later.
         if !self.writers.is_empty() && self.random.percent(5) {
             let at = self.random.below(self.writers.len());
             match self.random.below(2) {
@@ -205,8 +207,8 @@ impl Schedule {
         let waker = Waker::from(Arc::clone(&flag));
         match self.mill.write(index, part, &mut writer.ticket, &waker) {
             Admission::HandedOver { is_front } => {
-                assert!(!writer.is_given_up, "nobody wants it");
-                // The front has one part that was not taken, others are within the budget.
+                assert!(!writer.is_given_up, "it was given up");
+                // The item at the front has at most one part not taken; others keep to the budget.
                 assert!(if is_front { queued == 0 } else { held < budget });
                 if self.order == Order::Input {
                     assert_eq!(is_front, index == self.results.len() as u64);
@@ -216,24 +218,24 @@ impl Schedule {
                 writer.waits = None;
                 let counts = !is_front;
                 let queue = self.queues.entry(index).or_default();
-                queue.push(Known { bytes, counts });
+                queue.push(ModelPart { bytes, counts });
             }
             Admission::Waits { is_front } => {
-                assert!(!writer.is_given_up, "it is not to wait");
+                assert!(!writer.is_given_up, "it waits after it was given up");
                 assert!(if is_front { queued > 0 } else { held >= budget });
-                assert_eq!(*part, bytes, "it was not handed over");
+                assert_eq!(*part, bytes, "the part is changed although not handed over");
                 writer.waits = Some(flag);
             }
             Admission::Refused => {
-                assert!(writer.is_given_up, "item {index} is still wanted");
+                assert!(writer.is_given_up, "item {index} was not given up");
                 assert_eq!(writer.ticket, None);
-                self.mill.lingers_no_more(index);
+                self.mill.given_up_ended(index);
                 self.writers.swap_remove(at);
             }
         }
     }
 
-    /// The task does not wait for it any more, and tries again later.
+    /// The task drops its write, and tries again later.
     fn drop_write(&mut self, at: usize) {
         let writer = &mut self.writers[at];
         writer.waits = None;
@@ -247,7 +249,7 @@ impl Schedule {
             item, is_given_up, ..
         } = self.writers.swap_remove(at);
         match is_given_up {
-            true => self.mill.lingers_no_more(item.index()),
+            true => self.mill.given_up_ended(item.index()),
             false => self.hand_over(item, Ok(())),
         }
     }
@@ -266,22 +268,22 @@ impl Schedule {
             .exchange(0, &mut vec![finished], ask, pulled, Duration::ZERO);
     }
 
-    /// The deadline of an item has come. If it is on a worker, that does not know it yet.
+    /// The deadline of an item has come. If it is on a worker, it still runs there.
     fn give_up(&mut self, at: usize) {
         if self.writers[at].is_given_up {
             return;
         }
         let item = self.writers[at].item.clone();
-        let lingers = self.random.percent(50);
-        if !lingers {
+        let still_runs = self.random.percent(50);
+        if !still_runs {
             self.drop_write(at);
             self.writers.swap_remove(at);
         }
-        self.mill.give_up_parts(item.index(), lingers);
-        if lingers {
+        self.mill.give_up_parts(item.index(), still_runs);
+        if still_runs {
             let writer = &mut self.writers[at];
             writer.is_given_up = true;
-            assert!(writer.can_move(), "it was not told");
+            assert!(writer.can_move(), "it was not woken");
         }
         self.queues.remove(&item.index());
         self.given_up.push(item.index());
@@ -292,7 +294,7 @@ impl Schedule {
 
     // The emitter.
 
-    /// Takes what is ready. True if that was all.
+    /// Takes what is ready. True at the end of the run.
     fn emit(&mut self) -> bool {
         if self.unmarked > 0 || self.with_emitter != (0, 0) {
             self.mill.mark_emitted(self.unmarked);
@@ -372,7 +374,7 @@ impl Schedule {
             .map(|part| part.bytes.len())
             .sum();
         assert_eq!(self.mill.part_bytes_held(), untaken);
-        // I17: at most one part more than the budget, and one of the front, and one that leaves.
+        // I17: at most the budget, one part more, one of the item at the front, and one being emitted.
         assert!(self.budget == 0 || self.held() < self.budget + PART_MAX);
         assert!(self.budget > 0 || self.held() == 0);
         let uncounted = self.queues.values().flatten().filter(|part| !part.counts);
@@ -381,7 +383,7 @@ impl Schedule {
         self.check_wake_ups();
     }
 
-    /// No wake-up is lost: whoever waits and was not woken has to wait.
+    /// No wake-up is lost: a writer that waits and was not woken could not go on.
     fn check_wake_ups(&self) {
         let waiting = self.writers.iter().filter(|writer| writer.waits.is_some());
         let (woken, asleep): (Vec<_>, Vec<_>) = waiting.partition(|writer| writer.can_move());
@@ -398,7 +400,7 @@ impl Schedule {
         }
     }
 
-    /// There is nothing to emit: then a writer can go on, or an item can be pulled.
+    /// When there is nothing to emit, a writer can go on, or an item can be pulled.
     fn check_liveness(&self) {
         let all_wait = !self.writers.iter().any(Writer::can_move);
         if all_wait && !self.writers.is_empty() {
@@ -412,7 +414,7 @@ impl Schedule {
             .iter()
             .filter(|writer| !writer.is_given_up)
             .count();
-        // A new item does not make up for a front that waits.
+        // In input order a new item does not help while the item at the front waits.
         let front = self.results.len() as u64;
         let has_front = self
             .writers
@@ -548,7 +550,7 @@ fn in_completion_order_the_first_that_waits_comes_to_the_front() {
     let (admission, third) = write(&mill, 2, 5);
     assert_eq!(admission, WAITS);
     let (_, second) = write(&mill, 1, 5);
-    // What has finished comes first.
+    // The item that has finished comes first.
     finish(&mill, &items[3], Ok(()));
     let mut output = Output::default();
     mill.take_output(1, Some(Duration::ZERO), &mut output);
@@ -559,7 +561,7 @@ fn in_completion_order_the_first_that_waits_comes_to_the_front() {
     assert!(second.0.load(Ordering::Relaxed), "item 1 is at the front");
     assert!(!third.0.load(Ordering::Relaxed));
     assert_eq!(write(&mill, 1, 50).0, AT_FRONT);
-    // It stays there until its result has left.
+    // It stays at the front until its result has been taken.
     finish(&mill, &items[0], Ok(()));
     assert_eq!(take(&mill), (vec![(1, 50)], vec![]));
     finish(&mill, &items[1], Ok(()));

@@ -1,4 +1,4 @@
-//! The limit on the bytes of what waits.
+//! The limit on the bytes of finished items that wait.
 
 use super::*;
 use proptest::prelude::*;
@@ -26,7 +26,7 @@ fn finished(item: Item, bytes: usize) -> Finished<()> {
     }
 }
 
-/// Hands these over, and pulls as many items as there may be.
+/// Hands over these results, and pulls as many items as the mill allows.
 fn exchange(mill: &Mill<()>, mut done: Vec<Finished<()>>, room: usize) -> (Vec<Item>, Exchange) {
     let ask = Ask {
         room,
@@ -46,7 +46,7 @@ fn take(mill: &Mill<()>, max: usize) -> Vec<u64> {
 }
 
 #[test]
-fn what_waits_for_the_head_takes_no_more_than_it_may() {
+fn results_that_wait_for_the_head_keep_to_the_byte_limit() {
     let mill = Mill::new(Order::Input, 100, 1, false).window_bytes(2 * (SIZE + 50));
     let waker = Arc::<Count>::default();
     mill.set_waker(0, Arc::clone(&waker) as Arc<dyn Wake>);
@@ -54,10 +54,13 @@ fn what_waits_for_the_head_takes_no_more_than_it_may() {
     let (mut items, _) = exchange(&mill, Vec::new(), 4);
     let head = items.remove(0);
     let done: Vec<_> = items.drain(..2).map(|item| finished(item, 50)).collect();
-    let (pulled, told) = exchange(&mill, done, 3);
-    assert_eq!((pulled.len(), told.held_back), (0, Some(HeldBack::Window)));
+    let (pulled, answer) = exchange(&mill, done, 3);
+    assert_eq!(
+        (pulled.len(), answer.held_back),
+        (0, Some(HeldBack::Window))
+    );
     assert!(!mill.could_pull(Duration::ZERO));
-    // What is in flight goes on whatever it brings, or the head might never come.
+    // Items in flight continue, however large their results, because the head is one of them.
     let (pulled, _) = exchange(&mill, vec![finished(head, 1000)], 1);
     assert_eq!(pulled.len(), 0);
     let woken = waker.0.load(Ordering::Relaxed);
@@ -67,8 +70,8 @@ fn what_waits_for_the_head_takes_no_more_than_it_may() {
 }
 
 proptest! {
-    /// Whatever the limit, everything comes out, in order, and only what was in flight when the limit was
-    /// reached goes beyond it.
+    /// Whatever the limit, every item is emitted, in order, and only items that were in flight when the
+    /// limit was reached exceed it.
     #[test]
     fn every_item_comes_out(
         bytes_max in 0_usize..20 * SIZE,

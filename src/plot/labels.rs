@@ -1,8 +1,8 @@
-//! Labels come from file names and may hold anything: here they become printable and short.
+//! Makes labels printable and short. They come from file names and may contain any character.
 
 use crate::escape::is_obeyed;
 
-/// Replaces what a terminal obeys, what reorders text and what XML forbids.
+/// Replaces characters that control a terminal, that reorder text, or that XML forbids.
 pub(super) fn printable(label: &str) -> String {
     let printable = |c| match c {
         '\u{fffe}' | '\u{ffff}' => '\u{fffd}',
@@ -12,8 +12,8 @@ pub(super) fn printable(label: &str) -> String {
     label.chars().map(printable).collect()
 }
 
-/// Takes characters out of the middle until the rest fits: what tells names apart is mostly at
-/// their ends.
+/// Removes characters from the middle until the rest fits: names usually differ at their beginning or
+/// end.
 pub(super) fn shorten(label: &str, width_max: f64, width_of: impl Fn(char) -> f64) -> String {
     let width = |text: &[char]| text.iter().copied().map(&width_of).sum::<f64>();
     let chars: Vec<char> = label.chars().collect();

@@ -1,18 +1,18 @@
-//! The axis of latencies, which all runs of a phase share.
+//! The latency axis, shared by all runs of a phase.
 
 use kuva::render::render_utils::{generate_ticks, generate_ticks_log};
 
-/// How far the axis goes, and how it is divided.
+/// The range and the scale of the axis.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LatencyAxis {
     pub low_ns: f64,
     pub high_ns: f64,
-    /// Whether it is logarithmic. It is if the latencies differ more than tenfold.
+    /// Logarithmic, not linear: used if the latencies differ by more than a factor of ten.
     pub logarithmic: bool,
 }
 
 impl LatencyAxis {
-    /// An axis on which all of these fit, with a margin.
+    /// An axis on which all of these values fit, with a margin.
     pub fn over(values_ns: impl Iterator<Item = u64>) -> Self {
         let (mut min, mut max) = (f64::INFINITY, 0f64);
         for ns in values_ns.map(|ns| ns as f64) {
@@ -27,8 +27,8 @@ impl LatencyAxis {
                 logarithmic: true,
             };
         }
-        // A single value, or none, needs some room around it too; and labels of values that are
-        // closer together than a hundredth would have more digits than tell anything.
+        // At least 1 %, because a single value needs some room, too, and because labels of a narrower range
+        // would have too many digits.
         let margin = ((max - min) * 0.06).max(max * 0.01).max(1.0);
         let low_ns = (min.min(max) - margin).max(0.0);
         Self {
@@ -38,12 +38,12 @@ impl LatencyAxis {
         }
     }
 
-    /// A latency as it can be drawn: there is no 0 on a logarithmic axis.
+    /// The latency, limited to the range of the axis: a logarithmic axis has no 0.
     pub fn drawable(&self, ns: f64) -> f64 {
         ns.clamp(self.low_ns, self.high_ns)
     }
 
-    /// Where a latency lies, from 0 at the low end to 1 at the high one.
+    /// The position of a latency, from 0 at the low end to 1 at the high end.
     pub fn position(&self, ns: f64) -> f64 {
         let (low, high, ns) = (self.low_ns, self.high_ns, self.drawable(ns));
         if self.logarithmic {
@@ -72,8 +72,7 @@ impl LatencyAxis {
         }
     }
 
-    /// A tick's latency in words: on a linear axis all in one unit, with the digits that tell
-    /// them apart.
+    /// The label of a tick. On a linear axis all labels have the same unit, and enough digits to differ.
     pub fn label(&self, ns: f64) -> String {
         let (unit_ns, unit) = unit(if self.logarithmic { ns } else { self.high_ns });
         let span = (self.high_ns - self.low_ns) / unit_ns;
@@ -90,17 +89,22 @@ impl LatencyAxis {
         format!("{number} {unit}")
     }
 
-    /// The same where there is little room: of many decades only every third has a label.
+    /// A label for axes with little room: if there are many decades, only every third has a label.
     pub fn sparse_label(&self, ns: f64) -> String {
         let decades = (self.high_ns / self.low_ns.max(1.0)).log10();
         let decade = ns.log10().round() as usize;
-        let spare = self.logarithmic && decades > 8.0 && !decade.is_multiple_of(3);
-        if spare { String::new() } else { self.label(ns) }
+        let is_omitted = self.logarithmic && decades > 8.0 && !decade.is_multiple_of(3);
+        if is_omitted {
+            String::new()
+        } else {
+            self.label(ns)
+        }
     }
 }
 
-/// Where a logarithmic axis begins: with a margin, and not behind the last tick up to the least value.
-/// Most values of a quick phase are close to the least, and would otherwise lie left of all ticks.
+/// The low end of a logarithmic axis: a margin below the smallest value, or lower, so that there is a tick at
+/// or below that value. Most values of a fast phase are close to it; otherwise they would lie left of all
+/// ticks.
 fn logarithmic_low_ns(min_ns: f64, high_ns: f64) -> f64 {
     let with_margin = min_ns / 1.15;
     let decade = 10f64.powf(with_margin.log10().floor());
@@ -109,7 +113,7 @@ fn logarithmic_low_ns(min_ns: f64, high_ns: f64) -> f64 {
     last.map_or(with_margin, |tick| tick.min(with_margin))
 }
 
-/// The unit that suits a latency. A rounding error does not make 1 ms 1000 µs.
+/// The unit for a latency. A rounding error must not turn 1 ms into 1000 µs.
 fn unit(ns: f64) -> (f64, &'static str) {
     match ns * (1.0 + 1e-9) {
         ns if ns < 1e3 => (1.0, "ns"),
@@ -152,7 +156,7 @@ mod tests {
                 let axis = LatencyAxis::over([min, max].into_iter());
                 let first = axis.ticks_ns(5)[0];
                 assert!(first <= min as f64, "{min} to {max}: {first}");
-                // What is left free is less than a decade.
+                // Less than a decade is left empty.
                 assert!(
                     axis.low_ns * 10.0 > min as f64 * 0.99,
                     "{min} to {max}: {axis:?}"

@@ -1,9 +1,8 @@
 //! Draws latencies: for each phase a percentile spectrum and a histogram, with several runs laid
 //! over each other. [`svg()`] draws a picture, [`text()`] draws for a terminal.
 //!
-//! A spectrum shows the latency over the percentiles, which lie on an inverted logarithmic axis:
-//! 0 %, 90 %, 99 %, 99.9 % and so on are equally far apart, so that the tail has as much room as
-//! the bulk.
+//! A spectrum shows the latency at each percentile, on an inverted logarithmic axis: 0 %, 90 %, 99 %, 99.9 %
+//! and so on are equally far apart, so that the tail is as visible as the bulk.
 
 mod labels;
 mod latency_axis;
@@ -26,19 +25,19 @@ pub use text::text;
 /// One run's latencies.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// The name that stands in the legend.
+    /// The name shown in the legend.
     pub label: String,
-    /// The phases by name (`open`, `read`, `total` and so on), in the order they are drawn in.
+    /// The phases by name (`open`, `read`, `total` and so on), in drawing order.
     pub phases: Vec<(String, Distribution)>,
 }
 
-/// What is known of how the latencies of a phase are distributed, in nanoseconds.
+/// The distribution of the latencies of a phase, in nanoseconds.
 #[derive(Clone, Debug)]
 pub enum Distribution {
-    /// All of them, in buckets.
+    /// A histogram of all latencies.
     Buckets(Histogram<u64>),
-    /// Some percentiles, as statistics give them that were written without their buckets. There is
-    /// a spectrum of these, but no histogram.
+    /// Some percentiles, from statistics that were written without buckets. They give a spectrum, but no
+    /// histogram.
     Percentiles(Percentiles),
 }
 
@@ -47,9 +46,9 @@ pub enum Distribution {
 pub struct Percentiles {
     /// How many values there were.
     pub count: u64,
-    /// The shortest.
+    /// The shortest latency.
     pub min_ns: u64,
-    /// The longest.
+    /// The longest latency.
     pub max_ns: u64,
     /// Percentiles from 0 to 100, each with its latency in nanoseconds, in any order.
     pub points: Vec<(f64, u64)>,
@@ -62,8 +61,8 @@ impl Run {
         self.phases.iter().all(|phase| phase.1.count() == 0)
     }
 
-    /// How many items are behind the run, for its legend: each has one total time, but may have several
-    /// reads. Logs of other programs may lack that phase, and have the count of their largest.
+    /// The number of items, for the legend: the count of the phase `total`, as an item may have several
+    /// reads. For logs of other programs, without this phase, the largest count of any phase.
     fn count_label(&self) -> String {
         let counts = self
             .phases
@@ -99,7 +98,7 @@ impl Distribution {
         }
     }
 
-    /// The latency at a percentile, unless it is not among those that are known.
+    /// The latency at a percentile, if it is known.
     fn at_percentile_ns(&self, percentile: f64) -> Option<u64> {
         match self {
             Self::Buckets(histogram) => Some(histogram.value_at_percentile(percentile)),

@@ -1,28 +1,28 @@
-//! The runs turned into phases, as they are drawn.
+//! Groups the latencies of all runs by phase, as they are drawn.
 
 use super::latency_axis::LatencyAxis;
 use super::spectrum::{self, Point};
 use super::{Distribution, Run};
 
-/// A phase of those runs that recorded something in it.
+/// A phase, with all runs that have latencies in it.
 pub(super) struct Phase<'a> {
     pub name: &'a str,
     pub series: Vec<Series<'a>>,
-    /// The latencies of all runs fit on it.
+    /// The latency axis, on which the latencies of all runs fit.
     pub axis: LatencyAxis,
-    /// Where the axis of percentiles ends, in nines.
+    /// The end of the percentile axis, in nines (see [`spectrum`]).
     pub nines_max: f64,
 }
 
-/// A run's part in a phase.
+/// The latencies of one run in a phase.
 pub(super) struct Series<'a> {
-    /// The run's place among the runs, which decides its colour and mark.
+    /// The index of the run, which decides its colour and mark.
     pub run: usize,
     pub latencies: &'a Distribution,
     pub spectrum: Vec<Point>,
 }
 
-/// All phases, in the order in which the runs name them first.
+/// All phases, in the order in which they first occur in the runs.
 pub(super) fn phases(runs: &[Run]) -> Vec<Phase<'_>> {
     let mut names: Vec<&str> = Vec::new();
     for (name, _) in runs.iter().flat_map(|run| &run.phases) {

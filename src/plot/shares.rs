@@ -3,10 +3,10 @@
 use super::latency_axis::LatencyAxis;
 use hdrhistogram::Histogram;
 
-/// The share of values in each of `bins` equally wide parts of the axis.
+/// The share of values in each of `bins` equally wide bins of the axis.
 ///
-/// Of short latencies, and where all are close together, a bucket is wider than a bin. It is then one bar
-/// over as many bins, as high as its share: one value alone is 100 %, however wide it is drawn.
+/// A bucket may be wider than a bin: for short latencies, or if all values are close together. It is then one
+/// bar over several bins, as high as its whole share: a single value is 100 %, however wide it is drawn.
 pub(super) fn shares(histogram: &Histogram<u64>, axis: &LatencyAxis, bins: usize) -> Vec<f64> {
     let mut shares = vec![0.0; bins];
     for bucket in histogram.iter_recorded() {

@@ -1,16 +1,16 @@
-//! The percentile spectrum, and the axis it is drawn over.
+//! The percentile spectrum and its axis.
 //!
-//! A place on the axis is a number of nines: the negated decimal logarithm of the share of values
-//! that lie beyond. 0 % is at 0, 90 % at 1, 99 % at 2, 99.9 % at 3. It is computed from counts,
-//! because a quantile close to 1 has too few digits left.
+//! A position on the axis is a number of nines: the negated decimal logarithm of the share of values that
+//! are larger. 0 % is at 0, 90 % at 1, 99 % at 2, 99.9 % at 3. It is computed from counts, because a
+//! floating-point quantile close to 1 has too few digits.
 
 use super::{Distribution, Percentiles};
 use hdrhistogram::Histogram;
 
-/// Values closer together than this are drawn as one. It is a pixel or two.
+/// Values closer together than this, a pixel or two, are drawn as one.
 const NINES_RESOLUTION: f64 = 0.02;
 
-/// A corner of the curve.
+/// A vertex of the curve.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Point {
     pub nines: f64,
@@ -25,18 +25,18 @@ pub(super) fn of(latencies: &Distribution) -> Vec<Point> {
     }
 }
 
-/// Where a percentile, from 0 to 100, lies.
+/// The position of a percentile from 0 to 100.
 fn nines(percentile: f64) -> f64 {
     -(1.0 - percentile.clamp(0.0, 100.0) / 100.0).log10()
 }
 
-/// Where the curve of `count` values ends. The largest value would go on for ever: it gets half of
-/// its own share.
+/// The end of the curve of `count` values. The largest value would extend to infinity, so the curve ends at
+/// the middle of its share.
 fn nines_max(count: u64) -> f64 {
     (count as f64 * 2.0).log10()
 }
 
-/// Every value is a step as wide as its share.
+/// Each value is a step as wide as its share.
 fn of_buckets(histogram: &Histogram<u64>) -> Vec<Point> {
     let count = histogram.len();
     let mut points: Vec<Point> = Vec::new();
@@ -47,7 +47,7 @@ fn of_buckets(histogram: &Histogram<u64>) -> Vec<Point> {
         below = below.saturating_add(bucket.count_since_last_iteration());
         let beyond = count.saturating_sub(below) as f64 / count as f64;
         let start = step_end;
-        // Not -0.0, and not the infinity at 100 %.
+        // The limits exclude -0.0 and, at 100 %, infinity.
         step_end = (-beyond.log10()).clamp(start, nines_max(count));
         if step_end - group_start < NINES_RESOLUTION {
             points.pop();
@@ -63,7 +63,7 @@ fn of_buckets(histogram: &Histogram<u64>) -> Vec<Point> {
     points
 }
 
-/// Straight lines between what is known.
+/// The known percentiles, connected by straight lines.
 fn of_percentiles(known: &Percentiles) -> Vec<Point> {
     if known.count == 0 {
         return Vec::new();
@@ -89,12 +89,12 @@ fn of_percentiles(known: &Percentiles) -> Vec<Point> {
     points
 }
 
-/// Where the median lies.
+/// The position of the median.
 pub(super) fn median_nines() -> f64 {
     nines(50.0)
 }
 
-/// The name of the percentile at a whole number of nines.
+/// The label of the percentile at a whole number of nines.
 pub(super) fn percentile_label(nines: usize) -> String {
     match nines {
         0 => "0 %".to_owned(),

@@ -1,12 +1,12 @@
-//! What tells runs apart.
+//! Colours, dashes and marks that distinguish runs.
 
-/// Okabe and Ito's colours, which people of every colour vision can tell apart. The palest come
-/// last, as they are hard to see on white.
+/// The colours of Okabe and Ito, which people with colour blindness can distinguish. The palest come last,
+/// as they are hard to see on white.
 const COLOURS: [&str; 8] = [
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9", "#F0E442",
 ];
 
-/// Lines and gaps in pixels. Each is taken with every colour before the next.
+/// Dashes and gaps in pixels. Each pattern is used with all colours before the next one.
 const DASHES: [Option<&str>; 5] = [
     None,
     Some("7 3"),
@@ -15,20 +15,20 @@ const DASHES: [Option<&str>; 5] = [
     Some("14 4"),
 ];
 
-/// The marks in the terminal.
+/// The letters and digits that stand for runs in a terminal.
 const MARKS: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
 
-/// The colour of the run with this place.
+/// The colour of the run with this index.
 pub(super) fn colour(run: usize) -> &'static str {
     COLOURS[run % COLOURS.len()]
 }
 
-/// The dashes of the run with this place.
+/// The dashes of the run with this index.
 pub(super) fn dashes(run: usize) -> Option<String> {
     DASHES[run / COLOURS.len() % DASHES.len()].map(str::to_owned)
 }
 
-/// The mark of the run with this place.
+/// The mark of the run with this index.
 pub(super) fn mark(run: usize) -> char {
     char::from(MARKS[run % MARKS.len()])
 }

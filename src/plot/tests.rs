@@ -1,4 +1,4 @@
-//! Both drawings as a whole, of usual and of odd latencies.
+//! Whole drawings, as SVG and as text, of usual and of unusual latencies.
 
 use super::*;
 use proptest::prelude::*;
@@ -210,7 +210,7 @@ fn the_curve_rises_at_its_percentile() {
     assert!((rise - x[2]).abs() < 0.1, "{rise} {x:?}");
 }
 
-/// Most people look for the median first.
+/// Most readers look for the median first.
 #[test]
 fn the_median_has_a_tick() {
     for (count, zero_has_room) in [(100, true), (100_000_000, false)] {
@@ -225,7 +225,7 @@ fn the_median_has_a_tick() {
         let (median, next) = (find("50 %").unwrap(), find("90 %").unwrap());
         assert!((number(*median, "y") - number(*next, "y")).abs() < 0.5);
         assert!(number(*median, "x") < number(*next, "x"));
-        // One is on the axis of shares.
+        // The axis of shares has a label 0 %, too.
         let zeros = texts.iter().filter(|node| node.text() == Some("0 %"));
         assert_eq!(zeros.count(), 1 + usize::from(zero_has_room));
         let text = text(&runs, 120);

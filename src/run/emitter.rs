@@ -1,6 +1,9 @@
-//! The last stage: results leave in order, on the caller's thread.
+//! The last stage: gives the results to the sink, in order, on the caller's thread.
 
-use super::{End, Plan, Sink, Stop};
+use super::plan::Plan;
+use super::report::End;
+use super::sink::Sink;
+use super::stop::Stop;
 use crate::clock;
 use crate::mill::{Mill, Output, Ready};
 use crate::stats::{Phase, Recorder};
@@ -8,33 +11,33 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Results and parts taken from the mill at once.
+/// Results and parts taken from the mill at a time.
 const OUTPUT_PER_TAKE: usize = 256;
 
-/// Takes results out of the mill and gives them to a sink.
+/// Takes results from the mill and gives them to a sink.
 pub(super) struct Emitter<V> {
     mill: Arc<Mill<V>>,
     fail_fast: bool,
     recorder: Recorder,
     output: Output<V>,
-    /// How many results the sink has been given since the mill was told: they take no place in the
-    /// window any more when the sink is done with them, which is when it is given the next.
+    /// Results that the sink has been given and that are not yet marked as emitted in the mill. They keep
+    /// their places in the window until the sink has processed them, that is, until the next are taken.
     unmarked: Option<usize>,
-    /// Results so far that were failures.
+    /// Failures among the results so far.
     pub(super) failed: u64,
 }
 
-/// Where there is no other thread: a little of the work that makes results.
+/// In a single-threaded run: takes one step of the event loop, which may produce results.
 pub(super) type Work<'a> = &'a mut dyn FnMut();
 
-/// What came of a step.
+/// The outcome of a step.
 #[derive(Debug)]
 pub(crate) enum Step {
     /// The sink was given results.
     Emitted,
     /// Nothing was ready.
     Nothing,
-    /// The run has ended, or is to.
+    /// The run has ended, or must end now.
     Ended(End),
 }
 
@@ -52,7 +55,7 @@ impl<V> Emitter<V> {
         }
     }
 
-    /// Emits until the end, which `stop` brings about early.
+    /// Emits until the run ends. `stop` ends it early.
     pub(super) fn run(
         &mut self,
         sink: &mut dyn Sink<V>,
@@ -66,8 +69,7 @@ impl<V> Emitter<V> {
         }
     }
 
-    /// Ends the run: nothing is in flight any more, or the loops are told to give it up. The sink gets no
-    /// more.
+    /// Ends the run. If it is not complete, the loops cancel what is in flight. The sink gets nothing more.
     pub(super) fn end(&mut self, end: &End) {
         self.mark_emitted();
         if !matches!(end, End::Complete) {
@@ -86,7 +88,7 @@ impl<V> Emitter<V> {
         loop {
             match self.step(sink, stop, timeout, work)? {
                 Step::Ended(end) => return Ok(end),
-                // Flush before the wait, and only then: one write for all that was ready.
+                // Flush only before a wait, so that there is one write for all results that were ready.
                 Step::Nothing => {
                     if timeout.is_zero() {
                         sink.flush()?;
@@ -99,10 +101,10 @@ impl<V> Emitter<V> {
         }
     }
 
-    /// Emits what is ready, waiting for it no longer than `timeout`, or working for it.
+    /// Emits what is ready. If nothing is, waits for results no longer than `timeout`, or does some `work`.
     ///
     /// # Errors
-    /// If the sink has one.
+    /// If the sink fails.
     pub(super) fn step(
         &mut self,
         sink: &mut dyn Sink<V>,
@@ -124,7 +126,8 @@ impl<V> Emitter<V> {
         Ok(step)
     }
 
-    /// How long to wait for results: until the sink wants a tick, or what was recorded is to be published.
+    /// How long to wait for results: until the next tick of the sink, or until latencies are due to be
+    /// published.
     fn wait_max(&self, tick_interval: Option<Duration>) -> Duration {
         let publish_at_ns = self.recorder.publish_at_ns();
         let publish_in = publish_at_ns.map(|at_ns| at_ns.saturating_sub(clock::now_ns()));
@@ -133,7 +136,7 @@ impl<V> Emitter<V> {
         waits.into_iter().flatten().min().unwrap_or(Duration::MAX)
     }
 
-    /// Takes what is ready, waiting for it no longer than `timeout`, or working for it.
+    /// Takes what is ready. If nothing is, waits no longer than `timeout`, or does some `work`.
     fn take(&mut self, timeout: Option<Duration>, work: &mut Option<Work<'_>>) -> Ready {
         self.mark_emitted();
         let output = &mut self.output;
@@ -151,14 +154,14 @@ impl<V> Emitter<V> {
         }
     }
 
-    /// The sink is done with all it has been given.
+    /// Marks the results that the sink has been given as emitted.
     fn mark_emitted(&mut self) {
         if let Some(emitted) = self.unmarked.take() {
             self.mill.mark_emitted(emitted);
         }
     }
 
-    /// Writes the results out, each after its parts; true if the run is to end at one of them.
+    /// Gives the results to the sink, each after its parts; true if the run ends at one of them.
     fn emit(&mut self, sink: &mut dyn Sink<V>) -> io::Result<bool> {
         let mut emitted = 0;
         let mut ends = false;
@@ -180,7 +183,7 @@ impl<V> Emitter<V> {
                 break;
             }
         }
-        // Of an item that has not finished.
+        // Parts of an item that has not finished.
         for part in parts.filter(|_| !ends) {
             sink.part(part.index, &part.bytes)?;
         }
@@ -188,7 +191,7 @@ impl<V> Emitter<V> {
         Ok(ends)
     }
 
-    /// Stops the loops, and emits what is finished and next in order.
+    /// Stops the loops, and emits the finished results that are next in order.
     fn stop_and_drain(
         &mut self,
         sink: &mut dyn Sink<V>,

@@ -1,12 +1,12 @@
 //! The event loop: an executor for the tasks of one thread.
 //!
-//! A turn: take what has completed and poll the tasks that it woke; hand over results and pull new
-//! items; poll those for the first time; submit and wait.
+//! A turn: take completions and poll the tasks that they woke; hand over results and pull new items;
+//! poll the new items for the first time; submit and wait.
 
 use super::ready::{ReadyQueue, TaskWaker};
 use super::shortfall::Shortfall;
 use super::tasks::{ItemResult, Tasks};
-use super::workers::{Desk, Done, Outbox, Task, TaskId, Withdrawn, Workers};
+use super::workers::{Done, Outbox, Task, TaskId, Withdrawn, WorkerContext, Workers};
 use crate::error::{Cause, Errno, ItemError, Operation};
 use crate::io::{BackgroundTask, Completion, Held, Io, MountId, PartWriter, Timers, Wait};
 use crate::item::{BatchSlice, Item};
@@ -17,11 +17,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// Tasks of the loop itself have this bit in their numbers. There are never so many slots.
+/// Background tasks have this bit in their numbers. The numbers of slots are always smaller.
 const BACKGROUND: u32 = 1 << 31;
 
-/// How often in one turn the tasks are polled that were woken meanwhile: most are woken by others,
-/// and need not wait for the next turn.
+/// How often one turn polls the tasks that were woken during the turn: most are woken by other tasks, and
+/// need not wait for the next turn.
 const POLL_ROUNDS: usize = 4;
 
 /// What one loop may use.
@@ -33,16 +33,16 @@ pub struct LoopLimits {
     pub timeout: Option<Duration>,
 }
 
-/// What a turn of the loop calls for.
+/// What follows a turn of the loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// Wait like this, then take another turn.
+    /// Wait in this way, then take another turn.
     Wait(Wait),
-    /// Everything this loop will ever do is done.
+    /// The loop has nothing left to do.
     Ended,
 }
 
-/// An event loop. It belongs to one thread and never blocks but in [`EventLoop::wait`].
+/// An event loop. It belongs to one thread and blocks only in [`EventLoop::wait`].
 pub struct EventLoop<V> {
     index: usize,
     mill: Arc<Mill<V>>,
@@ -54,20 +54,20 @@ pub struct EventLoop<V> {
     background: Vec<(TaskWaker, Option<BackgroundTask>)>,
     ready: Arc<ReadyQueue>,
     deadlines: Timers,
-    /// Since when all places have been held by items that were given up.
+    /// Since when all places in flight have been held by items that were given up.
     stuck_since: Option<Duration>,
     shortfall: Shortfall,
     /// When the rate allows the next pull.
     resume_at: Option<Duration>,
     workers: Arc<Workers<V>>,
-    /// For workers, when this turn ends.
+    /// Items to hand over to workers at the end of this turn.
     for_workers: Vec<Task>,
-    /// Items that workers have.
+    /// The number of items that were handed over to workers and have not come back.
     at_workers: usize,
-    /// When the workers are to be supervised, while items wait for one.
+    /// When to supervise the workers next, while items wait for one.
     supervise_at: Option<Duration>,
-    /// Where not one thread can be started, this loop's own does what workers would.
-    desk: Option<Desk<V>>,
+    /// If no worker thread can be started: the loop's own worker, which runs on the loop's thread.
+    worker_context: Option<WorkerContext<V>>,
     completions: Vec<Completion>,
     woken: Vec<u32>,
     done: Vec<Done<V>>,
@@ -75,7 +75,7 @@ pub struct EventLoop<V> {
     pulled: Vec<BatchSlice>,
 }
 
-/// A place for an item in flight.
+/// A slot for an item in flight.
 struct Slot {
     waker: TaskWaker,
     item: Option<InFlight>,
@@ -85,9 +85,9 @@ struct Slot {
 struct InFlight {
     item: Item,
     started_at_ns: u64,
-    /// When the schedule meant it to start, if the run has a rate.
+    /// When it was due to start, if the run has a rate.
     due_at_ns: Option<u64>,
-    /// Where its calls may block, once one was found to.
+    /// The mount where its calls may block, once one was found to block.
     mount: Option<MountId>,
     stage: Stage,
 }
@@ -96,19 +96,19 @@ struct InFlight {
 enum Stage {
     /// It has a task in this loop.
     Task,
-    /// A worker has it, or will have. Something was exhausted when it was last there.
-    AtWorker(Option<Shortage>),
-    /// It failed on a worker because something was exhausted, with this error. It waits to be begun
-    /// again.
-    ToRetry(Shortage),
-    /// Its result is out. The slot only waits for the last completions.
+    /// It is at a worker, or will be handed over to one. `Some`: the resource exhaustion that made its last
+    /// attempt there fail.
+    AtWorker(Option<Exhausted>),
+    /// It failed on a worker because of resource exhaustion, with this error, and waits to be retried.
+    ToRetry(Exhausted),
+    /// Its result has been handed over. The slot only waits for its last completions.
     Abandoned,
-    /// The same, for the worker that has it.
+    /// Its result has been handed over. The slot only waits for the worker that still runs it.
     AbandonedAtWorker,
 }
 
-/// What an item could not do, and why.
-type Shortage = (Operation, Errno);
+/// The operation of an item that failed because of resource exhaustion, and its error.
+type Exhausted = (Operation, Errno);
 
 impl<V: Send + 'static> EventLoop<V> {
     /// A loop with nothing in flight.
@@ -141,7 +141,7 @@ impl<V: Send + 'static> EventLoop<V> {
             for_workers: Vec::new(),
             at_workers: 0,
             supervise_at: None,
-            desk: None,
+            worker_context: None,
             completions: Vec::new(),
             woken: Vec::new(),
             done: Vec::new(),
@@ -150,7 +150,7 @@ impl<V: Send + 'static> EventLoop<V> {
         }
     }
 
-    /// Runs until everything is done or the mill is stopped.
+    /// Runs until there is nothing left to do or the mill is stopped.
     ///
     /// # Errors
     /// If the carrier fails; the items in flight are then lost.
@@ -161,7 +161,7 @@ impl<V: Send + 'static> EventLoop<V> {
         Ok(())
     }
 
-    /// Goes on with the tasks that were woken, hands over what is finished, starts new items.
+    /// Polls the tasks that were woken, hands over results, starts new items.
     pub fn turn(&mut self) -> Turn {
         self.ready.ends_wait();
         self.io.begin_turn();
@@ -183,7 +183,7 @@ impl<V: Send + 'static> EventLoop<V> {
             &mut self.finished,
             Ask {
                 room,
-                in_flight: self.io.going_on(),
+                in_flight: self.io.unfinished(),
                 exhaustion: self.io.exhaustion(),
             },
             &mut self.pulled,
@@ -202,7 +202,7 @@ impl<V: Send + 'static> EventLoop<V> {
         if directive == Directive::Stop {
             return Turn::Ended;
         }
-        self.io.forget_names();
+        self.io.leave_directory();
         let mut pulled = std::mem::take(&mut self.pulled);
         for item in pulled.drain(..).flat_map(|slice| slice.items()) {
             let due_at_ns = schedule.as_mut().and_then(Iterator::next);
@@ -219,24 +219,27 @@ impl<V: Send + 'static> EventLoop<V> {
             self.poll_woken();
         }
         self.send_to_workers();
-        // Items that parked have left places, and those that came back have taken some.
+        // Items that parked have freed places, and items that returned have taken some.
         let is_filled = !exchange.goes_on && self.io.room() == room - count;
         let mill_knows_room = directive == Directive::Finish || is_filled;
         let is_over = self.finished.is_empty() && mill_knows_room && !self.io.wants_turn();
         if !is_over || !self.ready.may_wait() {
-            // Another turn hands over results, fills places and goes on.
+            // Another turn is needed, to hand over results, fill places or poll tasks.
             return Turn::Wait(Wait::No);
         }
         self.mill.announce();
-        let desk_is_idle = self.desk.as_ref().is_none_or(Desk::is_idle);
-        if directive == Directive::Finish && self.io.going_on() == 0 && desk_is_idle {
-            // What was given up and still hangs is not waited for.
+        let context_is_idle = self
+            .worker_context
+            .as_ref()
+            .is_none_or(WorkerContext::is_idle);
+        if directive == Directive::Finish && self.io.unfinished() == 0 && context_is_idle {
+            // Items that were given up and still hang are not waited for.
             return Turn::Ended;
         }
         Turn::Wait(self.wait_for())
     }
 
-    /// Submits and waits as the last turn said.
+    /// Submits operations, and waits as the last turn requested.
     ///
     /// # Errors
     /// If the carrier fails.
@@ -244,7 +247,7 @@ impl<V: Send + 'static> EventLoop<V> {
         self.io.wait(wait, &mut self.completions)
     }
 
-    /// What it has done so far.
+    /// Counts of what the loop has done so far.
     #[must_use]
     pub fn activity(&self) -> Activity {
         Activity {
@@ -253,13 +256,13 @@ impl<V: Send + 'static> EventLoop<V> {
         }
     }
 
-    /// Items in flight in this loop, those given up but not yet let go by the kernel included.
+    /// Items in flight in this loop, including those given up whose operations have not completed yet.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.io.in_flight()
     }
 
-    /// What it holds; for checking that all comes back.
+    /// The resources it holds; for checks that all are given back.
     #[must_use]
     pub fn held(&self) -> Held {
         self.io.held()
@@ -279,10 +282,12 @@ impl<V: Send + 'static> EventLoop<V> {
             self.io.next_due(),
             self.resume_at,
             self.supervise_at,
-            self.desk.as_ref().and_then(Desk::next_due),
+            self.worker_context
+                .as_ref()
+                .and_then(WorkerContext::next_due),
         ];
         let next = next.into_iter().flatten().min();
-        // The turn has taken a while.
+        // Read the time again: the turn has taken some.
         next.map_or(Wait::Forever, |at| {
             Wait::AtMost(at.saturating_sub(self.io.now()))
         })
@@ -345,7 +350,7 @@ impl<V: Send + 'static> EventLoop<V> {
         place.waker.begin_poll();
         let has_task = place.item.as_ref().is_some_and(|i| i.stage == Stage::Task);
         if !has_task {
-            // The wake-up was for an earlier task.
+            // The wake-up was for an earlier task of this slot.
             return;
         }
         let mut context = Context::from_waker(place.waker.waker());
@@ -353,10 +358,10 @@ impl<V: Send + 'static> EventLoop<V> {
         let (poll, stays) = self.io.enter(Some(slot), poll);
         match poll {
             Poll::Ready(result) => self.finish(slot, result),
-            Poll::Pending if stays => self.io.item_goes_on(slot),
+            Poll::Pending if stays => self.io.item_polled(slot),
             Poll::Pending => {
                 self.tasks.clear(slot as usize);
-                self.io.item_moves(slot);
+                self.io.item_restarts_on_worker(slot);
                 self.give_to_workers(slot);
             }
         }
@@ -386,7 +391,7 @@ impl<V: Send + 'static> EventLoop<V> {
         let mut completions = std::mem::take(&mut self.completions);
         for completion in completions.drain(..) {
             if let Some(slot) = self.io.complete(completion) {
-                self.let_go(slot);
+                self.free_if_done(slot);
             }
         }
         self.completions = completions;
@@ -401,7 +406,7 @@ impl<V: Send + 'static> EventLoop<V> {
             self.hand_over(ended.item, ended.started_at_ns, ended.due_at_ns, result);
             return self.free_slot(slot);
         }
-        // The task has left operations behind.
+        // Operations of the task are still outstanding.
         let flight = self.flight(slot);
         flight.stage = Stage::Abandoned;
         let (started_at_ns, due_at_ns) = (flight.started_at_ns, flight.due_at_ns);
@@ -421,7 +426,7 @@ impl<V: Send + 'static> EventLoop<V> {
         self.hand_over_at(item, started_at_ns, due_at_ns, finished_at_ns, result);
     }
 
-    // It moves large values, as does what calls it.
+    // Inlined, as are its callers, because it moves large values.
     #[inline]
     fn hand_over_at(
         &mut self,
@@ -454,10 +459,10 @@ impl<V: Send + 'static> EventLoop<V> {
         flight.expect("the slot is in use")
     }
 
-    // Items whose results are out.
+    // Items whose results have been handed over.
 
-    /// Gives up the items whose deadline has come. Their results go out now; their slots stay taken
-    /// until the kernel has let go of everything.
+    /// Gives up the items whose deadline has come. Their results are handed over now; their slots stay in
+    /// use until all their operations have completed.
     fn expire(&mut self) {
         while let Some(slot) = self.deadlines.pop_due(self.io.turn_time()) {
             self.abandon(slot);
@@ -483,7 +488,7 @@ impl<V: Send + 'static> EventLoop<V> {
             Stage::AtWorker(_) if self.for_workers.iter().any(|task| task.id.slot == slot) => {
                 self.for_workers.retain(|task| task.id.slot != slot);
             }
-            Stage::AtWorker(shortage) => match self.withdraw(slot, shortage.is_some()) {
+            Stage::AtWorker(exhausted) => match self.withdraw(slot, exhausted.is_some()) {
                 Withdrawn::NotYet(at) => {
                     self.flight(slot).stage = stage;
                     return self.deadlines.set(slot, at);
@@ -498,7 +503,7 @@ impl<V: Send + 'static> EventLoop<V> {
                     self.stays_at_worker(slot);
                     let lacks = |result: &ItemResult<V>| {
                         let error = result.as_ref().err();
-                        error.and_then(shortage_of).is_some()
+                        error.and_then(exhaustion_of).is_some()
                     };
                     result = Some(closing).filter(|closing| !lacks(closing));
                 }
@@ -515,7 +520,7 @@ impl<V: Send + 'static> EventLoop<V> {
         let item = flight.item.clone();
         let result = result.unwrap_or_else(|| Err(self.timed_out(operation)));
         self.hand_over(item, started_at_ns, due_at_ns, result);
-        self.let_go(slot);
+        self.free_if_done(slot);
     }
 
     fn withdraw(&self, slot: u32, was_begun: bool) -> Withdrawn<V> {
@@ -525,7 +530,7 @@ impl<V: Send + 'static> EventLoop<V> {
         self.workers.withdraw(id, timeout, was_begun, now)
     }
 
-    /// The item was given up; its slot is in use until its worker has ended it.
+    /// The item was given up while a worker runs it: its slot is in use until the worker has ended it.
     fn stays_at_worker(&mut self, slot: u32) {
         let flight = self.flight(slot);
         flight.stage = Stage::AbandonedAtWorker;
@@ -533,8 +538,8 @@ impl<V: Send + 'static> EventLoop<V> {
         self.mill.give_up_parts(index, true);
     }
 
-    /// Frees the slot of an item whose result is out, once nothing of it is outstanding.
-    fn let_go(&mut self, slot: u32) {
+    /// Frees the slot if its item's result has been handed over and none of its operations is outstanding.
+    fn free_if_done(&mut self, slot: u32) {
         let place = &mut self.slots[slot as usize];
         let is_over = place
             .item
@@ -554,9 +559,9 @@ impl<V: Send + 'static> EventLoop<V> {
         }
     }
 
-    /// True if items must fail without having been started: every place has been held by an item
-    /// that was given up and still hangs, for as long as an item may take. Otherwise a list with
-    /// that many hanging files would never end.
+    /// True if new items must fail without being started, because all places in flight have been held, for
+    /// one whole timeout, by items that were given up and still hang. Otherwise a list with that many
+    /// hanging files would never end.
     fn is_stuck(&mut self) -> bool {
         let Some(timeout) = self.limits.timeout else {
             return false;
@@ -569,7 +574,7 @@ impl<V: Send + 'static> EventLoop<V> {
         let since = *self.stuck_since.get_or_insert(now);
         let is_stuck = now >= since.saturating_add(timeout);
         if is_stuck {
-            // As many again may wait as long again.
+            // The next items wait for another timeout.
             self.stuck_since = Some(now);
         }
         is_stuck
@@ -594,7 +599,7 @@ impl<V: Send + 'static> EventLoop<V> {
         let mount = self.mount_of(slot);
         let flight = self.flight(slot);
         flight.stage = match flight.stage {
-            Stage::ToRetry(shortage) => Stage::AtWorker(Some(shortage)),
+            Stage::ToRetry(exhausted) => Stage::AtWorker(Some(exhausted)),
             _ => Stage::AtWorker(None),
         };
         let (id, item) = (TaskId { of_loop, slot }, flight.item.clone());
@@ -606,11 +611,11 @@ impl<V: Send + 'static> EventLoop<V> {
         });
     }
 
-    /// The file system that the item in this slot is on, as far as that is known without waiting.
+    /// The file system of the item in this slot, as far as that is known without waiting.
     fn mount_of(&mut self, slot: u32) -> MountId {
         let flight = self.slots[slot as usize].item.as_ref();
         let flight = flight.expect("the slot is in use");
-        // An item need not be a path.
+        // Its job may have found the mount; the item itself need not be a path.
         (flight.mount).unwrap_or_else(|| self.io.mount_of(&flight.item))
     }
 
@@ -619,13 +624,13 @@ impl<V: Send + 'static> EventLoop<V> {
             self.at_workers += self.for_workers.len();
             if !self.workers.add(self.for_workers.drain(..)) {
                 let (workers, wake) = (&self.workers, self.io.waker());
-                self.desk
-                    .get_or_insert_with(|| workers.new_desk().woken_through(wake));
+                self.worker_context
+                    .get_or_insert_with(|| workers.new_context().woken_through(wake));
             }
         }
-        // Slow progress is better than none.
-        if let Some(desk) = &mut self.desk {
-            self.workers.run_one(desk);
+        // Without worker threads, one item per turn runs here: slow progress is better than none.
+        if let Some(worker_context) = &mut self.worker_context {
+            self.workers.run_one(worker_context);
         }
     }
 
@@ -646,25 +651,25 @@ impl<V: Send + 'static> EventLoop<V> {
                 Ok(result) => result,
                 Err(panic) => std::panic::resume_unwind(panic),
             };
-            let shortage = result.as_ref().err().and_then(shortage_of);
-            let shortage = shortage.filter(|_| done.lacks);
-            // If it lacks the same as before, nothing has changed.
-            let is_progress = match (shortage, self.flight(slot).stage) {
+            let exhausted = result.as_ref().err().and_then(exhaustion_of);
+            let exhausted = exhausted.filter(|_| done.is_exhausted);
+            // The same resource exhaustion as before is no progress.
+            let is_progress = match (exhausted, self.flight(slot).stage) {
                 (Some(now), Stage::AtWorker(Some(before))) => !is_the_same(now, before),
                 _ => true,
             };
             self.io.worker_ended(done.operations, is_progress);
             let index = done.item.index();
-            // What has left cannot be written again.
+            // An item whose parts have been emitted cannot be started again.
             let may_begin_again = || !done.has_written || self.mill.take_back(index);
-            let shortage = shortage.filter(|_| may_begin_again());
+            let exhausted = exhausted.filter(|_| may_begin_again());
             if self.flight(slot).stage == Stage::AbandonedAtWorker {
-                self.mill.lingers_no_more(index);
+                self.mill.given_up_ended(index);
                 self.flight(slot).stage = Stage::Abandoned;
-                self.let_go(slot);
-            } else if let Some(shortage) = shortage {
-                self.flight(slot).stage = Stage::ToRetry(shortage);
-                self.io.item_moves(slot);
+                self.free_if_done(slot);
+            } else if let Some(exhausted) = exhausted {
+                self.flight(slot).stage = Stage::ToRetry(exhausted);
+                self.io.item_restarts_on_worker(slot);
                 self.io.retry_item_later(slot);
             } else {
                 self.finish_from_worker(slot, done.item, done.finished_at_ns, result);
@@ -686,7 +691,7 @@ impl<V: Send + 'static> EventLoop<V> {
         let (started_at_ns, due_at_ns) = (flight.started_at_ns, flight.due_at_ns);
         self.hand_over_at(item, started_at_ns, due_at_ns, finished_at_ns, result);
         self.io.item_abandoned(slot);
-        self.let_go(slot);
+        self.free_if_done(slot);
     }
 
     // Resource exhaustion.
@@ -717,21 +722,21 @@ fn not_tried(calls: usize, mount_point: Option<String>) -> ItemError {
     }
 }
 
-fn is_the_same(one: Shortage, other: Shortage) -> bool {
-    let lacks_descriptor = |(_, errno): Shortage| errno.is_descriptor_shortage();
+fn is_the_same(one: Exhausted, other: Exhausted) -> bool {
+    let lacks_descriptor = |(_, errno): Exhausted| errno.is_descriptor_exhaustion();
     one == other || (one.0 == other.0 && lacks_descriptor(one) && lacks_descriptor(other))
 }
 
-fn shortage_of(error: &ItemError) -> Option<Shortage> {
+fn exhaustion_of(error: &ItemError) -> Option<Exhausted> {
     match error.cause {
-        Cause::Errno(errno) if errno.is_shortage() => Some((error.operation, errno)),
+        Cause::Errno(errno) if errno.is_exhaustion() => Some((error.operation, errno)),
         _ => None,
     }
 }
 
 impl<V> EventLoop<V> {
-    /// Ends the tasks, and then the carrier, which waits for what they have left in flight. False if
-    /// something does not end: then neither does the thread before the kernel lets go of that.
+    /// Drops the tasks, then closes the carrier, which waits for operations that are still outstanding. False
+    /// if one does not complete: then the thread cannot end before the kernel has completed it.
     pub fn close(&mut self) -> bool {
         for slot in 0..self.slots.len() {
             self.tasks.clear(slot);

@@ -1,7 +1,7 @@
-//! From what is asked for to a plan within the system's limits.
+//! Turns the requested options into a plan within the system's limits.
 
 use super::open_files::Descriptors;
-use super::{EngineKind, Plan};
+use super::plan::{EngineKind, Plan};
 use crate::io::uring::{self, Refusal};
 use crate::mill::budget::{self, Budget};
 use crate::mill::{Order, PART_BYTES_DEFAULT};
@@ -9,16 +9,16 @@ use std::time::Duration;
 
 /// Files: enough to keep a fast disk busy, and few enough that their buffers stay in the caches.
 const IN_FLIGHT_DEFAULT: usize = 512;
-/// What waits for a network and holds no file: enough for 80,000 in a second at 100 ms each. As few of
-/// them as do well are in flight.
+/// Items that wait for a network and hold no file: enough for 80,000 per second at 100 ms each. This is
+/// only the limit: as many are in flight as prove useful.
 const IN_FLIGHT_WITHOUT_FILES_DEFAULT: usize = 8192;
 const WINDOW_PER_IN_FLIGHT: usize = 16;
-/// What holds no file but waits for a network: a name whose servers are silent takes seconds to fail, in
-/// which others go on at tens of thousands per second. Their rows are short, most take 150 bytes in all;
-/// but one may have kilobytes, so that it is bytes that limit how many wait.
+/// For items that wait for a network and hold no file: a name whose servers are silent takes seconds to
+/// fail, while others finish at tens of thousands per second. Most rows take 150 bytes in all, but some
+/// have kilobytes, so the number that wait is also limited by their bytes.
 const WINDOW_WITHOUT_FILES: usize = 192 * 1024;
 const WINDOW_BYTES_WITHOUT_FILES: usize = 30 * 1024 * 1024;
-/// Cold opens block a worker each; more of them keep the disk's queue filled.
+/// Each open that is not cached blocks a worker; many workers keep the disk's queue full.
 const IO_WORKERS_DEFAULT: usize = 64;
 
 /// What carries out the operations.
@@ -31,18 +31,18 @@ const IO_WORKERS_DEFAULT: usize = 64;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Engine {
-    /// io_uring, or threads where it is not to be had.
+    /// io_uring, or threads where it is not available.
     #[default]
     Auto,
-    /// io_uring: without it there is no run.
+    /// io_uring; the run fails where it is not available.
     Uring,
-    /// Threads. Makes no io_uring call, for sandboxes that kill for one.
+    /// Threads. Makes no io_uring call, for sandboxes that kill a process for one.
     Threads,
 }
 
-/// What is asked for of a run. What is not said follows from the machine and its limits.
+/// The options requested for a run. Those that are `None` follow from the machine and its limits.
 #[derive(Clone, Debug)]
-pub(crate) struct Wishes {
+pub(crate) struct PlanRequest {
     pub(crate) engine: Engine,
     pub(crate) in_flight: Option<usize>,
     pub(crate) window: Option<usize>,
@@ -52,39 +52,39 @@ pub(crate) struct Wishes {
     pub(crate) fail_fast: bool,
     pub(crate) timeout: Option<Duration>,
     pub(crate) rate_per_s: Option<f64>,
-    /// Each item has a file open, so that their number is limited.
+    /// Each item has a file open, so the limit on open files limits the items in flight.
     pub(crate) items_hold_files: bool,
-    /// The job uses no descriptors but those it opens itself.
+    /// The job uses only descriptors that it opens itself.
     pub(crate) separate_descriptors: bool,
 }
 
-/// What fits.
+/// A plan that fits the limits.
 #[derive(Debug)]
 pub(crate) struct Fitted {
     pub(crate) plan: Plan,
-    /// The limit on open files, if it is why fewer are in flight than were asked for.
+    /// The limit on open files, if because of it fewer items are in flight than requested, or than the default.
     pub(crate) limited_by_open_files: Option<u64>,
-    /// Why there is no ring, if there could have been one.
+    /// Why there is no ring, if one was tried.
     pub(crate) refusal: Option<Refusal>,
 }
 
-/// Why nothing fits.
+/// Why no plan fits the limits.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Unfit {
+pub(crate) enum PlanError {
     /// No file could be opened.
     #[error("no file could be opened: the limit on open files is {limit}")]
     TooFewDescriptors {
         limit: u64,
-        /// A limit that would do.
+        /// A limit that would be enough.
         enough: usize,
     },
-    /// The engine that was asked for is not to be had.
+    /// The requested engine is not available.
     #[error(transparent)]
     Refused(#[from] Refusal),
 }
 
-impl Wishes {
-    /// With everything left open.
+impl PlanRequest {
+    /// No options requested.
     pub(crate) fn new(items_hold_files: bool) -> Self {
         Self {
             engine: Engine::default(),
@@ -101,8 +101,8 @@ impl Wishes {
         }
     }
 
-    /// Fits this into what there is.
-    pub(crate) fn fit(&self, descriptors: &Descriptors) -> Result<Fitted, Unfit> {
+    /// Fits the request to the processors and the free descriptors.
+    pub(crate) fn fit(&self, descriptors: &Descriptors) -> Result<Fitted, PlanError> {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let in_flight_default = match self.items_hold_files {
             true => IN_FLIGHT_DEFAULT,
@@ -112,10 +112,10 @@ impl Wishes {
             in_flight: self.in_flight.unwrap_or(in_flight_default),
             loops: self.loops.unwrap_or(processors),
         };
-        if self.items_hold_files && descriptors.free < budget::LEAST {
-            return Err(Unfit::TooFewDescriptors {
+        if self.items_hold_files && descriptors.free < budget::DESCRIPTORS_MIN {
+            return Err(PlanError::TooFewDescriptors {
                 limit: descriptors.limit,
-                enough: descriptors.in_use + budget::LEAST,
+                enough: descriptors.in_use + budget::DESCRIPTORS_MIN,
             });
         }
         let limit = usize::try_from(descriptors.limit).unwrap_or(usize::MAX);
@@ -123,7 +123,7 @@ impl Wishes {
         if !self.items_hold_files {
             fitted.in_flight = wanted.in_flight;
         }
-        let is_limited = self.in_flight.is_some_and(|asked| asked > fitted.in_flight);
+        let is_limited = wanted.in_flight > fitted.in_flight;
         let (window, window_bytes) = match self.window {
             Some(window) => (window, usize::MAX),
             None if self.items_hold_files => (WINDOW_PER_IN_FLIGHT * fitted.in_flight, usize::MAX),
@@ -136,7 +136,7 @@ impl Wishes {
         let plan = Plan {
             engine,
             may_fall_back: self.engine == Engine::Auto,
-            // More in flight than the window holds can never be.
+            // The window limits the items in flight, too.
             in_flight: fitted.in_flight.min(window),
             window,
             window_bytes,
@@ -166,7 +166,7 @@ impl Wishes {
     }
 }
 
-/// Sandboxes may kill for the call that asks whether there is a ring.
+/// Probes for io_uring, except with `threads`: a sandbox may kill the process for the probe.
 fn uring_unless(threads: bool) -> Result<EngineKind, Refusal> {
     match threads {
         true => Ok(EngineKind::Threads),

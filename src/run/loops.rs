@@ -1,27 +1,31 @@
 //! The threads of the event loops.
 
 use super::descriptors::Common;
+use super::event_loop::{EventLoop, LoopLimits};
+use super::plan::{EngineKind, Plan};
+use super::report::RunError;
 use super::tasks::tasks_of;
-use super::workers::{Desk, Workers};
-use super::{
-    EngineKind, EventLoop, LARGE_BUFFERS, LoopLimits, Plan, RunError, credentials, descriptors,
-    scheduling,
-};
+use super::workers::{WorkerContext, Workers};
+use super::{credentials, descriptors, scheduling};
 use crate::error::Errno;
 use crate::io::poll::PollCarrier;
 use crate::io::uring::{Refusal, UringCarrier};
 use crate::io::{Carrier, Io, IoLimits, Listings, PartWriter, WakeUp};
 use crate::jobs::Job;
+use crate::lock::lock;
 use crate::mill::Mill;
 use crate::stats::{Activity, Detail, Recorder, Stopwatch};
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 
-/// Says that a loop has ended, however it did. One that panics stops the others.
+/// The number of large buffers, all loops together.
+const LARGE_BUFFERS: usize = 32;
+
+/// Reports the end of a loop, whatever the reason. A loop that panics stops the others.
 struct LoopGuard<'a, V> {
     mill: &'a Mill<V>,
     index: usize,
@@ -35,17 +39,17 @@ impl<V> Drop for LoopGuard<'_, V> {
             self.mill.stop();
         }
         self.mill.loop_ended(self.index);
-        let _nobody_waits = self.ended.send(LoopEnd {
+        let _no_receiver = self.ended.send(LoopEnd {
             index: self.index,
             is_stuck: self.is_stuck.get(),
         });
     }
 }
 
-/// A loop has done all it will ever do.
+/// The end of a loop.
 struct LoopEnd {
     index: usize,
-    /// Its thread ends when the kernel lets go of what it has left in the ring.
+    /// Its thread ends only when the kernel has completed the operations it has left in the ring.
     is_stuck: bool,
 }
 
@@ -56,12 +60,12 @@ pub(super) struct Loops<V: Send + 'static> {
     threads: HashMap<usize, JoinHandle<()>>,
     ends: mpsc::Receiver<LoopEnd>,
     /// One for each loop. All are made before the first loop starts, so that each loop's descriptor
-    /// table has them: a loop that fails wakes the others. They are kept until the last has ended:
-    /// closed by one of them, they would stay open in everybody else's table.
+    /// table has all of them: a loop that fails wakes the others. They are kept until the last loop has
+    /// ended: if one loop closed them, they would stay open in the other tables.
     wake_ups: Vec<Result<Arc<WakeUp>, Errno>>,
     workers: Arc<Workers<V>>,
     listings: Arc<Listings>,
-    /// What their tables have in common, if each is to have one of its own.
+    /// The descriptors that all tables have, if each loop is to have its own table.
     common: Option<Common>,
     facts: Arc<Mutex<Facts>>,
 }
@@ -101,7 +105,7 @@ impl<V: Send + 'static> Loops<V> {
             let (job, mill) = (Arc::clone(job), Arc::clone(mill));
             match loops.start_one(index, plan.clone(), job, mill, ended.clone()) {
                 Ok(()) => {}
-                // One loop is enough to do everything, if more slowly.
+                // One loop is enough for the whole run, only slower.
                 Err(_) if index > 0 => loops.mill.loop_ended(index),
                 Err(error) => return Err(error),
             }
@@ -174,12 +178,15 @@ impl<V: Send + 'static> Loops<V> {
 }
 
 impl<V: Send + 'static> Loops<V> {
-    /// Waits for all threads but those that are stuck; gives the first panic among them.
+    /// Waits for all threads except those that are stuck; returns the first panic among them.
     fn join_threads(&mut self) -> std::thread::Result<()> {
         let mut result = Ok(());
         while !self.threads.is_empty() {
-            let end = self.ends.recv().expect("each loop says when it has ended");
-            let thread = self.threads.remove(&end.index).expect("it ends once");
+            let end = self.ends.recv().expect("each loop reports its end");
+            let thread = self
+                .threads
+                .remove(&end.index)
+                .expect("each loop ends once");
             if !end.is_stuck {
                 result = result.and(thread.join());
             }
@@ -189,23 +196,19 @@ impl<V: Send + 'static> Loops<V> {
 }
 
 impl<V: Send + 'static> Drop for Loops<V> {
-    /// Nothing goes on without whoever started it, not even if that panics.
+    /// No loop outlives the run, even if the caller panics.
     fn drop(&mut self) {
         self.mill.stop();
         let _ = self.join_threads();
     }
 }
 
-fn lock(facts: &Mutex<Facts>) -> MutexGuard<'_, Facts> {
-    facts.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The part of `total` that falls to one of `shares`.
+/// The part of `total` that one of `shares` equal shares gets, at least 1.
 fn share(total: usize, shares: usize, index: usize) -> usize {
     (total / shares + usize::from(index < total % shares)).max(1)
 }
 
-/// Workers for a run, up to so many threads.
+/// Workers for a run, up to `workers_max` threads.
 pub(super) fn new_workers<J: Job>(
     plan: &Plan,
     job: &Arc<J>,
@@ -220,11 +223,11 @@ pub(super) fn new_workers<J: Job>(
         let recorder = Recorder::new(latencies.clone());
         let times_items = has_deadline || recorder.records(Detail::Totals);
         let writer = Arc::clone(&mill) as Arc<dyn PartWriter>;
-        Desk::new(&*job, recorder, times_items, has_own_table).writing_to(writer)
+        WorkerContext::new(&*job, recorder, times_items, has_own_table).writing_to(writer)
     })
 }
 
-/// The event loop of this number, with its share of what the plan allows.
+/// The event loop with this index, with its share of the plan's limits.
 pub(super) fn event_loop<J: Job>(
     index: usize,
     plan: &Plan,
@@ -253,7 +256,7 @@ pub(super) fn event_loop<J: Job>(
     EventLoop::new(index, mill, io, tasks, workers, limits)
 }
 
-/// What carries out the operations of a loop: the engine of the plan, or what may take its place.
+/// The carrier of a loop: the engine of the plan, or poll(2) if it may fall back to that.
 fn carrier(
     index: usize,
     plan: &Plan,
@@ -263,7 +266,7 @@ fn carrier(
 ) -> Result<Box<dyn Carrier>, RunError> {
     let wake_up = wake_up.map_err(|errno| RunError::Engine(errno.into()))?;
     if plan.engine == EngineKind::Uring {
-        // Each item has one operation outstanding, or some reads, which the buffers limit.
+        // Each item has one operation outstanding, or several reads, whose number the buffers limit.
         let in_flight = share(plan.in_flight, plan.loops, index);
         let outstanding_max = in_flight + share(LARGE_BUFFERS, plan.loops, index);
         let workers = share(plan.io_workers, plan.loops, index);

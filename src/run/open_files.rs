@@ -4,10 +4,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs::DirEntry;
 use std::io;
 
-/// What a limit of "unlimited" counts as.
-const PLENTY: u64 = 1 << 20;
+/// The number that stands for a limit of "unlimited".
+const UNLIMITED: u64 = 1 << 20;
 
-/// The limit on open files, and what is open already.
+/// The limit on open files, and how many are open.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Descriptors {
     pub(crate) limit: u64,
@@ -16,7 +16,7 @@ pub(crate) struct Descriptors {
     pub(crate) free: usize,
 }
 
-/// Servers cannot be asked.
+/// The limit on open files leaves no sockets for the servers.
 #[cfg(feature = "dns")]
 #[derive(Debug, thiserror::Error)]
 #[error(
@@ -28,25 +28,25 @@ pub(crate) struct NoSockets {
     loops: usize,
 }
 
-/// The limit on open files as it is now, which the process may raise.
+/// The current limit on open files, which the process may raise.
 pub(crate) fn soft_limit() -> u64 {
-    getrlimit(Resource::Nofile).current.unwrap_or(PLENTY)
+    getrlimit(Resource::Nofile).current.unwrap_or(UNLIMITED)
 }
 
 impl Descriptors {
-    /// Raises the soft limit to the hard one and counts what is open.
+    /// Raises the soft limit to the hard one and counts the open files.
     pub(crate) fn raise() -> Self {
         let hard = getrlimit(Resource::Nofile).maximum;
         let raised = Rlimit {
-            current: Some(hard.unwrap_or(PLENTY)),
+            current: Some(hard.unwrap_or(UNLIMITED)),
             maximum: hard,
         };
-        // If it cannot be raised, it is as it was.
+        // If that fails, the limit stays as it is.
         let _ = setrlimit(Resource::Nofile, raised);
         Self::now()
     }
 
-    /// Counts what is open, and leaves the limit as it is.
+    /// Counts the open files, and does not change the limit.
     pub(crate) fn now() -> Self {
         let limit = soft_limit();
         let open = open_descriptors();
@@ -58,9 +58,9 @@ impl Descriptors {
         }
     }
 
-    /// How many of so many sockets for each server, all loops together, each loop may have for each. With
-    /// datagrams, it has one more, for a stream; without, that is the only one. Fails if there is no room
-    /// for one.
+    /// How many sockets each loop may have for each server, if all loops together want `wanted` for each.
+    /// With datagrams, a loop has one more for each server, for a stream; without, it has only streams.
+    /// Fails if not one is left.
     #[cfg(feature = "dns")]
     pub(crate) fn sockets(
         &self,
@@ -70,7 +70,7 @@ impl Descriptors {
         has_datagrams: bool,
     ) -> Result<usize, NoSockets> {
         let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
-        let for_sockets = crate::mill::budget::left(limit, self.in_use, loops);
+        let for_sockets = crate::mill::budget::descriptors_left(limit, self.in_use, loops);
         let for_each_server = for_sockets / loops / servers;
         let sockets_max = for_each_server.saturating_sub(usize::from(has_datagrams));
         match sockets_max {
@@ -84,14 +84,14 @@ impl Descriptors {
     }
 }
 
-/// The descriptors in use, inherited ones included. Without /proc, the usual three.
+/// The descriptors in use, including inherited ones. Without /proc, the three standard streams.
 fn open_descriptors() -> Vec<u64> {
     let number = |entry: io::Result<DirEntry>| entry.ok()?.file_name().to_str()?.parse().ok();
     let Ok(entries) = std::fs::read_dir("/proc/self/fd") else {
         return vec![0, 1, 2];
     };
     let mut open: Vec<u64> = entries.filter_map(number).collect();
-    // Reading the directory itself takes one, the lowest that was free, closed again by now.
+    // Drops the descriptor that read the directory itself: it is closed by now.
     open.retain(|number| std::fs::symlink_metadata(format!("/proc/self/fd/{number}")).is_ok());
     open
 }

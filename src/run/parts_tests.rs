@@ -1,27 +1,35 @@
-//! Results in parts, from the jobs to the sink: simulated runs, and runs on threads.
+//! Results in parts, from the job to the sink: simulated runs, and runs on threads.
 
+use super::emitter::Emitter;
 use super::loops::event_loop;
+use super::plan::new_mill;
 use super::*;
 use crate::clock::Clock;
 use crate::error::{Errno, ItemError, Operation};
 use crate::io::sim::{Faults, Random, SimCarrier, SimFile, SimHandle, World};
 use crate::io::{FileSystem, Io, PartWriter, Wait};
 use crate::item::{Batch, Item};
+use crate::jobs::Job;
 use crate::mill::PART_BYTES_DEFAULT;
+use crate::mill::{Finished, Mill, Order};
+use crate::source::{InputError, Source};
 use crate::stats::Recorder;
 use std::collections::HashMap;
 use std::future::poll_fn;
+use std::io;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
+use std::time::Duration;
 
-/// Gives the content of files in parts.
+/// A job that writes the content of files in parts.
 struct Cat {
     part_len: usize,
     /// Items whose number is divisible by this are parked first.
     parks: Option<u64>,
-    /// A write that is not ready soon is dropped and made anew.
+    /// Drops a write that is not ready soon, and writes again.
     is_impatient: bool,
 }
 
@@ -71,7 +79,7 @@ impl Job for Cat {
     }
 }
 
-/// Tries to write for so long. True if it was done, or is not wanted.
+/// Tries to write until `patience` has passed. True if the part was taken or refused.
 async fn write_soon(io: &Io, part: &[u8], patience: Duration) -> bool {
     let mut write = pin!(io.write(part.to_vec()));
     let mut sleep = pin!(io.sleep_until(io.now() + patience));
@@ -82,10 +90,10 @@ async fn write_soon(io: &Io, part: &[u8], patience: Duration) -> bool {
     .await
 }
 
-/// Index, content, and the result once it is there.
+/// Index, content, and the result once there is one.
 type KeptItem = (u64, Vec<u8>, Option<Result<u64, ItemError>>);
 
-/// Keeps what comes out, and checks that it is whole.
+/// A sink that keeps its input, and checks that the parts of each item come without interruption.
 #[derive(Default)]
 struct Kept {
     order: Order,
@@ -103,7 +111,7 @@ impl Kept {
         }
     }
 
-    /// The item that output belongs to now.
+    /// The position of the item that is being output.
     fn open(&mut self, index: u64) -> usize {
         let is_open = self
             .items
@@ -174,7 +182,7 @@ struct Simulated {
     world: Arc<World>,
     mill: Arc<Mill<u64>>,
     loops: Vec<Option<SimLoop>>,
-    /// When each loop goes on even if nothing happens.
+    /// When the wait of each loop ends even if nothing happens.
     due: Vec<Option<Duration>>,
     clock: SimCarrier,
     names: Vec<String>,
@@ -217,7 +225,7 @@ impl Simulated {
         if !handle.would_return(*wait) {
             return;
         }
-        // Time does not pass by what another loop or the emitter waits for.
+        // Time does not advance beyond the moment for which another loop or the emitter waits.
         let limited = match (*wait, next_due) {
             (Wait::No, _) | (_, None) => *wait,
             (_, Some(due)) => Wait::AtMost(due.saturating_sub(now)),
@@ -286,8 +294,8 @@ fn simulate(seed: u64) {
     }
     let faults = Faults {
         short_read: [0, 40][random.below(2)],
-        shortage: [0, 0, 10][random.below(3)],
-        stubborn: false,
+        exhaustion: [0, 0, 10][random.below(3)],
+        uncancellable: false,
     };
     let world = Arc::new(World::new(files.clone(), faults, 1000));
     let mill = Arc::new(new_mill::<u64>(&plan, loops));
@@ -296,7 +304,8 @@ fn simulate(seed: u64) {
         Workers::new(loops, 0, None, move |_| {
             let carrier = SimCarrier::for_worker(Arc::clone(&world), seed);
             let writer = Arc::clone(&mill) as Arc<dyn PartWriter>;
-            Desk::with(&*job, Box::new(carrier), Recorder::new(None), true).writing_to(writer)
+            WorkerContext::with(&*job, Box::new(carrier), Recorder::new(None), true)
+                .writing_to(writer)
         })
     };
     let new_loop = |index| {
@@ -337,8 +346,8 @@ fn simulate(seed: u64) {
     let mut emitter = Emitter::new(&mill, &plan);
     let end = emitter.run(&mut sink, &interrupt, Some(&mut work));
     emitter.end(&end);
-    check_output(&sink, &files, &end, faults.shortage > 0);
-    // Nothing is left of those that were given up, either.
+    check_output(&sink, &files, &end, faults.exhaustion > 0);
+    // Nothing is left, not even of items that were given up.
     simulated.loops.clear();
     assert_eq!((mill.part_bytes_held(), mill.writers_waiting()), (0, 0));
     drop((simulated.clock, workers));
@@ -359,7 +368,7 @@ fn check_output(sink: &Kept, files: &HashMap<Vec<u8>, SimFile>, end: &End, may_l
             }
             Some(Err(error)) => {
                 assert!(file.content.starts_with(content));
-                // What hangs delays others beyond their deadlines, too.
+                // Items that hang delay others beyond their deadlines, too.
                 let some_hang = files.values().any(|file| file.hangs);
                 assert!(
                     some_hang || file.read_errno.is_some() || may_lack,
@@ -390,14 +399,14 @@ fn files_come_out_whole_on_every_schedule() {
 
 // On threads.
 
-/// Writes chunks that follow from the item's index.
+/// A job that writes chunks that depend on the item's index only.
 #[derive(Clone)]
 struct Chunks {
     /// Whether an item runs on a worker.
     at_worker: fn(u64) -> bool,
-    /// The first item takes its time.
+    /// The first item is slow.
     slow_head: bool,
-    /// Tasks, and what they share, that have not been dropped.
+    /// The number of tasks and `Local` values that have not been dropped.
     alive: Arc<AtomicUsize>,
 }
 
@@ -410,8 +419,8 @@ impl Chunks {
         }
     }
 
-    /// Neither a loop nor a worker is left, nor a task of theirs. A worker that was running when the
-    /// run ended comes to its own end.
+    /// Waits until no loop or worker is left, nor a task of one. A worker that was running when the run
+    /// ended ends by itself.
     fn check_dropped(&self) {
         let began = std::time::Instant::now();
         while self.alive.load(Ordering::Relaxed) > 0 {
@@ -421,7 +430,7 @@ impl Chunks {
     }
 }
 
-/// Counts whoever has one.
+/// Counts how many of it exist.
 struct Alive(Arc<AtomicUsize>);
 
 impl Alive {
@@ -456,10 +465,10 @@ impl Job for Chunks {
         let job = &local.0;
         let _alive = Alive::new(&job.alive);
         if (job.at_worker)(item.index()) {
-            // Without a ring, what has to do with files moves to a worker.
+            // Without a ring, items that use files move to a worker.
             io.stat(&item).await.map_err(at(Operation::Open))?;
             if item.index() % 5 == 1 {
-                // Others are suspended meanwhile.
+                // Other items are suspended meanwhile.
                 io.park(io.sleep_until(io.now() + Duration::from_micros(50)))
                     .await;
             }
@@ -476,7 +485,7 @@ impl Job for Chunks {
     }
 }
 
-/// So many items, each the root directory.
+/// A source of this many items, each of them the root directory.
 struct Roots(usize);
 
 impl Source for Roots {
@@ -538,7 +547,7 @@ fn parts_come_out_whole_from_loops_and_workers() {
 }
 
 #[test]
-fn a_run_alone_gives_results_in_parts() {
+fn a_single_threaded_run_gives_results_in_parts() {
     let kinds: [fn(u64) -> bool; 3] = [|_| false, |_| true, |index| index % 3 == 0];
     for (at_worker, order) in kinds
         .into_iter()
@@ -551,7 +560,8 @@ fn a_run_alone_gives_results_in_parts() {
         };
         let reason = io::Error::other("no threads");
         let interrupt = Stop::default();
-        let report = alone::run(&plan, &job, Roots(200), &mut sink, &interrupt, reason).unwrap();
+        let report =
+            single_threaded::run(&plan, &job, Roots(200), &mut sink, &interrupt, reason).unwrap();
         assert!(matches!(report.end, End::Complete), "{:?}", report.end);
         assert_eq!(sink.items.len(), 200);
         check_chunks(&sink);
@@ -573,7 +583,7 @@ fn an_output_error_ends_the_waits_of_all_writers() {
     }
 }
 
-/// Interrupts the run at a call.
+/// A sink that requests a stop after this many calls.
 struct Interrupting<'a>(Kept, usize, &'a Stop);
 
 impl Sink<u64> for Interrupting<'_> {

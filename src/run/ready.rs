@@ -1,8 +1,9 @@
 //! Tasks that are to be polled, and the wakers that put them there.
 
 use crate::io::Wake as EndWait;
+use crate::lock::lock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Wake, Waker};
 
 /// The tasks of one loop that were woken. Wakers may be called on any thread.
@@ -15,7 +16,7 @@ pub(super) struct ReadyQueue {
 #[derive(Default)]
 struct State {
     tasks: Vec<u32>,
-    /// The loop waits, or is about to: whoever adds a task ends that.
+    /// The loop waits, or is about to: adding a task ends its wait.
     waits: bool,
 }
 
@@ -27,7 +28,7 @@ impl ReadyQueue {
         })
     }
 
-    /// A waker for the task of this number.
+    /// A waker for the task with this number.
     pub(super) fn waker(self: &Arc<Self>, task: u32) -> TaskWaker {
         let inner = Arc::new(Inner {
             task,
@@ -45,14 +46,14 @@ impl ReadyQueue {
         into.append(&mut self.lock().tasks);
     }
 
-    /// Says that the loop is about to wait. False if it must not, because tasks were woken.
+    /// Records that the loop is about to wait. False if it must not wait, because tasks were woken.
     pub(super) fn may_wait(&self) -> bool {
         let mut state = self.lock();
         state.waits = state.tasks.is_empty();
         state.waits
     }
 
-    /// Says that the loop does not wait any more.
+    /// Records that the loop does not wait any more.
     pub(super) fn ends_wait(&self) {
         self.lock().waits = false;
     }
@@ -67,14 +68,14 @@ impl ReadyQueue {
         }
     }
 
-    /// A list of numbers is whole between any two calls, whatever panics elsewhere.
+    /// The list is consistent between any two calls, so a poisoned lock does no harm.
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
-/// Wakes one task. Made once for each place of a task, and used for all tasks it will hold: a waker
-/// of an earlier one polls the present one once more than needed, which does no harm.
+/// Wakes one task. Made once for each slot, and used for all tasks of the slot in turn: a late wake-up for
+/// an earlier task polls the current one once more than needed, which does no harm.
 pub(super) struct TaskWaker {
     waker: Waker,
     inner: Arc<Inner>,
@@ -91,7 +92,7 @@ impl TaskWaker {
         &self.waker
     }
 
-    /// To be called before the task is polled: from here on it may be queued again.
+    /// To be called before the task is polled: from then on it may be queued again.
     pub(super) fn begin_poll(&self) {
         self.inner.is_queued.store(false, Ordering::Release);
     }

@@ -1,19 +1,18 @@
-//! When a loop gets the processor.
+//! The scheduling policy of a loop's thread.
 //!
-//! A thread that wakes takes the processor from one that is running. Where the server runs on the same
-//! machine, a loop that waits for replies then takes it after the first reply, asks one more question
-//! and waits again: up to one change of threads for each reply, instead of one for dozens. The same
-//! happens between loop and emitter.
+//! By default a thread that wakes preempts one that is running. If the server runs on the same machine, a
+//! loop that waits for replies then preempts it after the first reply, sends one more query and waits
+//! again: up to one context switch for each reply, instead of one for dozens. The same happens between
+//! loop and emitter.
 
-/// From now on the calling thread waits, when it wakes, until those that run have had their turn. Its
-/// share of the processors stays the same, and one that is free it gets at once. Threads that it starts
-/// are the same. If it has a policy of its own (real-time, idle), or if it may not choose, it keeps what
-/// it has.
+/// From now on the calling thread does not preempt running threads when it wakes (SCHED_BATCH). Its share
+/// of processor time stays the same, and it gets a free processor at once. Threads that it starts inherit
+/// this. If it has another policy (real-time, idle), or may not change it, the policy stays as it is.
 pub(super) fn wait_for_turn() {
     let parameters = libc::sched_param { sched_priority: 0 };
     // SAFETY: the calls concern the calling thread alone, and read one integer, which lives until they
     // have returned.
-    let _as_before_if_it_fails = unsafe {
+    let _unchanged_if_it_fails = unsafe {
         if libc::sched_getscheduler(0) == libc::SCHED_OTHER {
             libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const parameters)
         } else {

@@ -1,4 +1,4 @@
-//! How long there was less in flight than there might have been, and why.
+//! How long fewer items were in flight than the limit allowed, and why.
 
 use crate::mill::HeldBack;
 use crate::stats::HeldBackTimes;
@@ -18,8 +18,8 @@ enum Cause {
 }
 
 impl Shortfall {
-    /// Notes what an exchange with the mill came to. What held the loop back before has done so until
-    /// now.
+    /// Records the outcome of an exchange with the mill. The time since the last exchange is added to the
+    /// cause that was recorded there.
     pub(super) fn note(&mut self, by_mill: Option<HeldBack>, under_pressure: bool, now: Duration) {
         if let Some((since, cause)) = self.since {
             let time = match cause {

@@ -1,10 +1,11 @@
 //! A request to end a run early.
 
 use crate::io::Wake;
+use crate::lock::lock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
-/// Ends runs early, from any thread. What waits in them is woken: nothing looks for it now and then.
+/// Ends runs early, from any thread. A request wakes whatever waits in them, so nothing has to poll for it.
 #[derive(Default)]
 pub struct Stop {
     is_requested: AtomicBool,
@@ -12,24 +13,24 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Runs that have this stop, now or later, end as soon as they can.
+    /// Ends the runs that have this stop, now or later, as soon as possible.
     pub fn request(&self) {
         self.is_requested.store(true, Ordering::SeqCst);
-        let runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        let runs = lock(&self.runs);
         runs.iter()
             .filter_map(Weak::upgrade)
             .for_each(|run| run.wake());
     }
 
-    /// True once it was requested.
+    /// True once a stop was requested.
     #[must_use]
     pub fn is_requested(&self) -> bool {
         self.is_requested.load(Ordering::SeqCst)
     }
 
-    /// From now on, a request wakes this run. It has to look whether there was one before.
+    /// From now on, a request wakes this run. The run has to check for an earlier request itself.
     pub(super) fn wakes(&self, run: &Arc<dyn Wake>) {
-        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut runs = lock(&self.runs);
         runs.retain(|run| run.strong_count() > 0);
         runs.push(Arc::downgrade(run));
     }

@@ -1,4 +1,4 @@
-//! The tasks of items: one future for each item in flight, in places that are used again.
+//! The tasks of items: one future for each item in flight, in slots that are reused.
 
 use crate::error::ItemError;
 use crate::io::Io;
@@ -8,10 +8,10 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-/// What comes of an item.
+/// The result of an item.
 pub(super) type ItemResult<V> = Result<V, ItemError>;
 
-/// The tasks of one loop or worker, by slot. It hides the type of the job's futures.
+/// The tasks of one loop or worker, by slot. The trait hides the type of the job's futures.
 pub trait Tasks<V> {
     /// Makes the task of an item. It does nothing until it is polled.
     fn start(&mut self, slot: usize, item: Item);
@@ -22,14 +22,14 @@ pub trait Tasks<V> {
     /// Drops the task in the slot, if there is one.
     fn clear(&mut self, slot: usize);
 
-    /// True for results that tell of a failure.
+    /// True for results that are failures.
     fn is_failure(&self, result: &ItemResult<V>) -> bool;
 
-    /// Bytes that a result holds in other places than its own.
+    /// Bytes that a result owns outside its own struct.
     fn bytes_held(&self, result: &ItemResult<V>) -> usize;
 }
 
-/// The tasks of a job, with what its items share in this loop or worker.
+/// The tasks of a job, with the state that its items share in this loop or worker.
 #[must_use]
 pub fn tasks_of<J: Job>(job: &J, io: &Io) -> Box<dyn Tasks<J::Value>> {
     let (local, io) = (Rc::new(job.local(io)), io.clone());
@@ -46,7 +46,7 @@ struct Slots<V, F, M> {
     task: M,
     is_failure: fn(&V) -> bool,
     bytes_held: fn(&V) -> usize,
-    /// Each stays where it is for all items that come to have it.
+    /// One allocation per slot, reused for all items of the slot.
     futures: Vec<Pin<Box<Option<F>>>>,
 }
 

@@ -2,12 +2,16 @@ use super::*;
 use crate::error::ItemError;
 use crate::io::Io;
 use crate::item::{Batch, Item};
-use crate::mill::PART_BYTES_DEFAULT;
-use crate::source::Arguments;
-use crate::stats::{Detail, Phase};
+use crate::jobs::Job;
+use crate::mill::{Finished, Order, PART_BYTES_DEFAULT};
+use crate::source::{Arguments, InputError, Source};
+use crate::stats::{Collector, Detail, Phase};
+use std::io;
 use std::rc::Rc;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
-/// Makes a call for each item, as if it read something, and is done.
+/// A job that makes a call for each item and records it as a read.
 struct Call<F>(Arc<F>);
 
 impl<F: Fn() + Send + Sync + 'static> Call<F> {
@@ -31,7 +35,7 @@ impl<F: Fn() + Send + Sync + 'static> Job for Call<F> {
     }
 }
 
-/// The latencies of the items.
+/// A sink that keeps the latencies of the items.
 #[derive(Default)]
 struct Latencies(Vec<u64>);
 
@@ -78,7 +82,7 @@ fn a_panic_in_a_loop_ends_the_run() {
     let _ = run(&plan, job, eight_items(), &mut sink, &interrupt);
 }
 
-/// An item now and then, for ever.
+/// A source that gives an item every 5 ms, without end.
 struct Trickle;
 
 impl Source for Trickle {
@@ -91,7 +95,7 @@ impl Source for Trickle {
 #[test]
 fn a_panic_in_a_loop_ends_the_waits_of_all_others() {
     let plan = plan(EngineKind::Uring, 16);
-    // The sender is gone when no loop has the job any more.
+    // The sender is dropped when no loop has the job any more.
     let (sender, receiver) = mpsc::channel::<()>();
     let job = Call::new(move || {
         let _kept = &sender;
@@ -106,7 +110,7 @@ fn a_panic_in_a_loop_ends_the_waits_of_all_others() {
     assert_eq!(all_ended, Err(mpsc::RecvTimeoutError::Disconnected));
 }
 
-/// All are started and done in the same turn.
+/// Although all items are started and finished in the same turn.
 #[test]
 fn each_item_has_a_latency_of_its_own() {
     for detail in [Detail::Totals, Detail::Phases] {
@@ -126,7 +130,7 @@ fn each_item_has_a_latency_of_its_own() {
     }
 }
 
-/// An item at a time, and an interrupt with the third.
+/// A source that gives one item at a time, and requests a stop with the third.
 struct Interrupting(Arc<Stop>, u32);
 
 impl Source for Interrupting {
@@ -140,18 +144,18 @@ impl Source for Interrupting {
 }
 
 #[test]
-fn a_run_alone_can_be_interrupted() {
+fn a_single_threaded_run_can_be_interrupted() {
     let plan = plan(EngineKind::Threads, 1);
     let interrupt = Arc::new(Stop::default());
     let source = Interrupting(Arc::clone(&interrupt), 0);
     let mut sink = Latencies::default();
     let (job, reason) = (Arc::new(Call::new(|| ())), io::Error::other("no threads"));
-    let report = alone::run(&plan, &job, source, &mut sink, &interrupt, reason).unwrap();
+    let report = single_threaded::run(&plan, &job, source, &mut sink, &interrupt, reason).unwrap();
     assert!(matches!(report.end, End::Interrupted), "{:?}", report.end);
     assert_eq!((report.counters.emitted, sink.0.len()), (2, 2));
 }
 
-/// So many items, one at a time.
+/// A source of `n - 1` items, one at a time.
 struct OneByOne(u32);
 
 impl Source for OneByOne {
@@ -161,9 +165,9 @@ impl Source for OneByOne {
     }
 }
 
-/// The rate makes items wait where there is nobody to wait for them.
+/// With a rate, items wait in the feed although nothing is in flight.
 #[test]
-fn a_run_alone_keeps_the_rate() {
+fn a_single_threaded_run_keeps_the_rate() {
     let plan = Plan {
         rate_per_s: Some(1000.0),
         ..plan(EngineKind::Threads, 1)
@@ -171,13 +175,14 @@ fn a_run_alone_keeps_the_rate() {
     let (mut sink, interrupt) = (Latencies::default(), Stop::default());
     let (job, reason) = (Arc::new(Call::new(|| ())), io::Error::other("no threads"));
     let began = std::time::Instant::now();
-    let report = alone::run(&plan, &job, OneByOne(21), &mut sink, &interrupt, reason).unwrap();
+    let report =
+        single_threaded::run(&plan, &job, OneByOne(21), &mut sink, &interrupt, reason).unwrap();
     assert!(matches!(report.end, End::Complete), "{:?}", report.end);
     assert_eq!(sink.0.len(), 20);
     assert!(began.elapsed() >= Duration::from_millis(19));
 }
 
-/// The second item comes only when the first has been written out.
+/// A source whose second item comes only when the first has been written out.
 struct AfterTheFirst(u32, mpsc::Receiver<()>);
 
 impl Source for AfterTheFirst {
@@ -191,9 +196,10 @@ impl Source for AfterTheFirst {
     }
 }
 
-struct Tells(mpsc::Sender<()>);
+/// A sink that sends a message for each result.
+struct Notifying(mpsc::Sender<()>);
 
-impl Sink<()> for Tells {
+impl Sink<()> for Notifying {
     fn result(&mut self, _: Finished<()>) -> io::Result<()> {
         let _ = self.0.send(());
         Ok(())
@@ -204,10 +210,10 @@ impl Sink<()> for Tells {
     }
 }
 
-/// Its items are parked for a while.
-struct Parks;
+/// A job whose items are parked for a while.
+struct Parking;
 
-impl Job for Parks {
+impl Job for Parking {
     type Value = ();
     type Local = ();
 
@@ -221,12 +227,12 @@ impl Job for Parks {
 }
 
 #[test]
-fn a_run_alone_does_not_forget_parked_items_for_its_source() {
+fn a_single_threaded_run_does_not_forget_parked_items_for_its_source() {
     let plan = plan(EngineKind::Threads, 1);
     let (sender, receiver) = mpsc::channel();
-    let (mut sink, source) = (Tells(sender), AfterTheFirst(0, receiver));
+    let (mut sink, source) = (Notifying(sender), AfterTheFirst(0, receiver));
     let (interrupt, reason) = (Stop::default(), io::Error::other("no threads"));
-    let job = Arc::new(Parks);
-    let report = alone::run(&plan, &job, source, &mut sink, &interrupt, reason).unwrap();
+    let job = Arc::new(Parking);
+    let report = single_threaded::run(&plan, &job, source, &mut sink, &interrupt, reason).unwrap();
     assert_eq!(report.counters.emitted, 2);
 }

@@ -1,4 +1,4 @@
-//! Rows for answers to questions.
+//! Rows for the results of DNS lookups.
 
 use super::json::{self, Object, key};
 use super::jsonl;
@@ -16,20 +16,20 @@ use std::iter;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// What rows tell besides, in any case.
+/// What rows contain besides the answer.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Extras {
-    /// The server that the item was for, if it was for one.
+    /// The server of the item, if each item is for one server.
     pub resolver: Option<SocketAddr>,
-    /// Whether the records come from a wildcard. In JSON this is told of names that have records, if it was
-    /// to be found out.
+    /// Rows of text have a column that says whether the records come from a wildcard. JSON rows have a member
+    /// for it if that was looked up for their name.
     pub wildcard: bool,
 }
 
 /// Appends a line of text: name, type, status and the data of each record, separated by tabs. A
 /// record of another type than the one asked for, such as an alias, has its type before its data.
 ///
-/// Extras come after the status: the server, then `WILDCARD`, `?` if that is unknown, or `-`.
+/// Extras come after the status: the server, then the wildcard column: `WILDCARD`, `?` if unknown, or `-`.
 pub fn write_text(out: &mut Vec<u8>, item: &Item, found: &Found, extras: Extras) {
     let write_extras = |out: &mut Vec<u8>, wildcard| {
         if let Some(address) = extras.resolver {
@@ -136,7 +136,7 @@ pub fn write_jsonl(out: &mut Vec<u8>, item: &Item, found: &Found, extras: Extras
     out.push(b'\n');
 }
 
-/// Those of the answer, and what of the reply cannot be read.
+/// Appends the records of the answer section, and a list of all records that cannot be parsed.
 fn write_records(row: &mut Object<'_>, answer: &Answer) {
     let mut malformed = Vec::new();
     let readable = answer.raw_records().filter_map(|(section, record)| {
@@ -218,10 +218,10 @@ fn write_address(out: &mut Vec<u8>, address: SocketAddr) {
     out.extend_from_slice(itoa::Buffer::new().format(address.port()).as_bytes());
 }
 
-/// Appends a JSON object as `massdns -o Je` prints it (version 1.1.0). The differences are listed in
-/// docs/dns.md and in `tests/e2e/massdns.rs`. `clock_started_at` is when the clock of the answers showed 0,
-/// since 1970. A line that is no question has INVALID for its error.
-/// Extras are members that it does not print.
+/// Appends a JSON object as `massdns -o Je` (version 1.1.0) prints it. The differences are listed in
+/// docs/dns.md and in `tests/e2e/massdns.rs`. `clock_started_at` is the time since 1970 when the clock of the
+/// answers was at 0. The error of a line that is not a valid question is INVALID. Extras are members that
+/// massdns does not print.
 pub fn write_massdns(
     out: &mut Vec<u8>,
     item: &Item,
@@ -261,7 +261,7 @@ fn write_massdns_reply(
     extras: Extras,
 ) {
     let status: &[u8] = match answer.status {
-        // It has no words of its own for these.
+        // massdns has no other status for these.
         Status::NoError | Status::NoData | Status::Referral => b"NOERROR",
         Status::NxDomain => b"NXDOMAIN",
         status => {
@@ -286,7 +286,7 @@ fn write_massdns_reply(
     }
 }
 
-/// A section without records is left out.
+/// Sections without records are omitted.
 fn write_massdns_sections(out: &mut Vec<u8>, answer: &Answer) {
     let mut sections = Object::begin(out);
     let records = answer.raw_records();
@@ -320,7 +320,7 @@ fn write_massdns_record(out: &mut Vec<u8>, record: RawRecord<'_>) {
     fields.end();
 }
 
-/// A type without a name by its number.
+/// A type without a mnemonic is written as its number.
 fn write_massdns_type(out: &mut Vec<u8>, rtype: Rtype) {
     match rtype.to_mnemonic() {
         Some(name) => out.extend_from_slice(name),
@@ -328,7 +328,7 @@ fn write_massdns_type(out: &mut Vec<u8>, rtype: Rtype) {
     }
 }
 
-/// A name with a dot at its end. `write` appends it without one, with the escapes of zone files.
+/// Appends a name with a final dot. `write` appends it without one, with the escapes of zone files.
 fn write_massdns_name(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     write(out);
@@ -336,8 +336,8 @@ fn write_massdns_name(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     out.push(b'.');
 }
 
-/// The content of a record: in massdns' form for the types that have one there, as in zone files for the
-/// others, of which massdns prints the octets, compressed names included.
+/// Appends the data of a record: as massdns does, for the types it can format, and otherwise as in zone
+/// files, where massdns prints the octets, compressed names included.
 fn write_massdns_data(out: &mut Vec<u8>, record: &RawRecord<'_>) {
     if let Some(text) = record.text() {
         return text.iter().for_each(|&byte| write_readable(out, byte));
@@ -359,7 +359,7 @@ fn write_massdns_data(out: &mut Vec<u8>, record: &RawRecord<'_>) {
     }
 }
 
-/// Replaces the escapes of zone files (RFC 1035, 5.1) in what was appended since `start` by massdns'.
+/// Replaces the escapes of zone files (RFC 1035, 5.1) by those of massdns, from `start` to the end.
 fn change_escapes(out: &mut Vec<u8>, start: usize) {
     let Some(first) = memchr::memchr(b'\\', &out[start..]) else {
         return;
@@ -373,7 +373,7 @@ fn change_escapes(out: &mut Vec<u8>, start: usize) {
         } else if let Some((byte, after)) = escaped_octet(after) {
             rest = after;
             match byte {
-                // In a name. In a string it has no backslash before it.
+                // This is in a name: in a string, a dot is not escaped.
                 b'.' => out.extend_from_slice(b"\\x2e"),
                 _ => write_readable(out, byte),
             }
@@ -381,7 +381,7 @@ fn change_escapes(out: &mut Vec<u8>, start: usize) {
     }
 }
 
-/// The octet that is written after a backslash, and what follows.
+/// Parses the octet after a backslash. Returns it and the rest of the text.
 fn escaped_octet(text: &[u8]) -> Option<(u8, &[u8])> {
     let (&first, rest) = text.split_first()?;
     if !first.is_ascii_digit() {
@@ -392,7 +392,7 @@ fn escaped_octet(text: &[u8]) -> Option<(u8, &[u8])> {
     Some((digits.parse().ok()?, rest))
 }
 
-/// An octet of a text; as `\xHH` if it is not printable, or a backslash.
+/// Appends an octet of a text, as `\xHH` if it is a backslash or not printable.
 fn write_readable(out: &mut Vec<u8>, byte: u8) {
     match byte {
         b' '..=b'~' if byte != b'\\' => out.push(byte),
@@ -400,10 +400,10 @@ fn write_readable(out: &mut Vec<u8>, byte: u8) {
     }
 }
 
-/// The name as it stands in the line.
+/// The name, as written in the line.
 fn name_of(item: &Item) -> &[u8] {
     let line = item.bytes();
-    // All bytes are looked at: that is done for many at one time.
+    // Checks all bytes, without an early exit, so that the loop is vectorized.
     let any_is_space = |any, byte: &u8| any | byte.is_ascii_whitespace();
     match line.iter().fold(false, any_is_space) {
         true => words(line).next().unwrap_or_default(),
@@ -427,7 +427,7 @@ mod tests {
     use serde_json::Value;
     use std::sync::Arc;
 
-    /// An item, and what came of it when a server gave these texts and names as data.
+    /// An item, and its result when a server replies with these texts and names as data.
     fn ask(line: &str, server: &str, rcode: Rcode, data: &[Vec<u8>]) -> (Item, Found) {
         let item = Item::new(Arc::new(Batch::from_iter([line])), 0);
         let question = match Question::parse(line.as_bytes(), Rtype::A) {
@@ -504,7 +504,7 @@ mod tests {
             let name: Name<Vec<u8>> = name.into_name().unwrap();
             let mut out = b"\\".to_vec();
             write_massdns_name(&mut out, |out| {
-                // The library writes the root as a dot, and other names without one at their end.
+                // The library writes the root as a dot, and other names without a final dot.
                 let text = if labels.is_empty() { String::new() } else { name.to_string() };
                 out.extend_from_slice(text.as_bytes());
             });
@@ -519,7 +519,7 @@ mod tests {
         }
     }
 
-    /// The row as the library would write what is in it.
+    /// The row, parsed and written again by the library.
     fn rewritten(row: &[u8]) -> Vec<u8> {
         let value: Value = serde_json::from_slice(row).expect("a row is JSON");
         let mut rewritten = serde_json::to_vec(&value).unwrap();
@@ -528,7 +528,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever servers say, rows are JSON, with the escapes and numbers that the library writes.
+        /// Whatever servers reply, rows are JSON, with the same escapes and numbers that the library writes.
         #[test]
         fn rows_are_json(
             line in prop_oneof![Just("a.example".to_owned()), r#"(\PC|["\\.]|\\\.|\\[0-9]{3}){0,9}( (TXT|TYPE9))?"#],
@@ -553,7 +553,7 @@ mod tests {
             write_massdns(&mut massdns, &item, &found, Duration::from_secs(1), extras);
             let mut text = Vec::new();
             write_text(&mut text, &item, &found, extras);
-            // Whatever the data are, the columns before them are where they are to be.
+            // Whatever the data are, the columns before them are in their places.
             let mut columns = text.split(|&byte| byte == b'\t').skip(3 + usize::from(is_pinned));
             let column = columns.next().unwrap().trim_ascii_end();
             let expected: &[u8] = match (wildcard, found.is_ok()) {

@@ -7,14 +7,14 @@ use crate::digest::{Algorithm, Digest};
 pub struct Layout {
     /// `SHA256 (name) = HEX` instead of `HEX  name`.
     pub tag: bool,
-    /// Lines end with NUL, and names stand as they are.
+    /// Lines end with NUL, and names are not escaped.
     pub zero: bool,
 }
 
 /// Appends one line.
 ///
-/// As in coreutils: a name with a backslash, newline or carriage return has them escaped, and the
-/// line then begins with a backslash. All other bytes stand as they are.
+/// As in coreutils, backslashes, newlines and carriage returns in a name are escaped, and the line then
+/// begins with a backslash. All other bytes are written unchanged.
 pub fn write_line(
     out: &mut Vec<u8>,
     layout: Layout,

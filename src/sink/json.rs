@@ -1,5 +1,5 @@
-//! JSON as it is appended to a row, without values in between: of rows that are many and large, making
-//! those takes most of the time.
+//! Writes JSON directly to a row, without building values first: for many large rows, building them takes
+//! most of the time.
 
 use std::io::Write;
 
@@ -9,7 +9,7 @@ pub(super) struct Object<'a> {
     is_empty: bool,
 }
 
-/// What a member begins with; made by [`key!`].
+/// The beginning of a member, up to its value; made by [`key!`].
 #[derive(Clone, Copy)]
 pub(super) struct Key(&'static str);
 
@@ -20,7 +20,7 @@ impl Key {
     }
 }
 
-/// The [`Key`] of a member with this name, which must need no escapes. It is put together at compile time:
+/// The [`Key`] of a member with this name, which must not need escapes. It is built at compile time, because
 /// rows have many members.
 macro_rules! key {
     ($name:literal) => {
@@ -47,13 +47,13 @@ impl<'a> Object<'a> {
         self.out
     }
 
-    /// A member that is this text, which must need no escapes.
+    /// A string member with this text, which must not need escapes.
     #[inline]
     pub(super) fn plain(&mut self, key: Key, text: &[u8]) {
         plain(self.member(key), text);
     }
 
-    /// A member that is the text which `write` appends.
+    /// A string member with the text that `write` appends.
     pub(super) fn text(&mut self, key: Key, write: impl FnOnce(&mut Vec<u8>)) {
         text(self.member(key), write);
     }
@@ -68,7 +68,7 @@ impl<'a> Object<'a> {
         self.member(key).extend_from_slice(b"null");
     }
 
-    /// A member that is a list with what `write` appends for each of these.
+    /// A list member; `write` appends the value of each item.
     pub(super) fn list<T>(
         &mut self,
         key: Key,
@@ -98,19 +98,19 @@ fn list<T>(
     out.push(b']');
 }
 
-/// Appends a text that needs no escapes, as a string.
+/// Appends a string with this text, which must not need escapes.
 pub(super) fn plain(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');
     out.extend_from_slice(text);
     out.push(b'"');
 }
 
-/// Appends the text that `write` appends, as a string. It must be UTF-8.
+/// Appends a string with the text that `write` appends, which must be UTF-8.
 pub(super) fn text(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     out.push(b'"');
     let start = out.len();
     write(out);
-    // All are looked at: that is done for many at one time.
+    // Checks all bytes, without an early exit, so that the loop is vectorized.
     let any_needs_escape = |any, &byte: &u8| any | needs_escape(byte);
     if out[start..].iter().fold(false, any_needs_escape) {
         let text = out.split_off(start);

@@ -1,4 +1,4 @@
-//! Results to bytes.
+//! Output formats for results, and messages.
 
 pub mod dns;
 pub mod gnu;

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStringExt;
 /// Items given as arguments, in order.
 pub struct Arguments(std::vec::IntoIter<OsString>);
 
-/// Small enough that a second loop gets its share of a short list.
+/// Small, so that a second loop gets its share of a short list.
 const ITEMS_PER_BATCH: usize = 256;
 
 impl Arguments {

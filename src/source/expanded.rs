@@ -1,33 +1,33 @@
-//! Items that stand for others.
+//! A source that replaces items by the items they stand for.
 
 use super::{InputError, Source};
 use crate::item::Batch;
 
-/// So many items are handed on at one time, at most, of those that others stand for.
+/// The most items of a batch that is made from expanded items.
 const ITEMS_PER_BATCH: usize = 1024;
 
-/// The items that another one stands for. Each is made when it is taken: there may be more of them than
-/// memory holds.
+/// The items that one item stands for. Each is made when it is taken, because there may be more than fit
+/// into memory.
 pub type Items = Box<dyn Iterator<Item = Vec<u8>> + Send>;
 
-/// What the items of another source stand for.
+/// Tells which items an item stands for.
 pub trait Expand: Send + 'static {
-    /// True if all items of this batch stay as they are. A quick look, so that most batches are handed on
-    /// untouched; false if it cannot tell.
+    /// True if all items of this batch stay as they are, so that the batch is passed on unchanged. A quick
+    /// check, which may return false although they do.
     fn keeps(&self, batch: &Batch) -> bool;
 
-    /// What this item stands for, perhaps nothing. `None` if it stays as it is.
+    /// The items that this item stands for, perhaps none. `None` if it stays as it is.
     fn expand(&self, item: &[u8]) -> Option<Items>;
 }
 
-/// The items of another source, or those that they stand for.
+/// A source of the items of another source, each replaced by the items it stands for.
 pub struct Expanded {
     source: Box<dyn Source>,
     expand: Box<dyn Expand>,
-    /// Items of the source that have not been looked at, from this position on.
+    /// Items of the source, not yet expanded from `position` on.
     batch: Batch,
     position: usize,
-    /// What the one before stands for, as far as it has not been handed on.
+    /// The rest of the items that the item before `position` stands for.
     items: Option<Items>,
 }
 
@@ -44,7 +44,7 @@ impl Expanded {
         }
     }
 
-    /// What the items that are left stand for, as far as one batch has room for it.
+    /// A batch of what the remaining items of `batch` stand for; empty if there are none left.
     fn next_of_batch(&mut self) -> Batch {
         let mut next = Batch::default();
         while next.len() < ITEMS_PER_BATCH {
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
     use crate::source::Arguments;
 
-    /// Numbers stand for as many items, `+` for more than there can be.
+    /// A number stands for that many items, `+` for an endless series.
     struct Numbers;
 
     impl Expand for Numbers {
@@ -129,9 +129,9 @@ mod tests {
         assert!(expanded.next_batch().unwrap().is_none());
     }
 
-    /// Of what a source gives, some may become nothing: that is no end of the input.
+    /// A batch whose items all stand for nothing is not the end of the input.
     #[test]
-    fn batches_of_nothing_are_passed_over() {
+    fn batches_that_become_empty_are_skipped() {
         let zeros = std::iter::repeat_n("0", 1000).chain(["a"]);
         let mut expanded = expanded(zeros.map(str::to_owned));
         let batch = expanded.next_batch().unwrap().unwrap();

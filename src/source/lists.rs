@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The most bytes of a list read at once. A read returns what is there, so a slow producer's line
-/// is not held back until this much has come.
+/// The most bytes of a list read at once. A read returns what is available, so a slow producer's line is
+/// not held back until this much has arrived.
 const CHUNK_LEN: usize = 64 * 1024;
 
 /// The names in one or more lists, in order.

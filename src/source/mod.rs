@@ -16,8 +16,8 @@ use crate::item::Batch;
 
 /// A stream of items of any length.
 ///
-/// A source runs on a thread of its own and may block. It is asked for more only when what it gave
-/// before has been taken.
+/// A source runs on its own thread and may block. Its next batch is requested only when there is room for
+/// it.
 pub trait Source: Send + 'static {
     /// The next items, as soon as there is at least one; `None` at the end.
     ///

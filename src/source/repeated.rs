@@ -1,9 +1,9 @@
-//! Items that are each done several times.
+//! Items that are repeated.
 
 use super::{Expand, Items};
 use crate::item::Batch;
 
-/// What the items of another source stand for, each so many times in a row.
+/// Repeats each item that another [`Expand`] gives, `times` times in a row.
 pub struct Repeated<E> {
     expand: E,
     times: usize,
@@ -38,7 +38,7 @@ impl<E: Expand> Expand for Repeated<E> {
 mod tests {
     use super::*;
 
-    /// Items with a letter of their own for each of their own letters; `#` is none, `=` is itself.
+    /// An item stands for its letters, without `#`; `=` stays as it is.
     struct Letters;
 
     impl Expand for Letters {
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn each_item_comes_as_often() {
+    fn each_item_is_repeated() {
         for (item, times, expected) in [
             ("ab", 3, Some("aaabbb")),
             ("ab", 1, Some("ab")),

@@ -20,13 +20,14 @@ impl Separator {
     }
 }
 
-/// The bytes kept of a name that is too long to be a path: one more than fits, which marks it.
+/// The bytes kept of a name that is too long to be a path: one more than a path may have, which marks it as
+/// too long.
 const KEPT_LEN_MAX: usize = PATH_LEN_MAX + 1;
 
 /// Splits chunks into batches of names and keeps the unfinished last name for the next chunk.
 ///
 /// A name of more than [`PATH_LEN_MAX`] bytes cannot be a path. Only its first `PATH_LEN_MAX + 1`
-/// bytes are kept, so that a list without any separator needs no more memory than one with.
+/// bytes are kept, so that a list without any separator needs no more memory than one with separators.
 #[derive(Debug)]
 pub struct Splitter {
     separator: Separator,

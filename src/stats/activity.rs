@@ -3,18 +3,18 @@
 use std::ops::AddAssign;
 use std::time::Duration;
 
-/// Counts of what loops did, and how long they had less in flight than they might.
+/// Counts of what loops did, and how long fewer items were in flight than they had room for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Activity {
-    /// Operations done at once by a plain call.
+    /// Operations done by a plain call that does not block.
     pub at_once: u64,
-    /// Operations given to the ring or to threads.
+    /// Operations submitted to the ring or to threads.
     pub submissions: u64,
-    /// Those of them that came back.
+    /// Submitted operations that have completed.
     pub completions: u64,
     /// Calls of `io_uring_enter`.
     pub enters: u64,
-    /// Operations tried again after a shortage.
+    /// Operations retried after resource exhaustion.
     pub retries: u64,
     /// Time with fewer items in flight than the loops had room for.
     pub held_back: HeldBackTimes,
@@ -23,11 +23,11 @@ pub struct Activity {
 /// Time with fewer items in flight than there was room for, by cause; the times of all loops added.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HeldBackTimes {
-    /// There was no input, or no more.
+    /// There was no input at the time, or the input had ended.
     pub input: Duration,
     /// The window was full: results waited for an earlier one, or for the consumer.
     pub window: Duration,
-    /// Descriptors or memory were short.
+    /// Descriptors or memory were exhausted.
     pub pressure: Duration,
     /// The rate had been reached.
     pub rate: Duration,

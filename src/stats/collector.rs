@@ -1,13 +1,14 @@
-//! From the threads that record latencies to whoever wants them while the run goes on.
+//! Passes latencies from the threads that record them to a reader during the run.
 
 use super::phase_places::Places;
 use super::tally::Tally;
 use super::{Detail, Latencies, Phase};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use crate::lock::lock;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-/// Published parts that may wait to be taken, for each recorder. Beyond that, recorders keep what
-/// they have: nothing is lost, and memory does not grow while nobody takes anything.
+/// Limit on published tallies that wait to be taken, per recorder. At the limit, recorders keep their
+/// latencies: nothing is lost, and memory does not grow while nothing is taken.
 const PARTS_PER_RECORDER: usize = 2;
 
 /// Gathers latencies from all threads of a run.
@@ -15,7 +16,7 @@ const PARTS_PER_RECORDER: usize = 2;
 pub struct Collector {
     places: Places,
     detail: Detail,
-    /// How often recorders publish; never but at the end if `None`.
+    /// How often recorders publish; `None`: only at the end.
     interval: Option<Duration>,
     shared: Mutex<Shared>,
 }
@@ -23,18 +24,17 @@ pub struct Collector {
 #[derive(Debug, Default)]
 struct Shared {
     published: Vec<Tally>,
-    /// Empty, for recorders to go on with.
+    /// Empty tallies, which recorders reuse.
     spare: Vec<Tally>,
     recorders: usize,
 }
 
 impl Collector {
-    /// A collector of the phases in the job's table. It gets what is recorded every `interval`, or
-    /// at the end.
+    /// A collector of the phases in the job's table. Recorders publish to it every `interval`, and at the
+    /// end.
     ///
     /// # Panics
-    /// If two phases have the same number or name, or one measured from a schedule is not at the
-    /// end.
+    /// If two phases have the same number or name, or a phase measured from a schedule is not at the end.
     #[must_use]
     pub fn new(phases: &'static [Phase], detail: Detail, interval: Option<Duration>) -> Arc<Self> {
         Arc::new(Self {
@@ -45,7 +45,7 @@ impl Collector {
         })
     }
 
-    /// Adds everything that has been published and not been taken yet.
+    /// Moves all latencies that have been published since the last call to `into`.
     ///
     /// # Panics
     /// If `into` has another table of phases.
@@ -57,7 +57,8 @@ impl Collector {
         self.lock().spare.append(&mut published);
     }
 
-    /// Takes what a recorder has, and leaves it empty, unless it has to keep it for now.
+    /// Takes a recorder's latencies and leaves an empty tally. At the limit on published tallies, it does so
+    /// only with `must_take`.
     fn publish(&self, tally: &mut Tally, must_take: bool) {
         let mut shared = self.lock();
         if shared.published.len() >= PARTS_PER_RECORDER * shared.recorders && !must_take {
@@ -68,13 +69,13 @@ impl Collector {
         shared.published.push(std::mem::replace(tally, empty));
     }
 
-    /// Between any two calls the lists are complete, so a panic elsewhere does not spoil them.
+    /// The lists are consistent between any two calls, so a poisoned lock does no harm.
     fn lock(&self) -> MutexGuard<'_, Shared> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shared)
     }
 }
 
-/// What one thread records its latencies with. It publishes the last of them when it is dropped.
+/// Records the latencies of one thread. When it is dropped, it publishes those not published yet.
 #[derive(Debug)]
 pub struct Recorder {
     collector: Option<Arc<Collector>>,
@@ -104,14 +105,14 @@ impl Recorder {
         }
     }
 
-    /// True if it records this much.
+    /// True if it records this level of detail.
     #[inline]
     #[must_use]
     pub fn records(&self, detail: Detail) -> bool {
         self.detail >= Some(detail)
     }
 
-    /// Counts a latency, if it is one of those that are recorded.
+    /// Counts a latency, if its level of detail is recorded.
     ///
     /// A phase that is not in the collector's table is not counted. If it is one of
     /// [`Phase::of_job`], this is a bug of the job, and a debug assertion fails.
@@ -129,14 +130,14 @@ impl Recorder {
         }
     }
 
-    /// When [`Recorder::publish_if_due`] is next to be called; `None` if there is nothing to publish.
+    /// When to call [`Recorder::publish_if_due`] next; `None` if there is nothing to publish.
     #[must_use]
     pub fn publish_at_ns(&self) -> Option<u64> {
         let interval = self.collector.as_ref()?.interval;
         (interval.is_some() && !self.tally.is_empty()).then_some(self.publish_at_ns)
     }
 
-    /// Publishes what it has once an interval has passed.
+    /// Publishes its latencies if the interval has passed.
     #[inline]
     pub fn publish_if_due(&mut self, now_ns: u64) {
         if self.publish_at_ns().is_some_and(|at_ns| at_ns <= now_ns) {
@@ -144,8 +145,8 @@ impl Recorder {
         }
     }
 
-    /// Publishes what it has before an interval has passed: there may be nothing to do for long. With no
-    /// intervals, the end is soon enough.
+    /// Publishes its latencies before the interval has passed, because the thread may be idle for long.
+    /// Without an interval, they are published at the end.
     pub fn publish_early(&mut self) {
         if let Some(collector) = &self.collector
             && collector.interval.is_some()
@@ -180,7 +181,7 @@ impl Drop for Recorder {
     }
 }
 
-/// The first multiple of the interval after `now`: all recorders publish at the same moments.
+/// The first multiple of the interval after `now_ns`, so that all recorders publish at the same times.
 fn next_multiple(interval: Duration, now_ns: u64) -> u64 {
     let interval_ns = u64::try_from(interval.as_nanos())
         .unwrap_or(u64::MAX)
@@ -254,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_takes_is_kept_in_bounded_memory() {
+    fn untaken_latencies_are_kept_in_bounded_memory() {
         let collector = Collector::new(Phase::COMMON, Detail::Phases, Some(SECOND));
         let mut recorder = Recorder::new(Some(Arc::clone(&collector)));
         for second in 0..100 {

@@ -1,4 +1,4 @@
-//! How much is recorded.
+//! The level of detail of recorded latencies.
 
 /// What is recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -8,50 +8,49 @@ use crate::mill::Counters;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 /// The JSON Schema (draft 2020-12) of the document.
 pub const SCHEMA: &str = include_str!("schema.json");
 
-/// Raised when a reader of the document would have to be changed.
+/// Raised when the format changes so that readers have to change, too.
 const SCHEMA_VERSION: u32 = 1;
 
-/// Everything that is known about a run at its end.
+/// The facts about a run at its end.
 #[derive(Debug)]
 pub struct Facts<'a> {
     /// The subcommand.
     pub command: &'static str,
     /// When it began.
     pub started_at: SystemTime,
-    /// What was asked for and what came of it, by name; times with their unit.
+    /// The options in effect, by name; names of times end with their unit.
     pub options: Map<String, Value>,
     /// The machine.
     pub machine: Machine,
-    /// The most files that may be open.
+    /// The limit on open files.
     pub open_files_max: u64,
-    /// What the engine of the first loop is made of.
+    /// A description of the first loop's engine.
     pub engine: &'a str,
-    /// What the kernel's `io_uring` can do, if there was a ring.
+    /// The features of the kernel's `io_uring`, if there was a ring.
     pub ring_features: Vec<&'static str>,
-    /// How it ended.
+    /// How the run ended.
     pub end: &'static str,
-    /// What was counted.
+    /// The counts of emitted results.
     pub summary: &'a Summary,
-    /// Items.
+    /// The counts of items.
     pub counters: Counters,
     /// What the loops did.
     pub activity: Activity,
-    /// What else the job tells, by name.
+    /// Further facts of the job, by name.
     pub details: Map<String, Value>,
 }
 
-/// How series are put into the document.
+/// How series are written to the document.
 #[derive(Clone, Debug)]
 pub struct Form {
-    /// The percentiles to tell, from 0 to 100.
+    /// The percentiles to write, from 0 to 100.
     pub percentiles: Vec<f64>,
-    /// Tell the buckets of the histograms, too.
+    /// Write the buckets of the histograms, too.
     pub bins: bool,
 }
 
@@ -106,7 +105,7 @@ pub fn of_run(facts: &Facts<'_>, series: &[Series], form: &Form) -> Value {
     Value::Object(document)
 }
 
-/// The document of several runs together, read from these files.
+/// The document of several runs, merged from these files.
 #[must_use]
 pub fn of_merge(sources: &[String], series: &[Series], form: &Form) -> Value {
     let mut document = head("merge");
@@ -148,7 +147,7 @@ fn phases_of(series: &[&Series], form: &Form) -> Value {
     Value::Object(phases.collect())
 }
 
-/// One phase. Its keys tell the unit.
+/// One phase. Keys of times end with their unit.
 #[derive(Serialize, Deserialize)]
 struct PhaseFacts {
     count: u64,
@@ -158,12 +157,12 @@ struct PhaseFacts {
     stdev_ns: u64,
     max_ns: u64,
     percentiles_ns: Map<String, Value>,
-    /// From, to (both included) and the count, for each bucket that is not empty.
+    /// First and last value (both included) and count of each bucket that is not empty.
     #[serde(skip_serializing_if = "Option::is_none")]
     buckets_ns: Option<Vec<[u64; 3]>>,
 }
 
-/// A series as the document has it.
+/// A series in the form of the document.
 #[must_use]
 pub fn phase(series: &Series, form: &Form) -> Value {
     let histogram = &series.histogram;
@@ -193,16 +192,16 @@ pub fn phase(series: &Series, form: &Form) -> Value {
     serde_json::to_value(facts).expect("plain data")
 }
 
-/// What a document tells of a phase.
+/// The latencies of one phase that a document contains.
 #[derive(Clone, Debug)]
 pub struct Content {
     /// The phase, with `scheduled-` before its name if it was measured from a schedule.
     pub name: String,
-    /// Latencies.
+    /// The number of latencies.
     pub count: u64,
-    /// The shortest of them.
+    /// The shortest latency.
     pub min_ns: u64,
-    /// The longest.
+    /// The longest latency.
     pub max_ns: u64,
     /// Percentiles, from 0 to 100, and their latencies.
     pub percentiles_ns: Vec<(f64, u64)>,
@@ -213,18 +212,18 @@ pub struct Content {
 /// Why a document cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// It is no document of this kind.
+    /// It does not have the form of such a document.
     #[error("{0}")]
     Form(#[from] serde_json::Error),
-    /// It was written by a later version.
+    /// It has another schema version.
     #[error("it has schema version {0}, and only 1 is known here")]
     Version(u64),
-    /// A number in it makes no sense.
+    /// A number in it is not valid.
     #[error("{0} of phase {1} makes no sense")]
     Value(&'static str, String),
 }
 
-/// What is read of a document.
+/// The part of a document that is read.
 #[derive(Deserialize)]
 struct Document {
     schema_version: u64,
@@ -233,13 +232,13 @@ struct Document {
     scheduled_phases: IndexedPhases,
 }
 
-/// In the order in which they stand there.
+/// Phases by name, in the order of the document.
 type IndexedPhases = Map<String, Value>;
 
-/// Reads the latencies out of a document.
+/// Reads the latencies from a document.
 ///
 /// # Errors
-/// If it is none, or of a version that is not known.
+/// If it is not such a document, or has an unknown version.
 pub fn read(bytes: &[u8]) -> Result<Vec<Content>, ReadError> {
     let document: Document = serde_json::from_slice(bytes)?;
     if document.schema_version != u64::from(SCHEMA_VERSION) {
@@ -280,9 +279,6 @@ fn read_phase(name: String, facts: Value) -> Result<Content, ReadError> {
         histogram,
     })
 }
-
-/// Failures by errno name or, where there is none, by a word for the cause.
-pub type FailedByCause = BTreeMap<String, u64>;
 
 #[cfg(test)]
 mod tests {

@@ -1,4 +1,4 @@
-//! The percentile distribution as text, which the plotters of HdrHistogram take
+//! The percentile distribution as text, the input format of HdrHistogram's plotters
 //! (`AbstractHistogram.outputPercentileDistribution` of the Java implementation).
 
 use super::table::mean_ns;
@@ -8,7 +8,7 @@ use std::io::{self, Write};
 /// Lines for each halving of the distance to 100 %.
 const TICKS_PER_HALF_DISTANCE: u32 = 5;
 
-/// Nanoseconds in the unit of the values: with its three decimals nothing is lost.
+/// Nanoseconds per unit of the values, which are written with three decimals, so nothing is lost.
 const NS_PER_UNIT: f64 = 1e3;
 
 /// Writes the distribution, its values in microseconds.
@@ -50,7 +50,7 @@ pub fn write(out: &mut impl Write, histogram: &Histogram<u64>) -> io::Result<()>
         out,
         "#[Buckets = {:12}, SubBuckets     = {:12}]",
         histogram.buckets(),
-        // As many as 3 significant digits take: the power of two from 2 · 10^3 on.
+        // As many as the significant digits need: for 3, the next power of two from 2 · 10^3.
         (2 * 10_u32.pow(u32::from(histogram.sigfig()))).next_power_of_two()
     )
 }

@@ -1,5 +1,5 @@
-//! Interval logs: histograms of one stretch of time after the other, compressed (format 1.3, V2 with
-//! deflate, of HdrHistogram's `HistogramLogWriter`), each with its phase as a tag.
+//! Interval logs: compressed histograms of successive intervals of time, each with its phase as a tag
+//! (format 1.3 of HdrHistogram's `HistogramLogWriter`, histograms in V2 with deflate).
 
 use super::Series;
 use base64::Engine as _;
@@ -11,34 +11,34 @@ use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer}
 use std::io::{self, Read, Write};
 use std::time::{Duration, SystemTime};
 
-/// The unit of the maximum that stands beside each histogram, as other writers have it.
+/// The unit of the maximum beside each histogram, the same as in other writers.
 const NS_PER_MS: f64 = 1e6;
 
-/// What compressed histograms begin with, before the length of the rest.
+/// The first bytes of a compressed histogram; the length of the rest follows.
 const COMPRESSED_COOKIE: [u8; 4] = [0x1c, 0x84, 0x93, 0x14];
 
-/// Before the counts of an encoded histogram stand a cookie, their length and the shape.
+/// The header of an encoded histogram, before its counts: a cookie, their length and the shape.
 const HEADER_LEN: usize = 40;
 
-/// The longest encoded histogram that is read, in bytes. Ours take 300 KiB at the very most.
+/// The longest encoded histogram that is read, in bytes. Ours take at most 300 KiB.
 const ENCODED_LEN_MAX: u64 = 64 << 20;
 
-/// What the head of a log begins with, whoever has written it. A log of a run without items has nothing
-/// else.
+/// The first bytes of a log's head, the same for all writers. The log of a run without items has only a
+/// head.
 const FORMAT: &[u8] = b"#[Histogram log format version ";
 
-/// Before the name of a series and how many latencies in this interval were out of range. To other
-/// readers it is a comment.
+/// The prefix of a line with the name of a series and its number of latencies out of range in this
+/// interval. Other readers skip the line as a comment.
 const OUT_OF_RANGE: &str = "#[OutOfRange: ";
 
-/// The name of what has no tag.
+/// The name of a series without a tag.
 const UNTAGGED: &str = "untagged";
 
 /// Writes an interval log.
 pub struct IntervalLog<W> {
     out: W,
     serializer: V2DeflateSerializer,
-    /// Where the next interval starts, since the start of the log.
+    /// The start of the next interval, from the start of the log.
     position: Duration,
 }
 
@@ -75,13 +75,13 @@ impl<W: Write> IntervalLog<W> {
         })
     }
 
-    /// Where the next interval starts, since the start of the log.
+    /// The start of the next interval, from the start of the log.
     pub fn position(&self) -> Duration {
         self.position
     }
 
-    /// Writes what has been recorded since the end of the last interval, up to `end` after the start
-    /// of the log.
+    /// Writes the latencies of an interval, which starts at the end of the last one and ends at `end`,
+    /// counted from the start of the log.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -114,13 +114,13 @@ impl<W: Write> IntervalLog<W> {
     }
 }
 
-/// Why something is no interval log.
+/// Why an interval log cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// A line has not the form of one.
+    /// A line does not have the form of an interval log.
     #[error("line {0} is not one of an interval log")]
     Line(usize),
-    /// What stands in a line is no histogram.
+    /// The histogram of a line cannot be decoded.
     #[error("the histogram of line {line} cannot be read: {cause}")]
     Histogram {
         /// The line, counted from 1.
@@ -133,7 +133,7 @@ pub enum ReadError {
     Empty,
 }
 
-/// What an interval log holds.
+/// The content of an interval log.
 #[derive(Debug)]
 pub struct Content {
     /// All intervals added, by tag, in the order of their first appearance. A log may have none.
@@ -145,13 +145,13 @@ pub struct Content {
 /// Reads a whole interval log, of ringmill or of any other program.
 ///
 /// # Errors
-/// If it is none.
+/// If it is not an interval log.
 pub fn read(bytes: &[u8]) -> Result<Content, ReadError> {
     let mut series: Vec<Series> = Vec::new();
     let (mut first, mut last) = (Duration::MAX, Duration::ZERO);
     let mut has_head = false;
     let mut deserializer = Deserializer::new();
-    // One line after the other, so that a message can name it.
+    // One line at a time, so that an error can name its line.
     for (at, text) in bytes.split(|&byte| byte == b'\n').enumerate() {
         let line = at + 1;
         let text = text.strip_suffix(b"\r").unwrap_or(text);
@@ -184,7 +184,7 @@ pub fn read(bytes: &[u8]) -> Result<Content, ReadError> {
     })
 }
 
-/// The series of this name, which is added if there is none.
+/// The series with this name, which is added if it does not exist yet.
 fn series_of<'a>(series: &'a mut Vec<Series>, name: &str) -> &'a mut Series {
     let known = series.iter().position(|one| one.name == name);
     let place = known.unwrap_or_else(|| {
@@ -194,7 +194,7 @@ fn series_of<'a>(series: &'a mut Vec<Series>, name: &str) -> &'a mut Series {
     &mut series[place]
 }
 
-/// What a line of ours says of latencies out of range.
+/// The name and count in a line with the prefix [`OUT_OF_RANGE`].
 fn out_of_range(line: &[u8]) -> Option<(&str, u64)> {
     let line = std::str::from_utf8(line).ok()?;
     let (name, count) = line
@@ -204,8 +204,8 @@ fn out_of_range(line: &[u8]) -> Option<(&str, u64)> {
     Some((name, count.parse().ok()?))
 }
 
-/// Decodes a histogram. The library would believe any length that a file says; here it is held
-/// against what there is.
+/// Decodes a histogram. The library trusts the length in the header; here it is checked against the data
+/// first.
 fn decode(text: &str, deserializer: &mut Deserializer) -> Result<Histogram<u64>, String> {
     let cut_off = || "it is cut off".to_owned();
     let mut encoded = STANDARD.decode(text).map_err(|error| error.to_string())?;
@@ -219,8 +219,8 @@ fn decode(text: &str, deserializer: &mut Deserializer) -> Result<Histogram<u64>,
         encoded = inflated;
     }
     let payload = encoded.get(HEADER_LEN..).ok_or_else(cut_off)?;
-    let said_len = u32::from_be_bytes([encoded[4], encoded[5], encoded[6], encoded[7]]);
-    if usize::try_from(said_len).is_ok_and(|said_len| said_len > payload.len()) {
+    let counts_len = u32::from_be_bytes([encoded[4], encoded[5], encoded[6], encoded[7]]);
+    if usize::try_from(counts_len).is_ok_and(|counts_len| counts_len > payload.len()) {
         return Err(cut_off());
     }
     deserializer
@@ -292,9 +292,9 @@ mod tests {
         assert!(error("Tag=a,0.1,1.0,2.0,AAAA\n").starts_with("the histogram of line 1 "));
     }
 
-    /// 40 bytes that say that 4 GiB follow.
+    /// A header of 40 bytes, according to which 4 GiB follow.
     #[test]
-    fn a_length_that_is_not_there_is_not_believed() {
+    fn a_length_beyond_the_data_is_refused() {
         let mut encoded = vec![0x1c, 0x84, 0x93, 0x13];
         encoded.extend([0xff; 4]);
         encoded.resize(HEADER_LEN, 0);

@@ -3,31 +3,31 @@
 use super::Phase;
 use hdrhistogram::Histogram;
 
-/// The longest latency that is told apart: one hour, in nanoseconds.
+/// The longest latency in the histograms: one hour, in nanoseconds.
 pub const LATENCY_NS_MAX: u64 = 3_600_000_000_000;
 
-/// Decimal digits to which latencies are told apart.
+/// The precision of the histograms, in decimal digits.
 const SIGNIFICANT_DIGITS: u8 = 3;
 
-/// How long things took, for each phase of a job's table: HDR histograms (Gil Tene,
+/// Latencies for each phase of a job's table: HDR histograms (Gil Tene,
 /// <http://hdrhistogram.org>) of nanoseconds from 1 ns to 1 h with 3 significant digits.
 #[derive(Clone, Debug)]
 pub struct Latencies {
     phases: &'static [Phase],
-    /// In the same order.
+    /// In the order of `phases`.
     counted: Vec<PhaseLatencies>,
 }
 
 /// The latencies of one phase.
 #[derive(Clone, Debug, Default)]
 pub struct PhaseLatencies {
-    /// Made when it is first needed: it takes 264 KiB.
+    /// Allocated when it is first needed: it takes 264 KiB.
     histogram: Option<Histogram<u64>>,
     /// Latencies beyond the histogram's range.
     out_of_range: u64,
 }
 
-/// An empty histogram of the shape that all have.
+/// An empty histogram, with the range and precision of all histograms here.
 #[must_use]
 pub fn new_histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, LATENCY_NS_MAX, SIGNIFICANT_DIGITS).expect("the bounds are valid")
@@ -43,22 +43,22 @@ impl Latencies {
         }
     }
 
-    /// Counts a latency so many times, if its phase is in the table.
+    /// Counts a latency `count` times, if its phase is in the table.
     pub fn record(&mut self, phase: Phase, latency_ns: u64, count: u64) {
         if let Some(place) = self.place(phase) {
             self.record_at(place, latency_ns, count);
         }
     }
 
-    /// Counts a latency of the phase at this place so many times.
+    /// Counts a latency of the phase at this place `count` times.
     pub(super) fn record_at(&mut self, place: usize, latency_ns: u64, count: u64) {
         self.counted[place].record(latency_ns, count);
     }
 
-    /// Adds what another has counted.
+    /// Adds the latencies of another one.
     ///
     /// # Panics
-    /// If the other has another table.
+    /// If the other one has another table.
     pub fn add(&mut self, other: &Self) {
         assert_eq!(self.phases, other.phases, "the tables differ");
         for (own, other) in self.counted.iter_mut().zip(&other.counted) {
@@ -66,21 +66,20 @@ impl Latencies {
         }
     }
 
-    /// Takes everything out, so that nothing is counted.
+    /// Takes all latencies out and leaves none.
     #[must_use]
     pub fn take(&mut self) -> Self {
         let empty = Self::new(self.phases);
         std::mem::replace(self, empty)
     }
 
-    /// All phases of which anything has been counted, with their histograms, in the order of the
-    /// table.
+    /// All phases with latencies, and their histograms, in the order of the table.
     pub fn into_phases(self) -> impl Iterator<Item = (Phase, PhaseLatencies)> {
         let all = self.phases.iter().copied().zip(self.counted);
         all.filter(|(_, latencies)| latencies.count() > 0)
     }
 
-    /// Forgets everything, but keeps the memory.
+    /// Drops all latencies, but keeps the memory.
     pub fn clear(&mut self) {
         for phase in &mut self.counted {
             if let Some(histogram) = &mut phase.histogram
@@ -92,19 +91,19 @@ impl Latencies {
         }
     }
 
-    /// True if nothing has been counted.
+    /// True if there are no latencies.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.iter().next().is_none()
     }
 
-    /// The phases of which anything has been counted, in the order of the table.
+    /// The phases with latencies, in the order of the table.
     pub fn iter(&self) -> impl Iterator<Item = (Phase, &PhaseLatencies)> {
         let all = self.phases.iter().copied().zip(&self.counted);
         all.filter(|(_, latencies)| latencies.count() > 0)
     }
 
-    /// What has been counted of a phase; nothing if it is not in the table.
+    /// The latencies of a phase; none if it is not in the table.
     #[must_use]
     pub fn get(&self, phase: Phase) -> &PhaseLatencies {
         static EMPTY: PhaseLatencies = PhaseLatencies {
@@ -125,7 +124,7 @@ impl PhaseLatencies {
         if latency_ns > LATENCY_NS_MAX {
             self.out_of_range += count;
         } else {
-            // A clock may tell the same time twice.
+            // A latency may be 0, because two clock readings may be the same.
             let recorded = self.histogram_mut().record_n(latency_ns.max(1), count);
             recorded.expect("it is within the bounds");
         }
@@ -143,7 +142,7 @@ impl PhaseLatencies {
         self.out_of_range += other.out_of_range;
     }
 
-    /// The latencies within the range, if there are any.
+    /// The histogram, if there are latencies within its range.
     #[must_use]
     pub fn histogram(&self) -> Option<&Histogram<u64>> {
         self.histogram.as_ref().filter(|known| !known.is_empty())
@@ -155,13 +154,13 @@ impl PhaseLatencies {
         self.histogram.unwrap_or_else(new_histogram)
     }
 
-    /// Latencies longer than [`LATENCY_NS_MAX`], which are in no histogram.
+    /// The number of latencies longer than [`LATENCY_NS_MAX`], which the histogram does not contain.
     #[must_use]
     pub fn out_of_range(&self) -> u64 {
         self.out_of_range
     }
 
-    /// All latencies, whether or not within the range.
+    /// The number of all latencies, within the range or not.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.out_of_range + self.histogram.as_ref().map_or(0, Histogram::len)
@@ -208,7 +207,7 @@ mod tests {
     }
 
     proptest! {
-        /// Adding parts gives what counting everything at once does.
+        /// Adding parts gives the same as counting everything at once.
         #[test]
         fn parts_add_up(
             phases in prop_oneof![Just(Phase::COMMON), Just(longest_table())],

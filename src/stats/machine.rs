@@ -1,4 +1,4 @@
-//! Facts about the machine that a measurement is worth little without.
+//! Facts about the machine, without which a measurement is of little use.
 
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 use rustix::system::uname;
@@ -13,12 +13,12 @@ pub struct Machine {
     cpu_model: Option<String>,
     /// Processors that are online.
     cores: Option<usize>,
-    /// Those of them that this process may use.
+    /// Processors that this process may use.
     cores_usable: usize,
-    /// How the first processor's frequency is chosen; unknown in most virtual machines.
+    /// The frequency governor of the first processor; unknown in most virtual machines.
     governor: Option<String>,
     memory_bytes: Option<u64>,
-    /// Where the first item lies.
+    /// The file system of the first item that succeeded.
     file_system: Option<FileSystemFacts>,
 }
 
@@ -27,12 +27,12 @@ pub struct Machine {
 pub struct FileSystemFacts {
     #[serde(rename = "type")]
     kind: String,
-    /// Those of the mount and those of the file system, as the kernel lists them.
+    /// The options of the mount and of the file system, as the kernel lists them.
     mount_options: String,
 }
 
 impl Machine {
-    /// The machine we are on, and where the first item lies.
+    /// This machine, with the file system of the first item that succeeded.
     #[must_use]
     pub fn here(file_system: Option<FileSystemFacts>) -> Self {
         let uname = uname();
@@ -58,8 +58,7 @@ impl Machine {
 }
 
 impl FileSystemFacts {
-    /// The mount that a path is on. The kernel tells its number, so nothing has to be guessed from
-    /// names.
+    /// The mount of a path. The kernel returns the mount's id, so it need not be guessed from path names.
     #[must_use]
     pub fn of(path: &Path) -> Option<Self> {
         let answer = statx(CWD, path, AtFlags::STATX_DONT_SYNC, StatxFlags::MNT_ID).ok()?;

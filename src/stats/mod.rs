@@ -1,4 +1,4 @@
-//! What a run was like: counts and latencies, and the forms in which they are shown.
+//! Statistics of a run: counts and latencies, and the formats in which they are written.
 
 mod activity;
 #[cfg(feature = "latency")]

@@ -1,24 +1,24 @@
-//! In place of the collector where latencies cannot be recorded: nothing is.
+//! Replaces the collector in builds without latencies: records nothing.
 
 use super::{Detail, Phase};
 use std::sync::Arc;
 
-/// There is none.
+/// Has no values.
 #[derive(Debug)]
 pub enum Collector {}
 
-/// What records nothing.
+/// A recorder that records nothing.
 #[derive(Debug)]
 pub struct Recorder;
 
 impl Recorder {
-    /// There is no collector.
+    /// A recorder without a collector.
     #[must_use]
     pub fn new(_: Option<Arc<Collector>>) -> Self {
         Self
     }
 
-    /// False.
+    /// Always false.
     #[inline]
     #[must_use]
     pub fn records(&self, _: Detail) -> bool {
@@ -29,7 +29,7 @@ impl Recorder {
     #[inline]
     pub fn record(&mut self, _: Phase, _latency_ns: u64) {}
 
-    /// There is nothing to publish.
+    /// `None`: there is nothing to publish.
     #[must_use]
     pub fn publish_at_ns(&self) -> Option<u64> {
         None

@@ -1,6 +1,6 @@
 //! The parts into which an item's time is divided.
 
-/// What part of an item's time was spent on.
+/// A part of an item's time.
 ///
 /// The phases that a run records for every job are constants of this type; a job defines its own
 /// with [`Phase::of_job`]. The table of a job lists all phases that its items can have, in the order
@@ -11,7 +11,7 @@ pub struct Phase {
     name: &'static str,
 }
 
-/// The first id of those that jobs use.
+/// The first of the ids that are for phases of jobs.
 pub(super) const FIRST_OF_JOB: u8 = 32;
 
 /// How many phases a job can define.
@@ -34,10 +34,10 @@ impl Phase {
     pub const TOTAL: Self = Self::common(6, "total");
     /// From the result to its emission, while it waits for earlier items.
     pub const REORDER: Self = Self::common(7, "reorder");
-    /// From the start that the schedule of a rate set for the item to its first submission.
+    /// From when the item was due by the schedule of a rate to its first submission.
     pub const SCHEDULED_QUEUE: Self = Self::common(8, "scheduled-queue");
-    /// From the start that the schedule of a rate set for the item to its last completion: what
-    /// a user of the measured system would have seen.
+    /// From when the item was due by the schedule of a rate to its last completion: the latency that a user
+    /// of the measured system would have seen.
     pub const SCHEDULED_TOTAL: Self = Self::common(9, "scheduled-total");
 
     /// The table of a job that has no phases of its own.
@@ -96,7 +96,7 @@ impl Phase {
         self.name
     }
 
-    /// Different for each phase of a table.
+    /// Unique within a table.
     #[cfg(feature = "latency")]
     pub(super) const fn id(self) -> u8 {
         self.id

@@ -10,7 +10,7 @@ fn is_scheduled(phase: Phase) -> bool {
     phase.name().starts_with(SCHEDULED)
 }
 
-/// A table, and the place of each phase in it, found without a search.
+/// A table, with an index from a phase to its place.
 #[derive(Clone, Debug)]
 pub(super) struct Places {
     phases: &'static [Phase],
@@ -18,8 +18,7 @@ pub(super) struct Places {
     places: [u8; 1 << u8::BITS],
 }
 
-/// Stands for the place of a phase that is not in the table. No table is so long that it has this
-/// place.
+/// The place of a phase that is not in the table. Tables are too short to have this place.
 const ABSENT: u8 = u8::MAX;
 const _: () = assert!(FIRST_OF_JOB as usize + OF_JOB_MAX as usize <= ABSENT as usize);
 
@@ -27,7 +26,7 @@ impl Places {
     /// The places in this table.
     ///
     /// # Panics
-    /// If two phases have the same id or name, or one measured from a schedule is not at the end.
+    /// If two phases have the same id or name, or a phase measured from a schedule is not at the end.
     pub(super) fn new(phases: &'static [Phase]) -> Self {
         let mut places = [ABSENT; _];
         for (phase, place) in phases.iter().zip(0_u8..) {

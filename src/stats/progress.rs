@@ -12,41 +12,41 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use unicode_width::UnicodeWidthStr;
 
-/// How often the line is drawn anew on a terminal, and printed elsewhere.
+/// How often the line is redrawn on a terminal, and how often it is printed elsewhere.
 const DRAW_INTERVAL: Duration = Duration::from_millis(200);
 const PRINT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long the latencies are gathered of which percentiles are shown.
+/// The time over which latencies are gathered for the percentiles shown.
 const LATENCY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Columns at the end of a terminal's row that stay free: there it shows a Ctrl-C, which would otherwise
-/// begin another row, and leave the line behind in the one before.
+/// Columns kept free at the end of a terminal's row: there the terminal shows `^C`. Without them it would
+/// start another row, and the line would stay in the row before.
 const FREE_COLUMNS: usize = 3;
 
-/// Columns of a terminal that does not say how many it has.
+/// The width of a terminal that does not report its width.
 const COLUMNS_DEFAULT: usize = 80;
 
-/// Back to the begin of the row, and empties it (ECMA-48, EL).
+/// Returns to the start of the row and erases it (ECMA-48, EL).
 const CLEAR: &str = "\r\x1b[K";
 
-/// How much input there is, where that can be known.
+/// How much input there is, if that is known.
 #[derive(Clone, Debug)]
 pub enum Total {
-    /// So many items.
+    /// This number of items.
     Items(u64),
-    /// A list of so many bytes, and a counter of those read.
+    /// A list with this number of bytes, and a counter of those read.
     ListBytes(u64, Arc<AtomicU64>),
-    /// Nobody knows.
+    /// Not known.
     Unknown,
 }
 
-/// Draws how far a run is, on standard error.
+/// Shows the progress of a run, on standard error.
 pub struct Progress {
-    /// Reckons how long the rest takes, and draws nothing.
+    /// Estimates the time left; draws nothing.
     bar: ProgressBar,
-    /// Standard error is no terminal: a line each time instead of one drawn over and over.
+    /// Standard error is not a terminal: print a new line each time instead of redrawing one.
     prints_lines: bool,
-    /// What stands in the terminal's row; empty if nothing does.
+    /// The text in the terminal's row; empty if nothing is drawn.
     drawn: String,
     total: Total,
     drawn_at: Instant,
@@ -57,15 +57,15 @@ pub struct Progress {
 
 /// The latencies of the last second.
 struct Recent {
-    /// Those of the second that has begun.
+    /// Latencies of the current second.
     latency_ns: Histogram<u64>,
     began_at: Instant,
-    /// Of the second before.
+    /// Percentiles of the second before.
     percentiles: String,
 }
 
 impl Progress {
-    /// A line for so much input.
+    /// A progress line for an input of this size.
     #[must_use]
     pub fn new(total: Total) -> Self {
         let length = match total {
@@ -88,7 +88,7 @@ impl Progress {
         }
     }
 
-    /// Takes latencies that have just become known.
+    /// Adds new latencies, and updates the percentiles once per interval.
     pub fn add_latencies(&mut self, latencies: &Latencies) {
         let recent = &mut self.recent;
         if let Some(total) = latencies.get(Phase::TOTAL).histogram() {
@@ -107,7 +107,7 @@ impl Progress {
         recent.began_at = Instant::now();
     }
 
-    /// Draws the line if it is time to.
+    /// Draws the line if its interval has passed.
     pub fn tick(&mut self, summary: &Summary, counters: Counters) {
         let elapsed = self.drawn_at.elapsed();
         if elapsed
@@ -135,11 +135,11 @@ impl Progress {
         self.drawn_at = Instant::now();
     }
 
-    /// What there is to tell.
+    /// The parts of the line.
     fn parts(&self, summary: &Summary, counters: Counters, elapsed: Duration) -> [Part; 8] {
         let items_per_s = per_second(summary.items - self.drawn_items, elapsed);
         let bytes_per_s = per_second(summary.bytes - self.drawn_bytes, elapsed);
-        let (share, time) = self.how_far();
+        let (share, time) = self.share_and_time();
         let part = |rank, text| Part { rank, text };
         [
             part(0, format!("{} done", HumanCount(summary.items))),
@@ -153,9 +153,9 @@ impl Progress {
         ]
     }
 
-    /// The share that is done and the time left, if the size of the input is known. Nothing can be
-    /// said of the time before anything is done. Otherwise the time that has passed.
-    fn how_far(&self) -> (String, String) {
+    /// The share that is done and the time left, if the size of the input is known; no time while nothing
+    /// is done yet. Otherwise an empty share and the time that has passed.
+    fn share_and_time(&self) -> (String, String) {
         let Some(length) = self.bar.length() else {
             let elapsed = HumanDuration(self.bar.elapsed());
             return (String::new(), format!("{elapsed:#}"));
@@ -180,7 +180,7 @@ impl Progress {
         written
     }
 
-    /// Takes the line away.
+    /// Erases the line.
     pub fn clear(&self) {
         if !self.drawn.is_empty() {
             messages::text(CLEAR);
@@ -190,13 +190,13 @@ impl Progress {
 
 /// A piece of the line.
 struct Part {
-    /// Where there is no room for all, those with the highest ranks are left out.
+    /// If there is no room for all parts, those with the highest ranks are left out.
     rank: usize,
-    /// Empty if there is nothing to tell.
+    /// Empty if there is nothing to show.
     text: String,
 }
 
-/// The parts that fit into so many columns.
+/// The parts that fit into this number of columns.
 fn fitted(parts: &[Part], columns: usize) -> String {
     let line = |ranks: usize| {
         let shown = parts.iter().filter(|part| part.rank < ranks);
@@ -267,6 +267,6 @@ mod tests {
     #[test]
     fn without_a_known_length_the_time_that_passed_is_shown() {
         let progress = Progress::new(Total::Unknown);
-        assert_eq!(progress.how_far(), (String::new(), "0s".to_owned()));
+        assert_eq!(progress.share_and_time(), (String::new(), "0s".to_owned()));
     }
 }

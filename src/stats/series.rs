@@ -1,4 +1,4 @@
-//! Histograms with names, as they are written, read and merged.
+//! Histograms with names, for writing, reading and merging.
 
 use super::{Latencies, new_histogram};
 use hdrhistogram::Histogram;
@@ -8,14 +8,14 @@ use hdrhistogram::Histogram;
 pub struct Series {
     /// The phase's name.
     pub name: String,
-    /// Nanoseconds.
+    /// In nanoseconds.
     pub histogram: Histogram<u64>,
     /// Latencies beyond the histogram's range.
     pub out_of_range: u64,
 }
 
 impl Series {
-    /// One with nothing counted in it.
+    /// A series without latencies.
     #[must_use]
     pub fn new(name: &str) -> Self {
         Self {
@@ -52,12 +52,12 @@ impl Series {
         }
     }
 
-    /// Counts latencies beyond the range. (Files may say anything, hence the saturation.)
+    /// Counts latencies beyond the range. (Saturating, because a file may contain any number.)
     pub fn add_out_of_range(&mut self, count: u64) {
         self.out_of_range = self.out_of_range.saturating_add(count);
     }
 
-    /// All latencies, whether or not within the range.
+    /// The number of all latencies, within the range or not.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.histogram.len().saturating_add(self.out_of_range)

@@ -1,17 +1,17 @@
-//! The time in a loop, and what it was spent on.
+//! The time in a loop, and the phases on which it was spent.
 
 use super::{Detail, Phase, Recorder};
 use crate::clock::Clock;
 use std::time::Duration;
 
-/// Knows the time in a loop, which it reads no more often than what is recorded needs: even 20 ns
-/// count where an item takes 5 µs. The end of one thing is the beginning of the next.
+/// Caches the time in a loop and measures phases. It reads the clock only as often as recording needs,
+/// because even 20 ns matter if an item takes 5 µs: the end of one phase is the start of the next.
 pub struct Stopwatch {
     recorder: Recorder,
     now_ns: u64,
-    /// Time has passed since it was read.
+    /// `now_ns` is out of date.
     is_stale: bool,
-    /// Items have times of their own, not those of the turn.
+    /// Items have their own times, not those of the turn.
     times_items: bool,
 }
 
@@ -28,32 +28,32 @@ impl Stopwatch {
         }
     }
 
-    /// The time as it was last read.
+    /// The time of the last reading, in nanoseconds.
     #[must_use]
     pub fn now_ns(&self) -> u64 {
         self.now_ns
     }
 
-    /// The same.
+    /// The time of the last reading.
     #[must_use]
     pub fn now(&self) -> Duration {
         Duration::from_nanos(self.now_ns)
     }
 
-    /// Reads the time, and publishes what has been recorded when it is time to.
+    /// Reads the time, and publishes recorded latencies if they are due.
     pub fn begin_turn(&mut self, clock: &dyn Clock) {
         self.now_ns = clock.now_ns();
         self.is_stale = false;
         self.recorder.publish_if_due(self.now_ns);
     }
 
-    /// Says that something was done that is no lap.
+    /// Marks the time as out of date, after work that belongs to no phase.
     #[inline]
     pub fn expire(&mut self) {
         self.is_stale = true;
     }
 
-    /// Makes sure that an item that starts or ends now gets its own time.
+    /// Reads the time if it is out of date and an item that starts or ends now needs its own time.
     #[inline]
     pub fn refresh(&mut self, clock: &dyn Clock) {
         if self.times_items && self.is_stale {
@@ -62,13 +62,13 @@ impl Stopwatch {
         }
     }
 
-    /// Says what the time since it was last read was spent on.
+    /// Records the time since the last reading as spent on `phase`.
     #[inline]
     pub fn lap(&mut self, phase: Phase, clock: &dyn Clock) {
         self.laps([phase], clock);
     }
 
-    /// The same for several things that were done together, each of which took all that time.
+    /// The same for several phases that ran together, each for the whole time.
     #[inline]
     pub fn laps(&mut self, phases: impl IntoIterator<Item = Phase>, clock: &dyn Clock) {
         if self.recorder.records(Detail::Phases) {
@@ -84,18 +84,18 @@ impl Stopwatch {
         }
     }
 
-    /// Counts something that took from one time to another.
+    /// Records a phase that took from `from_ns` to `to_ns`.
     #[inline]
     pub fn record(&mut self, phase: Phase, from_ns: u64, to_ns: u64) {
         self.recorder.record(phase, to_ns.saturating_sub(from_ns));
     }
 
-    /// Publishes what has been recorded, if that is to happen before the end.
+    /// Publishes recorded latencies now, unless they are published only at the end.
     pub fn publish(&mut self) {
         self.recorder.publish_early();
     }
 
-    /// When the next turn must begin for what has been recorded to be published in time.
+    /// When the next turn must begin, so that recorded latencies are published in time.
     #[must_use]
     pub fn publish_at(&self) -> Option<Duration> {
         self.recorder.publish_at_ns().map(Duration::from_nanos)

@@ -1,27 +1,30 @@
 //! Counts of what is emitted.
 
-use super::document::FailedByCause;
 use super::units::{HumanTime, noun};
 use super::{Latencies, Phase};
 use indicatif::{HumanBytes, HumanCount};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
+
+/// The number of failures by errno name or, if there is none, by a word for the cause.
+pub type FailedByCause = BTreeMap<String, u64>;
 
 /// Counts what is emitted.
 #[derive(Debug)]
 pub struct Summary {
     started_at: Instant,
-    /// Results, failures included.
+    /// The number of results, failures included.
     pub items: u64,
-    /// Failures.
+    /// The number of failures.
     pub failed: u64,
-    /// Failures by errno name or, where there is none, by a word for the cause.
+    /// The number of failures by errno name or, if there is none, by a word for the cause.
     pub failed_by_cause: FailedByCause,
     /// Bytes hashed.
     pub bytes: u64,
 }
 
 impl Summary {
-    /// A summary of nothing, as of now.
+    /// An empty summary, whose time starts now.
     #[must_use]
     pub fn new() -> Self {
         Self {

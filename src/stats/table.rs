@@ -5,10 +5,10 @@ use super::units::HumanTime;
 use hdrhistogram::Histogram;
 use indicatif::HumanCount;
 
-/// The percentiles that are shown if nobody asks for others.
+/// The percentiles shown by default.
 pub const PERCENTILES: [f64; 6] = [50.0, 90.0, 95.0, 99.0, 99.9, 99.99];
 
-/// A line for each series: its count, its mean, these percentiles (0 to 100), its maximum.
+/// A line for each series: its count, mean, these percentiles (0 to 100) and its maximum.
 #[must_use]
 pub fn table(series: &[Series], percentiles: &[f64]) -> String {
     let mut rows = vec![header(percentiles)];
@@ -24,7 +24,7 @@ pub fn table(series: &[Series], percentiles: &[f64]) -> String {
     text
 }
 
-/// Rows of equal length as lines, the first column to the left, the others to the right.
+/// Formats rows with equal numbers of cells: the first column aligned left, the others right.
 #[must_use]
 pub fn columns(rows: &[Vec<String>]) -> String {
     let columns = rows[0].len();
@@ -71,7 +71,7 @@ fn row(series: &Series, percentiles: &[f64]) -> Vec<String> {
     row
 }
 
-/// The mean to the nanosecond.
+/// The mean, rounded to nanoseconds.
 #[must_use]
 pub fn mean_ns(histogram: &Histogram<u64>) -> u64 {
     // It is within the histogram's range.

@@ -1,38 +1,38 @@
-//! The quick way to count latencies.
+//! Fast counting of latencies.
 
 use super::{LATENCY_NS_MAX, Latencies, Phase};
 
-/// Latencies noted before they are counted: 64 KiB of them. The more there are, the more are counted
-/// for each time that the counts have to be fetched into the caches.
+/// Latencies noted before they are counted: 64 KiB of notes. The more there are, the more are counted each
+/// time the counts are loaded into the caches.
 const NOTES_MAX: usize = 16384;
 
-/// Latencies counted before they are moved to histograms, so that no count overflows.
+/// Limit on the latencies counted before they are moved to histograms, so that no count overflows.
 const COUNTED_MAX: usize = u32::MAX as usize / 2;
 
-/// Binary digits to which latencies are told apart: what 3 decimal digits take.
+/// The precision in binary digits, enough for 3 decimal digits.
 const PRECISION_BITS: u32 = 11;
-const HALF: usize = 1 << (PRECISION_BITS - 1);
+/// Buckets for each power of two from 2^11 on; they form a block.
+const BLOCK_LEN: usize = 1 << (PRECISION_BITS - 1);
 
-/// Buckets of a phase.
+/// The number of buckets of a phase.
 const BUCKETS: usize = bucket_of(LATENCY_NS_MAX) + 1;
 
-// The blocks of a phase have a bit each.
-const _: () = assert!(BUCKETS <= 64 * HALF);
+// Each block of a phase has one bit of a `u64`.
+const _: () = assert!(BUCKETS <= 64 * BLOCK_LEN);
 
-/// Counts latencies until they are wanted as histograms.
+/// Counts latencies until they are moved to histograms.
 ///
-/// For a file in the cache even this matters: there are nine latencies in 5 µs. Counting them one by
-/// one misses the caches almost each time, since what else is done for an item drives the histograms
-/// out of them. So latencies are noted first, one after the other, and counted many at a time; and
-/// they are counted in the buckets of the histograms, but in numbers of half the size, with nothing
-/// else to keep up to date.
+/// For a cached file the cost of this matters: there are nine latencies in 5 µs. Counted one by one, almost
+/// each would miss the caches, since the other work for an item evicts the histograms from them. So
+/// latencies are first noted in sequence, and then counted many at a time. They are counted in the same
+/// buckets as in the histograms, but in numbers of half the size, without a histogram's further fields.
 ///
 /// Phases are given by their places in the table for which the tally was made.
 #[derive(Debug)]
 pub(super) struct Tally {
     notes: Vec<Note>,
     counts: Counts,
-    /// What is out of range, and what would have overflowed.
+    /// Latencies out of range, and counts moved here before they overflow.
     rest: Latencies,
 }
 
@@ -91,10 +91,10 @@ impl Tally {
 /// How many latencies fell into each bucket.
 #[derive(Debug)]
 struct Counts {
-    /// For each phase, in the order of the buckets; empty until something is counted. Pages into
-    /// which no latency falls are never touched.
+    /// For each phase, in the order of the buckets; empty until something is counted. Pages without a count
+    /// are never touched.
     counts: Vec<u32>,
-    /// For each phase, which of its blocks of [`HALF`] buckets have one that is not empty.
+    /// For each phase, which of its blocks of [`BLOCK_LEN`] buckets have one that is not empty.
     used: Vec<u64>,
     counted: usize,
 }
@@ -108,7 +108,7 @@ impl Counts {
         for note in notes {
             let (place, bucket) = (note.place(), note.bucket());
             self.counts[place * BUCKETS + bucket] += 1;
-            self.used[place] |= 1 << (bucket / HALF);
+            self.used[place] |= 1 << (bucket / BLOCK_LEN);
         }
     }
 
@@ -120,10 +120,10 @@ impl Counts {
         let phases = self.used.iter_mut().zip(self.counts.chunks_mut(BUCKETS));
         for (place, (used, counts)) in phases.enumerate() {
             let used = std::mem::take(used);
-            let blocks = counts.chunks_mut(HALF).zip(0..);
+            let blocks = counts.chunks_mut(BLOCK_LEN).zip(0..);
             for (counts, block) in blocks.filter(|(_, block)| used & (1 << block) != 0) {
                 for (count, at) in counts.iter_mut().zip(0..).filter(|(count, _)| **count > 0) {
-                    let latency_ns = start_of(block * HALF + at);
+                    let latency_ns = start_of(block * BLOCK_LEN + at);
                     latencies.record_at(place, latency_ns, u64::from(*count));
                     *count = 0;
                 }
@@ -132,22 +132,22 @@ impl Counts {
     }
 }
 
-/// The place of a latency in the layout of HDR histograms: up to 2^11 each number has a bucket of its
-/// own, from then on each power of two has 2^10 of them.
+/// The bucket of a latency in the layout of HDR histograms: below 2^11 each number has its own bucket;
+/// from there on each power of two has 2^10 buckets.
 const fn bucket_of(latency_ns: u64) -> usize {
-    let digits = u64::BITS - (latency_ns | (2 * HALF as u64 - 1)).leading_zeros();
+    let digits = u64::BITS - (latency_ns | (2 * BLOCK_LEN as u64 - 1)).leading_zeros();
     let shift = digits - PRECISION_BITS;
-    shift as usize * HALF + (latency_ns >> shift) as usize
+    shift as usize * BLOCK_LEN + (latency_ns >> shift) as usize
 }
 
 /// The least latency in a bucket.
 fn start_of(bucket: usize) -> u64 {
-    let shift = (bucket / HALF).saturating_sub(1);
-    ((bucket - shift * HALF) as u64) << shift
+    let shift = (bucket / BLOCK_LEN).saturating_sub(1);
+    ((bucket - shift * BLOCK_LEN) as u64) << shift
 }
 
-/// The place of a phase and the bucket of a latency in one number, a small one: notes must not fill
-/// the caches either. Each takes 16 bits.
+/// The place of a phase and the bucket of a latency, 16 bits each, in one number: small, so that notes do
+/// not fill the caches.
 #[derive(Clone, Copy, Debug)]
 struct Note(u32);
 
@@ -194,8 +194,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is recorded, whenever it is moved, the histograms are as if it had been recorded
-        /// in them.
+        /// Whatever is recorded, and whenever it is moved, the histograms are the same as if it had been
+        /// recorded in them directly.
         #[test]
         fn nothing_is_lost_on_the_way(
             phases in prop_oneof![Just(Phase::COMMON), Just(longest_table())],

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A time in nanoseconds, shown with three digits in the unit that suits it: `1.23 µs`, `45.6 ms`.
+/// A time in nanoseconds, shown with three digits in a suitable unit: `1.23 µs`, `45.6 ms`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HumanTime(pub u64);
 
@@ -10,7 +10,7 @@ impl fmt::Display for HumanTime {
     #[allow(clippy::cast_precision_loss)]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ns = self.0;
-        // What would be rounded up to 1000 of a unit is 1 of the next.
+        // A value that would be rounded up to 1000 of a unit is shown as 1 of the next unit.
         let (value, unit) = match ns {
             0..1_000 => return f.pad(&format!("{ns} ns")),
             1_000..999_500 => (ns as f64 / 1e3, "µs"),
@@ -26,7 +26,7 @@ impl fmt::Display for HumanTime {
     }
 }
 
-/// The noun for so many things: `1 item`, `2 items`.
+/// The noun in singular or plural for a count: `1 item`, `2 items`.
 #[must_use]
 pub fn noun(count: u64, one: &'static str, many: &'static str) -> &'static str {
     if count == 1 { one } else { many }

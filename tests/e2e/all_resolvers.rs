@@ -1,5 +1,5 @@
-//! `ringmill dns --all-resolvers`: each name is asked of every server, and each row tells what that one
-//! said.
+//! `ringmill dns --all-resolvers`: each name is sent to every server, and each row reports what its
+//! server answered.
 
 use std::net::{SocketAddr, UdpSocket};
 
@@ -11,7 +11,7 @@ use crate::support::responder::{Responder, Script};
 use crate::support::tree::Scratch;
 use crate::support::{Engine, Mill, Output, for_each_engine};
 
-/// Says of every name that it has this address.
+/// Answers every query with this address.
 fn liar(address: [u8; 4]) -> Responder {
     Responder::start(move |_| {
         // A pointer to the name, type A, class IN, a minute, four bytes.
@@ -25,7 +25,7 @@ fn liar(address: [u8; 4]) -> Responder {
     })
 }
 
-/// `--all-resolvers` with the first server by -r and the others in a list.
+/// `--all-resolvers`, with the first server given by -r and the others in a list.
 #[track_caller]
 fn ask(engine: Engine, servers: &[SocketAddr], options: &[&str], list: &[u8]) -> Output {
     let scratch = Scratch::new();
@@ -42,7 +42,7 @@ fn json_rows(output: &Output) -> Vec<Value> {
         .collect()
 }
 
-/// What a name of the zone comes to at an honest server: its status, and its address if it has one.
+/// What an honest server answers for a name of the zone: its status, and its address if it has one.
 fn honest(number: usize) -> (&'static str, Option<String>) {
     match nsd::kind(number) {
         Kind::Missing => ("NXDOMAIN", None),
@@ -52,8 +52,8 @@ fn honest(number: usize) -> (&'static str, Option<String>) {
     }
 }
 
-/// Among good servers one is dead, one silent and one lies: each row is that of its server. Some names
-/// stand in the list twice, so that the same question is under way at several servers.
+/// Among good servers one is dead, one is silent and one lies: each row reports what its own server
+/// did. Some names are in the list twice, so that the same question is in flight at several servers.
 #[test]
 fn each_row_is_of_its_server() {
     let (good, liar, dead) = (Nsd::start(), liar([192, 0, 2, 66]), free_address());
@@ -63,7 +63,8 @@ fn each_row_is_of_its_server() {
     let servers = [good.at, dead, liar.at, silent_at, other_good.at];
     let numbers: Vec<usize> = (0..120).map(|at| at / 2 * (1 + at % 2)).collect();
     for_each_engine(|engine| {
-        // Where one is in flight, each server is asked one query at a time, and the silent one's take long.
+        // With one item in flight, each server gets one query at a time, and those to the silent one
+        // take long.
         for (in_flight, count) in [("--in-flight=4096", numbers.len()), ("--in-flight=1", 3)] {
             let numbers = &numbers[..count];
             let lines = numbers.iter().map(|&number| nsd::name(number) + "\n");
@@ -94,8 +95,8 @@ fn each_row_is_of_its_server() {
     });
 }
 
-/// In text the server is the fourth column, whatever the line is. Lines that look like rows, or hold any
-/// bytes, are printed as they are.
+/// In text the server is the fourth column of every kind of row. List lines that look like rows, or
+/// contain arbitrary bytes, are printed as they are.
 #[test]
 fn the_server_is_the_fourth_column() {
     let (good, liar) = (Nsd::start(), liar([192, 0, 2, 66]));
@@ -138,14 +139,14 @@ fn the_server_is_the_fourth_column() {
     });
 }
 
-/// In the format of massdns, too, each row tells its server, failures and invalid lines included.
+/// In the massdns format, too, each row names its server, also for failures and invalid lines.
 #[test]
-fn rows_as_of_massdns_tell_their_servers() {
+fn massdns_rows_name_their_servers() {
     let (good, dead) = (Nsd::start(), free_address());
     for_each_engine(|engine| {
         let list = b"mail.example\na..b\nmissing.example\n";
         let output = ask(engine, &[good.at, dead], &["--format=massdns"], list);
-        let told: Vec<Value> = json_rows(&output)
+        let found: Vec<Value> = json_rows(&output)
             .iter()
             .map(|row| {
                 let resolver = match row["data"]["resolver"].is_null() {
@@ -164,7 +165,7 @@ fn rows_as_of_massdns_tell_their_servers() {
             json!(["missing.example.", "NXDOMAIN", null, good]),
             json!(["missing.example.", null, "UNREACHABLE", dead]),
         ];
-        assert_eq!(told, expected);
+        assert_eq!(found, expected);
         output.exits(1);
     });
 }
@@ -173,7 +174,8 @@ fn rows_as_of_massdns_tell_their_servers() {
 #[test]
 fn a_thousand_servers() {
     let good = Nsd::start();
-    // The whole network 127.0.0.0/8 is this machine; nobody listens there, but for the good one.
+    // All of 127.0.0.0/8 is this machine; of these addresses, only that of the good server has a
+    // listener.
     let dead = (0..999).map(|at| SocketAddr::from(([127, 1, (at / 250) as u8, at as u8], 9)));
     let servers: Vec<SocketAddr> = dead.chain([good.at]).collect();
     for_each_engine(|engine| {
@@ -190,7 +192,8 @@ fn a_thousand_servers() {
             let columns: Vec<&str> = line.split('\t').collect();
             let is_expected = match columns[2] {
                 "NOERROR" => *at == good.at,
-                // On a busy machine, an attempt may have timed out before that nobody listens is known.
+                // On a busy machine, an attempt may time out before the error about the closed port
+                // arrives.
                 "UNREACHABLE" | "TIMEOUT" => *at != good.at,
                 _ => false,
             };
@@ -200,9 +203,9 @@ fn a_thousand_servers() {
     });
 }
 
-/// One server is enough: then a row tells it, too.
+/// With a single server, too, each row names it.
 #[test]
-fn all_may_be_one() {
+fn a_single_server() {
     let good = Nsd::start();
     for_each_engine(|engine| {
         let mill = Mill::dns(engine, good.at).arg("--all-resolvers");

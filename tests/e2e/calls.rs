@@ -1,5 +1,5 @@
-//! Errors that usually mean that we have too much open, from file systems that say so about a few of
-//! thousands of files: each file has its row, and nobody else notices.
+//! Errors that usually mean that our own process has too much open, but that a file system returns for
+//! a few files among thousands: each of these files has its own row, and the others are not affected.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::support::healthy::{Healthy, rows_of};
 use crate::support::scripted::Scripted;
 use crate::support::tree::Corpus;
 
-/// Of ten files, however little is open.
+/// For ten files, however few descriptors are open.
 #[test]
 fn errors_that_look_like_exhaustion() {
     const ERRNOS: [&str; 4] = ["ENFILE", "EMFILE", "ENOMEM", "EAGAIN"];
@@ -46,7 +46,7 @@ fn errors_that_look_like_exhaustion() {
     });
 }
 
-/// The same where we lack descriptors, too, which is adapted to.
+/// The same while descriptors really are exhausted, to which the run adapts.
 #[test]
 fn exhaustion_and_errors_that_look_like_it() {
     let corpus = Corpus::new(2000);
@@ -67,7 +67,7 @@ fn exhaustion_and_errors_that_look_like_it() {
     });
 }
 
-/// Errors of that kind that pass are no errors, whichever call they befall.
+/// Such errors are not reported if they pass, whichever call returns them.
 #[test]
 fn exhaustion_that_passes() {
     let corpus = Corpus::new(2000);

@@ -15,7 +15,7 @@ use crate::support::responder::{Responder, Script};
 use crate::support::tree::Scratch;
 use crate::support::{Mill, for_each_engine};
 
-/// The names of the zone, one a line.
+/// The names of the zone, one per line.
 fn list() -> &'static str {
     static LIST: OnceLock<String> = OnceLock::new();
     LIST.get_or_init(|| {
@@ -24,7 +24,7 @@ fn list() -> &'static str {
     })
 }
 
-/// The lines that the list is to give, if all goes well.
+/// The rows for these names if nothing fails.
 pub fn expected(numbers: std::ops::Range<usize>) -> String {
     let lines = numbers.map(|number| {
         let name = nsd::name(number);
@@ -41,7 +41,7 @@ pub fn expected(numbers: std::ops::Range<usize>) -> String {
     lines.collect()
 }
 
-/// 200,000 names on a few descriptors: a row for each, in order, and each is right.
+/// 200,000 names on a few descriptors: each has its correct row, in order.
 #[test]
 fn all_names_of_a_zone_on_64_descriptors() {
     let server = Nsd::start();
@@ -54,7 +54,7 @@ fn all_names_of_a_zone_on_64_descriptors() {
     });
 }
 
-/// What is lost is asked for again; what is forged is not believed.
+/// Lost queries are retried; forged replies are not accepted.
 #[test]
 fn losses_and_forgeries() {
     let server = Nsd::start();
@@ -81,7 +81,7 @@ fn losses_and_forgeries() {
     });
 }
 
-/// What networks and servers do to 200,000 names costs none of them its answer.
+/// All 200,000 names get their answers in spite of these rules of dnsdist.
 #[track_caller]
 fn all_names_in_spite_of(rules: &str) {
     let server = Nsd::start();
@@ -116,7 +116,7 @@ fn all_names_in_spite_of_queries_refused_beyond_a_rate() {
     all_names_in_spite_of("addAction(NotRule(MaxQPSRule(20000)), RCodeAction(DNSRCode.REFUSED))");
 }
 
-/// A mixture of cases goes unseen, but for what is forged.
+/// Mixed case in queries does not show in the rows; it only serves to detect forged replies.
 #[test]
 fn mixed_cases() {
     let server = Nsd::start();
@@ -133,7 +133,7 @@ fn mixed_cases() {
     });
 }
 
-/// What is beyond the rate of a server waits, and is answered.
+/// Queries above a server's rate wait, and are answered.
 #[test]
 fn a_rate_for_each_server() {
     let server = Nsd::start();
@@ -144,7 +144,7 @@ fn a_rate_for_each_server() {
         let mill = Mill::dns(engine, server.at).arg("--rate-per-resolver=400");
         let mill = mill.stdin(names.as_str());
         mill.run().exits(0).complains("").prints(&expected);
-        // But for what two loops may send at once at first.
+        // Less than a second, because the two loops may each send a burst at the start.
         assert!(began.elapsed() >= Duration::from_millis(950));
     });
 }
@@ -167,7 +167,7 @@ fn fail_fast_ends_with_the_failure() {
     });
 }
 
-/// Types, as they stand in lines and as an option.
+/// Record types, given in lines and as an option.
 #[test]
 fn types_of_records() {
     let server = Nsd::start();
@@ -216,7 +216,7 @@ fn types_of_records() {
     });
 }
 
-/// An answer that does not fit into a datagram comes whole, by TCP.
+/// An answer that does not fit into a datagram arrives whole, over TCP.
 #[test]
 fn long_answers_come_whole() {
     let server = Nsd::start();
@@ -246,7 +246,7 @@ fn long_answers_come_whole() {
     });
 }
 
-/// JSON rows hold what the reply held.
+/// JSON rows hold the content of the reply.
 #[test]
 fn json_rows() {
     let server = Nsd::start();
@@ -279,9 +279,9 @@ fn json_rows() {
     });
 }
 
-/// What each server was sent, and how it answered, for people and for programs.
+/// For each server, how many queries it was sent and how it answered, for people and for programs.
 #[test]
-fn figures_of_each_server() {
+fn stats_of_each_server() {
     let server = Nsd::start();
     let dnsdist = Dnsdist::before(
         server.at,
@@ -295,18 +295,18 @@ fn figures_of_each_server() {
         let list = "n000000.example\nn000001.example\nlong.example TXT\na..b\n";
         let output = mill.stdin(list).run().exits(1);
         let document = document_of(&scratch, &path);
-        let [honest, unwilling] = [0, 1].map(|at| &document["resolvers"][at]);
+        let [honest, refusing] = [0, 1].map(|at| &document["resolvers"][at]);
         assert_eq!(honest["resolver"], server.at.to_string());
         assert_eq!(honest["rcodes"], json!({"NOERROR": 2, "NXDOMAIN": 1}));
         assert_eq!(honest["answered"], 3);
         assert_eq!(honest["truncated"], 1);
         assert_eq!(honest["sent"], 4);
         assert_eq!(honest["round_trip"]["count"], 4);
-        let refused = &unwilling["rcodes"]["REFUSED"];
+        let refused = &refusing["rcodes"]["REFUSED"];
         assert!(refused.as_u64().unwrap() >= 1);
-        assert_eq!(refused, &unwilling["sent"]);
+        assert_eq!(refused, &refusing["sent"]);
         for key in ["lost", "mismatched", "late"] {
-            assert_eq!((&honest[key], &unwilling[key]), (&json!(0), &json!(0)));
+            assert_eq!((&honest[key], &refusing[key]), (&json!(0), &json!(0)));
         }
         let phases: Vec<&String> = document["phases"].as_object().unwrap().keys().collect();
         assert_eq!(phases, ["queue", "wait", "query", "total", "reorder"]);
@@ -320,8 +320,8 @@ fn figures_of_each_server() {
     });
 }
 
-/// A name stays as it stands in its line, escapes and capitals included, and is INVALID if it is longer
-/// than 255 octets in wire format; the others have their rows.
+/// A name is printed as it is in its line, escapes and capitals included. It is INVALID if it is longer
+/// than 255 octets in wire format; the other names have their rows.
 #[test]
 fn names_as_they_are_given() {
     let server = Nsd::start();
@@ -354,10 +354,10 @@ fn names_as_they_are_given() {
     });
 }
 
-/// What cannot be read, what does not belong and what sends one elsewhere is told from answers.
+/// Malformed replies, records of other names and referrals are distinguished from answers.
 #[test]
 fn replies_that_are_no_answers() {
-    // A record of the question's name (a pointer to it), or of the root.
+    // A record whose owner is the question's name (a pointer to it), or the root.
     let asked: &[u8] = b"\xc0\x0c";
     let record = |owner: &[u8], rtype: u8, data: &[u8]| {
         let head = [owner, &[0, rtype, 0, 1, 0, 0, 0, 60, 0, data.len() as u8]].concat();
@@ -365,7 +365,8 @@ fn replies_that_are_no_answers() {
     };
     let server = Responder::start(move |name| {
         let (counts, records) = match name[1] {
-            // An address of three octets and a good one, a server that is no name, and half a record.
+            // An address of three octets, a correct one, an NS record with a malformed name, and half a
+            // record.
             b'b' => {
                 let bad = record(asked, 1, &[192, 0, 2]);
                 let good = record(asked, 1, &[192, 0, 2, 1]);
@@ -408,9 +409,9 @@ fn replies_that_are_no_answers() {
     });
 }
 
-/// A server that is not there is told of for each name, in the time that was given.
+/// If no server answers, the row of each name says so, within the given time.
 #[test]
-fn nobody_answers() {
+fn no_server_answers() {
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let at_silent = silent.local_addr().unwrap();
     for_each_engine(|engine| {
@@ -422,7 +423,7 @@ fn nobody_answers() {
     });
 }
 
-/// A server that is restarted under way costs no name its answer.
+/// A restart of the server during the run costs no name its answer.
 #[test]
 fn a_restart_is_waited_out() {
     let expected = expected(0..NAMES);
@@ -435,7 +436,7 @@ fn a_restart_is_waited_out() {
     });
 }
 
-/// Several types make a row each, but not for lines that have their own.
+/// Each name has a row for each type, except on lines that name their own type.
 #[test]
 fn several_types() {
     let server = Nsd::start();

@@ -8,11 +8,12 @@ use crate::support::responder::{Responder, Script};
 use crate::support::tree::Scratch;
 use crate::support::{Mill, for_each_engine};
 
-/// Names of the zone with each kind of row, an unwilling server's and a line that is no question.
+/// Names of the zone with each kind of row, a name that the server refuses, and a line that is no
+/// question.
 const LIST: &str = "n000000.example\nn000001.example\nn000002.example\nelsewhere.test\na..b\n";
 
-/// Rows with other statuses than those that are wanted are not printed, but counted: they keep their
-/// places in the list and decide the exit status.
+/// Rows whose status is not among the wanted ones are not printed, but counted: they keep their index
+/// and decide the exit status, too.
 #[test]
 fn only_rows_with_some_statuses() {
     let server = Nsd::start();
@@ -44,13 +45,13 @@ fn only_rows_with_some_statuses() {
 }
 
 #[test]
-fn an_unknown_status_is_told_before_anything_is_opened() {
+fn an_unknown_status_is_reported_before_anything_is_opened() {
     let args = ["dns", "--status=NOERROR,NOSUCH", "-o", "/no/such/directory"];
     let output = Mill::bare().args(args).stdin("").run().exits(2).prints("");
     output.mentions(&["NOSUCH", "--status", "NXDOMAIN", "SERVFAIL", "INVALID"]);
 }
 
-/// All rows are counted by their status, and what happened at each server, for people and for programs.
+/// All rows are counted by status, and the events at each server, for people and for programs.
 #[test]
 fn counts_by_status_and_by_server() {
     let server = Nsd::start();
@@ -100,7 +101,7 @@ fn counts_by_status_and_by_server() {
     });
 }
 
-/// A server that never answers has no time, and has lost what it was sent.
+/// A server that never answers has no round-trip time, and every query to it counts as lost.
 #[test]
 fn a_silent_server_has_lost_its_queries() {
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -128,7 +129,8 @@ fn a_silent_server_has_lost_its_queries() {
     });
 }
 
-/// A server for which an address has a name made of its last label: `h7.example` for 192.0.2.7.
+/// A server that answers a query for an address with a name made of its last label: `h7.example` for
+/// 192.0.2.7.
 fn names_of_addresses() -> Responder {
     Responder::start(|name| {
         let last = &name[1..=usize::from(name[0])];
@@ -145,7 +147,8 @@ fn names_of_addresses() -> Responder {
     })
 }
 
-/// A block stands for its addresses where their names are asked for, and is a name like others elsewhere.
+/// A block stands for its addresses where PTR records are requested, and is an ordinary name for other
+/// types.
 #[test]
 fn blocks_of_addresses() {
     let server = names_of_addresses();
@@ -187,8 +190,8 @@ fn blocks_of_addresses() {
     });
 }
 
-/// A block of 16 million addresses, or of more than anybody could count, begins at once, and ends when its
-/// reader does.
+/// A block of 16 million addresses, or of far more than can be looked up, begins at once, and ends when
+/// the reader of its rows ends.
 #[test]
 fn a_large_block_begins_at_once_and_ends_early() {
     let server = names_of_addresses();
@@ -208,7 +211,8 @@ fn a_large_block_begins_at_once_and_ends_early() {
     });
 }
 
-/// Comments and blank lines have no rows and no index where that is asked for, and are lines otherwise.
+/// With --comments, comments and blank lines have no rows and no index; without it, they are ordinary
+/// lines.
 #[test]
 fn lists_with_comments() {
     let server = Nsd::start();

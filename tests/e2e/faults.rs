@@ -1,4 +1,4 @@
-//! Faulty files, from a file system whose every answer is scripted.
+//! Faulty files, from a file system whose replies are scripted.
 
 use std::time::Duration;
 
@@ -81,7 +81,7 @@ fn opens_that_fail() {
     });
 }
 
-/// "Too many open files in system" is pressure, so it is tried again; but not for ever.
+/// "Too many open files in system" is resource exhaustion, so the open is retried; but not for ever.
 #[test]
 fn an_exhausted_file_table() {
     let names: Vec<String> = (0..60).map(|number| format!("f{number}")).collect();
@@ -130,7 +130,7 @@ fn short_reads_are_not_the_end() {
     });
 }
 
-/// `st_size` is a rumour.
+/// `st_size` may be wrong.
 #[test]
 fn wrong_sizes() {
     let mut files = Vec::new();
@@ -176,7 +176,7 @@ fn an_interrupted_read_is_repeated() {
     });
 }
 
-/// Files that change, on both kinds of file systems.
+/// Scripts of files that change, on both kinds of file systems.
 fn changes() -> impl Iterator<Item = (Direct, &'static str, Script)> {
     let bytes = content(4, 1_500_000);
     let scripts = [
@@ -202,8 +202,8 @@ fn changes() -> impl Iterator<Item = (Direct, &'static str, Script)> {
     })
 }
 
-/// What was read is what the digest is of, and that it may be neither the old nor the new file is
-/// told.
+/// The digest is of the bytes that were read. A warning says that they may be neither the old nor the
+/// new file.
 #[test]
 fn a_change_is_a_warning() {
     for_each_engine(|engine| {
@@ -214,7 +214,7 @@ fn a_change_is_a_warning() {
             let warning = format!("ringmill: {name}: warning: changed while it was read\n");
             output.exits(0).complains(&warning);
             assert!(row.changed(), "{row:?}");
-            // Several pieces are read at a time: what lies beyond the new end may have been served.
+            // Several pieces are read at a time: bytes beyond the new end may have been served.
             let served = fuse.served(name);
             let read = &served[..row.size() as usize];
             assert!(name == "shrinks" || read.len() == served.len());
@@ -223,7 +223,7 @@ fn a_change_is_a_warning() {
     });
 }
 
-/// The line of a file that changed looks like any other.
+/// The line of a file that changed is an ordinary line.
 #[test]
 fn a_change_is_a_warning_beside_the_line() {
     for_each_engine(|engine| {
@@ -257,7 +257,7 @@ fn a_change_is_a_failure_if_asked_for() {
 }
 
 #[test]
-fn strict_is_content_with_files_that_stay() {
+fn strict_accepts_files_that_do_not_change() {
     let bytes = content(6, 500_000);
     for_each_engine(|engine| {
         for script in [
@@ -275,7 +275,7 @@ fn strict_is_content_with_files_that_stay() {
     });
 }
 
-/// What one scripted file must come to.
+/// The expected result of a scripted file.
 enum Expected {
     Content(Vec<u8>),
     Error(&'static str, &'static str),
@@ -333,7 +333,7 @@ fn draw(random: &mut impl FnMut(usize) -> usize) -> (Script, Expected) {
     }
 }
 
-/// All faults at once, over many files, with the window and the rest drawn from the seed, too.
+/// All faults at once, over many files; the window and the other options come from the seed, too.
 #[test]
 fn mixed_faults() {
     for_each_engine(|engine| {

@@ -1,4 +1,4 @@
-//! Kinds of files: what cannot be opened, what is no regular file, what is large, sparse or odd.
+//! Kinds of files: those that cannot be opened, are not regular, are large or sparse, or are unusual.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -21,7 +21,7 @@ fn sha256(engine: Engine) -> Mill {
     Mill::new(engine).args(["-a", "sha256"])
 }
 
-/// Runs over one path and gives its row and what was said on standard error.
+/// Hashes one path; returns its row and the content of standard error.
 fn row_of(engine: Engine, path: &Path, options: &[&str]) -> (Row, String) {
     let mill = sha256(engine)
         .args(["--format", "jsonl"])
@@ -42,7 +42,7 @@ fn row_of(engine: Engine, path: &Path, options: &[&str]) -> (Row, String) {
 }
 
 #[test]
-fn failures_are_told_and_the_rest_is_done() {
+fn failures_are_reported_and_the_rest_is_hashed() {
     let scratch = Scratch::new();
     scratch.file("good", "good");
     scratch.file("also good", "also good");
@@ -107,7 +107,7 @@ fn every_failure_has_its_errno() {
 }
 
 #[test]
-fn what_may_not_be_read() {
+fn files_without_permission_to_read() {
     let scratch = Scratch::new();
     let secret = scratch.file("secret", "secret");
     fs::set_permissions(secret, fs::Permissions::from_mode(0o000)).unwrap();
@@ -137,7 +137,7 @@ impl Drop for Helper {
     }
 }
 
-/// Files without a size that give a page at a time, and files that claim a page and give a line.
+/// Files without a size that return a page at a time, and files that claim a page and return a line.
 #[test]
 fn proc_and_sys() {
     // A process whose environment and arguments fill many pages, as a file that stays as it is.
@@ -300,7 +300,8 @@ pub(crate) fn mkfifo(path: &Path) {
     mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).expect("mkfifo");
 }
 
-/// Not opened, not read: the data in a pipe is somebody else's, and /dev/zero has no end.
+/// Special files are neither opened nor read: the data in a pipe is for another reader, and /dev/zero
+/// has no end.
 #[test]
 fn special_files_are_failures() {
     let scratch = Scratch::new();
@@ -335,8 +336,8 @@ fn special_files_are_failures() {
     });
 }
 
-/// Somebody waits in open(2) for a reader. Even a non-blocking open by us would let him through,
-/// and his data would be lost.
+/// A writer waits in open(2) for a reader. Even our non-blocking open would wake it, and its data would
+/// be lost.
 #[test]
 fn a_skipped_fifo_keeps_its_writer() {
     for_each_engine(|engine| {

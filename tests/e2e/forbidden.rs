@@ -15,12 +15,12 @@ use crate::support::{Engine, Mill, Output, require_root};
 /// architecture.
 const IO_URING_CALLS: [i64; 3] = [425, 426, 427];
 
-/// Answers these calls with `action` and allows everything else.
+/// A filter that answers these calls with `action` and allows everything else.
 fn filter(calls: impl IntoIterator<Item = i64>, action: SeccompAction) -> BpfProgram {
     filter_some(calls.into_iter().map(|call| (call, vec![])), action)
 }
 
-/// The same for those calls alone whose arguments match one of their rules.
+/// The same, but only for calls whose arguments match one of their rules.
 fn filter_some(
     calls: impl IntoIterator<Item = (i64, Vec<SeccompRule>)>,
     action: SeccompAction,
@@ -51,7 +51,7 @@ fn sha256(corpus: &Corpus, mill: Mill) -> Mill {
         .stdin(corpus.list())
 }
 
-/// The one line that tells why threads do the work.
+/// The run succeeds with threads, and its one line on standard error names the cause.
 #[track_caller]
 fn falls_back(output: Output, corpus: &Corpus, causes: &[&str]) {
     let output = output.exits(0).prints(corpus.expected());
@@ -68,7 +68,7 @@ fn falls_back(output: Output, corpus: &Corpus, causes: &[&str]) {
     );
 }
 
-/// A first small ring is allowed, those of the loops are not. That, too, is told.
+/// A first small ring is allowed, but the rings of the loops are not. This fallback is reported, too.
 #[test]
 fn the_rings_of_the_loops_are_refused() {
     let corpus = Corpus::new(100);
@@ -82,7 +82,7 @@ fn the_rings_of_the_loops_are_refused() {
     falls_back(output, &corpus, &["not enough memory"]);
 }
 
-/// `--engine uring` does not do something else: cause and remedy are told.
+/// `--engine uring` does not fall back: it fails, and reports cause and remedy.
 #[track_caller]
 fn refuses(output: Output, causes: &[&str]) {
     let output = output
@@ -117,7 +117,7 @@ fn seccomp_that_refuses() {
     }
 }
 
-/// Other refusals that occur in the wild: security modules, memory limits.
+/// Other refusals that occur in practice: security modules, memory limits.
 #[test]
 fn other_refusals() {
     let corpus = Corpus::new(100);
@@ -130,8 +130,8 @@ fn other_refusals() {
     }
 }
 
-/// The first call works, another does not: a filter may know one number and not the others. Doing
-/// without it is as good as falling back; what cannot work ends honestly.
+/// The first call works and another does not: a filter may know only one of the numbers. The run may
+/// work without the refused call, or fall back; otherwise it ends with an error.
 #[test]
 fn half_an_io_uring() {
     let corpus = Corpus::new(100);
@@ -178,7 +178,7 @@ fn the_threads_engine_never_touches_io_uring() {
         .prints(corpus.expected());
 }
 
-/// The filter is a real one: whoever does use io_uring dies of it.
+/// This checks the filter itself: a process that uses io_uring is killed.
 #[test]
 fn the_killing_filter_kills() {
     let corpus = Corpus::new(1);
@@ -203,7 +203,7 @@ fn the_command_line_outranks_the_environment() {
 
 const SYSCTL: &str = "/proc/sys/kernel/io_uring_disabled";
 
-/// Sets the sysctl, and sets it back on drop.
+/// Sets the sysctl, and restores it on drop.
 struct Disabled {
     before: String,
 }

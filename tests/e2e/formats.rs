@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 
 use crate::support::peers::{self, ALGORITHMS};
 use crate::support::rows::{self, Outcome};
@@ -10,7 +11,7 @@ use crate::support::{Mill, assert_same, for_each_engine};
 
 const COREUTILS: [&str; 4] = ["sha256", "sha512", "sha1", "md5"];
 
-/// The options of the three line formats, and of both together.
+/// The options for the forms of lines, alone and together.
 const FORMS: [&[&str]; 4] = [&[], &["--tag"], &["-z"], &["--tag", "-z"]];
 
 #[test]
@@ -177,10 +178,69 @@ fn json_lines_hold_every_field_of_every_file() {
                 );
                 let size = crate::support::tree::read_at(tree.dir(), names[index]).len();
                 assert_eq!(row.size(), size as u64);
-                assert!(!row.changed(), "nobody has touched it: {row:?}");
+                assert!(!row.changed(), "it did not change: {row:?}");
             }
         });
     }
+}
+
+/// Two names of one file, a copy, a symbolic link, a device, and a time before 1970.
+#[test]
+fn fields_that_are_asked_for() {
+    let scratch = Scratch::new();
+    for name in ["one", "copy", "old"] {
+        scratch.file(name, "content");
+    }
+    fs::hard_link(scratch.join("one"), scratch.join("two")).unwrap();
+    std::os::unix::fs::symlink("one", scratch.join("link")).unwrap();
+    let before_1970 = std::time::UNIX_EPOCH - std::time::Duration::from_nanos(1_500_000_001);
+    let old = fs::File::options().write(true).open(scratch.join("old"));
+    old.unwrap().set_modified(before_1970).unwrap();
+    let names = ["one", "two", "copy", "link", "old", "/dev/null", "missing"];
+    for_each_engine(|engine| {
+        let mill = || {
+            Mill::new(engine)
+                .dir(scratch.path())
+                .args(["--format=jsonl", "--special=read"])
+        };
+        let output = mill()
+            .args(["--fields", "device,inode,nlink,mtime_ns"])
+            .args(names)
+            .run()
+            .exits(1);
+        let rows = serde_json::Deserializer::from_slice(&output.stdout).into_iter();
+        let rows: Vec<serde_json::Value> = rows.collect::<Result<_, _>>().unwrap();
+        for (name, row) in names.iter().zip(&rows) {
+            let Ok(metadata) = fs::metadata(scratch.join(name)) else {
+                assert!(
+                    row.get("error").is_some() && row.get("inode").is_none(),
+                    "{row}"
+                );
+                continue;
+            };
+            let mtime_ns = metadata.mtime() * 1_000_000_000 + metadata.mtime_nsec();
+            assert_eq!(row["device"], metadata.dev(), "{row}");
+            assert_eq!(row["inode"], metadata.ino(), "{row}");
+            assert_eq!(row["nlink"], metadata.nlink(), "{row}");
+            assert_eq!(row["mtime_ns"], mtime_ns, "{row}");
+        }
+        assert_eq!(rows.len(), names.len());
+        assert_eq!(rows[4]["mtime_ns"], -1_500_000_001, "{}", rows[4]);
+        let output = mill().args(["--fields", "nlink", "two"]).run().succeeds();
+        let row: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(row["nlink"], 2, "{row}");
+        assert!(row.get("inode").is_none(), "{row}");
+    });
+    let mill = Mill::auto()
+        .dir(scratch.path())
+        .args(["--fields", "inode", "one"]);
+    mill.run()
+        .exits(2)
+        .mentions(&["--fields needs --format jsonl"]);
+    let mill = Mill::auto().args(["--format=jsonl", "--fields", "size", "one"]);
+    mill.run()
+        .exits(2)
+        .mentions(&["device, inode, nlink, mtime_ns"]);
 }
 
 /// The peers cannot print these forms, so they are built from the digests.
@@ -291,7 +351,8 @@ fn output_goes_into_a_file() {
     });
 }
 
-/// Control characters in the name of a failure cannot garble the terminal; other bytes stay.
+/// Control characters in a name are escaped in messages, so that they cannot garble the terminal; other
+/// bytes stay.
 #[test]
 fn messages_escape_control_characters() {
     let scratch = Scratch::new();

@@ -49,7 +49,7 @@ fn a_list_with_nul_separators() {
     });
 }
 
-/// Whatever is not a newline is part of the name.
+/// Every byte except the newline is part of the name.
 #[test]
 fn lines_are_taken_as_they_are() {
     let tree = Hostile::new();
@@ -97,7 +97,7 @@ fn several_lists_are_one_input() {
     let (first, rest) = corpus.names.split_at(30);
     let (second, third) = rest.split_at(30);
     corpus.scratch.file("first", list(first, b'\n'));
-    // Without an end: the next list must not continue this name.
+    // Without a final separator: the next list must not continue this name.
     let mut unfinished = list(third, b'\n');
     unfinished.pop();
     corpus.scratch.file("third", unfinished);
@@ -152,7 +152,7 @@ fn a_fifo_as_list() {
                 .open(fifo)
                 .expect("open for writing");
             for piece in list.chunks(777) {
-                fifo.write_all(piece).expect("somebody reads the list");
+                fifo.write_all(piece).expect("ringmill reads the list");
             }
         });
         let mill = sha256(engine)
@@ -163,7 +163,7 @@ fn a_fifo_as_list() {
     });
 }
 
-/// Names that arrive in pieces are put together again, wherever the cut falls.
+/// Names that arrive in pieces are joined again, wherever they are cut.
 #[test]
 fn a_list_that_dribbles() {
     let corpus = Corpus::new(5);
@@ -282,7 +282,7 @@ fn names_up_to_the_limit_and_beyond() {
     });
 }
 
-/// One result for it, and no memory: a line that long is no name.
+/// It has one result and takes no memory: a line as long as that is not a valid name.
 #[test]
 fn a_line_of_50_megabytes() {
     let corpus = Corpus::new(2);
@@ -331,7 +331,7 @@ fn duplicates_are_items_of_their_own() {
     });
 }
 
-/// In a list there is no standard input to mean, and no option.
+/// In a list, `-` is not standard input, and nothing is an option.
 #[test]
 fn a_dash_in_a_list_is_a_file_name() {
     let scratch = Scratch::new();
@@ -361,7 +361,7 @@ fn arguments_are_items_in_their_order() {
     });
 }
 
-/// With arguments nobody reads standard input, not even one that never ends.
+/// With arguments, standard input is not read, even if it never ends.
 #[test]
 fn arguments_leave_stdin_alone() {
     let corpus = Corpus::new(1);
@@ -437,7 +437,7 @@ fn a_list_from_windows_gets_a_hint() {
         let hint = "hint: the lines of the list end with CR LF; ";
         assert!(text.contains(&format!("{cause}{hint}")), "{text}");
         assert_eq!(text.matches(hint).count(), 1, "{text}");
-        // One that is named so.
+        // A name that ends with CR and was given as an argument gets no hint.
         let named = mill().arg("missing\r").run().exits(1);
         assert!(!named.stderr_text().contains("hint"), "{named:?}");
     });
@@ -454,7 +454,8 @@ fn a_dash_as_an_argument_is_not_guessed_at() {
         .run()
         .exits(2)
         .prints("");
-    let hint = "hint: --files-from - reads a list from it; a file of that name is ./-\n";
+    let hint =
+        "hint: --files-from - reads a list from standard input; for a file named - write ./-\n";
     output.mentions(&[
         "ringmill: -: the content of standard input is not hashed\n",
         hint,
@@ -462,7 +463,7 @@ fn a_dash_as_an_argument_is_not_guessed_at() {
     mill().arg("./-").run().succeeds();
 }
 
-/// The runtime opens /dev/null in the place of a closed stream, which would be an empty list.
+/// The Rust runtime opens /dev/null in place of a closed stream, which would be an empty list.
 #[test]
 fn no_standard_input_is_an_error() {
     let corpus = Corpus::new(1);
@@ -515,13 +516,13 @@ fn a_directory_is_no_list() {
     });
 }
 
-/// What was listed before the error is done, and the error is told after it.
+/// The items before the error are processed, and then the error is reported.
 #[test]
 fn a_list_that_breaks_off_with_an_error() {
     let corpus = Corpus::new(400);
     let bytes = corpus.list();
     assert_eq!(bytes.len(), 2800);
-    // Behind 200 whole names and a piece of the next one.
+    // After 200 whole names and a piece of the next one.
     let script = Script::new(bytes)
         .direct()
         .fails_read(200 * 7 + 3, Errno::EIO);

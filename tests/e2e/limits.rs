@@ -1,4 +1,4 @@
-//! Resource limits: with few descriptors, threads or locked pages everything is hashed all the same.
+//! Resource limits: all files are hashed even with few descriptors, threads or locked pages.
 
 use std::fs;
 use std::io::Write;
@@ -38,7 +38,7 @@ fn few_descriptors() {
     });
 }
 
-/// Nothing is left for a file, or next to nothing: then it works, or says why it cannot.
+/// With no descriptor left for files, or hardly any, the run either works or says why it cannot.
 #[test]
 fn hardly_any_descriptors() {
     let corpus = Corpus::new(500);
@@ -66,7 +66,7 @@ fn a_soft_limit_is_raised() {
         let mut mill = mill.limit(Resource::Nofile, 64, 4096).stdin_pipe().start();
         let (first, rest) = corpus.names.split_at(100);
         mill.feed(list(first, b'\n'));
-        // Once a line has come out the limit has been set.
+        // Once a line has been printed, the limit has been raised.
         mill.read_line();
         let limits = fs::read_to_string(format!("/proc/{}/limits", mill.pid())).unwrap();
         let line = limits
@@ -99,7 +99,7 @@ fn inherited_descriptors_take_room() {
     });
 }
 
-/// With a small hard limit the plan says what became of the concurrency, and why.
+/// With a small hard limit, the plan reports the reduced concurrency, and its cause.
 #[test]
 fn a_forced_plan_is_explained() {
     let corpus = Corpus::new(10);
@@ -116,8 +116,8 @@ fn a_forced_plan_is_explained() {
     });
 }
 
-/// Buffers, and since Linux 6.14 the rings themselves, are charged to RLIMIT_MEMLOCK for the
-/// unprivileged.
+/// Buffers, and since Linux 6.14 the rings themselves, are charged to RLIMIT_MEMLOCK for unprivileged
+/// users.
 #[test]
 fn little_locked_memory() {
     let corpus = Corpus::new(2000);
@@ -153,7 +153,7 @@ fn no_locked_memory() {
         .prints(corpus.expected());
     let output = mill(Mill::auto()).exits(0).prints(corpus.expected());
     assert!(output.stderr_lines().len() <= 1, "{output:?}");
-    // Where the kernel allows no ring at all, that is what has to be said.
+    // Where the kernel allows no ring at all, the error must say so.
     let output = mill(Mill::new(Engine::Uring));
     if output.status.code() == Some(2) {
         output
@@ -164,7 +164,7 @@ fn no_locked_memory() {
     }
 }
 
-/// Room for a few threads: workers that cannot be had are done without.
+/// Room for a few threads: the run does without the workers that cannot be started.
 #[test]
 fn few_threads() {
     let corpus = Corpus::new(2000);
@@ -181,8 +181,8 @@ fn few_threads() {
     });
 }
 
-/// Without room for any thread, one does everything, and says so. Only a ring that was asked for
-/// needs more.
+/// Without room for any thread, the first thread does everything, which is reported. Only a ring that
+/// was requested explicitly needs more.
 #[test]
 fn no_thread_at_all() {
     let corpus = Corpus::new(2000);
@@ -193,7 +193,7 @@ fn no_thread_at_all() {
     };
     for mill in [Mill::auto(), Mill::new(Engine::Threads)] {
         let output = run(mill).exits(0).prints(corpus.expected());
-        output.mentions(&["cannot start a thread", "used one for everything"]);
+        output.mentions(&["cannot start a thread", "ran single-threaded"]);
     }
     let output = run(Mill::new(Engine::Uring)).exits(2).prints("");
     output.mentions(&["ringmill: ", "thread"]);

@@ -21,6 +21,7 @@ mod names_in_trouble;
 mod options;
 mod order;
 mod outputs;
+mod own_jobs;
 mod query_options;
 mod records;
 mod shortages;

@@ -1,6 +1,6 @@
-//! `ringmill dns --format massdns` against what massdns printed, and prints now if it is installed, of the
-//! same servers' answers: every type of record it has a name for, names with all kinds of octets, and names
-//! without an answer.
+//! `ringmill dns --format massdns` compared with what massdns printed, and prints now if it is
+//! installed, for the answers of the same servers: every record type that it has a name for, names with
+//! all kinds of octets, and names without an answer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -25,8 +25,8 @@ const RECORDED_PATH: &str = concat!(
     "/tests/e2e/support/massdns.jsonl"
 );
 
-/// Questions beside those for the records of the zone. None differs from another in case only: ringmill
-/// asks those once, spelled as the first.
+/// Questions besides those for the records of the zone. No two differ only in case: ringmill asks such
+/// questions once, spelled like the first.
 const MORE: [&str; 37] = [
     // Owners in capitals; names of the list with characters that are escaped there.
     "NS.Example TXT",
@@ -34,7 +34,7 @@ const MORE: [&str; 37] = [
     r"SP\ ace.example A",
     r"back\\SLASH.example AAAA",
     r"quo\;te\@\(\'\/.wild.example A",
-    // Aliases with what they lead to.
+    // Aliases and where they lead.
     "to-dot.example A",
     "to-space.example A",
     "to-bytes.example A",
@@ -49,7 +49,7 @@ const MORE: [&str; 37] = [
     "x.dname.example A",
     "x.wild.example A",
     "y.X.wild.example AAAA",
-    // Neither name nor record.
+    // Missing names, and names without a record of the type.
     "missing.example A",
     "missing.example TXT",
     "text.example A",
@@ -57,7 +57,7 @@ const MORE: [&str; 37] = [
     "ent.example A",
     "er.ent.example ANY",
     "ns.example ANY",
-    // Names of other servers.
+    // Names that are delegated to other servers.
     "host.sub.example A",
     "host.sub.example MX",
     // Zones that are not served, or not loaded.
@@ -73,10 +73,10 @@ const MORE: [&str; 37] = [
     "example TYPE65280",
 ];
 
-/// What a server that never answers is asked.
+/// The questions to a server that never answers.
 const UNANSWERED: [&str; 2] = ["Missing.example A", r"sp\ ace.example TYPE65400"];
 
-/// A member of rows that is not as massdns prints it, and the questions whose rows it is in.
+/// A member of rows that differs from what massdns prints, and the questions whose rows have it.
 struct Difference {
     why: &'static str,
     member: &'static str,
@@ -86,7 +86,7 @@ struct Difference {
 /// What massdns prints that ringmill does not. docs/dns.md has the same as a table.
 const DIFFERENCES: &[Difference] = &[
     Difference {
-        why: "massdns tells no code of the server, only that it has tried often enough",
+        why: "massdns does not print the server's code, only that it has used all its tries",
         member: "error",
         questions: &[
             ". NS",
@@ -99,7 +99,7 @@ const DIFFERENCES: &[Difference] = &[
         ],
     },
     Difference {
-        why: "massdns asks without EDNS, and by TCP for what is longer than 512 octets",
+        why: "massdns asks without EDNS, and over TCP if the answer is longer than 512 octets",
         member: "proto",
         questions: &["medium.example TXT"],
     },
@@ -208,8 +208,8 @@ fn questions() -> Vec<String> {
     questions
 }
 
-/// A question as a line of massdns' list: the type comes first, and a backslash is one. A dot in a label
-/// and an octet by its number cannot be written there.
+/// A question as a line of massdns' list: the type comes first, and a backslash is not an escape. A dot
+/// in a label and an octet by its number cannot be written there.
 fn massdns_line(question: &str) -> Option<String> {
     let (name, rtype) = question.rsplit_once(' ')?;
     let rtype = match rtype {
@@ -238,7 +238,7 @@ fn massdns_line(question: &str) -> Option<String> {
     Some(line)
 }
 
-/// Rows without what differs from run to run.
+/// Rows without the parts that differ from run to run.
 fn comparable(rows: &str) -> Vec<Value> {
     let lines = rows.lines().filter(|line| !line.starts_with('#'));
     let rows = lines.map(|line| {
@@ -286,7 +286,7 @@ fn run_massdns(server: SocketAddr, questions: &[String], tries: &str) -> Option<
     }
 }
 
-/// Adds the members of a value that differ, by their names.
+/// Adds the names of the members that differ.
 fn add_differences(found: &mut BTreeSet<String>, path: &str, theirs: &Value, ours: &Value) {
     match (theirs, ours) {
         (Value::Object(theirs), Value::Object(ours)) if theirs.keys().eq(ours.keys()) => {
@@ -347,7 +347,7 @@ fn dns_rows_are_those_of_massdns() {
         if let Some(live) = &live {
             compare("live", live, &ours, &questions);
         }
-        // What massdns has no form for is as in zone files.
+        // Data for which massdns has no form is printed as in zone files.
         let jsonl = run_ringmill(
             engine,
             server.at,
@@ -394,7 +394,7 @@ fn dns_rows_without_an_answer_are_those_of_massdns() {
     });
 }
 
-/// Rows for what massdns prints nothing about, or trusts.
+/// Rows for cases in which massdns prints nothing, or accepts a malformed record.
 #[test]
 fn dns_rows_that_massdns_does_not_have() {
     let dead = free_address();
@@ -427,7 +427,7 @@ fn dns_rows_that_massdns_does_not_have() {
     });
 }
 
-/// Writes what the tests compare with. It is not a test, and needs massdns 1.1.0.
+/// Writes the file that the tests compare with. It is not a test, and needs massdns 1.1.0.
 #[test]
 #[ignore = "it writes tests/e2e/support/massdns.jsonl"]
 fn record_massdns() {

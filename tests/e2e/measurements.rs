@@ -1,4 +1,4 @@
-//! Latencies in all their forms, and the rate.
+//! Latencies in all their output forms, and the rate.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ fn json_of(path: &Path) -> Value {
     serde_json::from_slice(&text).expect("JSON")
 }
 
-/// A valid document, as the schema has it.
+/// The document, which must be valid by the schema.
 #[track_caller]
 pub fn document_of(scratch: &Scratch, path: &Path) -> Value {
     let schema = scratch.join("schema.json");
@@ -82,7 +82,7 @@ fn the_table_has_a_line_for_each_phase() {
 }
 
 #[test]
-fn the_document_tells_everything_and_is_valid() {
+fn the_document_is_complete_and_valid() {
     let mixed = Mixed::new();
     for_each_engine(|engine| {
         let path = mixed.0.join("stats.json");
@@ -112,7 +112,7 @@ fn the_document_tells_everything_and_is_valid() {
             json!({"ENOENT": 1, "EISDIR": 1})
         );
         assert_eq!(counters["bytes"], 20 * b"content".len());
-        // Two items take one operation, the others five.
+        // Two items take one operation each, the others five.
         let at_once = counters["operations_at_once"].as_u64().unwrap();
         let submitted = counters["submissions"].as_u64().unwrap();
         assert_eq!(at_once + submitted, 2 + 20 * 5);
@@ -135,9 +135,9 @@ fn the_document_tells_everything_and_is_valid() {
     });
 }
 
-/// The limit on files, not the wish, is what counts.
+/// The limit on open files counts, not the requested number.
 #[test]
-fn the_document_tells_what_came_of_the_options() {
+fn the_document_has_the_options_in_effect() {
     let corpus = Corpus::new(100);
     for_each_engine(|engine| {
         let scratch = Scratch::new();
@@ -152,9 +152,9 @@ fn the_document_tells_what_came_of_the_options() {
     });
 }
 
-/// The log of a run of a second, read by another implementation, says what the document says.
+/// The interval log of a run of a second, read by another implementation, agrees with the document.
 #[test]
-fn the_interval_log_is_what_others_read() {
+fn the_interval_log_can_be_read_by_other_implementations() {
     let corpus = Corpus::new(60);
     for_each_engine(|engine| {
         let scratch = Scratch::new();
@@ -165,19 +165,19 @@ fn the_interval_log_is_what_others_read() {
         mill.run().succeeds();
         let read = judge::read_hlog(&log);
         let document = json_of(&stats);
-        let told = |name: &str| match name.strip_prefix("scheduled-") {
+        let reported = |name: &str| match name.strip_prefix("scheduled-") {
             Some(name) => document["scheduled_phases"][name].clone(),
             None => document["phases"][name].clone(),
         };
         let tags = read.as_object().unwrap();
         assert_eq!(tags.len(), PHASES.len() + 2, "{tags:?}");
         for (tag, read) in tags {
-            let told = told(tag);
-            assert_eq!(read["count"], told["count"], "{tag}");
-            let buckets = told["buckets_ns"].as_array().unwrap();
+            let reported = reported(tag);
+            assert_eq!(read["count"], reported["count"], "{tag}");
+            let buckets = reported["buckets_ns"].as_array().unwrap();
             let buckets: Vec<Value> = buckets.iter().map(|b| json!([b[1], b[2]])).collect();
             assert_eq!(read["buckets_ns"], Value::from(buckets), "{tag}");
-            assert_eq!(read["max_ns"], told["max_ns"], "{tag}");
+            assert_eq!(read["max_ns"], reported["max_ns"], "{tag}");
             // 60 items at 60 a second: about ten intervals, one after the other.
             let intervals = read["intervals_ms"].as_array().unwrap();
             assert!(intervals.len() >= 4, "{tag}: {intervals:?}");
@@ -217,12 +217,12 @@ fn distributions_end_with_the_number_of_items() {
             .args(["--hgrm-phase", "tls"]);
         unknown.run().exits(2).mentions(&[
             "--hgrm-phase tls: no such phase",
-            "hint: there is queue, lookup, open",
+            "hint: the phases are: queue, lookup, open",
         ]);
     });
 }
 
-/// Two shards, one of them measured from a schedule.
+/// Two shards, one of them with latencies measured from a schedule.
 #[test]
 fn shards_add_up() {
     let corpus = Corpus::new(200);
@@ -287,7 +287,7 @@ fn logs_of_other_programs_are_read() {
     assert_eq!(line("untagged"), line("B"));
 }
 
-/// Two runs, one of which is known by its percentiles alone.
+/// Two runs, one of them known only by its percentiles.
 #[test]
 fn runs_are_drawn() {
     let corpus = Corpus::new(100);
@@ -322,7 +322,7 @@ fn runs_are_drawn() {
 }
 
 #[test]
-fn what_is_no_log_is_refused() {
+fn files_that_are_no_logs_are_refused() {
     let scratch = Scratch::new();
     let merge = |name: &str| {
         Mill::bare()
@@ -343,7 +343,7 @@ fn what_is_no_log_is_refused() {
     Mill::bare().arg("merge").run().exits(2);
 }
 
-/// A shard without items, as a list divided by names may leave one.
+/// A shard without items, as may occur when a list is divided by names.
 #[test]
 fn an_empty_run_has_an_empty_log() {
     let corpus = Corpus::new(5);
@@ -399,8 +399,8 @@ fn a_rate_is_not_exceeded() {
     });
 }
 
-/// One file in the middle takes half a second while nothing else can start: the service time of the
-/// others does not tell of it, the time from the schedule does.
+/// One file in the middle takes half a second while nothing else can start: the service times of the
+/// others do not show it, the times from the schedule do.
 #[test]
 fn a_stall_is_not_omitted() {
     const STALL: Duration = Duration::from_millis(500);
@@ -427,15 +427,15 @@ fn a_stall_is_not_omitted() {
         let late_ns = u64::try_from(STALL.as_nanos()).unwrap() / 4;
         assert!(median("scheduled_phases") > late_ns, "{document}");
         assert!(median("phases") < late_ns, "{document}");
-        // It is made up for: without that, 40 items would take 400 ms and the stall.
+        // The lost time is made up for: otherwise, 40 items would take 400 ms plus the stall.
         let held_back = &document["counters"]["held_back_ns"];
         assert!(held_back["rate"].as_u64().unwrap() > 0, "{held_back}");
     });
 }
 
-/// Each cause for having less in flight than there might be is told apart.
+/// Each cause of having fewer items in flight than allowed is reported separately.
 #[test]
-fn what_holds_a_run_back_is_told() {
+fn what_holds_a_run_back_is_reported() {
     let gate = Gate::new();
     let mut files = vec![("first".to_owned(), Script::new("x").behind(&gate))];
     files.extend((0..20).map(|number| (format!("f{number}"), Script::new("x"))));
@@ -484,7 +484,7 @@ fn measurements_that_cannot_be_written_do_not_cost_the_results() {
             };
             let output = mill.run().exits(2);
             if option == "--hlog" {
-                // Its head is written before the run.
+                // The head of the log is written before the run.
                 output
                     .prints("")
                     .mentions(&["/dev/full: cannot write: No space left"]);
@@ -501,7 +501,7 @@ fn measurements_that_cannot_be_written_do_not_cost_the_results() {
 }
 
 #[test]
-fn an_interrupted_run_still_tells_what_it_measured() {
+fn an_interrupted_run_still_reports_what_it_measured() {
     let corpus = Corpus::new(30);
     for_each_engine(|engine| {
         let scratch = Scratch::new();

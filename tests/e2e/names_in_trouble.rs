@@ -1,5 +1,5 @@
-//! `ringmill dns` and servers as they are on the internet: each row is to say what happened to that
-//! name, whatever happens to others. How long that takes is not measured here.
+//! `ringmill dns` with servers as they are on the internet: each row must say what happened to its
+//! name, whatever happens to others. Durations are not measured here.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::support::ports::free_address;
 use crate::support::troubled::{Row, Troubled, assert_true, names, rows};
 use crate::support::{Engine, Mill, Output, for_each_engine};
 
-/// Asks the server for all names with these options.
+/// Asks the server for all names, with these options.
 #[track_caller]
 fn ask(engine: Engine, at: SocketAddr, options: &[&str], names: &[String]) -> (Output, Vec<Row>) {
     let list: String = names.iter().map(|name| format!("{name}\n")).collect();
@@ -19,7 +19,7 @@ fn ask(engine: Engine, at: SocketAddr, options: &[&str], names: &[String]) -> (O
     (output, rows)
 }
 
-/// On a server that behaves so, each row of these names is true.
+/// With a server that behaves like this, each row of these names is correct.
 #[track_caller]
 fn each_row_is_true(behaviour: &Behaviour, options: &[&str], names: &[String]) {
     for_each_engine(|engine| {
@@ -34,13 +34,13 @@ fn each_row_is_true(behaviour: &Behaviour, options: &[&str], names: &[String]) {
     });
 }
 
-/// The attempts that rows tell of have come to the server.
+/// The server has received the attempts that the rows report.
 #[track_caller]
 fn assert_evidence(rows: &[Row], counts: &Counts) {
     for (&letter, received) in &counts.letters {
         let of_letter = rows.iter().filter(|row| row.name.starts_with(letter));
         let attempts: u64 = of_letter.map(|row| row.attempts).sum();
-        // What is asked by TCP as well may count as an attempt.
+        // A query that is repeated over TCP may count as an attempt, too.
         let by_tcp = if letter == 't' {
             counts.tcp.received
         } else {
@@ -57,7 +57,7 @@ fn some_are_never_answered() {
     each_row_is_true(&Behaviour::default(), &[], &names(400, &[('x', 8)]));
 }
 
-/// So many wait at a time that those that are never answered meet each other.
+/// So many names that several of those without an answer are in flight at the same time.
 #[test]
 fn some_of_a_long_list_are_never_answered() {
     each_row_is_true(&Behaviour::default(), &[], &names(20_000, &[('x', 1)]));
@@ -113,9 +113,9 @@ fn all_kinds_at_once() {
     each_row_is_true(&behaviour, &["--retries=8"], &names(500, &kinds));
 }
 
-/// So many attempts are all lost once in a million lists.
+/// The probability that all of so many attempts are lost is one in a million lists.
 #[test]
-fn what_is_lost_is_asked_for_again() {
+fn lost_queries_are_retried() {
     for (loss_percent, retries) in [(10, "--retries=8"), (30, "--retries=16")] {
         let behaviour = Behaviour {
             loss_percent,
@@ -125,9 +125,9 @@ fn what_is_lost_is_asked_for_again() {
     }
 }
 
-/// A name that was lost each time is a TIMEOUT, after all of its attempts.
+/// A name whose queries are all lost is a TIMEOUT, after all of its attempts.
 #[test]
-fn what_is_lost_each_time_was_asked_for() {
+fn names_whose_queries_are_all_lost_time_out_after_all_attempts() {
     let behaviour = Behaviour {
         loss_percent: 60,
         ..Behaviour::default()
@@ -165,7 +165,7 @@ fn a_low_rate() {
     each_row_is_true(&behaviour, &[], &names(800, &[]));
 }
 
-/// It refuses because it is asked for too much, not because of the names.
+/// The server refuses because it gets too many queries, not because of the names.
 #[test]
 fn a_server_that_refuses_when_it_is_busy() {
     let behaviour = Behaviour {
@@ -189,7 +189,7 @@ fn one_server_is_dead_one_silent_and_one_good() {
     });
 }
 
-/// Five names, one status for all, and one line that says it to people.
+/// Five names, one status for all, and one line that explains it to people.
 #[test]
 fn the_only_server_is_not_there() {
     let names = names(5, &[]);
@@ -210,8 +210,8 @@ fn the_only_server_is_not_there() {
     });
 }
 
-/// However a server takes OPT records, it answers the names that it answers without, and fails for
-/// the others.
+/// Whatever a server does with OPT records, the names that it answers without EDNS get their answers,
+/// and the others fail.
 #[track_caller]
 fn served_in_spite_of(edns: Edns) {
     let behaviour = Behaviour {
@@ -303,13 +303,13 @@ fn truncated_answers_stay_so_if_connections_are_refused() {
     truncated_answers_stay_so(Tcp::Refused);
 }
 
-/// A record of another owner than the name's is no answer to it.
+/// A record whose owner is another name is not part of the answer.
 #[test]
-fn forged_records_are_not_told() {
+fn forged_records_are_not_printed() {
     each_row_is_true(&Behaviour::default(), &[], &names(200, &[('f', 50)]));
 }
 
-/// Queries arrive, and nobody reads them.
+/// A server to which queries arrive, but which never reads them.
 fn silent_server() -> UdpSocket {
     UdpSocket::bind("127.0.0.1:0").expect("a port")
 }

@@ -1,4 +1,4 @@
-//! The command line: exit codes for its misuse, and the options that tell about the run.
+//! The command line: exit codes for its misuse, and the options that report on the run.
 
 use std::fs;
 use std::time::Duration;
@@ -251,7 +251,7 @@ fn the_environment_chooses_the_engine() {
 }
 
 #[test]
-fn verbose_tells_the_plan_once() {
+fn verbose_prints_the_plan_once() {
     let corpus = Corpus::new(10);
     for_each_engine(|engine| {
         let mill = Mill::new(engine).args(["-a", "sha256", "-v", "--in-flight", "37"]);
@@ -260,8 +260,8 @@ fn verbose_tells_the_plan_once() {
         let output = output
             .prints(corpus.expected())
             .mentions(&[engine.name(), "37", "91"]);
-        let told = output.stderr_text().matches("37").count();
-        assert_eq!(told, 1, "once: {output:?}");
+        let mentions = output.stderr_text().matches("37").count();
+        assert_eq!(mentions, 1, "once: {output:?}");
     });
 }
 
@@ -319,7 +319,7 @@ fn progress_goes_to_stderr_on_request_only() {
         mill("never").succeeds();
         // Standard error is a pipe here.
         mill("auto").succeeds();
-        // Long enough for a progress that does not show for quick runs.
+        // The run has to last: progress is not shown for quick runs.
         let mill = Mill::new(engine).args(["-a", "sha256", "--progress", "always"]);
         let mut mill = mill.dir(corpus.dir()).stdin_pipe().start();
         mill.feed(corpus.list());
@@ -333,7 +333,7 @@ fn progress_goes_to_stderr_on_request_only() {
     });
 }
 
-/// What is wrong is said in words that need no knowledge of the parser.
+/// Messages for invalid values need no knowledge of the parser.
 #[test]
 fn values_that_are_refused_are_explained() {
     for (option, value, words) in [
@@ -351,7 +351,7 @@ fn values_that_are_refused_are_explained() {
         (
             "--timeout",
             "-1s",
-            "not a length of time, such as 500ms, 30s or '1m 30s'",
+            "not a duration; examples are 500ms, 30s and '1m 30s'",
         ),
         (
             "--rate",
@@ -399,7 +399,7 @@ fn an_empty_variable_is_not_set() {
     mill().args(["--engine", ""]).run().exits(2);
 }
 
-/// No setting of the machinery changes a byte of the output.
+/// No tuning option changes a byte of the output.
 #[test]
 fn knobs_do_not_change_the_output() {
     let corpus = Corpus::new(700);
@@ -429,7 +429,7 @@ fn knobs_do_not_change_the_output() {
     });
 }
 
-/// One of two is done, the other waits for a writer.
+/// One of two items is done, the other waits for a writer.
 #[test]
 fn progress_says_how_far_a_sized_input_is() {
     for_each_engine(|engine| {

@@ -1,4 +1,4 @@
-//! Order and its bounds: a slow head, the window, fail-fast, time-outs, and no order on request.
+//! Order and its bounds: a slow head, the window, fail-fast, timeouts, and no order on request.
 
 use std::path::PathBuf;
 use std::thread::sleep;
@@ -9,7 +9,7 @@ use crate::support::rows;
 use crate::support::tree::{Corpus, gnu_lines, list};
 use crate::support::{Engine, Mill, Output, eventually, for_each_engine, peers};
 
-/// How long a count is watched that must not rise any more.
+/// How long to watch a count that must not rise any more.
 const WATCHED: Duration = Duration::from_millis(300);
 
 fn sha256(engine: Engine) -> Mill {
@@ -91,7 +91,7 @@ fn a_slow_head_fills_the_window_and_no_more() {
     });
 }
 
-/// N reads at one time: never more, and, when there is work, never fewer.
+/// N reads at a time: never more and, while there is work, never fewer.
 #[test]
 fn in_flight_is_reached_and_kept() {
     for_each_engine(|engine| {
@@ -126,7 +126,7 @@ fn in_flight_is_reached_and_kept() {
     });
 }
 
-/// Slow files among quick ones, everywhere: the order holds.
+/// Slow files everywhere among quick ones: the order holds.
 #[test]
 fn lines_come_in_input_order() {
     let names: Vec<String> = (0..150).map(|number| format!("f{number}")).collect();
@@ -146,7 +146,7 @@ fn lines_come_in_input_order() {
     });
 }
 
-/// Without order nothing waits for the head.
+/// Without order, no line waits for the head.
 #[test]
 fn unordered_lines_do_not_wait() {
     for_each_engine(|engine| {
@@ -213,7 +213,7 @@ fn fail_fast_prints_an_exact_prefix() {
                     .stdin(list(&names, b'\n'))
             };
             mill().run().exits(1).prints(&expected).complains(complaint);
-            // As rows, the failure is the last one.
+            // With JSON rows, the failure is the last row.
             let output = mill()
                 .args(["--format", "jsonl"])
                 .run()
@@ -227,7 +227,7 @@ fn fail_fast_prints_an_exact_prefix() {
     });
 }
 
-/// An item that fails late counts before one that failed early but stands behind it.
+/// An item that fails late counts before one that failed early but has a higher index.
 #[test]
 fn fail_fast_waits_for_the_lower_indices() {
     for_each_engine(|engine| {
@@ -262,7 +262,7 @@ fn fail_fast_waits_for_the_lower_indices() {
     });
 }
 
-/// It ends, even if the input does not.
+/// The run ends, even if the input does not.
 #[test]
 fn fail_fast_does_not_wait_for_the_input() {
     let corpus = Corpus::new(3);
@@ -291,7 +291,7 @@ fn fail_fast_without_a_failure_changes_nothing() {
     });
 }
 
-/// A file that hangs fails alone, while it still hangs; everything else gets done.
+/// A hanging file fails alone, while it still hangs; everything else is processed.
 #[test]
 fn a_hanging_file_times_out() {
     for_each_engine(|engine| {
@@ -333,7 +333,7 @@ fn a_hanging_file_times_out() {
     });
 }
 
-/// Hanging files keep their slots, but those that are left do the rest.
+/// Hanging files keep their slots, but the remaining slots process the rest.
 #[test]
 fn hanging_files_leave_the_other_slots() {
     for_each_engine(|engine| {
@@ -347,7 +347,7 @@ fn hanging_files_leave_the_other_slots() {
     });
 }
 
-/// When every slot hangs the run must not: each item gets a result, be it only a time-out.
+/// The run must not hang when every slot hangs: each item gets a result, even if it is a timeout.
 #[test]
 fn more_hanging_files_than_slots() {
     for_each_engine(|engine| {
@@ -372,7 +372,7 @@ fn more_hanging_files_than_slots() {
     });
 }
 
-/// Files of which the first ones hang.
+/// Files of which the first `hanging` ones hang.
 struct Hanging {
     _gate: Gate,
     fuse: Mounted,
@@ -412,7 +412,7 @@ impl Hanging {
     }
 }
 
-/// Busy is not done: an item can run into its time-out without ever waiting.
+/// An item that never waits is subject to its timeout, too.
 #[test]
 fn an_endless_device_times_out() {
     let corpus = Corpus::new(2);
@@ -429,7 +429,7 @@ fn an_endless_device_times_out() {
     });
 }
 
-/// A FIFO that nobody writes to hangs in open or in read; both are subject to the time-out.
+/// A FIFO without a writer hangs in open or in read; the timeout applies to both.
 #[test]
 fn a_fifo_without_a_writer_times_out() {
     let corpus = Corpus::new(2);
@@ -451,8 +451,8 @@ fn a_fifo_without_a_writer_times_out() {
     });
 }
 
-/// A user-space file system that keeps a look-up or an open waiting holds up nobody else, even
-/// where a link on a local disk leads to it.
+/// A user-space file system that keeps a look-up or an open waiting delays no other item, even where a
+/// link on a local disk leads to it.
 #[test]
 fn a_path_that_hangs_holds_up_no_other() {
     let corpus = Corpus::new(20);

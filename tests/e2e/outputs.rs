@@ -1,4 +1,4 @@
-//! Outputs destroy neither inputs nor one another, and a document replaces another only when it is
+//! Outputs destroy neither inputs nor one another, and a document replaces an old one only when it is
 //! complete.
 
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ use crate::support::crc32c::crc32c;
 use crate::support::tree::Scratch;
 use crate::support::{Mill, Output, Running, eventually, for_each_engine, require_root};
 
-/// What files contain, by name, without those that cannot be read to an end.
+/// The contents of files by name, without files that cannot be read to the end.
 fn contents(dir: &Path) -> BTreeMap<OsString, Vec<u8>> {
     let entries = fs::read_dir(dir).unwrap().map(Result::unwrap);
     let files = entries.filter(|entry| entry.path().is_file());
@@ -154,7 +154,7 @@ fn no_output_is_an_input() {
     refused(&scratch, mill.stdin_from(stdin())).mentions(&["the same file as the list /dev/stdin"]);
 }
 
-/// Rows that are appended to the list would be read as names, without end.
+/// Rows that are appended to the list would be read as names, without an end.
 #[test]
 fn standard_output_is_not_the_list() {
     let scratch = files();
@@ -165,7 +165,7 @@ fn standard_output_is_not_the_list() {
         let output = mill.stdout_to(append.unwrap()).run().exits(2);
         output.mentions(&[
             "ringmill: standard output: the same file as ",
-            "would be read",
+            "would read its own output",
         ]);
         assert_eq!(fs::read(scratch.join("list")).unwrap(), b"data\n");
     }
@@ -220,7 +220,7 @@ fn outputs_are_different_files() {
         .mentions(&["--stats other: the same file as standard output"]);
 }
 
-/// Nothing is lost in what has no content.
+/// Devices without content can be shared: nothing is lost.
 #[test]
 fn devices_are_shared() {
     let scratch = files();
@@ -235,12 +235,12 @@ fn devices_are_shared() {
     output.mentions(&[&line("content", "data"), "\"end\": \"complete\""]);
 }
 
-/// A device has content wherever its name stands.
+/// A block device has content, whichever of its names is used.
 #[test]
 fn a_block_device_is_not_overwritten_either() {
     require_root();
     let scratch = Scratch::new();
-    // No driver answers for this number: whatever opened it would say so.
+    // No driver has this number, so an attempt to open the device would show.
     for name in ["device", "same-device"] {
         let device = makedev(120, 77);
         let mode = Mode::from_raw_mode(0o600);
@@ -250,7 +250,7 @@ fn a_block_device_is_not_overwritten_either() {
     refused(&scratch, mill).mentions(&["-o same-device: the same file as the input device"]);
 }
 
-/// A name that comes from a list is found to be an output when its turn comes.
+/// A name from a list is found to be an output when it is opened.
 #[test]
 fn a_listed_file_that_is_written_is_a_failure_of_its_own() {
     for_each_engine(|engine| {
@@ -279,7 +279,7 @@ fn a_listed_file_that_is_written_is_a_failure_of_its_own() {
             .exits(1);
         output.complains("ringmill: sums: cannot open: is the output of this run\n");
         assert_eq!(fs::read_to_string(scratch.join("sums")).unwrap(), expected);
-        // As an argument, it was not there before.
+        // As an argument: the file did not exist before.
         let output = hash()
             .args(["--format", "jsonl", "new", "-o", "new"])
             .run()
@@ -333,7 +333,7 @@ fn nothing_is_emptied_before_all_options_are_found_good() {
     for rows in ["other", "new"] {
         let mill = Mill::auto().args(["data", "-o", rows, "--engine", "uring"]);
         let mill = mill.seccomp(forbidden::refuse(rustix::io::Errno::PERM));
-        refused(&scratch, mill).mentions(&["hint: --engine threads does without io_uring"]);
+        refused(&scratch, mill).mentions(&["hint: --engine threads does not need io_uring"]);
         let mill = Mill::bare().args(["dns", "-r", "127.0.0.1:1", "a.test", "-o", rows]);
         let mill = mill.limit(rustix::process::Resource::Nofile, 8, 8);
         refused(&scratch, mill).mentions(&["leaves no sockets"]);
@@ -350,13 +350,13 @@ fn a_directory_that_is_not_ours_takes_no_new_file() {
     }
 }
 
-/// The number of a file, its permissions and its owner.
+/// The inode number of a file, its permissions and its owner.
 fn identity(path: &Path) -> (u64, u32, u32) {
     let metadata = fs::symlink_metadata(path).unwrap();
     (metadata.ino(), metadata.mode() & 0o7777, metadata.uid())
 }
 
-/// Whoever has the old document open goes on to see it; the new one has its permissions.
+/// A process that has the old document open still sees it; the new one has the same permissions.
 #[test]
 fn documents_are_replaced_as_a_whole() {
     require_root();
@@ -406,12 +406,12 @@ fn documents_are_replaced_as_a_whole() {
             assert!(left.is_empty(), "{command:?}: {left:?}");
         }
         fs::remove_file(&real).unwrap();
-        // Through the link that now leads nowhere.
+        // Through the link, which now leads nowhere.
         let mill = Mill::bare().dir(scratch.path()).args(command);
         mill.run().succeeds();
         assert_eq!(identity(&real).1, 0o666 & !umask(), "{command:?}");
     }
-    // Rows and the log of a run are written as they come, into the file that is there.
+    // Rows and the log of a run are written as they come, into the existing file.
     let kept = ["sums", "run.hlog"].map(|name| scratch.join(name));
     let before = kept.each_ref().map(|path| identity(path));
     let mill = Mill::auto().dir(scratch.path()).arg("data");
@@ -427,7 +427,8 @@ fn umask() -> u32 {
     u32::from_str_radix(line.unwrap().trim(), 8).unwrap()
 }
 
-/// Where a file cannot be replaced it is overwritten: in a directory of others, and as a mount.
+/// Where a file cannot be replaced, it is overwritten: in another user's directory, and as a mount
+/// point.
 #[test]
 fn a_document_that_cannot_be_replaced_is_overwritten() {
     require_root();
@@ -490,7 +491,7 @@ fn waits_for_a_reader(mill: &Running) {
     });
 }
 
-/// Whoever opens a FIFO waits for its reader, which may never come.
+/// An open of a FIFO for writing waits for a reader, which may never come.
 #[test]
 fn a_signal_ends_the_wait_for_a_reader() {
     for_each_engine(|engine| {
@@ -532,7 +533,7 @@ fn a_signal_ends_the_wait_for_a_reader() {
     }
 }
 
-/// FIFOs are written as they are.
+/// FIFOs are written to, not replaced.
 #[test]
 fn documents_go_into_fifos() {
     let scratch = files();
@@ -548,7 +549,7 @@ fn documents_go_into_fifos() {
     assert!(FileType::from_raw_mode(fs::metadata(&fifo).unwrap().mode()).is_fifo());
 }
 
-/// The first signal ends the run, and what was measured is still written.
+/// The first signal ends the run, and the measurements are still written.
 #[test]
 fn an_interrupted_run_leaves_no_temporary_file() {
     for_each_engine(|engine| {
@@ -622,9 +623,9 @@ fn a_hyphen_is_standard_output() {
     }
 }
 
-/// A file that standard output or standard error was redirected to is not opened anew.
+/// If standard output or standard error was redirected to a file, that file is not opened again.
 #[test]
-fn redirected_streams_keep_what_is_in_them() {
+fn redirected_streams_keep_their_content() {
     let scratch = files();
     for name in ["-", "/dev/stdout"] {
         scratch.file("report", "before\n");
@@ -639,7 +640,7 @@ fn redirected_streams_keep_what_is_in_them() {
         let report = fs::read_to_string(scratch.join("report")).unwrap();
         assert!(report.starts_with("before\n{"), "{report}");
     }
-    // Whoever stops reading has seen enough.
+    // A reader that stops reading is not an error.
     let mill = Mill::auto()
         .dir(scratch.path())
         .args(["-o", "sums", "--stats", "-"]);

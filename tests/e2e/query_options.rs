@@ -1,4 +1,4 @@
-//! The options of `ringmill dns` about what queries say and how they are sent.
+//! The options of `ringmill dns` for what queries say and how they are sent.
 
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -30,7 +30,7 @@ fn recorder() -> Responder {
     })
 }
 
-/// The query that comes when the address of `a.example` is asked for with these options.
+/// The query that is sent for the address of `a.example` with these options.
 #[track_caller]
 fn query(engine: Engine, options: &[&str]) -> Vec<u8> {
     let server = recorder();
@@ -47,7 +47,7 @@ fn rows(output: &Output) -> Vec<Value> {
     rows.map(|row| row.expect("a row of JSON")).collect()
 }
 
-/// The OPT record of a query, behind the header and the question; empty if there is none.
+/// The OPT record of a query, after the header and the question; empty if there is none.
 #[track_caller]
 fn opt_of(query: &[u8]) -> Vec<u8> {
     let (head, rest) = query.split_at(12 + b"\x01a\x07example\0".len() + 4);
@@ -55,7 +55,7 @@ fn opt_of(query: &[u8]) -> Vec<u8> {
     rest.to_vec()
 }
 
-/// Bad values of options are told of, with these words, before anything is asked.
+/// Bad option values are reported, with these words, before anything is sent.
 #[track_caller]
 fn is_refused(options: &[&str], words: &[&str]) {
     let server = recorder();
@@ -82,7 +82,7 @@ fn queries_without_recursion() {
             let output = mill.arg("a.example").run().exits(0);
             assert_eq!(rows(&output)[0]["flags"], flags);
         }
-        // It refuses to say what it has in its cache, and asks no other server.
+        // Unbound refuses to say what is in its cache, and asks no other server.
         let mill = Mill::dns(engine, unbound.at).args(["--no-recurse", "--retries=0"]);
         let output = mill.arg("a.example").run().exits(1);
         output.prints("a.example\tA\tREFUSED\n");
@@ -175,7 +175,8 @@ fn signatures() {
 
 #[test]
 fn the_network_of_a_client() {
-    // An address, and an OPT record that repeats the network and says that the answer is for a larger one.
+    // An address, and an OPT record that repeats the network and says that the answer is for a larger
+    // one.
     let server = Responder::start(|_| Script {
         flags: 0x80,
         counts: [1, 0, 1],
@@ -213,7 +214,7 @@ fn the_network_of_a_client() {
         assert_eq!(
             self::rows(&output)[0].get("subnet"),
             None,
-            "nobody asked for it"
+            "it was not requested"
         );
     });
     for prefix in [
@@ -230,7 +231,7 @@ fn the_network_of_a_client() {
 }
 
 #[test]
-fn what_needs_edns_is_refused_without() {
+fn options_that_need_edns_are_refused_without_it() {
     for option in ["--dnssec", "--subnet=192.0.2.0/24"] {
         let name = &option[..8];
         is_refused(&["--edns=off", option], &[name, "--edns off", "hint"]);
@@ -245,7 +246,7 @@ fn sizes_that_cannot_be_asked_for() {
     }
 }
 
-/// Where datagrams and streams come from.
+/// The source addresses of datagrams and streams.
 #[test]
 fn the_address_that_servers_are_asked_from() {
     let behaviour = Behaviour::default();
@@ -271,7 +272,7 @@ fn the_address_that_servers_are_asked_from() {
     });
 }
 
-/// Of IPv6.
+/// The same for IPv6.
 #[test]
 fn the_address_of_the_other_family() {
     let socket = UdpSocket::bind("[::1]:0").expect("IPv6");
@@ -307,7 +308,7 @@ fn addresses_that_servers_cannot_be_asked_from() {
     }
 }
 
-/// Asks these servers for all names by TCP alone.
+/// Asks these servers for all names over TCP only.
 #[track_caller]
 fn ask_by_tcp(
     engine: Engine,
@@ -329,7 +330,7 @@ fn ask_by_tcp(
     (output, rows)
 }
 
-/// On a server that treats connections so, each row of these names is true.
+/// With a server that treats connections like this, each row of these names is correct.
 #[track_caller]
 fn each_row_by_tcp_is_true(tcp: Tcp, names: &[String]) {
     let behaviour = Behaviour {
@@ -369,7 +370,7 @@ fn tcp_alone_with_connections_that_close_after_one() {
     each_row_by_tcp_is_true(Tcp::ClosesAfterOne, &names(300, &[('t', 20), ('s', 5)]));
 }
 
-/// Another connection is made, in less time than names have with so many attempts.
+/// A new connection is made before the names run out of their many attempts.
 #[test]
 fn tcp_alone_with_a_connection_that_is_forgotten() {
     let behaviour = Behaviour {
@@ -388,7 +389,7 @@ fn tcp_alone_with_a_connection_that_is_forgotten() {
     });
 }
 
-/// Real servers, few descriptors, and more names than go into one connection at a time.
+/// A real server, few descriptors, and more names than go into one connection at a time.
 #[test]
 fn tcp_alone_for_all_names_of_a_zone() {
     const COUNT: usize = 50_000;
@@ -439,11 +440,11 @@ fn tcp_alone_with_other_servers() {
     }
 }
 
-/// Of the only server: nobody listens, or connections are silent.
+/// With a single server that does not listen, or whose connections are silent.
 #[test]
 fn tcp_alone_without_a_server() {
     let names = names(40, &[]);
-    // Its backlog takes connections, and nobody reads what comes.
+    // Its backlog accepts connections, but nothing is read from them.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let at_silent = silent.local_addr().unwrap();
     for_each_engine(|engine| {
@@ -459,7 +460,7 @@ fn tcp_alone_without_a_server() {
     });
 }
 
-/// One server does not listen, one is silent: the names go to the other.
+/// One server does not listen, one is silent: the names go to the third.
 #[test]
 fn tcp_alone_with_one_good_server() {
     let names = names(400, &[]);

@@ -1,5 +1,5 @@
-//! `ringmill dns` against what another client is told by the same servers, of every common type of
-//! record and every way in which names lead to others: statuses, and contents by their wire form.
+//! `ringmill dns` compared with another client of the same servers, for every common record type and
+//! every way in which names lead to others: statuses, and data in wire form.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -30,7 +30,8 @@ fn sets_of_records() -> Vec<String> {
     questions
 }
 
-/// Names that lead to others, exist by others, or do not exist, each with several types.
+/// Questions about names that lead to others, exist only through others, or do not exist, each with
+/// several types.
 fn ways(names: &[&str]) -> Vec<String> {
     let questions = names.iter().flat_map(|name| {
         let types = ["A", "AAAA", "TXT", "CNAME"].iter();
@@ -64,7 +65,7 @@ const LEADING: [&str; 22] = [
     "missing",
 ];
 
-/// Names of a zone that another server has.
+/// Names of a zone that is on another server.
 const ELSEWHERE: [&str; 4] = ["sub", "host.sub", "ns.sub", "to-sub"];
 
 #[track_caller]
@@ -98,7 +99,7 @@ fn dns_of_every_type_from_knot() {
     compare(server.at, &all());
 }
 
-/// Without those for which a resolver would have to ask elsewhere, or goes round in a circle.
+/// All questions except those for which a resolver would ask elsewhere or follow a loop of aliases.
 fn for_resolvers() -> Vec<String> {
     let mut questions = [sets_of_records(), ways(&LEADING)].concat();
     questions.retain(|line| {

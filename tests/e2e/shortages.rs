@@ -1,4 +1,4 @@
-//! What looks as if ringmill lacked something, and is about one file; and what it really lacks.
+//! Errors that look like resource exhaustion but concern one file; and real exhaustion.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -13,12 +13,12 @@ use crate::support::peers;
 use crate::support::tree::{Corpus, Scratch, gnu_lines, list};
 use crate::support::{Engine, Mill, Output, for_each_engine};
 
-/// Longer than many files may take that nothing is wrong with, on any machine. A real shortage is waited
-/// out for two seconds.
+/// Longer than any machine needs for many healthy files. In real exhaustion, a call is retried for two
+/// seconds.
 const SOON: Duration = Duration::from_secs(20);
 
-/// Every fifth of these files fails as the script says, always. The others are hashed, and do not wait
-/// for them.
+/// Every fifth of these files always fails as the script says. The others are hashed, and do not wait
+/// for those.
 fn some_of_a_hundred_fail(engine: Engine, fail: impl Fn(Script) -> Script, complaint: &str) {
     let names: Vec<String> = (0..100).map(|number| format!("f{number}")).collect();
     let fails = |number: usize| number % 5 == 4;
@@ -89,11 +89,11 @@ fn an_interruption_without_end() {
     });
 }
 
-/// Whoever opens a file with a write lease waits until that is given up.
+/// An open of a file with a write lease waits until the lease is released.
 #[test]
 fn a_lease_is_waited_for() {
     static IGNORED: Once = Once::new();
-    // The kernel tells the holder, which would end this process.
+    // The kernel sends SIGIO to the holder of the lease, which would end this process.
     IGNORED.call_once(|| {
         // SAFETY: no function of ours is called.
         unsafe { libc::signal(libc::SIGIO, libc::SIG_IGN) };
@@ -129,8 +129,8 @@ fn set_lease(file: &File, kind: libc::c_int) {
     assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
 }
 
-/// With hardly any descriptor, files are hashed one after the other; or nothing is begun, and what is said
-/// to be enough is enough.
+/// With hardly any descriptors, files are hashed one after the other; or nothing is started, and the
+/// limit that the hint names is sufficient.
 #[test]
 fn hardly_any_descriptor() {
     let corpus = Corpus::new(200);
@@ -149,7 +149,7 @@ fn hardly_any_descriptor() {
             }
             let output = output.exits(2).prints("");
             if engine == Engine::Uring && output.stderr_text().contains("io_uring") {
-                // A ring takes one more.
+                // A ring takes one more descriptor.
                 continue;
             }
             let output = output.mentions(&["the limit on open files is", "hint: ulimit -n "]);
@@ -164,7 +164,7 @@ fn hardly_any_descriptor() {
     });
 }
 
-/// Where memory cannot be had, what was printed is whole, and the exit code says that it is not all.
+/// When memory runs out, the printed lines are whole, and the exit code says that some are missing.
 #[test]
 fn hardly_any_memory() {
     const MIB: u64 = 1024 * 1024;
@@ -191,7 +191,7 @@ fn hardly_any_memory() {
     });
 }
 
-/// The same where items are done by workers.
+/// The same where workers process the items.
 #[test]
 fn hardly_any_descriptor_on_a_file_system_that_may_block() {
     let names: Vec<String> = (0..60).map(|number| format!("f{number}")).collect();

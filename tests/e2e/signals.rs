@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM: whole lines, an honest count, and the signal as the cause of death.
+//! SIGINT and SIGTERM: whole lines, correct counts, and death by the signal itself.
 
 use std::io::Write;
 use std::thread::{self, sleep};
@@ -17,11 +17,11 @@ fn sha256(engine: Engine) -> Mill {
     Mill::new(engine).args(["-a", "sha256"])
 }
 
-/// Pulled and emitted, from the one line that tells them.
+/// The numbers of items pulled and emitted, from the one line that reports them.
 #[track_caller]
 fn counts(output: &Output) -> (usize, usize) {
     let lines = output.stderr_lines();
-    let told: Vec<(usize, usize)> = lines
+    let reported: Vec<(usize, usize)> = lines
         .iter()
         .filter_map(|line| {
             let rest = line.strip_prefix("ringmill: interrupted: ")?;
@@ -30,8 +30,8 @@ fn counts(output: &Output) -> (usize, usize) {
             Some((pulled.parse().ok()?, emitted.parse().ok()?))
         })
         .collect();
-    assert_eq!(told.len(), 1, "one line with the counts: {output:?}");
-    told[0]
+    assert_eq!(reported.len(), 1, "one line with the counts: {output:?}");
+    reported[0]
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn an_idle_run_is_interrupted() {
     });
 }
 
-/// In the middle of work, with everything in motion.
+/// In the middle of the work, with many items in flight.
 #[test]
 fn a_busy_run_is_interrupted() {
     const WINDOW: usize = 64;
@@ -86,7 +86,7 @@ fn a_busy_run_is_interrupted() {
     });
 }
 
-/// A file hangs, then comes back: nothing is lost that was printed, and the count is right.
+/// A file hangs and is then released: nothing that was printed is lost, and the counts are correct.
 #[test]
 fn an_interrupted_run_with_a_hanging_file() {
     let corpus = Corpus::new(50);
@@ -115,7 +115,7 @@ fn an_interrupted_run_with_a_hanging_file() {
     });
 }
 
-/// "At once" for a person who has pressed Ctrl-C twice.
+/// The longest time that a person who has pressed Ctrl-C twice accepts as "at once".
 const AT_ONCE: Duration = Duration::from_secs(3);
 
 #[test]
@@ -147,7 +147,7 @@ fn a_second_signal_ends_a_hanging_run() {
     });
 }
 
-/// Nobody reads the output, so it cannot be flushed; that must not hold a second signal up.
+/// The output is not read, so it cannot be flushed; that must not delay a second signal.
 #[test]
 fn a_second_signal_ends_a_blocked_run() {
     let corpus = Corpus::new(100);
@@ -167,7 +167,7 @@ fn a_second_signal_ends_a_blocked_run() {
     });
 }
 
-/// The line of the progress has one row, and leaves none behind.
+/// The progress line takes one row of the terminal, and is erased at the end.
 #[test]
 fn the_progress_fits_the_terminal_and_is_taken_away() {
     let corpus = Corpus::new(300);
@@ -181,10 +181,10 @@ fn the_progress_fits_the_terminal_and_is_taken_away() {
             .stderr(terminal)
             .spawn()
             .expect("the binary");
-        // It stays open: the list has no end that could come before the signal.
+        // It stays open, so that the list cannot end before the signal.
         let mut stdin = child.stdin.take().unwrap();
         stdin.write_all(&corpus.list()).unwrap();
-        // Until the percentiles of a second, which the narrow one has no room for.
+        // Until the percentiles of a second are shown, for which the narrow terminal has no room.
         sleep(Duration::from_millis(1500));
         rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::INT)
             .unwrap();
@@ -192,7 +192,7 @@ fn the_progress_fits_the_terminal_and_is_taken_away() {
         drop(stdin);
         let mut shown = vec![0; 1 << 16];
         let mut len = 0;
-        // The end of a terminal is an error.
+        // A read at the end of a terminal fails.
         while let Ok(count @ 1..) = rustix::io::read(&controller, &mut shown[len..]) {
             len += count;
         }
@@ -216,7 +216,7 @@ fn the_progress_fits_the_terminal_and_is_taken_away() {
     }
 }
 
-/// Whoever starts it with the signal ignored, as nohup and shells do, means it.
+/// A signal that was ignored at the start, as by nohup and shells, stays ignored.
 #[test]
 fn an_ignored_signal_stays_ignored() {
     let corpus = Corpus::new(10);

@@ -1,5 +1,5 @@
-//! Disks with bad blocks, and disks that go away, with healthy files beside them: each file has its
-//! row, and no file's trouble is another's.
+//! Disks with bad blocks, and disks that disappear, beside healthy files: each file has its row, and
+//! faults of one file do not affect another.
 
 use std::fs;
 use std::time::Duration;
@@ -44,8 +44,8 @@ fn content_that_hangs() {
     });
 }
 
-/// 300 files of a disk that answers nothing once `prepare` is done, which `list` puts among 2,000 healthy
-/// ones of another. They hang in this operation.
+/// 300 files of a disk that answers nothing once `prepare` is done; `list` mixes them with 2,000
+/// healthy files of another disk. Calls on the 300 hang in `operation`.
 #[track_caller]
 fn a_disk_hangs(
     operation: &str,
@@ -74,7 +74,7 @@ fn a_disk_hangs(
     });
 }
 
-/// More reads than the queue of the device has places for: whoever asks it for one more waits.
+/// More reads than the queue of the device has places for: one more request would block its caller.
 #[test]
 fn more_content_that_hangs_than_a_device_takes_requests() {
     let inodes = |_: &Disk, sick: &[String]| {
@@ -85,7 +85,8 @@ fn more_content_that_hangs_than_a_device_takes_requests() {
     a_disk_hangs("read", inodes, Healthy::list_with);
 }
 
-/// Inodes one after the other: what follows on another disk is not taken for cold, too.
+/// Many inodes in a row that hang: the next files, on another disk, must not be treated as uncached,
+/// too.
 #[test]
 fn inodes_in_a_row_that_hang() {
     let names = |disk: &Disk, sick: &[String]| {
@@ -99,7 +100,7 @@ fn inodes_in_a_row_that_hang() {
     });
 }
 
-/// At any place of a file, of its inode, or of its directory.
+/// A bad block at any place of a file, in its inode, or in its directory.
 #[test]
 fn blocks_that_cannot_be_read() {
     let (local, on_disk) = (Corpus::new(1000), Corpus::new(1000));
@@ -167,13 +168,14 @@ fn blocks_that_cannot_be_read() {
     });
 }
 
-/// Half of the files are hashed, then `breaks` happens to their disk while a read hangs, then
-/// the rest is asked for. Content that the kernel has in memory may still be read. What is on
-/// another disk is not concerned.
+/// Half of the files are hashed, then `breaks` happens to their disk while a read hangs, then the rest
+/// is requested. Content that the kernel has in memory may still be read. Files on another disk are not
+/// affected.
 #[track_caller]
 fn a_disk_goes_away(breaks: impl Fn(&Disk), errno: &str) {
     let (local, on_disk) = (Corpus::new(1000), Corpus::new(1000));
-    // Of several that are neighbours, some may be read by one call, and some only when that has ended.
+    // Only one: of several neighbours, some may be read by one call, and some only after that has
+    // ended.
     let hanging = ["hangs"];
     for name in hanging {
         on_disk.scratch.file(name, "content");
@@ -212,7 +214,7 @@ fn a_disk_goes_away(breaks: impl Fn(&Disk), errno: &str) {
         let paths = [before, &hanging, after].concat();
         let rest = after.len();
         (0..rest).for_each(|_| drop(mill.read_line()));
-        // A server that still lives answers what the disk is now.
+        // If the server still runs, it answers with the present state of the disk.
         disk.server().release();
         let output = mill.finish().exits(1);
 
@@ -255,7 +257,7 @@ fn a_disk_that_loses_its_server() {
     a_disk_goes_away(|disk| disk.server().kill(), "EIO");
 }
 
-/// The same without a disk between: the file system's own server is gone.
+/// The same without a disk: the file system's own server dies.
 #[test]
 fn a_file_system_that_loses_its_server() {
     let (local, served) = (Corpus::new(1000), Corpus::new(1000));
@@ -272,7 +274,7 @@ fn a_file_system_that_loses_its_server() {
             .map(str::to_owned)
             .collect();
         let healthy = Healthy::of(&local, local.dir());
-        // Those in front of the ones that hang are out before.
+        // The rows of the files before those that hang are printed first.
         let mill = rows_of(engine, &paths).arg("--unordered");
         let mut mill = mill.args(["--io-workers", "8"]).start();
         (0..300).for_each(|_| drop(mill.read_line()));
@@ -285,7 +287,7 @@ fn a_file_system_that_loses_its_server() {
             match &row.outcome {
                 Outcome::Digest { digest, .. } => assert_eq!(digest, expected, "{row:?}"),
                 Outcome::Error { .. } => {
-                    // Calls that were in progress, and calls made since.
+                    // Calls that were in progress, and later calls.
                     let errno = row.error().1;
                     assert!(["ECONNABORTED", "ENOTCONN"].contains(&errno), "{row:?}");
                     failures += 1;

@@ -1,4 +1,4 @@
-//! Consumers and producers: closed, full, slow, endless.
+//! Consumers and producers: closed, full, slow or endless ones.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -17,7 +17,7 @@ fn sha256(engine: Engine, corpus: &Corpus) -> Mill {
     Mill::new(engine).args(["-a", "sha256"]).dir(corpus.dir())
 }
 
-/// Writes the names over and over until nobody takes them any more; counts the names taken.
+/// Writes the names over and over until the reader is gone; counts the names written.
 struct Endless {
     taken: Arc<AtomicUsize>,
     writer: JoinHandle<()>,
@@ -42,7 +42,7 @@ impl Endless {
         self.taken.load(Ordering::SeqCst)
     }
 
-    /// Waits until the list has lost its reader.
+    /// Waits until the reader of the list is gone.
     fn join(self) {
         self.writer.join().expect("the writer ends with its reader");
     }
@@ -95,7 +95,7 @@ fn an_endless_list_ends_with_its_consumer() {
     });
 }
 
-/// The pipe is found closed by the next line; nobody waits for the rest of an idle list.
+/// Writing the next line finds the pipe closed; the rest of an idle list is not waited for.
 #[test]
 fn an_idle_list_does_not_keep_a_closed_pipe_open() {
     let corpus = Corpus::new(3);
@@ -120,7 +120,7 @@ fn a_full_disk_is_an_error() {
                 .open("/dev/full")
                 .expect("/dev/full")
         };
-        // One line, found out by the last flush, and many.
+        // A list of one line, whose loss only the last flush finds, and one of many.
         for list in [
             corpus.names[0].clone().into_bytes(),
             corpus.list().repeat(100),
@@ -162,7 +162,7 @@ fn a_full_disk_has_the_lines_that_are_counted() {
     });
 }
 
-/// The runtime opens /dev/null in the place of a closed stream: nothing would notice the loss.
+/// The Rust runtime opens /dev/null in place of a closed stream: the loss would not be noticed.
 #[test]
 fn no_standard_output_is_an_error() {
     let corpus = Corpus::new(3);
@@ -179,7 +179,7 @@ fn no_standard_output_is_an_error() {
     });
 }
 
-/// It does not read an endless list to the end to find that nothing can be written.
+/// An endless list is not read further when nothing can be written.
 #[test]
 fn a_full_disk_ends_the_run() {
     let corpus = Corpus::new(100);
@@ -214,9 +214,9 @@ fn an_output_file_that_cannot_be_made() {
     });
 }
 
-/// Waits until nothing more is taken of the list: pipes and window are full. On a busy machine nothing may be
-/// taken for a while all the same. Tells how much was taken.
-fn when_it_stands(endless: &Endless) -> usize {
+/// Waits until no more names are read from the list, because pipes and window are full. On a busy
+/// machine, reading may also pause before that. Returns how many names were read.
+fn taken_when_full(endless: &Endless) -> usize {
     const LOOKS: u32 = 20;
     let (mut taken, mut looks) = (usize::MAX, 0);
     eventually("the producer stands", Duration::from_secs(120), || {
@@ -228,7 +228,7 @@ fn when_it_stands(endless: &Endless) -> usize {
     taken
 }
 
-/// Ten lines a second: the list is not read ahead of that without bound, and memory stays.
+/// Ten lines a second: the list is read ahead only within a bound, and memory does not grow.
 #[test]
 fn a_slow_consumer_holds_the_producer_back() {
     let corpus = Corpus::new(100);
@@ -237,18 +237,18 @@ fn a_slow_consumer_holds_the_producer_back() {
         let endless = Endless::new(mill.take_stdin(), corpus.names.clone());
         expect_lines(&mut mill, &corpus, 0, 1);
         // Pipes and window fill up.
-        let before = when_it_stands(&endless);
+        let before = taken_when_full(&endless);
         let memory = mill.memory_kib("VmRSS");
         for number in 1..20 {
             expect_lines(&mut mill, &corpus, number, 1);
             sleep(Duration::from_millis(100));
         }
-        // Twenty lines of room in a pipe of 64 KiB may let in another bufferful of names.
+        // Twenty lines of room in a pipe of 64 KiB may let in another buffer of names.
         let ahead = endless.taken() - before;
         assert!(ahead <= 20_000, "{ahead} names were read for 20 lines");
         let grown = mill.memory_kib("VmRSS").saturating_sub(memory);
         assert!(grown < 4 << 10, "{grown} KiB more");
-        // And it goes on at full speed when the consumer does.
+        // The run goes on at full speed when the consumer does.
         expect_lines(&mut mill, &corpus, 20, 20_000);
         let grown = mill.memory_kib("VmRSS").saturating_sub(memory);
         assert!(grown < 8 << 10, "{grown} KiB more after 20,000 lines");
@@ -281,7 +281,7 @@ fn a_slow_producer_gets_each_line_at_once() {
     });
 }
 
-/// The same for failures, which go another way.
+/// The same for failures, which go to standard error.
 #[test]
 fn a_slow_producer_gets_each_failure_at_once() {
     for_each_engine(|engine| {
@@ -304,7 +304,8 @@ fn ticks(mill: &Running) -> u64 {
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
 
-/// Whoever waits is woken; nobody polls. Waiting for the list, for a file, for the consumer.
+/// Waiting threads are woken and do not poll: while they wait for the list, for a file, or for the
+/// consumer.
 #[test]
 fn waiting_costs_no_processor_time() {
     let corpus = Corpus::new(100);
@@ -325,7 +326,7 @@ fn waiting_costs_no_processor_time() {
         idle("waiting for the list", &mill);
 
         let endless = Endless::new(mill.take_stdin(), corpus.names.clone());
-        when_it_stands(&endless);
+        taken_when_full(&endless);
         idle("waiting for the consumer", &mill);
         drop(mill);
         endless.join();
@@ -349,7 +350,7 @@ fn waiting_costs_no_processor_time() {
     });
 }
 
-/// Standard output and the list are the same kind of file for many: a terminal, a pipe, a file.
+/// Standard output may be a regular file.
 #[test]
 fn output_into_a_file_is_complete() {
     let corpus = Corpus::new(1000);

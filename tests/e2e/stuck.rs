@@ -1,5 +1,5 @@
-//! Calls that hang, are interrupted without end, or wait for somebody: the files beside them are
-//! hashed meanwhile, on other file systems as if nothing were.
+//! Calls that hang, are interrupted without end, or wait for a lease: the files beside them are hashed
+//! meanwhile, and those on other file systems are not affected at all.
 
 use std::fs::{self, File};
 use std::os::fd::{AsRawFd, RawFd};
@@ -31,7 +31,7 @@ impl OneStuck {
         OneStuck { local, on_disk }
     }
 
-    /// The disk, what is healthy, and the list of all.
+    /// The disk, its healthy files, and the list of all files.
     fn disk(&self) -> Option<(Disk, Healthy, Vec<String>)> {
         let disk = Disk::new(self.on_disk.dir())?;
         let healthy = Healthy::of(&self.local, self.local.dir());
@@ -63,7 +63,7 @@ fn an_inode_that_hangs() {
     });
 }
 
-/// Everything else is printed and counted. The end has to wait for the kernel, which is said.
+/// Everything else is printed and counted. The end has to wait for the kernel, and a message says so.
 #[test]
 fn a_signal_while_an_inode_hangs() {
     let files = OneStuck::new();
@@ -75,13 +75,15 @@ fn a_signal_while_an_inode_hangs() {
         while_hanging(disk.server(), PATIENCE, || {
             (1..paths.len()).for_each(|_| drop(mill.read_line()));
             mill.signal(Signal::TERM);
-            let told = |pieces: &[&str]| {
+            let has_printed = |pieces: &[&str]| {
                 let text = String::from_utf8_lossy(&mill.stderr_so_far()).into_owned();
                 pieces.iter().all(|piece| text.contains(piece))
             };
             let counts = "interrupted: 20001 items pulled, 20000 emitted";
-            eventually("it says what was done", PATIENCE, || told(&[counts]));
-            eventually("it says what it waits for", PATIENCE, || told(&["thread"]));
+            eventually("it says what was done", PATIENCE, || has_printed(&[counts]));
+            eventually("it says what it waits for", PATIENCE, || {
+                has_printed(&["thread"])
+            });
         });
         let output = mill.finish().killed_by(Signal::TERM);
         let paths: Vec<String> = healthy.paths().map(str::to_owned).collect();
@@ -89,7 +91,7 @@ fn a_signal_while_an_inode_hangs() {
     });
 }
 
-/// Nothing in it can be looked up.
+/// Nothing in the directory can be looked up.
 #[test]
 fn a_directory_that_hangs() {
     let (local, on_disk) = (Corpus::new(1000), Corpus::new(1000));
@@ -118,7 +120,7 @@ fn a_directory_that_hangs() {
     });
 }
 
-/// A signal would interrupt a call once or twice. A file system that says so each time is broken.
+/// A signal would interrupt a call once or twice. A file system that returns EINTR each time is broken.
 #[test]
 fn calls_that_are_interrupted_without_end() {
     let (local, served) = (Corpus::new(500), Corpus::new(500));
@@ -155,8 +157,9 @@ fn number(row: &Row) -> usize {
     digits.parse().expect("a file of a corpus")
 }
 
-/// More calls hang than there are workers, in 5 % of the files. What has its digest keeps it, if
-/// only the close hangs; what could not be tried says so; another file system does not notice.
+/// More calls hang than there are workers, in 5 % of the files. A file of which only the close hangs
+/// keeps its digest; the row of a file that could not be tried says so; another file system is not
+/// affected.
 #[test]
 fn calls_that_hang() {
     const CALLS: [&str; 4] = ["open", "read", "getattr", "flush"];
@@ -213,10 +216,11 @@ fn calls_that_hang() {
     });
 }
 
-/// A write lease that this process has on a file. The signal that asks for it back is ignored.
+/// A write lease that this process holds on a file. The signal that announces a request for it is
+/// ignored.
 struct Lease(File);
 
-/// Of `<fcntl.h>`: which signal asks for the lease.
+/// From `<fcntl.h>`: sets the signal that announces the request.
 const F_SETSIG: i32 = 10;
 
 impl Lease {
@@ -227,7 +231,7 @@ impl Lease {
         lease
     }
 
-    /// Somebody who opens the file waits for it, or has been sent away.
+    /// True if an open waits for the lease, or has failed because of it.
     fn is_asked_for(&self) -> bool {
         self.control(libc::F_GETLEASE, 0) != libc::F_WRLCK
     }
@@ -243,7 +247,7 @@ impl Lease {
     }
 }
 
-/// An open waits for the lease, as long as it takes; the other files do not.
+/// An open waits for the lease, as long as it takes; the other files do not wait.
 #[test]
 fn a_lease_is_waited_for() {
     for_each_engine(|engine| {

@@ -1,5 +1,5 @@
-//! Files that are not the same from one call to the next: other things take their names, and other
-//! processes write to them. The rows say what was hashed.
+//! Files that differ from one call to the next: other files take their names, and other processes write
+//! to them. The rows say what was hashed.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -17,10 +17,11 @@ use crate::support::rows::{Outcome, Row};
 use crate::support::tree::{Corpus, content};
 use crate::support::{Engine, Output, for_each_engine, peers};
 
-/// Rows about a file that changes under way.
+/// Rows about a file that changes during the run.
 const ROUNDS: usize = 3000;
 
-/// What must not be read takes its place in turn with a regular file; gives the rows about it.
+/// A regular file and another that must not be read exchange their names over and over; returns the
+/// rows about the name.
 fn swapped(engine: Engine, make: impl Fn(&Path), other_is_content: bool) -> Vec<Row> {
     let corpus = Corpus::new(1000);
     let healthy = Healthy::of(&corpus, corpus.dir());
@@ -54,7 +55,7 @@ fn swapped(engine: Engine, make: impl Fn(&Path), other_is_content: bool) -> Vec<
     rows
 }
 
-/// Sets a flag when the test is done, also if it fails.
+/// Sets a flag when the test is done, even if it fails.
 struct Ends<'a>(&'a AtomicBool);
 
 impl Drop for Ends<'_> {
@@ -63,7 +64,7 @@ impl Drop for Ends<'_> {
     }
 }
 
-/// Each failure is said to be this, or that the name was another's each time it was looked at.
+/// Each failure is this one, or says that the name was that of another file at each attempt.
 #[track_caller]
 fn assert_failures(rows: &[Row], expected: (&str, &str, &str)) {
     for row in rows
@@ -80,7 +81,7 @@ fn assert_failures(rows: &[Row], expected: (&str, &str, &str)) {
     }
 }
 
-/// It has no end.
+/// /dev/zero, which has no end.
 #[test]
 fn a_device_takes_the_name() {
     for_each_engine(|engine| {
@@ -110,7 +111,7 @@ fn a_directory_takes_the_name() {
     });
 }
 
-/// A link is followed, whichever file it leads to.
+/// A link is followed to whichever file it leads to.
 #[test]
 fn a_link_takes_the_name() {
     for_each_engine(|engine| {
@@ -127,8 +128,8 @@ fn a_link_takes_the_name() {
     });
 }
 
-/// A writer fills a file, then truncates it to nothing, again and again. It writes past the page
-/// cache, so the size is 0 until all is written, and whoever has hashed a part has seen a change.
+/// A writer fills a file, then truncates it to nothing, again and again. It bypasses the page cache, so
+/// the size is 0 until everything is written, and a run that has hashed a part has seen a change.
 #[test]
 fn a_file_is_filled_and_emptied() {
     const SIZE: usize = 1 << 20;
@@ -171,7 +172,7 @@ fn a_file_is_filled_and_emptied() {
 }
 
 fn fill_and_empty(path: &Path, bytes: &[u8], ended: &AtomicBool) {
-    // Direct I/O wants memory that begins at a page.
+    // Direct I/O needs memory that is aligned to a page.
     let mut memory = vec![0; bytes.len() + 4096];
     let start = memory.as_ptr().align_offset(4096);
     let aligned = &mut memory[start..][..bytes.len()];

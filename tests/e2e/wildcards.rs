@@ -1,4 +1,4 @@
-//! `ringmill dns --wildcards`: names whose records come from a wildcard are told from others.
+//! `ringmill dns --wildcards`: names whose records come from a wildcard are distinguished from others.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -44,7 +44,7 @@ fn list() -> String {
     EXPECTED.lines().map(line).collect()
 }
 
-/// Where names are compressed, their letters may be those of the question.
+/// Where names are compressed, they may have the case of the question.
 fn without_case(text: &[u8]) -> String {
     String::from_utf8_lossy(text)
         .replace("EXAMPLE", "example")
@@ -52,11 +52,11 @@ fn without_case(text: &[u8]) -> String {
 }
 
 #[test]
-fn records_of_wildcards_are_told_from_others() {
+fn records_of_wildcards_are_distinguished_from_others() {
     let server = Nsd::serving(ZONE);
     let expected = without_case(EXPECTED.as_bytes());
     for_each_engine(|engine| {
-        // One place for all, and a window of one, are enough.
+        // One place in flight for all, and a window of one, are enough.
         for options in [&[][..], &["--in-flight=1"], &["--window=1"], &["--0x20"]] {
             let mill = Mill::dns(engine, server.at)
                 .arg("--wildcards")
@@ -81,9 +81,9 @@ fn records_of_wildcards_are_told_from_others() {
     });
 }
 
-/// In the JSON formats names that have records have a member that says so, and others have none.
+/// In the JSON formats, names that have records have a member for it, and others do not.
 #[test]
-fn json_rows_tell_it() {
+fn json_rows_have_a_wildcard_member() {
     let server = Nsd::serving(ZONE);
     for_each_engine(|engine| {
         for format in ["jsonl", "massdns"] {
@@ -104,8 +104,8 @@ fn json_rows_tell_it() {
     });
 }
 
-/// An address for every name but those that tests do not ask for: random ones, of which this counts the
-/// queries. They are answered with this code, and an address if it is 0.
+/// A server with an address for every name of the tests. Other names are random ones: their queries are
+/// counted and answered with this code, and with an address if it is 0.
 fn server_of_all(random_rcode: u16) -> (Responder, Arc<AtomicU64>) {
     let random = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&random);
@@ -141,7 +141,8 @@ fn assert_column(output: &crate::support::Output, column: &str) {
     }
 }
 
-/// All names of a parent share one question, those under way at once as well, in all loops.
+/// All names of a parent share one query for a random name, also names in flight at the same time, in
+/// all loops.
 #[test]
 fn each_parent_is_asked_about_once() {
     for_each_engine(|engine| {
@@ -154,7 +155,7 @@ fn each_parent_is_asked_about_once() {
             let mill = Mill::dns(engine, server.at)
                 .arg("--wildcards")
                 .args(options);
-            // What is late must not be asked about again.
+            // A late answer must not cause a second query.
             let mill = mill.args(["--attempt-timeout=100s", "--timeout=100s"]);
             let output = mill.stdin(names(120, 3)).run();
             assert_eq!(output.lines().len(), 120);
@@ -165,9 +166,10 @@ fn each_parent_is_asked_about_once() {
     });
 }
 
-/// Where the random name is refused it is not known whether names are wildcards, and nothing fails for it.
+/// Where the random name is refused, it is unknown whether names come from wildcards, and no name fails
+/// because of it.
 #[test]
-fn what_cannot_be_found_out_is_unknown() {
+fn a_refused_random_name_makes_the_wildcard_unknown() {
     for_each_engine(|engine| {
         let (server, random) = server_of_all(2);
         let mill = Mill::dns(engine, server.at).args(["--wildcards", "--retries=0"]);
@@ -190,8 +192,8 @@ fn what_cannot_be_found_out_is_unknown() {
     });
 }
 
-/// With --all-resolvers each server is asked about its own wildcards: one that gives every name the same
-/// address has one for all.
+/// With --all-resolvers, each server is asked about its own wildcards: for one that gives every name
+/// the same address, all names come from a wildcard.
 #[test]
 fn a_server_that_lies_has_wildcards_of_its_own() {
     let honest = Nsd::serving(ZONE);

@@ -34,16 +34,16 @@
  *     read part-* short 100
  *
  * SIGUSR1 releases the calls that hang at that moment. SIGUSR2 reads the script again; calls that
- * hang or are delayed already stay so, and a script with an error changes nothing. SIGTERM, SIGINT
- * and SIGHUP unmount and end the program at once, whatever hangs.
+ * already hang or are delayed stay so, and a script with an error changes nothing. SIGTERM, SIGINT
+ * and SIGHUP unmount and end the program at once, even while calls hang.
  *
- * It writes a line on standard output, which must be read or lead to /dev/null, when something has
- * happened that others may wait for: `mounted`; `hangs CALL PATH`, each time a call begins to
- * hang; `script N rules`, or `script unchanged`, after SIGUSR2; `released N calls` after SIGUSR1.
+ * It writes a line to standard output, which must be read or lead to /dev/null, for each event that
+ * a test may wait for: `mounted`; `hangs CALL PATH`, each time a call begins to hang; `script N
+ * rules`, or `script unchanged`, after SIGUSR2; `released N calls` after SIGUSR1.
  *
  * Bad blocks: an image in SOURCE is attached with `losetup --read-only --direct-io=on` and mounted
- * read-only. Direct I/O matters: without it the loop device has one thread, which would hang. What
- * has to be healthy is read once, and then the faults begin, by SIGUSR2:
+ * read-only. Direct I/O matters: without it the loop device has one thread, which would hang. Read
+ * everything that has to stay readable once, and then start the faults with SIGUSR2:
  *
  *     read disk.ext4 @1228800+4096 hang
  *     read disk.ext4 @8192000+65536 fail EIO */
@@ -87,17 +87,17 @@ struct rule {
     bool has_range;
     enum action action;
     long long value;   /* nanoseconds, an errno or bytes */
-    atomic_llong left; /* calls that it still applies to */
+    atomic_llong left; /* the number of calls that it still applies to */
 };
 
-/* What the script says about one call, besides the delays, which are over. */
+/* The result of the script for one call; its delays are over. */
 struct verdict {
     int error;
     size_t longest;
     bool direct;
 };
 
-/* Never freed, since a call may follow it for as long as it hangs. */
+/* Never freed, because a call that hangs goes on using it. */
 struct script {
     size_t count;
     struct rule *rules;
@@ -126,7 +126,7 @@ static int errno_of(const char *name)
     return -1;
 }
 
-/* A number with UNIT behind it, times FACTOR; -1 if WORD is not one. */
+/* A number followed by UNIT, times FACTOR; -1 if WORD is not one. */
 static long long number_of(const char *word, const char *unit, long long factor)
 {
     char *end;
@@ -187,7 +187,7 @@ static bool parse_rule(char *line, struct rule *rule)
     return rule->pattern && rule->value >= 0;
 }
 
-/* Returns NULL, and says why, if the script cannot be read. */
+/* Returns NULL, and prints the cause, if the script cannot be read. */
 static struct script *read_script(void)
 {
     struct script *new = calloc(1, sizeof *new);
@@ -213,7 +213,7 @@ static struct script *read_script(void)
     return new;
 }
 
-/* A call other than a read has the SIZE 0. */
+/* SIZE is 0 for calls other than read. */
 static bool matches(const struct rule *rule, enum call call, const char *path, off_t offset,
                     size_t size)
 {
@@ -267,7 +267,7 @@ static struct verdict follow(enum call call, const char *path)
 
 struct node {
     struct node *next; /* in its bucket */
-    dev_t device;      /* a path that means another file is another node */
+    dev_t device;      /* a path that leads to another file has another node */
     ino_t inode;
     char path[];       /* below SOURCE; "" is SOURCE itself */
 };
@@ -288,7 +288,7 @@ static int stat_path(const char *path, struct stat *attributes)
     return fstatat(source, path, attributes, flags) == 0 ? 0 : errno;
 }
 
-/* The node of PATH, made if it is new; NULL without memory. */
+/* The node of PATH, created if it is new; NULL if there is no memory. */
 static struct node *node_of(const char *path, const struct stat *attributes)
 {
     uint32_t hash = 2166136261;
@@ -370,7 +370,7 @@ static void fs_open(fuse_req_t request, fuse_ino_t number, struct fuse_file_info
     info->fh = (uint64_t)file;
     info->direct_io = verdict.direct;
     if (fuse_reply_open(request, info) != 0)
-        close(file); /* whoever opened it is gone: no release will follow */
+        close(file); /* the caller is gone: no release will follow */
 }
 
 static void fs_read(fuse_req_t request, fuse_ino_t number, size_t size, off_t offset,
@@ -427,7 +427,7 @@ static ssize_t receive(int device, void *buffer, size_t size, void *data)
 
 static const struct fuse_custom_io DEVICE_IO = {.writev = send_reply, .read = receive};
 
-/* Returns 0 if it worked. */
+/* Returns 0 on success. */
 static int mount_session(void)
 {
     char options[80];

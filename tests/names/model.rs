@@ -1,49 +1,51 @@
-//! What is known of the queries of one loop from the messages that went to the servers, as far as that
-//! decides when the next may go. It errs on the side of less room.
+//! What is known of the queries of one loop from the messages to the servers, as far as it decides when
+//! the next query may be sent. Where this is uncertain, the model assumes less room.
 
 use ringmill::io::Transport;
 use ringmill::io::sim::SentMessage;
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// No attempt is waited for longer, nor a server that does not answer left alone, but for attempts in
-/// streams.
+/// No attempt is waited for longer, and no server without answers is left alone for longer. Attempts
+/// over streams are an exception.
 const ATTEMPT_MAX: Duration = Duration::from_secs(5);
 
-/// Those are waited for twice as long: the connection has to be made first. The tests of the resolver know
-/// more; a bound is enough to tell a wait for the end of all attempts, which is twice as long again.
+/// Attempts over streams are waited for twice as long: the connection has to be made first. The tests
+/// of the resolver are more exact; a bound is enough to detect a wait for the end of all attempts,
+/// which is twice as long again.
 pub const WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// By then a reply has come, if one comes at all: the network takes 131 ms at most.
+/// By this time a reply has arrived, if one arrives at all: the network takes 131 ms at most.
 const REPLY_MAX: Duration = Duration::from_millis(200);
 
-/// So many queries one server is always allowed at one time, all loops together, if the settings do.
+/// A server is always allowed this many queries at a time, by all loops together, if the settings allow
+/// as many.
 const LIMIT_MIN: usize = 4;
 
-/// A server is not given up before so many queries in a row had no reply.
+/// A server is not given up before this many queries in a row had no reply.
 const LOSSES_MAX: usize = 16;
 
-/// What may be sent at once when there is a rate: as much as is due in this time.
+/// With a rate, as many queries may be sent at once as are due in this time.
 const BURST: Duration = Duration::from_millis(10);
 
 /// Timers that a loop without names may still wait for, one after the other: one that was set for an
-/// attempt which has ended, one for the rate, one for other loops.
+/// attempt that has ended, one for the rate, one for other loops.
 const IDLE_TIMERS_MAX: usize = 4;
 
 pub struct Model {
     servers: Vec<Server>,
     limit: usize,
     interval: Option<Duration>,
-    /// When each name was last asked about.
+    /// When each name was last queried.
     asked_at: HashMap<usize, Duration>,
-    /// The timer it waited for last without names, and how many there were so far.
+    /// The timer that the loop last waited for without names, and how many there were so far.
     idle_timers: (Option<Duration>, usize),
 }
 
 #[derive(Default)]
 struct Server {
     sent: Vec<Sent>,
-    /// When the next query would be due, were they evenly spread.
+    /// When the next query would be due if they were evenly spread.
     due: Duration,
 }
 
@@ -52,16 +54,16 @@ struct Sent {
     at: Duration,
     is_lost: bool,
     in_stream: bool,
-    /// It holds its place although it is refused at once: a server that refuses what is too much must not be
-    /// asked all the more.
+    /// It keeps its place although it is refused at once: a server that refuses because of its load
+    /// must not get even more queries.
     is_refused: bool,
 }
 
 impl Server {
-    /// True if a query can be sent for certain, but for the rate: fewer than are always allowed may be
-    /// under way, and it has not been given up.
+    /// True if a query can certainly be sent, apart from the rate: fewer queries than are always
+    /// allowed may be in flight, and the server has not been given up.
     fn has_room(&self, limit: usize, now: Duration) -> bool {
-        let may_be_under_way = |sent: &&Sent| {
+        let may_be_in_flight = |sent: &&Sent| {
             let time_max = if sent.is_lost || sent.in_stream || sent.is_refused {
                 ATTEMPT_MAX
             } else {
@@ -75,18 +77,18 @@ impl Server {
         let last_reply = self.sent.iter().filter(has_reply).map(|sent| sent.at).max();
         let since = last_reply.map_or(Duration::ZERO, |at| at.saturating_sub(ATTEMPT_MAX));
         let is_loss = |sent: &&Sent| sent.at >= since && (sent.is_lost || sent.in_stream);
-        self.sent.iter().filter(may_be_under_way).count() < limit
+        self.sent.iter().filter(may_be_in_flight).count() < limit
             && self.sent.iter().filter(is_loss).count() < LOSSES_MAX
     }
 }
 
 impl Model {
     pub fn new(servers: u8, loops: usize, per_server_max: usize, rate: Option<f64>) -> Self {
-        // Both round theirs.
+        // The resolver and this model both round it.
         let interval = |rate| Duration::from_secs_f64(1.0 / rate) + Duration::from_nanos(1);
         Self {
             servers: (0..servers).map(|_| Server::default()).collect(),
-            // A loop has the smallest share of it, but may always ask one.
+            // A loop has the smallest share of the limit, but may always send one query.
             limit: (per_server_max.min(LIMIT_MIN) / loops).max(1),
             interval: rate.map(interval),
             asked_at: HashMap::new(),
@@ -94,7 +96,7 @@ impl Model {
         }
     }
 
-    /// Takes note of queries.
+    /// Records queries that were sent.
     pub fn note(&mut self, sent: Vec<SentMessage>) {
         for message in sent {
             let server = &mut self.servers[usize::from(message.server.port() - 1000)];
@@ -117,7 +119,7 @@ impl Model {
         }
     }
 
-    /// When a server takes another query for certain.
+    /// When a server certainly accepts another query.
     pub fn next_slot(&self, now: Duration) -> Option<Duration> {
         let with_room = self
             .servers
@@ -128,14 +130,14 @@ impl Model {
             .min()
     }
 
-    /// When one of the names may be asked about at the latest, as far as that is certain: when its last
-    /// attempt must have ended and a server takes another query.
+    /// The latest time at which one of the names may be queried, as far as it is certain: when its last
+    /// attempt must have ended and a server accepts another query.
     pub fn first_due(&self, numbers: &[usize], now: Duration) -> Option<Duration> {
         let slot = self.next_slot(now)?;
         let may_go_anywhere = |number: usize| {
-            // One server refuses these, and the others alone are asked then.
+            // One server refuses these, and then only the others are asked.
             let is_refused = self.servers.len() > 1 && number.is_multiple_of(7);
-            // These are asked about again in a stream.
+            // These are queried again over a stream.
             let was_cut = number % 5 == 4 && self.asked_at.contains_key(&number);
             !is_refused && !was_cut
         };

@@ -7,7 +7,7 @@ use crate::simulated::{
 };
 use proptest::prelude::*;
 use ringmill::clock::Clock;
-use ringmill::digest::Algorithm;
+use ringmill::digest::{Algorithm, Digest};
 use ringmill::error::{Cause, Errno, ItemError, Operation};
 use ringmill::io::sim::{Faults, Quirk, Random, SimCarrier, SimFile, World};
 use ringmill::io::{BufferClass, FileKind, FileSystem, SpecialKind, Wait};
@@ -22,11 +22,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-/// One whose digests are computed several at a time.
+/// An algorithm whose digests are computed several at a time.
 const ALGORITHM: Algorithm = Algorithm::Sha256;
 const STEPS_MAX: usize = 2_000_000;
 
-/// One scenario. Everything that happens follows from it.
+/// One scenario, which determines everything that happens.
 #[derive(Clone, Debug)]
 struct Scenario {
     seed: u64,
@@ -43,20 +43,21 @@ struct Scenario {
     large_files: u8,
     faults: Faults,
     descriptors_max: usize,
-    /// The emitter moves this rarely.
+    /// When it is chosen, the emitter moves only once in this many times.
     emitter_slowness: usize,
     input_fails: bool,
     stop_at_step: Option<usize>,
     read_special: bool,
     strict: bool,
-    /// Items have a deadline even if none hangs. Without it no timer makes up for a lost wake-up.
+    /// Items have a deadline even if none hangs. Without a deadline, no timer makes up for a lost
+    /// wake-up.
     has_deadline: bool,
-    /// The source moves this rarely.
+    /// When it is chosen, the source moves only once in this many times.
     source_slowness: usize,
-    /// The source gives one item at a time, and only when it has been pulled.
+    /// The source yields one item at a time, and only when the previous one has been pulled.
     trickles: bool,
     rate_per_s: Option<f64>,
-    /// Tasks are woken for no reason now and then.
+    /// Tasks are sometimes woken for no reason.
     spurious: bool,
 }
 
@@ -70,7 +71,7 @@ fn scenario() -> impl Strategy<Value = Scenario> {
     let sizes = (
         1_usize..120,
         1_usize..4,
-        // One item or one buffer at a time leaves no other to blame for a delay.
+        // With one item or one buffer at a time, no other item can be the cause of a delay.
         prop_oneof![1 => Just(1_usize), 3 => 1_usize..12],
         1_usize..40,
         prop_oneof![1 => Just(1_usize), 2 => 1_usize..6],
@@ -115,8 +116,8 @@ fn scenario() -> impl Strategy<Value = Scenario> {
         large_files: kinds.4,
         faults: Faults {
             short_read: faults.0,
-            shortage: faults.1,
-            stubborn: faults.2,
+            exhaustion: faults.1,
+            uncancellable: faults.2,
         },
         descriptors_max: rest.1,
         emitter_slowness: rest.2,
@@ -132,26 +133,43 @@ fn scenario() -> impl Strategy<Value = Scenario> {
     })
 }
 
-/// What an item must come to.
+/// What a row says about a file's content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Content {
+    digest: Digest,
+    size_bytes: u64,
+    changed: bool,
+}
+
+impl Content {
+    fn of(hashed: &Hashed) -> Self {
+        Self {
+            digest: hashed.digest,
+            size_bytes: hashed.size_bytes,
+            changed: hashed.changed,
+        }
+    }
+}
+
+/// The expected result of an item.
 #[derive(Clone, Debug)]
 enum Expected {
-    Value(Hashed),
+    Value(Content),
     Error(ItemError),
-    /// It hangs: its deadline ends it.
+    /// It hangs, and times out at its deadline.
     TimedOut,
 }
 
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// The longest pause before what failed because something was exhausted is tried again.
+/// The longest pause before an operation that failed from exhaustion is retried.
 const RETRY_PAUSE_MAX: Duration = Duration::from_millis(100);
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(50);
 const LARGE_READ: usize = BufferClass::Large.len_bytes();
 
-/// How often the job begins again because its path came to lead to another file.
+/// How often the job starts again because its path has come to lead to another file.
 const RESTARTS_MAX: u8 = 3;
 
-/// What opening or reading a file may give, always: half of it looks as if it were for want of
-/// something.
+/// Errnos that opening or reading a file may always return: half of them look like resource exhaustion.
 const ERRNOS_OF_FILES: [i32; 8] = [
     libc::EACCES,
     libc::EIO,
@@ -169,7 +187,7 @@ fn choose<'a, T>(random: &mut Random, from: &'a [T]) -> &'a T {
 
 struct TestFile {
     name: Vec<u8>,
-    /// `None`: there is nothing of that name.
+    /// `None`: no file has this name.
     file: Option<SimFile>,
     expected: Expected,
 }
@@ -226,7 +244,7 @@ fn make_file(random: &mut Random, scenario: &Scenario, number: usize) -> (SimFil
     let content = pattern()[number..number + len].to_vec();
     let digest = ALGORITHM.digest(&content);
     let mut file = SimFile::regular(content);
-    let mut hashed = Hashed {
+    let mut hashed = Content {
         digest,
         size_bytes: len as u64,
         changed: false,
@@ -237,7 +255,7 @@ fn make_file(random: &mut Random, scenario: &Scenario, number: usize) -> (SimFil
     }
     if random.percent(scenario.failing_files) {
         let errno = Errno::new(libc::EIO);
-        // The file's own, whatever it looks like.
+        // The file's own errno, whatever it looks like.
         let errno_of_file = Errno::new(*choose(random, &ERRNOS_OF_FILES));
         let expected = match random.below(6) {
             0 => {
@@ -247,7 +265,7 @@ fn make_file(random: &mut Random, scenario: &Scenario, number: usize) -> (SimFil
             1 => {
                 file.kind = FileKind::Special(SpecialKind::Fifo);
                 let (operation, cause) = (Operation::Open, Cause::Special(SpecialKind::Fifo));
-                file.said_size = Some(0);
+                file.reported_size = Some(0);
                 if scenario.read_special {
                     Expected::Value(hashed)
                 } else {
@@ -277,14 +295,14 @@ fn make_file(random: &mut Random, scenario: &Scenario, number: usize) -> (SimFil
         return (file, expected);
     }
     match random.below(16) {
-        // As in procfs, and in user-space file systems that do not know or do not tell.
+        // As in procfs, and in user-space file systems that do not know or do not report sizes.
         0 => lie_about_size(&mut file, 0),
         1 => lie_about_size(&mut file, random.below(len + 1)),
         2 => lie_about_size(&mut file, len + random.below(2 * LARGE_READ)),
         // As on any network file system that can be trusted.
         3 => file.file_system = FileSystem::Blocking,
         4 if len > LARGE_READ => {
-            // A read ends exactly where the file is said to end, and more follows.
+            // A read ends exactly at the reported size, and more data follows.
             let reads = 1 + random.below((len - 1) / LARGE_READ);
             lie_about_size(&mut file, reads * LARGE_READ);
             if scenario.faults.short_read == 0 {
@@ -302,8 +320,8 @@ fn make_file(random: &mut Random, scenario: &Scenario, number: usize) -> (SimFil
             return (file, Expected::Error(ItemError { operation, cause }));
         }
         10 if len > 0 => {
-            // A writer has filled it and emptied it again meanwhile.
-            file.said_size = Some(0);
+            // A writer has filled it and emptied it again in the meantime.
+            file.reported_size = Some(0);
             hashed.changed = true;
         }
         8 => {
@@ -328,7 +346,8 @@ fn make_file(random: &mut Random, scenario: &Scenario, number: usize) -> (SimFil
     (file, expected)
 }
 
-/// Bytes of which each file has some. To make them anew for each would take most of the time.
+/// The bytes from which each file has its content. Making new ones for each would take most of the
+/// time.
 fn pattern() -> &'static [u8] {
     static PATTERN: OnceLock<Vec<u8>> = OnceLock::new();
     PATTERN.get_or_init(|| {
@@ -339,7 +358,7 @@ fn pattern() -> &'static [u8] {
 }
 
 fn lie_about_size(file: &mut SimFile, size: usize) {
-    file.said_size = Some(size as u64);
+    file.reported_size = Some(size as u64);
     file.file_system = FileSystem::Blocking;
 }
 
@@ -348,14 +367,14 @@ struct Simulation {
     random: Random,
     world: Arc<World>,
     mill: Arc<Mill<Hashed>>,
-    /// A carrier that does nothing but tell the time.
+    /// A carrier that only serves as a clock.
     clock: SimCarrier,
     loops: Vec<SimLoop<Hashed>>,
-    /// Since when each loop has left to others what there is.
+    /// Since when each loop has left items to others.
     yields_since: Vec<Option<Duration>>,
     wakers: Wakers,
     ledger: Ledger,
-    /// When each of the items that were added is due at the latest, if there is a rate.
+    /// When each of the added items is due at the latest, if there is a rate.
     due: Vec<Duration>,
     names: Vec<Vec<u8>>,
     expected: Vec<Expected>,
@@ -480,8 +499,12 @@ impl Simulation {
                 return self.check_end();
             }
             idle = if moved { 0 } else { idle + 1 };
-            // I6: a state in which nobody can move is a lost wake-up.
-            assert!(idle < 20_000, "nobody can move: {:?}", self.mill.counters());
+            // I6: a state in which nothing can move is a lost wake-up.
+            assert!(
+                idle < 20_000,
+                "nothing can move: {:?}",
+                self.mill.counters()
+            );
         }
         panic!("no end after {STEPS_MAX} steps: {:?}", self.mill.counters());
     }
@@ -520,8 +543,8 @@ impl Simulation {
         true
     }
 
-    /// An item is due one interval after the one before it, or when it arrives. It may be due before:
-    /// time in which there was no input is only taken out of the schedule if there was room.
+    /// An item is due one interval after the one before it, or when it arrives. It may be due earlier:
+    /// time without input is taken out of the schedule only if there was room.
     fn schedule(&mut self, now: Duration) {
         if let Some(rate_per_s) = self.scenario.rate_per_s {
             // Rounded up, so that it is never due later.
@@ -533,9 +556,9 @@ impl Simulation {
         }
     }
 
-    /// The earliest moment from now on at which an item can be pulled as far as input, window and
-    /// rate are concerned, if nothing else happens. Only whether the end of all pulls at a failure
-    /// has come is asked of the mill.
+    /// The earliest time from now on at which an item can be pulled as far as input, window and rate
+    /// are concerned, if nothing else happens. The mill is only asked whether a failure has ended all
+    /// pulls.
     fn pullable_at(&self) -> Option<Duration> {
         let counters = self.mill.counters();
         let next = usize::try_from(counters.pulled).unwrap();
@@ -573,8 +596,8 @@ impl Simulation {
         }
         match turn {
             Turn::Ended => {
-                // I10 and I7: a loop that ended by itself has nothing left, but for what was given
-                // up at its deadline.
+                // I10 and I7: a loop that ended by itself holds nothing, except what was given up at
+                // its deadline.
                 if !self.stopped && !self.scenario.fail_fast && !under_pressure {
                     assert_eq!(held.in_flight, 0);
                     assert_eq!(sim_loop.handle.outstanding(), 0);
@@ -607,8 +630,8 @@ impl Simulation {
         );
     }
 
-    /// I5: a loop waits only if it is full, under pressure, there is nothing to pull, or, for a moment
-    /// and once in a row, it leaves what there is to another loop that has room for it.
+    /// I5: a loop waits only if it is full, is under pressure or has nothing to pull, or if it leaves
+    /// items to another loop that has room for them, which it does for a moment and once in a row.
     fn check_wait(&mut self, chosen: usize, wait: Wait, has_pulled: bool) {
         let in_flight_max = self.scenario.in_flight_per_loop;
         let since = self.yields_since[chosen].take().filter(|_| !has_pulled);
@@ -625,7 +648,7 @@ impl Simulation {
         }
     }
 
-    /// I16. With a rate, or where things are lacking, there is less to share than there seems to be.
+    /// I16. With a rate, or under exhaustion, there is less to share than it seems.
     fn check_share(&self, chosen: usize, demand: Demand, pulled: usize) {
         let is_simple = self.is_calm() && self.scenario.rate_per_s.is_none();
         let pause_ended = |since| since + YIELD_PAUSE <= self.clock.now();
@@ -644,9 +667,9 @@ impl Simulation {
         };
         let scenario = &self.scenario;
         let pullable_at = self.pullable_at();
-        // Where something is exhausted, it may only seem to be: that is up to chance. Then the moment is
-        // bounded by the longest pause. A read ahead of others may have failed and not be wanted yet: it is
-        // tried again only then. With one large buffer nothing is read ahead.
+        // An exhaustion may be real or only apparent, which is random. So the end of the wait is
+        // bounded by the longest pause. A failed read-ahead that is not wanted yet is retried only when
+        // it is wanted. With one large buffer nothing is read ahead.
         let reads_ahead = scenario.large_buffers > 1;
         let is_last = self.loops[chosen].handle.next().is_none();
         let is_wanted = held.to_retry > 0 && (is_last || !reads_ahead);
@@ -659,14 +682,14 @@ impl Simulation {
             retry,
             |until, all_ended| {
                 let is_retry = held.to_retry > 0 && until <= now + RETRY_PAUSE_MAX;
-                // The rate allows the next item then.
+                // The wait ends when the rate allows the next item.
                 let is_rate =
                     scenario.rate_per_s.is_some() && pullable_at.is_some_and(|at| until <= at);
                 let leaves =
                     scenario.loops > 1 && pullable_at.is_some() && until <= now + YIELD_PAUSE;
-                // What was recorded is published at the multiples of an interval, and first at once.
+                // Latencies are published at the multiples of an interval, and the first time at once.
                 let publishes = until.as_nanos() % PUBLISH_INTERVAL.as_nanos() == 0 || until == now;
-                // As long as an item may take, after all places have come to be held by what was given up.
+                // At most the timeout of an item, once items that were given up hold all places.
                 let all_given_up = held.in_flight > 0 && all_ended;
                 let is_stuck = all_given_up && until <= now + TIMEOUT;
                 is_retry || is_rate || leaves || publishes || is_stuck
@@ -675,14 +698,15 @@ impl Simulation {
     }
 
     fn is_calm(&self) -> bool {
-        self.scenario.faults.shortage == 0 && self.scenario.descriptors_max >= 1000
+        self.scenario.faults.exhaustion == 0 && self.scenario.descriptors_max >= 1000
     }
 
     fn move_emitter(&mut self) -> bool {
         if self.ended {
             return false;
         }
-        // As the real one: it says nothing when it has written nothing, and so wakes nobody.
+        // Like the real emitter: it reports nothing when it has written nothing, and so wakes no
+        // thread.
         if self.unmarked > 0 {
             self.mill.mark_emitted(self.unmarked);
             self.unmarked = 0;
@@ -727,7 +751,8 @@ impl Simulation {
         if self.scenario.fail_fast && finished.result.is_err() && !self.stopped {
             self.stopped = true;
             self.mill.stop();
-            // I11: in input order, everything before the failure is out, and nothing after.
+            // I11: in input order, everything before the failure has been emitted, and nothing after
+            // it.
             self.ended = true;
             return false;
         }
@@ -736,16 +761,16 @@ impl Simulation {
 
     fn check_result(&self, number: usize, result: &Result<Hashed, ItemError>) {
         match (&self.expected[number], result) {
-            (Expected::Value(expected), Ok(hashed)) => assert_eq!(expected, hashed),
+            (Expected::Value(expected), Ok(hashed)) => assert_eq!(*expected, Content::of(hashed)),
             (Expected::Error(expected), Err(error)) if expected == error => {}
             (Expected::TimedOut, Err(error)) if is_time_out(error) => {}
             (_, Err(error)) if is_time_out(error) => {
                 assert!(self.may_be_late(), "item {number}: {error}");
             }
             (_, Err(error)) if is_untried(error) => {
-                assert!(self.scenario.faults.stubborn, "item {number}: {error}");
+                assert!(self.scenario.faults.uncancellable, "item {number}: {error}");
             }
-            (_, Err(error)) if error.as_errno().is_some_and(Errno::is_shortage) => {
+            (_, Err(error)) if error.as_errno().is_some_and(Errno::is_exhaustion) => {
                 assert!(
                     self.may_lack(),
                     "item {number}: {error}: {:?}",
@@ -756,7 +781,7 @@ impl Simulation {
         }
     }
 
-    /// A deadline is kept, and it is no earlier than it was said to be.
+    /// Deadlines are kept, and no item times out before its deadline.
     fn check_latency(&mut self, finished: &Finished<Hashed>) {
         let latency = Duration::from_nanos(finished.latency_ns());
         if finished.result.as_ref().is_err_and(is_time_out) {
@@ -781,26 +806,28 @@ impl Simulation {
         self.scenario.descriptors_max < in_flight_max
     }
 
-    /// True if an item that does not hang may still miss its deadline: shortages take time to pass,
-    /// and what hangs may keep from it what it needs.
+    /// True if an item that does not hang may still miss its deadline: exhaustion takes time to pass,
+    /// and hanging items may hold resources that it needs.
     fn may_be_late(&self) -> bool {
         let buffers_are_held = self.large_files_hang && self.scenario.in_flight_per_loop > 1;
         let others_hang = self.some_hang()
-            && (self.descriptors_are_few() || self.scenario.faults.stubborn || buffers_are_held);
-        self.scenario.faults.shortage > 0 || others_hang
+            && (self.descriptors_are_few()
+                || self.scenario.faults.uncancellable
+                || buffers_are_held);
+        self.scenario.faults.exhaustion > 0 || others_hang
     }
 
-    /// True if an item may fail for a shortage, which is allowed only if nothing of ours could free
-    /// what it lacks. Here that takes descriptors held for good by what was given up and cannot be
-    /// cancelled.
+    /// True if an item may fail from exhaustion, which is allowed only if nothing of ours could free
+    /// the resource. Here this needs descriptors that are held for good by items that were given up and
+    /// cannot be cancelled.
     fn may_lack(&self) -> bool {
-        let held_for_good = self.some_hang() && self.scenario.faults.stubborn;
+        let held_for_good = self.some_hang() && self.scenario.faults.uncancellable;
         self.descriptors_are_few() && held_for_good
     }
 
     fn is_under_pressure(&self) -> bool {
         let many_hang = self.scenario.hanging_files > 0;
-        self.scenario.faults.shortage > 0 || self.scenario.descriptors_max < 1000 || many_hang
+        self.scenario.faults.exhaustion > 0 || self.scenario.descriptors_max < 1000 || many_hang
     }
 
     /// I1, I2, I7 at every step.
@@ -826,9 +853,9 @@ impl Simulation {
             let (loops, now) = (&self.loops, self.clock.now());
             check_liveness(loops, self.scenario.in_flight_per_loop, at, now);
         }
-        // I16: what was pulled was begun at once. Only where all places hang for good, items fail
-        // without that.
-        if !(self.scenario.faults.stubborn && self.scenario.hanging_files > 0) {
+        // I16: pulled items were begun at once. Only where all places hang for good, items fail without
+        // being begun.
+        if !(self.scenario.faults.uncancellable && self.scenario.hanging_files > 0) {
             assert_eq!(
                 self.ledger.begun() as u64,
                 counters.pulled,
@@ -853,7 +880,7 @@ impl Simulation {
                 self.scenario.input_fails
             );
         }
-        // I7, I10: whatever the end, nothing is left open or outstanding.
+        // I7, I10: however the run ends, nothing is left open or outstanding.
         for sim_loop in &mut self.loops {
             sim_loop.event_loop = None;
             assert_eq!(sim_loop.handle.outstanding(), 0);
@@ -863,7 +890,7 @@ impl Simulation {
         self.check_recorded();
     }
 
-    /// From the first input on, no more items start than the rate allows.
+    /// Since the first input, no more items have started than the rate allows.
     fn check_rate(&mut self) {
         let Some(rate_per_s) = self.scenario.rate_per_s else {
             return;
@@ -880,7 +907,7 @@ impl Simulation {
         }
     }
 
-    /// Each item is counted in each phase that it went through, whichever loop had it.
+    /// Each item is counted in each phase that it went through, whichever loop ran it.
     fn check_recorded(&mut self) {
         self.collector.take(&mut self.latencies);
         let count = |phase| self.latencies.get(phase).count();
@@ -891,8 +918,9 @@ impl Simulation {
             let scheduled = self.scenario.rate_per_s.map_or(0, |_| emitted);
             assert_eq!(count(Phase::SCHEDULED_TOTAL), scheduled);
         }
-        // What failed for a shortage, or seems to have, is tried again, and both are counted.
-        let some_fail = self.scenario.failing_files > 0 || self.scenario.faults.shortage > 0;
+        // An operation that fails from exhaustion, real or apparent, is retried, and both attempts are
+        // counted.
+        let some_fail = self.scenario.failing_files > 0 || self.scenario.faults.exhaustion > 0;
         if !some_fail && !self.descriptors_are_few() {
             assert!(count(Phase::CLOSE) <= count(Phase::OPEN));
             assert!(count(Phase::OPEN) <= count(Phase::LOOK_UP));
@@ -903,7 +931,7 @@ impl Simulation {
             histogram.map_or(0.0, |known| known.mean() * known.len() as f64)
         };
         if self.scenario.rate_per_s.is_some() && !self.stopped {
-            // Nothing starts before it is due. Three digits are kept of each.
+            // Nothing starts before it is due. Histograms keep three digits.
             assert!(sum(Phase::SCHEDULED_TOTAL) * 1.002 + 100.0 >= sum(Phase::TOTAL));
         }
     }
@@ -935,7 +963,7 @@ proptest! {
     }
 }
 
-/// With no descriptor to be had at all, nothing of ours can free one: then that is the result, long
+/// If no descriptor is available at all, nothing of ours can free one: the error is the result, long
 /// before the deadline.
 #[test]
 fn a_permanent_shortage_becomes_the_result() {
@@ -947,14 +975,15 @@ fn a_permanent_shortage_becomes_the_result() {
     assert_eq!((results.len(), to_retry_max), (2, 2));
     for finished in results {
         let latency_ns = finished.latency_ns();
-        let error = finished.result.expect_err("no descriptor is to be had");
+        let error = finished.result.expect_err("no descriptor is available");
         let lacking = ItemError::errno(Operation::Open, Errno::new(libc::EMFILE));
         assert_eq!(error, lacking);
         assert!(u128::from(latency_ns) < TIMEOUT.as_nanos());
     }
 }
 
-/// What only looks like a shortage is the result at once, and the other files do not wait for it.
+/// An errno that only looks like exhaustion is the result at once, and the other files do not wait for
+/// it.
 #[test]
 fn a_file_whose_own_errno_looks_like_a_shortage_holds_nobody_up() {
     let errnos = [
@@ -1001,7 +1030,7 @@ fn a_file_whose_own_errno_looks_like_a_shortage_holds_nobody_up() {
     }
 }
 
-/// The same of a piece of a large file that is read ahead of others, on a loop.
+/// The same for a piece of a large file that is read ahead, on a loop.
 #[test]
 fn a_read_ahead_that_fails_as_if_something_was_exhausted_holds_nobody_up() {
     for seed in 0..20 {
@@ -1025,8 +1054,8 @@ fn a_read_ahead_that_fails_as_if_something_was_exhausted_holds_nobody_up() {
     }
 }
 
-/// The results of one loop with 16 items in flight, and how many operations waited at most for something
-/// to be freed.
+/// The results of one loop with 16 items in flight, and the most operations that waited at one time for
+/// a resource to be freed.
 fn hash_all(world: &Arc<World>, names: &[String], seed: u64) -> (Vec<Finished<Hashed>>, usize) {
     let mill = Arc::new(Mill::new(Order::Completion, names.len(), 1, false));
     let job = Arc::new(HashJob {

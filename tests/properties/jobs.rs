@@ -1,6 +1,6 @@
 //! Jobs of all kinds on any schedule. Each item follows a script of its own: it opens two files at
-//! once, parks, sleeps, waits for another thread, runs several things at once, drops some of them half
-//! done. Deadlines, stops and failures end items at any of their awaits.
+//! once, parks, sleeps, waits for another thread, runs several operations at once, drops some of them
+//! halfway. Deadlines, stops and failures end items at any of their awaits.
 
 use crate::cases;
 use crate::simulated::{
@@ -28,10 +28,10 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-/// No operation takes longer, if it does not hang.
+/// The longest time that an operation takes, unless it hangs.
 const OPERATION_MAX: Duration = Duration::from_millis(66);
 
-/// The longest pause before what failed because something was exhausted is tried again.
+/// The longest pause before an operation that failed from exhaustion is retried.
 const RETRY_PAUSE_MAX: Duration = Duration::from_millis(100);
 
 const STEPS_MAX: usize = 1_000_000;
@@ -39,7 +39,7 @@ const STEPS_MAX: usize = 1_000_000;
 /// One thing an item does.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// Looks its path up so many times.
+    /// Looks its path up this many times.
     Stats(usize),
     /// Has two files open at once, opened one after the other or both at a time.
     TwoFiles {
@@ -47,9 +47,9 @@ enum Step {
     },
     /// Reads a file by several reads in flight, and waits for them in the wrong order.
     Reads,
-    /// Waits, parked, for the permit of its subject, and works with it.
+    /// Waits, parked, for the permit of its subject, and then works with it.
     Park(usize),
-    /// Parks within a wait for which it is parked already.
+    /// Parks within a wait for which it is already parked.
     ParkTwice(usize),
     /// Parks for two things at once.
     ParkForTwo(usize),
@@ -58,28 +58,28 @@ enum Step {
     Sleep(Duration),
     NextTurn,
     LargeBuffer,
-    /// Hashes so many buffers at once, of which some wait for those of other items.
+    /// Hashes this many buffers at once; some of them wait for those of other items.
     Digests(usize),
     /// Waits for another thread, without any operation.
     Outside,
     /// Several operations, each with a waker of its own.
     Unordered(usize),
-    /// Drops what it does when a time has passed.
+    /// Drops what it is doing after this time.
     Race(Duration),
-    /// A task of the loop does something for it.
+    /// Waits for a background task of the loop that works for it.
     Spawn(Duration),
 }
 
-/// What an item does in all.
+/// Everything that an item does.
 #[derive(Clone, Debug)]
 struct Script {
     steps: Vec<Step>,
-    /// It drops all it does when that has been polled so many times, and ends well.
+    /// After this many polls it drops everything it is doing, and ends successfully.
     aborts_after: Option<usize>,
     fails: bool,
 }
 
-/// Where an item that waits for another thread is found by it.
+/// How another thread finds an item that waits for it.
 #[derive(Debug, Default)]
 struct Gate {
     is_open: AtomicBool,
@@ -89,7 +89,7 @@ struct Gate {
 type Gates = Arc<Mutex<Vec<Arc<Gate>>>>;
 
 struct Scripted {
-    /// A task of each loop sleeps now and then.
+    /// A background task of each loop sleeps repeatedly.
     ticks: bool,
     scripts: Arc<Vec<Script>>,
     gates: Gates,
@@ -103,7 +103,7 @@ struct Local {
     timers: Timers,
 }
 
-/// Sleeps, and writes that down.
+/// Sleeps, and records that in the ledger.
 #[derive(Clone)]
 struct Timers {
     of_loop: Option<usize>,
@@ -124,7 +124,7 @@ impl Job for Scripted {
     type Local = Local;
 
     fn local(&self, io: &Io) -> Local {
-        // It is never late.
+        // This timer is never late.
         let (ticker, ticks) = (io.clone(), if self.ticks { 20 } else { 0 });
         let timers = Timers {
             of_loop: self.ledger.of_loop(),
@@ -165,7 +165,7 @@ fn in_open(errno: Errno) -> ItemError {
     ItemError::errno(Operation::Open, errno)
 }
 
-/// Polls a future so many times; `None` if it has not ended then.
+/// Polls a future up to this many times; `None` if it has not ended by then.
 async fn up_to<F: Future>(polls: usize, mut future: Pin<&mut F>) -> Option<F::Output> {
     let mut left = polls;
     poll_fn(|context| {
@@ -292,7 +292,8 @@ async fn outside(gates: &Gates) {
     .await;
 }
 
-/// Looks up so many times at once. Each look-up is only polled when its own waker was called.
+/// Looks the path up this many times at once. Each look-up is polled only after its own waker was
+/// called.
 async fn unordered(io: &Io, item: &Item, count: usize) -> Result<(), Errno> {
     struct Child {
         is_woken: AtomicBool,
@@ -334,7 +335,7 @@ async fn unordered(io: &Io, item: &Item, count: usize) -> Result<(), Errno> {
 
 async fn digests(io: &Io, item: &Item, count: usize) {
     let number = usize::try_from(item.index()).unwrap();
-    // The last has no content.
+    // The last buffer is empty.
     let mut running = Vec::new();
     for left in (0..count).rev() {
         let algorithm = Algorithm::ALL[(number + left) / 3 % Algorithm::ALL.len()];
@@ -474,10 +475,10 @@ fn scenario() -> impl Strategy<Value = Scenario> {
         fail_fast: ends.2,
         faults: Faults {
             short_read: 20,
-            shortage: faults.0,
-            stubborn: faults.1,
+            exhaustion: faults.0,
+            uncancellable: faults.1,
         },
-        // Without a deadline nothing ends them.
+        // Without a deadline, nothing would end them.
         hanging_files: if ends.0.is_some() { faults.2 } else { 0 },
         blocking_files: faults.3,
         aborts: faults.4,
@@ -572,7 +573,7 @@ impl Simulation {
             wakers: wakers.clone(),
             ledger: ledger.clone(),
         };
-        // Where a worker's item does not wait, its other tasks do not go on.
+        // On a worker, background tasks go on only while its item waits.
         let (job, job_of_workers) = (Arc::new(job(true)), Arc::new(job(false)));
         let (loops, fail_fast) = (scenario.loops, scenario.fail_fast);
         let mill = Mill::new(scenario.order, scenario.window, loops, fail_fast);
@@ -628,7 +629,7 @@ impl Simulation {
                 return self.check_end();
             }
             idle = if moved { 0 } else { idle + 1 };
-            assert!(idle < 5_000, "I6: nobody can move: {}", self.describe());
+            assert!(idle < 5_000, "I6: nothing can move: {}", self.describe());
         }
         panic!("no end after {STEPS_MAX} steps: {}", self.describe());
     }
@@ -667,7 +668,7 @@ impl Simulation {
         true
     }
 
-    /// Another thread opens a gate, or wakes somebody for nothing.
+    /// Another thread opens a gate, or wakes a task for no reason.
     fn move_outside(&mut self) -> bool {
         if self.scenario.spurious && self.random.percent(50) {
             self.wakers.wake_one(&mut self.random);
@@ -688,12 +689,12 @@ impl Simulation {
     }
 
     fn is_calm(&self) -> bool {
-        self.scenario.faults.shortage == 0 && !self.descriptors_are_few()
+        self.scenario.faults.exhaustion == 0 && !self.descriptors_are_few()
     }
 
     fn descriptors_are_few(&self) -> bool {
         let in_flight_max = self.scenario.loops * self.scenario.in_flight_per_loop;
-        // Parked items have one, too.
+        // Parked items hold one, too.
         let most = 2 * in_flight_max + self.scenario.window;
         self.scenario.descriptors_max < most
     }
@@ -709,7 +710,7 @@ impl Simulation {
         // I1
         let in_flight_max = self.scenario.in_flight_per_loop;
         assert!(held.in_flight <= in_flight_max, "I1: {held:?}");
-        // I7, I8, I10: all belongs to an item, but for the tasks that sleep.
+        // I7, I8, I10: everything held belongs to an item, except the tasks that sleep.
         if held.in_flight == 0 && held.parked == 0 && held.operations == 0 {
             let sleeping = held.sleeping;
             let nothing = Held {
@@ -733,8 +734,9 @@ impl Simulation {
         true
     }
 
-    /// I5, see the other simulation. How often a loop leaves items to others is not checked here: its items
-    /// park and return within its turns, and whenever it was full it begins anew.
+    /// I5, as in the simulation of files. How often in a row a loop leaves items to others is not
+    /// checked here: its items park and return within its turns, and whenever the loop was full, the
+    /// count begins again.
     fn check_wait(&self, chosen: usize, wait: Wait) {
         let in_flight_max = self.scenario.in_flight_per_loop;
         if wait == Wait::No || !self.is_calm() || !self.mill.could_pull(self.clock.now()) {
@@ -744,8 +746,8 @@ impl Simulation {
         check_wait(loops, chosen, in_flight_max, wait, now, None);
     }
 
-    /// True if an item can be pulled as far as input and window are concerned. Only whether the end of
-    /// all pulls at a failure has come is asked of the mill.
+    /// True if an item can be pulled as far as input and window are concerned. The mill is only asked
+    /// whether a failure has ended all pulls.
     fn is_pullable(&self) -> bool {
         let counters = self.mill.counters();
         let has_room = counters.pulled - counters.emitted < self.scenario.window as u64;
@@ -753,10 +755,10 @@ impl Simulation {
         !self.stopped && goes_on && has_room && counters.pulled < self.added as u64
     }
 
-    /// True if all places may hang for good, so that items must fail without having been begun.
+    /// True if all places may hang for good, so that items must fail without being begun.
     fn may_be_stuck(&self) -> bool {
-        // What takes longer than an item may is like what hangs.
-        self.scenario.timeout.is_some() && self.scenario.faults.stubborn
+        // An operation that takes longer than the timeout of an item is like one that hangs.
+        self.scenario.timeout.is_some() && self.scenario.faults.uncancellable
             || self
                 .scenario
                 .timeout
@@ -770,8 +772,8 @@ impl Simulation {
             return;
         };
         let scenario = &self.scenario;
-        // Here an operation may be left to itself when it failed, so that to wait for it is allowed, and
-        // not required as it is for files.
+        // Here, an item may stop waiting for an operation that failed, so that a wait for the retry is
+        // allowed, but not required as it is for files.
         self.ledger.check_wait(
             chosen,
             until,
@@ -781,7 +783,7 @@ impl Simulation {
             |until, all_ended| {
                 let is_retry = held.to_retry > 0 && until <= now + RETRY_PAUSE_MAX;
                 let leaves = scenario.loops > 1 && self.is_pullable() && until <= now + YIELD_PAUSE;
-                // As long as an item may take, after all places have come to be held by what was given up.
+                // At most the timeout of an item, once items that were given up hold all places.
                 let all_given_up = held.in_flight > 0 && all_ended;
                 let is_stuck = all_given_up
                     && scenario
@@ -844,12 +846,12 @@ impl Simulation {
                 assert_eq!(latency, timeout);
             }
             (Err(error), Some(timeout)) if matches!(error.cause, Cause::NotTried { .. }) => {
-                // All places hang. An operation that cannot be cancelled hangs, too, if it takes longer
-                // than an item may.
-                assert!(self.scenario.faults.stubborn || timeout < OPERATION_MAX);
+                // All places hang. An operation that cannot be cancelled is like one that hangs, too,
+                // if it takes longer than the timeout of an item.
+                assert!(self.scenario.faults.uncancellable || timeout < OPERATION_MAX);
                 assert!(latency.is_zero(), "started: {latency:?}");
             }
-            (Err(error), _) if error.as_errno().is_some_and(Errno::is_shortage) => {
+            (Err(error), _) if error.as_errno().is_some_and(Errno::is_exhaustion) => {
                 assert!(self.descriptors_are_few(), "item {number}: {error}");
             }
             (Err(error), _) => {
@@ -870,7 +872,7 @@ impl Simulation {
             let (loops, now) = (&self.loops, self.clock.now());
             check_liveness(loops, self.scenario.in_flight_per_loop, now, now);
         }
-        // I16: what was pulled was begun at once.
+        // I16: pulled items were begun at once.
         if !self.may_be_stuck() {
             assert_eq!(
                 self.ledger.begun() as u64,
@@ -891,7 +893,7 @@ impl Simulation {
             assert_eq!(sim_loop.handle.outstanding(), 0);
         }
         assert_eq!(self.world.descriptors(), 0);
-        // The loops have let go of everything that leads to their carriers: the clock's is left.
+        // The loops have released all references to their carriers: that of the clock is left.
         self.loops.clear();
         assert_eq!(Arc::strong_count(&self.world), 2, "a loop was leaked");
     }

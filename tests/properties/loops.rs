@@ -24,9 +24,9 @@ use std::time::Duration;
 type Task = Pin<Box<dyn Future<Output = Result<(), Errno>>>>;
 
 /// A job whose task is a function.
-struct Does<F>(F);
+struct FnJob<F>(F);
 
-impl<F: Fn(Io, Item) -> Task + Clone + Send + Sync + 'static> Job for Does<F> {
+impl<F: Fn(Io, Item) -> Task + Clone + Send + Sync + 'static> Job for FnJob<F> {
     type Value = ();
     type Local = F;
 
@@ -34,17 +34,17 @@ impl<F: Fn(Io, Item) -> Task + Clone + Send + Sync + 'static> Job for Does<F> {
         self.0.clone()
     }
 
-    async fn run(does: Rc<F>, io: Io, item: Item) -> Result<(), ItemError> {
-        let done = does(io, item).await;
+    async fn run(task: Rc<F>, io: Io, item: Item) -> Result<(), ItemError> {
+        let done = task(io, item).await;
         done.map_err(|errno| ItemError::errno(Operation::Open, errno))
     }
 }
 
-fn does<F: Fn(Io, Item) -> Task + Clone + Send + Sync + 'static>(task: F) -> Arc<Does<F>> {
-    Arc::new(Does(task))
+fn fn_job<F: Fn(Io, Item) -> Task + Clone + Send + Sync + 'static>(task: F) -> Arc<FnJob<F>> {
+    Arc::new(FnJob(task))
 }
 
-/// What a test is made of.
+/// What a test works with.
 struct Setting {
     world: Arc<World>,
     clock: SimCarrier,
@@ -126,7 +126,7 @@ impl Setting {
         }
     }
 
-    /// The loop takes turns until nothing ends its wait but time.
+    /// Lets the loop take turns until only time ends its wait.
     fn settle(&mut self, chosen: usize) -> Wait {
         loop {
             let now = self.clock.now();
@@ -143,7 +143,7 @@ impl Setting {
         }
     }
 
-    /// The first loop runs to its end.
+    /// Runs the first loop to its end.
     fn run(&mut self) {
         self.mill.end_input(Ok(()));
         for _ in 0..100_000 {
@@ -167,11 +167,11 @@ impl Setting {
     }
 }
 
-/// An item is not counted twice because two operations of it wait for a descriptor: the other item
+/// An item is not counted twice because two of its operations wait for a descriptor: the other item
 /// will free some.
 #[test]
 fn what_two_operations_of_an_item_lack_the_other_item_can_free() {
-    let job = does(|io, item| {
+    let job = fn_job(|io, item| {
         Box::pin(async move {
             let stat = io.stat(&item).await?;
             if item.index() == 0 {
@@ -218,10 +218,10 @@ fn what_two_operations_of_an_item_lack_the_other_item_can_free() {
 /// One of several loops fills its places in eight steps.
 const TURNS_TO_HALF: usize = 4;
 
-/// Of many items that do not end, the loops get their shares, too.
+/// With many items that do not end, each loop gets its share.
 #[test]
 fn a_loop_that_is_ahead_leaves_items_to_another() {
-    let job = does(|_, _| Box::pin(pending()));
+    let job = fn_job(|_, _| Box::pin(pending()));
     let limits = Limits {
         loops: 2,
         in_flight: 16,
@@ -230,7 +230,7 @@ fn a_loop_that_is_ahead_leaves_items_to_another() {
     };
     let mut setting = Setting::new(&job, &limits);
     setting.add(1000);
-    // Two steps, and then it waits.
+    // Two steps, and then the loop waits.
     setting.turns(0, 3);
     assert_eq!(setting.held(0).in_flight, 4);
     setting.turn(1);
@@ -240,10 +240,10 @@ fn a_loop_that_is_ahead_leaves_items_to_another() {
     assert!(setting.clock.now() < MS);
 }
 
-/// One loop alone would take all of a short list.
+/// One loop alone would take all items of a short list.
 #[test]
 fn two_loops_share_sixteen_items() {
-    let job = does(|_, _| Box::pin(pending()));
+    let job = fn_job(|_, _| Box::pin(pending()));
     let limits = Limits {
         loops: 2,
         in_flight: 16,
@@ -262,10 +262,10 @@ fn two_loops_share_sixteen_items() {
     }
 }
 
-/// A loop that is blocked cannot take what was left to it.
+/// A blocked loop cannot take the items that were left to it.
 #[test]
 fn a_loop_leaves_items_to_another_only_for_a_moment() {
-    let job = does(|_, _| Box::pin(pending()));
+    let job = fn_job(|_, _| Box::pin(pending()));
     let limits = Limits {
         loops: 2,
         in_flight: 16,
@@ -278,10 +278,10 @@ fn a_loop_leaves_items_to_another_only_for_a_moment() {
     assert!(setting.clock.now() <= 2 * MS, "{:?}", setting.clock.now());
 }
 
-/// A loop with turns to take at once leaves items to the other for just as long.
+/// A loop that can take its next turn at once leaves items to the other loop for just as long.
 #[test]
 fn a_busy_loop_leaves_items_to_another_for_the_same_moment() {
-    let job = does(|io, _| {
+    let job = fn_job(|io, _| {
         Box::pin(async move {
             loop {
                 io.next_turn().await;
@@ -306,7 +306,7 @@ fn a_busy_loop_leaves_items_to_another_for_the_same_moment() {
 
 #[test]
 fn a_hanging_item_in_each_loop_does_not_stop_a_list_that_trickles() {
-    let job = does(|_, item| {
+    let job = fn_job(|_, item| {
         Box::pin(async move {
             match item.index() {
                 0 | 1 => pending().await,
@@ -317,7 +317,7 @@ fn a_hanging_item_in_each_loop_does_not_stop_a_list_that_trickles() {
     let limits = Limits { loops: 2, ..LIMITS };
     let mut setting = Setting::new(&job, &limits);
     setting.add(2);
-    // The first leaves one to the second.
+    // The first loop leaves one item to the second.
     assert_eq!(setting.settle(0), Wait::AtMost(MS));
     for chosen in [1, 0] {
         assert_eq!(setting.settle(chosen), Wait::Forever);
@@ -333,7 +333,7 @@ fn a_hanging_item_in_each_loop_does_not_stop_a_list_that_trickles() {
 
 #[test]
 fn parked_items_hold_no_place_but_the_window_s() {
-    let job = does(|io, _| {
+    let job = fn_job(|io, _| {
         Box::pin(async move {
             let nothing = Semaphore::new(0);
             drop(io.park(nothing.acquire()).await);
@@ -357,7 +357,7 @@ fn parked_items_hold_no_place_but_the_window_s() {
 
 #[test]
 fn items_that_return_have_places_before_new_ones_and_one_after_another() {
-    let job = does(|io, item| {
+    let job = fn_job(|io, item| {
         Box::pin(async move {
             if item.index() < 5 {
                 io.park(io.sleep_until(SECOND)).await;
@@ -378,11 +378,11 @@ fn items_that_return_have_places_before_new_ones_and_one_after_another() {
     assert_eq!(setting.clock.now(), 7 * SECOND);
 }
 
-/// One whose operation the kernel still has when its time is up holds no place, as it held none while
+/// An item whose operation is still in the kernel at its deadline holds no place, as it held none while
 /// it was parked.
 #[test]
 fn parked_items_that_are_given_up_hold_no_place() {
-    let job = does(|io, item| {
+    let job = fn_job(|io, item| {
         Box::pin(async move {
             if item.index() < 3 {
                 let stat = io.stat(&item).await?;
@@ -402,7 +402,7 @@ fn parked_items_that_are_given_up_hold_no_place() {
         files.get_mut(number.to_string().as_bytes()).unwrap().hangs = true;
     }
     let faults = Faults {
-        stubborn: true,
+        uncancellable: true,
         ..Faults::default()
     };
     let world = Arc::new(World::new(files, faults, 1000));
@@ -435,10 +435,10 @@ fn parked_items_that_are_given_up_hold_no_place() {
     assert_eq!(world.descriptors(), 0);
 }
 
-/// An item that never has to wait goes on for only so long.
+/// An item that never has to wait runs only for a bounded number of steps at a time.
 #[test]
 fn an_item_with_many_steps_does_not_starve_others() {
-    let job = does(|io, item| {
+    let job = fn_job(|io, item| {
         Box::pin(async move {
             let steps = if item.index() == 0 { 1000 } else { 1 };
             for _ in 0..steps {
@@ -455,7 +455,7 @@ fn an_item_with_many_steps_does_not_starve_others() {
     assert_eq!(order, [1, 2, 3, 0]);
 }
 
-/// A loop on a carrier that has everything cached.
+/// A loop on a carrier that finds everything cached.
 fn cached_loop<J: Job<Value = ()>>(job: &Arc<J>, setting: &Setting) -> SimLoop<()> {
     let parts = Parts {
         job,
@@ -475,7 +475,7 @@ fn cached_loop<J: Job<Value = ()>>(job: &Arc<J>, setting: &Setting) -> SimLoop<(
 
 #[test]
 fn the_next_turn_does_not_come_early_because_a_task_is_woken_for_nothing() {
-    let job = does(|io, item| {
+    let job = fn_job(|io, item| {
         Box::pin(async move {
             if item.index() == 0 {
                 let mut waits = Box::pin(io.next_turn());
@@ -497,11 +497,11 @@ fn the_next_turn_does_not_come_early_because_a_task_is_woken_for_nothing() {
     assert_eq!(setting.results().len(), 1);
 }
 
-/// Its deadline comes in the turn in which it is to be handed over.
+/// The deadline comes in the turn in which the item is to be handed over.
 #[test]
 fn an_item_given_up_on_its_way_to_a_worker_does_not_get_there() {
     static STARTS: AtomicU64 = AtomicU64::new(0);
-    let job = does(|io, item| {
+    let job = fn_job(|io, item| {
         Box::pin(async move {
             STARTS.fetch_add(1, Ordering::Relaxed);
             io.sleep_until(SECOND).await;
@@ -538,16 +538,16 @@ fn an_item_given_up_on_its_way_to_a_worker_does_not_get_there() {
     assert_eq!(STARTS.load(Ordering::Relaxed), 1, "a worker had it, too");
 }
 
-/// A clock that goes on while a task computes, and nothing else.
+/// A carrier that only serves as a clock, which also advances while a task computes.
 struct BusyClock {
     now_ns: Rc<Cell<u64>>,
-    /// What the loop asked to wait for.
+    /// The waits that the loop requested.
     waits: Rc<RefCell<Vec<Wait>>>,
 }
 
-struct NobodyWaits;
+struct NoWaker;
 
-impl Wake for NobodyWaits {
+impl Wake for NoWaker {
     fn wake(&self) {}
 }
 
@@ -558,7 +558,7 @@ impl Clock for BusyClock {
 }
 
 impl Carrier for BusyClock {
-    fn forget_names(&mut self) {}
+    fn leave_directory(&mut self) {}
 
     fn submit(&mut self, _: u32, op: Op) {
         unreachable!("{op:?}")
@@ -580,7 +580,7 @@ impl Carrier for BusyClock {
     }
 
     fn waker(&self) -> Arc<dyn Wake> {
-        Arc::new(NobodyWaits)
+        Arc::new(NoWaker)
     }
 
     fn describe(&self) -> String {
@@ -592,10 +592,10 @@ thread_local! {
     static NOW_NS: Rc<Cell<u64>> = Rc::default();
 }
 
-/// I15: the time that a turn took is not waited for once more.
+/// I15: the time that a turn took is not added to the wait for a timer.
 #[test]
 fn a_timer_is_not_late_by_the_time_of_a_turn() {
-    let job = does(|io, _| {
+    let job = fn_job(|io, _| {
         Box::pin(async move {
             let at = io.now() + 7 * MS;
             let mut sleep = Box::pin(io.sleep_until(at));
@@ -636,14 +636,14 @@ fn a_timer_is_not_late_by_the_time_of_a_turn() {
     assert!(waits.borrow().contains(&Wait::AtMost(2 * MS)), "{waits:?}");
 }
 
-/// A task that waits for another thread, and for nothing else.
+/// A task that waits only for another thread.
 #[test]
 fn another_thread_wakes_a_task() {
     type Slot = Arc<(AtomicBool, Mutex<Option<Waker>>)>;
     static SLOT: Mutex<Option<Slot>> = Mutex::new(None);
     let slot = Slot::default();
     *SLOT.lock().unwrap() = Some(Arc::clone(&slot));
-    let job = does(|_, _| {
+    let job = fn_job(|_, _| {
         Box::pin(async move {
             let slot = SLOT.lock().unwrap().clone().unwrap();
             poll_fn(|context| {
@@ -661,7 +661,7 @@ fn another_thread_wakes_a_task() {
     assert_eq!(setting.settle(0), Wait::Forever);
     assert!(setting.turn(0).is_none(), "nothing ends its wait");
     let other = thread::spawn(move || {
-        // For nothing, and then with a reason.
+        // Once without a reason, and then with one.
         let waker = slot.1.lock().unwrap().clone().unwrap();
         waker.wake_by_ref();
         slot.0.store(true, Ordering::Release);

@@ -2,8 +2,8 @@
 //! completion, short reads, shortages, errors, hanging files, stalls of the source, a slow consumer, a
 //! stop at any step. The numbers I1 to I16 are those of ARCHITECTURE.md.
 //!
-//! Everything runs on one thread, whose scheduler picks at random who moves next. A failure prints
-//! the scenario with its seed.
+//! Everything runs on one thread, whose scheduler picks at random which part moves next. A failure
+//! prints the scenario with its seed.
 //!
 //! `RINGMILL_CASES=1000000 cargo test --release --test properties` tries that many schedules in each
 //! of the tests, in place of the few hundred of an ordinary run.
@@ -15,7 +15,7 @@ mod loops;
 mod simulated;
 mod waits;
 
-/// Schedules to try, where an ordinary run tries this many.
+/// The number of schedules to try: `usually`, unless RINGMILL_CASES is set.
 fn cases(usually: u32) -> u32 {
     let wanted = std::env::var("RINGMILL_CASES");
     wanted.map_or(usually, |wanted| {

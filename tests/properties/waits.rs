@@ -1,5 +1,5 @@
-//! The waits between threads, which the simulation on its one thread never takes. A wake-up that is
-//! lost leaves the other thread waiting for ever.
+//! The waits between threads, which the simulation on its one thread never reaches. A lost wake-up
+//! leaves the other thread waiting for ever.
 
 use crate::simulated::{Ledger, Parts, workers};
 use ringmill::digest::Algorithm;
@@ -55,7 +55,7 @@ fn source(mill: &Arc<Mill<Hashed>>) -> Waiting<bool> {
     Waiting::start(move || mill.add(Batch::from_iter(["one more"]), Duration::ZERO))
 }
 
-/// So many items are a batch that does not grow.
+/// A batch with this many items does not grow.
 const BATCH_LEN: usize = 256;
 
 /// Adds batches until there is no room; returns how many.
@@ -115,7 +115,7 @@ fn an_announced_result_ends_the_emitters_wait() {
     assert_eq!(waiting.end(), Ready::Results);
 }
 
-/// The input goes on, so nothing but the loop's own announcement tells of the result.
+/// The input goes on, so only the loop's own announcement reports the result.
 #[test]
 fn a_loop_that_is_about_to_wait_ends_the_emitters_wait() {
     let mill = new_mill(false);

@@ -1,5 +1,5 @@
 //! What a simulation knows of the items and timers of each loop without asking the loops: the jobs
-//! themselves write it down. From it follows the earliest moment at which something may happen.
+//! themselves record it. From it follows the earliest time at which something may happen.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::pin::Pin;
@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// How often a loop looks after its items on workers, while some of them wait for one.
+/// How often a loop checks its items on workers, while some of them wait for a worker.
 const SUPERVISION_INTERVAL: Duration = Duration::from_millis(5);
 
-/// What the jobs have written down.
+/// What the jobs have recorded.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger(Arc<Mutex<Known>>);
 
@@ -39,8 +39,8 @@ enum Whereabouts {
     Loop,
     /// Its task on the loop was dropped before its deadline, so it waits for a worker or is on one.
     Worker,
-    /// A worker has ended it because something was exhausted. Whether that is its result is for the
-    /// loop to decide.
+    /// A worker has ended it because something was exhausted. The loop decides whether that is its
+    /// result.
     Unknown,
 }
 
@@ -49,7 +49,7 @@ impl Ledger {
         self.0.lock().unwrap()
     }
 
-    /// Until what this gives is dropped, jobs are made for this loop.
+    /// Jobs are made for this loop until the returned guard is dropped.
     pub(super) fn making(&self, of_loop: usize) -> Making<'_> {
         self.lock().making = Some(of_loop);
         Making(self)
@@ -62,7 +62,7 @@ impl Ledger {
         }
     }
 
-    /// A timer that is written down while it is waited for.
+    /// A timer that is recorded while a task waits for it.
     #[allow(dead_code, reason = "not used in all tests")]
     pub fn timer<F>(&self, of_loop: Option<usize>, at: Duration, sleep: F) -> Timer<F> {
         Timer {
@@ -94,7 +94,7 @@ impl Ledger {
         self.lock().begun.len()
     }
 
-    /// Items of a loop that have not ended for certain.
+    /// Items of a loop that certainly have not ended.
     #[allow(dead_code, reason = "not used in all tests")]
     pub fn items_of(&self, of_loop: usize) -> Vec<u64> {
         let known = self.lock();
@@ -104,12 +104,12 @@ impl Ledger {
         certain.map(|(index, _)| *index).collect()
     }
 
-    /// I15: checks that a wait of this loop is as long as it may be, and no longer: until the first
-    /// of the deadlines and timers of its items, if not something else that is known to the caller
-    /// comes before. Of that, `bound` has to end the wait, and `explains` says whether a moment may;
-    /// it is told whether all items of the loop have certainly ended.
+    /// I15: checks that a wait of this loop is no shorter and no longer than it must be: until the
+    /// first of the deadlines and timers of its items, unless something else that the caller knows
+    /// comes first. Of that, `bound` has to end the wait, and `explains` says whether a given time may
+    /// end it; its second argument says whether all items of the loop have certainly ended.
     ///
-    /// What is due already, a loop has seen in the turn before the wait.
+    /// A loop has handled everything that is already due in the turn before the wait.
     #[allow(dead_code, reason = "not used in all tests")]
     pub fn check_wait(
         &self,
@@ -122,7 +122,7 @@ impl Ledger {
     ) {
         let known = &mut *self.lock();
         if let Some(timeout) = timeout {
-            // Their deadlines have ended them, wherever they were.
+            // Their deadlines have ended them, on a worker or not.
             let is_over = |flight: &Flight| {
                 flight.whereabouts != Whereabouts::Loop && flight.begun_at + timeout <= now
             };
@@ -169,7 +169,7 @@ impl Drop for Making<'_> {
     }
 }
 
-/// Writes down what the items of one loop do, or with no loop those of a worker.
+/// Records what the items of one loop do or, without a loop, those of a worker.
 #[derive(Debug)]
 pub struct Maker {
     of_loop: Option<usize>,
@@ -177,7 +177,7 @@ pub struct Maker {
 }
 
 impl Maker {
-    /// To be called when a task is first polled.
+    /// Must be called when a task is first polled.
     pub(super) fn begun(&self, index: u64, now: Duration) -> Entry<'_> {
         let known = &mut *self.ledger.lock();
         if let Some(of_loop) = self.of_loop {
@@ -201,7 +201,7 @@ impl Maker {
 pub(super) struct Entry<'a> {
     maker: &'a Maker,
     index: u64,
-    /// How the task has ended, if it has: whether because something was exhausted.
+    /// Whether the task has ended, and if so, whether because something was exhausted.
     end: Option<bool>,
 }
 

@@ -1,4 +1,4 @@
-//! Event loops on simulated carriers, moved one turn at a time by whoever tests them.
+//! Event loops on simulated carriers; the test moves them one turn at a time.
 
 mod ledger;
 
@@ -13,7 +13,7 @@ use ringmill::io::{Carrier, Io, IoLimits, Wait};
 use ringmill::item::Item;
 use ringmill::jobs::Job;
 use ringmill::mill::Mill;
-use ringmill::run::{Desk, EventLoop, Held, LoopLimits, Turn, Workers, tasks_of};
+use ringmill::run::{EventLoop, Held, LoopLimits, Turn, WorkerContext, Workers, tasks_of};
 use ringmill::stats::{Collector, Phase, Recorder, Stopwatch};
 use std::future::poll_fn;
 use std::pin::pin;
@@ -26,7 +26,7 @@ use std::time::Duration;
 #[allow(dead_code, reason = "not used in all tests")]
 pub const YIELD_PAUSE: Duration = Duration::from_millis(1);
 
-/// What all loops of a simulation are made with.
+/// What all loops of a simulation are made from.
 pub struct Parts<'a, J: Job> {
     pub job: &'a Arc<J>,
     pub world: &'a Arc<World>,
@@ -36,7 +36,7 @@ pub struct Parts<'a, J: Job> {
     pub large_buffers: usize,
     pub timeout: Option<Duration>,
     pub collector: Option<&'a Arc<Collector>>,
-    /// Of the items and timers of each loop, if the job is one that keeps it.
+    /// The ledger of the items and timers of each loop, if the job keeps one.
     pub ledger: Ledger,
 }
 
@@ -48,10 +48,10 @@ pub fn workers<J: Job>(
     collector: Option<&Arc<Collector>>,
 ) -> Arc<Workers<J::Value>> {
     let (job, world, collector) = (Arc::clone(job), Arc::clone(world), collector.cloned());
-    // For as many loops as any test has.
+    // Enough for the loops of any test.
     Workers::new(16, 0, None, move |_| {
         let carrier = SimCarrier::for_worker(Arc::clone(&world), seed);
-        Desk::with(
+        WorkerContext::with(
             &*job,
             Box::new(carrier),
             Recorder::new(collector.clone()),
@@ -61,14 +61,14 @@ pub fn workers<J: Job>(
 }
 
 impl<J: Job> Parts<'_, J> {
-    /// The loop of this number on a carrier of its own.
+    /// The loop with this number, on a carrier of its own.
     pub fn new_loop(&self, index: usize, seed: u64) -> SimLoop<J::Value> {
         let carrier = SimCarrier::new(Arc::clone(self.world), seed);
         let handle = carrier.handle();
         SimLoop::new(self.event_loop(index, Box::new(carrier)), handle)
     }
 
-    /// The loop of this number on another carrier.
+    /// The loop with this number, on another carrier.
     pub fn event_loop(&self, index: usize, carrier: Box<dyn Carrier>) -> EventLoop<J::Value> {
         let limits = IoLimits {
             in_flight: self.in_flight,
@@ -92,7 +92,7 @@ impl<J: Job> Parts<'_, J> {
     }
 }
 
-/// A loop, and what it waits for.
+/// A loop, and its present wait.
 pub struct SimLoop<V> {
     pub event_loop: Option<EventLoop<V>>,
     pub handle: Arc<SimHandle>,
@@ -114,14 +114,14 @@ impl<V: Send + 'static> SimLoop<V> {
         }
     }
 
-    /// True if it is waiting, or has not begun: then it has told the mill of all the room it has.
+    /// True if it waits, or has not begun: then the mill knows all the room that it has.
     #[allow(dead_code, reason = "not used in all tests")]
     pub fn is_idle(&self) -> bool {
         self.event_loop.is_some() && (self.wait != Wait::No || !self.has_begun)
     }
 
-    /// Waits as the last turn said, but time does not pass by `next_timer`, and takes a turn. `None` if
-    /// nothing ends its wait.
+    /// Waits as the last turn requested, but not past `next_timer`, and takes a turn. `None` if nothing
+    /// ends its wait.
     pub fn turn(&mut self, next_timer: Option<Duration>, clock: &impl Clock) -> Option<Turn> {
         let event_loop = self.event_loop.as_mut()?;
         if !self.handle.would_return(self.wait) {
@@ -146,7 +146,7 @@ impl<V: Send + 'static> SimLoop<V> {
         Some(turn)
     }
 
-    /// When it will take its next turn even if nobody wakes it.
+    /// When it will take its next turn even if nothing wakes it.
     #[allow(dead_code, reason = "not used in all tests")]
     pub fn next_turn(&self, now: Duration) -> Option<Duration> {
         if self.wait == Wait::No || self.handle.is_woken() {
@@ -170,8 +170,8 @@ impl<V: Send + 'static> SimLoop<V> {
         self.event_loop.as_ref().map_or(0, EventLoop::in_flight)
     }
 
-    /// Until when it waits, if ever that ends by itself, and what it holds meanwhile. `None` if something
-    /// is to be done at once, or a worker has just ended an item.
+    /// Until when it waits, if the wait ends by itself, and what it holds meanwhile. `None` if
+    /// something is to be done at once, or a worker has just ended an item.
     #[allow(dead_code, reason = "not used in all tests")]
     pub fn really_waits(&self, wait: Wait, now: Duration) -> Option<(Option<Duration>, Held)> {
         let until = match wait {
@@ -184,14 +184,14 @@ impl<V: Send + 'static> SimLoop<V> {
         Some((until, event_loop.held()))
     }
 
-    /// Items that hold a place and go on.
+    /// Items that hold a place and have not been given up.
     #[allow(dead_code, reason = "not used in all tests")]
-    fn going_on(&self) -> usize {
+    fn unfinished(&self) -> usize {
         let held = self.event_loop.as_ref().map(EventLoop::held);
         held.map_or(0, |held| held.in_flight - held.given_up)
     }
 
-    /// True if it could start an item, as far as its places are concerned.
+    /// True if it has a place for another item.
     #[allow(dead_code, reason = "not used in all tests")]
     pub fn has_place(&self, in_flight_max: usize) -> bool {
         let event_loop = self.event_loop.as_ref();
@@ -199,14 +199,14 @@ impl<V: Send + 'static> SimLoop<V> {
     }
 }
 
-/// The first moment that one of the loops waits for: time must not pass by it.
+/// The first time that one of the loops waits for: the clock must not pass it.
 pub fn next_timer<V>(loops: &[SimLoop<V>]) -> Option<Duration> {
     loops.iter().filter_map(|one| one.waits_until).min()
 }
 
 /// I5, for a loop that is about to wait although an item can be pulled: it has no place for one, or,
-/// for a moment, it leaves what there is to another loop that has room for it. True if it does that. If
-/// it has done so before and has not been given anything since, `since` says from when on.
+/// for a moment, it leaves items to another loop that has room for them. Returns true in the latter
+/// case. If it has done so before and has pulled nothing since, `since` says from when on.
 #[allow(dead_code, reason = "not used in all tests")]
 pub fn check_wait<V: Send + 'static>(
     loops: &[SimLoop<V>],
@@ -220,7 +220,7 @@ pub fn check_wait<V: Send + 'static>(
         return false;
     }
     let mut others = loops.iter().enumerate().filter(|(at, _)| *at != chosen);
-    // One whose turn comes now tells only then that it has lost its place since its last.
+    // A loop whose turn comes now reports only then that it has lost its place since its last turn.
     let may_take = |other: &SimLoop<V>| {
         other.has_place(in_flight_max)
             || (other.event_loop.is_some() && other.next_turn(now) == Some(now))
@@ -228,7 +228,7 @@ pub fn check_wait<V: Send + 'static>(
     let other_has_place = others.any(|(_, other)| may_take(other));
     let moment_ends = since.unwrap_or(now) + YIELD_PAUSE;
     let is_short = matches!(wait, Wait::AtMost(time) if now + time <= moment_ends);
-    assert!(other_has_place && is_short, "I5: work was left lying");
+    assert!(other_has_place && is_short, "I5: an item was not pulled");
     assert!(
         now < moment_ends,
         "I5: left to others for longer than a moment"
@@ -236,8 +236,8 @@ pub fn check_wait<V: Send + 'static>(
     true
 }
 
-/// I14, between two steps: if an item can be pulled at that moment and a loop has a place for it, one
-/// of those loops takes a turn by then, or at the end of the pause that loops make for each other.
+/// I14, between two steps: if an item can be pulled at that time and a loop has a place for it, one of
+/// those loops takes a turn by then, or at the end of the pause that loops make for each other.
 #[allow(dead_code, reason = "not used in all tests")]
 pub fn check_liveness<V: Send + 'static>(
     loops: &[SimLoop<V>],
@@ -252,7 +252,7 @@ pub fn check_liveness<V: Send + 'static>(
     if with_place.peek().is_none() {
         return;
     }
-    // A single loop has none to leave items to.
+    // A single loop has no other to leave items to.
     let pause = if loops.len() > 1 {
         YIELD_PAUSE
     } else {
@@ -261,11 +261,11 @@ pub fn check_liveness<V: Send + 'static>(
     let comes = |one: &SimLoop<V>| one.next_turn(now).is_some_and(|next| next <= at + pause);
     assert!(
         with_place.any(comes),
-        "I14: nobody comes for an item at {at:?}, now {now:?}"
+        "I14: no loop pulls an item at {at:?}, now {now:?}"
     );
 }
 
-/// What there was to be pulled before a turn.
+/// What could be pulled before a turn.
 #[derive(Clone, Copy, Debug)]
 #[allow(dead_code, reason = "not used in all tests")]
 pub struct Demand {
@@ -273,12 +273,12 @@ pub struct Demand {
     pub window_room: usize,
 }
 
-/// I16, after a turn in which a loop has pulled so many items and left none: no other loop idles with
-/// fewer than its share of them. Two loops that are the only ones with places share evenly what they
-/// have and what there is.
+/// I16, after a turn in which a loop has pulled this many items and left none: no other loop idles with
+/// fewer than its share of them. If only two loops have places, they share evenly the items that they
+/// have and the items that could be pulled.
 ///
-/// Not to be asked of a loop that has just waited for the others to come. If another loop is in the
-/// middle of its turns, the mill may not know yet what it has room for.
+/// Not for a loop that has just waited for the others to come. If another loop is in the middle of its
+/// turns, the mill may not know yet what it has room for.
 #[allow(dead_code, reason = "not used in all tests")]
 pub fn check_share<V: Send + 'static>(
     loops: &[SimLoop<V>],
@@ -294,9 +294,9 @@ pub fn check_share<V: Send + 'static>(
         return;
     }
     let with_place = others.iter().filter(|(_, l)| l.has_place(in_flight_max));
-    let theirs: Vec<usize> = with_place.map(|(_, l)| l.going_on()).collect();
-    // What it has left of those it had, at least: some may have ended in the turn.
-    let own = loops[chosen].going_on().saturating_sub(pulled);
+    let theirs: Vec<usize> = with_place.map(|(_, l)| l.unfinished()).collect();
+    // At least those that it has left of its earlier items: some may have ended in the turn.
+    let own = loops[chosen].unfinished().saturating_sub(pulled);
     let all = own + theirs.iter().sum::<usize>() + items;
     let share = all.div_ceil(theirs.len() + 1);
     assert!(
@@ -305,14 +305,14 @@ pub fn check_share<V: Send + 'static>(
     );
 }
 
-/// A stop ends the wait of each loop now, and not when something else happens.
+/// A stop ends the wait of each loop at once, and not at the next event.
 pub fn check_stop<V>(loops: &[SimLoop<V>]) {
-    let mut going_on = loops.iter().filter(|l| l.event_loop.is_some());
+    let mut unfinished = loops.iter().filter(|l| l.event_loop.is_some());
     let is_woken = |one: &SimLoop<V>| one.handle.is_woken() || one.wait == Wait::No;
-    assert!(going_on.all(is_woken), "a stop does not reach a loop");
+    assert!(unfinished.all(is_woken), "a stop does not reach a loop");
 }
 
-/// Wakers of the tasks that a [`Spurious`] job has polled lately.
+/// Wakers of the tasks that a [`Spurious`] job has polled recently.
 #[derive(Clone, Debug, Default)]
 pub struct Wakers(Arc<Mutex<Vec<Waker>>>);
 
@@ -364,7 +364,7 @@ impl<J: Job> Job for Spurious<J> {
         })
         .await;
         let errno = result.as_ref().err().and_then(ItemError::as_errno);
-        entry.ended(errno.is_some_and(Errno::is_shortage));
+        entry.ended(errno.is_some_and(Errno::is_exhaustion));
         result
     }
 

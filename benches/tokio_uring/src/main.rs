@@ -24,7 +24,7 @@ Hashes the files of a newline-separated list, N at once, and prints GNU lines in
 
 const BUFFER_BYTES: usize = 64 * 1024;
 
-/// What tokio-uring takes when nothing is said; more where more operations may be under way.
+/// The default of tokio-uring; more where more operations may be in flight.
 const RING_ENTRIES_MIN: usize = 256;
 const RING_ENTRIES_MAX: usize = 16384;
 
@@ -137,7 +137,7 @@ async fn hash_file(name: &[u8], algorithm: Algorithm) -> io::Result<String> {
     Ok(digest)
 }
 
-/// Hands over piece after piece, until a read returns nothing.
+/// Passes each piece to `take`, until a read returns nothing.
 async fn read_all(file: &File, mut take: impl FnMut(&[u8])) -> io::Result<()> {
     let mut buffer = Vec::with_capacity(BUFFER_BYTES);
     let mut offset = 0;

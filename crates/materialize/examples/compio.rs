@@ -1,5 +1,5 @@
 //! On compio, whose files are not `Send`: prints the sizes of files, as `wc -c` does, 16 files at a
-//! time, in the order of the arguments. Without arguments it takes this crate's sources.
+//! time, in the order of the arguments. Without arguments it reads this crate's sources.
 //!
 //!     cargo run --example compio -- FILE ...
 

@@ -1,6 +1,6 @@
 //! The example of the proposal that this crate implements: coroutines that print when they start
 //! and end, at most three of them at a time, and their results in input order, each as soon as it
-//! and all earlier ones are there.
+//! and all earlier ones are available.
 //!
 //!     cargo run --example proposal
 
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 const MAX_CONCURRENCY: usize = 3;
 
-/// How long each of seven coroutines takes; then it starts over.
+/// How long each coroutine takes; the pattern repeats after seven.
 const DURATIONS_MS: [u64; 7] = [350, 100, 130, 160, 90, 310, 120];
 
 fn duration(k: usize) -> Duration {
@@ -23,15 +23,15 @@ async fn coroutine(k: usize, print: impl Fn(String)) -> usize {
     k
 }
 
-/// An endless supply of coroutines; the first `results` results are printed.
+/// Runs coroutines from an endless iterator and prints the first `results` results.
 pub async fn run(results: usize, print: impl Fn(String) + Copy) {
     let coroutines = (0..).map(|k| coroutine(k, print));
     let mut rows = materialize(coroutines, MAX_CONCURRENCY);
     for _ in 0..results {
-        let row = rows.next().await.expect("the supply is endless");
+        let row = rows.next().await.expect("the input is endless");
         print(format!("  result {row}"));
     }
-    // `rows` is dropped, and with it what is in flight.
+    // Dropping `rows` cancels what is in flight.
 }
 
 #[tokio::main(flavor = "current_thread")]

@@ -7,13 +7,13 @@ use std::io;
 use std::time::Duration;
 use tokio::runtime::Builder;
 
-/// The later half of each eight takes less time.
+/// In each group of eight, later ones take less time.
 async fn cube(n: u64) -> u64 {
     tokio::time::sleep(Duration::from_millis(8 - n % 8)).await;
     n * n * n
 }
 
-/// One thread; the futures make progress while the results are waited for.
+/// One thread; the futures make progress while the consumer waits for results.
 pub fn one_thread() -> io::Result<Vec<u64>> {
     let runtime = Builder::new_current_thread().enable_time().build()?;
     Ok(runtime.block_on(async {

@@ -96,5 +96,5 @@ fn main() -> std::io::Result<()> {
 
 #[cfg(not(target_os = "linux"))]
 fn main() {
-    eprintln!("tokio-uring runs on Linux alone");
+    eprintln!("tokio-uring runs only on Linux");
 }

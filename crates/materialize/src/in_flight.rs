@@ -1,4 +1,4 @@
-//! The futures in flight: pulled, polled in place, finished.
+//! The futures in flight: they are pulled, polled in place, and finished.
 
 use crate::ready::ReadySet;
 use crate::source::Source;
@@ -6,8 +6,8 @@ use crate::window::Window;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-/// Woken futures polled, and new ones started, in one turn at the most: the runtime gets control
-/// back after a bounded time, even if every future is always ready.
+/// The limit on woken futures polled in one turn, and on new ones started: the runtime regains control
+/// after a bounded time, even if every future is always ready.
 const STEPS_PER_TURN: usize = 128;
 
 /// The output of a source's futures.
@@ -19,7 +19,7 @@ pub(crate) trait Ledger<T> {
     fn has_room(&self) -> bool;
     /// Counts one more item as pulled.
     fn pull(&mut self);
-    /// Takes the result of the item with this index.
+    /// Receives the result of the item with this index.
     fn finish(&mut self, index: u64, result: T);
 }
 
@@ -39,13 +39,13 @@ impl<T> Ledger<T> for Window<T> {
 
 /// A place for one future at a time.
 struct Slot<F> {
-    // Boxed once, since a pinned place in a growing vector needs unsafe code.
+    // Boxed once, because a pinned place in a growing vector needs unsafe code.
     future: Pin<Box<Option<F>>>,
     index: u64,
     waker: Waker,
 }
 
-/// The source, and up to `limit` futures of it.
+/// The source, and up to `limit` of its futures.
 pub(crate) struct InFlight<S: Source> {
     source: S,
     source_ended: bool,
@@ -53,9 +53,9 @@ pub(crate) struct InFlight<S: Source> {
     next_index: u64,
     limit: usize,
     steps_per_turn: usize,
-    /// Grows up to `limit` slots, as they are needed.
+    /// Grows as needed, up to `limit`.
     slots: Vec<Slot<S::Future>>,
-    /// The empty ones; the last used is used first, while it is in the cache.
+    /// The free list: empty slots. The last one used is reused first, because it is still in the cache.
     free: Vec<usize>,
     ready: ReadySet,
 }
@@ -88,17 +88,17 @@ impl<S: Source> InFlight<S> {
         self.slots.len() - self.free.len()
     }
 
-    /// True if nothing is in flight and nothing will be.
+    /// True if nothing is in flight and the source has ended.
     pub(crate) fn is_done(&self) -> bool {
         self.source_ended && self.len() == 0
     }
 
-    /// True if the source may have more and fewer than the limit are in flight.
+    /// True if the source has not ended and fewer than `limit` futures are in flight.
     pub(crate) fn wants_more(&self) -> bool {
         !self.source_ended && self.len() < self.limit
     }
 
-    /// Bounds of the number of items not pulled yet.
+    /// Bounds on the number of items not pulled yet.
     pub(crate) fn left(&self) -> (usize, Option<usize>) {
         if self.source_ended {
             (0, Some(0))
@@ -107,12 +107,13 @@ impl<S: Source> InFlight<S> {
         }
     }
 
-    /// Polls the futures that were woken and starts new ones, by turns, until nothing more can be
-    /// done or the bound of a turn is reached. Returns true if more could be started at once. (That
-    /// woken ones are left is noticed by [`InFlight::sleep`].)
+    /// Alternates between polling woken futures and starting new ones, until nothing more can be done or
+    /// the limit of a turn is reached. Returns true if more futures could be started at once.
+    /// ([`InFlight::sleep`] notices if woken ones are left.)
     ///
-    /// The two have separate bounds, so that futures which are always woken cannot keep new ones
-    /// from being started, nor futures that are ready at once the started ones from being polled.
+    /// Polls and starts have separate limits, so that futures which are always woken do not prevent new
+    /// ones from being started, and futures that are ready at once do not prevent woken ones from being
+    /// polled.
     pub(crate) fn turn(
         &mut self,
         cx: &mut Context<'_>,
@@ -137,7 +138,7 @@ impl<S: Source> InFlight<S> {
                 match self.source.poll_pull(cx) {
                     Poll::Ready(Some(future)) => self.start(future, ledger),
                     Poll::Ready(None) => self.source_ended = true,
-                    // The source wakes the task.
+                    // The source will wake the task.
                     Poll::Pending => source_is_pending = true,
                 }
             }
@@ -167,7 +168,7 @@ impl<S: Source> InFlight<S> {
 
     fn poll(&mut self, number: usize, ledger: &mut impl Ledger<Output<S>>) {
         let slot = &mut self.slots[number];
-        // An empty slot was woken by the waker of an earlier future.
+        // The slot is empty if the waker of an earlier future woke it.
         let Some(future) = slot.future.as_mut().as_pin_mut() else {
             return;
         };
@@ -178,8 +179,8 @@ impl<S: Source> InFlight<S> {
         }
     }
 
-    /// To be called before the task waits: from now on a wake of any future wakes it, and it is
-    /// woken at once if a woken future is left.
+    /// Must be called before the task waits. From then on the wake of any future wakes the task. If a woken
+    /// future is left, the task is woken at once.
     pub(crate) fn sleep(&mut self, cx: &Context<'_>) {
         self.ready.sleep(cx);
     }

@@ -1,6 +1,6 @@
-//! Runs a constant number of futures at a time and yields their results **in the order the futures
-//! came in**, each as soon as it and all earlier ones are available, in bounded memory. It works on
-//! any async runtime: the futures are polled in place, and need to be neither `Send` nor `'static`.
+//! Runs a constant number of futures at a time and yields their results **in input order**, each as
+//! soon as it and all earlier ones are available, in bounded memory. It works on any async runtime:
+//! the futures are polled in place, and need to be neither `Send` nor `'static`.
 //!
 //! ```
 //! use ringmill_materialize::materialize;
@@ -9,7 +9,7 @@
 //! # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
 //! # .block_on(async {
 //! async fn square(n: u64) -> u64 {
-//!     // The earlier, the slower.
+//!     // Earlier futures take longer.
 //!     tokio::time::sleep(Duration::from_millis(100 - n)).await;
 //!     n * n
 //! }
@@ -25,23 +25,23 @@
 //!
 //! # Two bounds
 //!
-//! *In flight* are the futures that are pulled from the source and not finished: at most
-//! `in_flight`, N. The *window*, W, bounds how many are pulled and not emitted: those in flight, and
-//! the finished ones that wait for an earlier one. It is 16 N by default; [`Materialize::window`]
-//! sets it.
+//! A future is *in flight* from when it is pulled from the source until it has finished. At most
+//! `in_flight` futures (N) are in flight. The *window* (W) bounds the futures that are pulled and whose
+//! results are not emitted: those in flight, and those that have finished and wait for an earlier one.
+//! It is 16 N by default; [`Materialize::window`] sets it.
 //!
 //! N futures are in flight whenever the source has as many and the window has room, even if the
-//! oldest takes a long time. `buffered(n)` has one bound for both: behind a slow future it runs
-//! fewer and fewer. `buffered_ordered(n)` of futures-buffered has no second bound: behind a slow
+//! oldest takes a long time. `buffered(n)` of futures-util has one bound for both: behind a slow future
+//! it runs fewer and fewer. `buffered_ordered(n)` of futures-buffered has no second bound: behind a slow
 //! future it collects results without limit.
 //!
-//! No future is pulled before there is a place for it, so the source may be endless. No memory is
+//! A future is pulled only when it can be in flight, so the source may be endless. No memory is
 //! allocated per item: slots and their wakers are reused.
 //!
 //! # Driving the futures
 //!
-//! The futures make progress while the stream is polled. [`Materialize::split`] gives a [`Driver`]
-//! to spawn, so that they make progress while the consumer does something else:
+//! The futures make progress while the stream is polled. [`Materialize::split`] returns a [`Driver`]
+//! to spawn as a task, so that they make progress while the consumer does something else:
 //!
 //! ```
 //! # use ringmill_materialize::materialize;
@@ -55,8 +55,7 @@
 //! # });
 //! ```
 //!
-//! Each poll of the stream or driver takes a bounded number of steps and then gives way to other
-//! tasks.
+//! Each poll of the stream or driver takes a bounded number of steps and then yields to other tasks.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
@@ -78,13 +77,23 @@ pub use window::{Order, Window};
 
 /// Runs futures, `in_flight` of them at a time, and yields their results in input order.
 ///
-/// The futures come from any iterator, which may be endless; for a stream of futures there is
+/// The futures come from any iterator, which may be endless; for a stream of futures use
 /// [`MaterializeExt::materialize`]. Each is polled for the first time as soon as it is pulled. The
 /// [crate documentation](crate) describes what is bounded.
 ///
 /// # Panics
 ///
 /// If `in_flight` is 0.
+///
+/// ```
+/// use ringmill_materialize::materialize;
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let mut rows = materialize((1..).map(async |n: u64| n * n), 4);
+/// assert_eq!(rows.next().await, Some(1));
+/// assert_eq!(rows.next().await, Some(4));
+/// # });
+/// ```
 #[track_caller]
 pub fn materialize<I>(futures: I, in_flight: usize) -> Materialize<I::IntoIter>
 where

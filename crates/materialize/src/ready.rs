@@ -1,8 +1,8 @@
-//! Which slots were woken: a set of bits that wakers on any thread set and one task takes.
+//! The set of woken slots: bits that wakers on any thread set, and that one task takes.
 //!
 //! Slots are grouped into blocks of `BITS × BITS`. A block has one word of bits per `BITS` slots,
 //! and a summary with one bit per word, so that a turn with nothing to do reads one word per block.
-//! A wake is one atomic operation, and up to two more for the first wake since the task looked.
+//! A wake is one atomic operation; the first wake after the task has taken the bits needs up to two more.
 
 use std::mem;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
@@ -12,17 +12,17 @@ use std::task::{Context, Wake, Waker};
 const BITS: usize = usize::BITS as usize;
 const SLOTS_PER_BLOCK: usize = BITS * BITS;
 
-// The state is changed by atomic swaps (and successful compare-exchanges) alone, each of which sees
-// all that happened before the earlier ones.
-/// The task has taken all there was. It is in a turn, or its last poll returned a row, so it will
-/// look at the state by itself.
+// The state changes only by atomic swaps (and successful compare-exchanges), so each change sees
+// everything that happened before the earlier ones.
+/// No new bits are set. The task is in a turn, or its last poll returned a result, so it will read the
+/// state again without being woken.
 const AWAKE: u8 = 0;
-/// The same, but the task waits, and has to be woken.
+/// No new bits are set, but the task waits and must be woken.
 const ASLEEP: u8 = 1;
 /// A summary became non-zero, and the task has not begun a round since.
 const NOTIFIED: u8 = 2;
 
-/// The task that polls the futures.
+/// The state and the waker of the task that polls the futures.
 #[derive(Debug)]
 struct Parent {
     state: AtomicU8,
@@ -39,8 +39,8 @@ impl Parent {
         }
     }
 
-    /// The previous waker is returned rather than dropped here, since dropping a waker may run any
-    /// code, which must not find the lock taken.
+    /// Returns the previous waker instead of dropping it, because dropping a waker may run any code, which
+    /// must not run while the lock is held.
     fn replace_waker(&self, new: Option<Waker>) -> Option<Waker> {
         mem::replace(
             &mut self.waker.lock().unwrap_or_else(PoisonError::into_inner),
@@ -66,9 +66,9 @@ impl Block {
         }
     }
 
-    /// Only the waker that makes a word or the summary non-zero goes on to the next level: until the
-    /// task takes those bits, a later waker's bit is taken with them. If the task sees nothing and
-    /// falls asleep between the steps, the waker's last step wakes it.
+    /// Only the waker that makes a word or the summary non-zero continues to the next level: the bits of
+    /// later wakers are taken together with its bit. If the task sees no bit and goes to sleep between the
+    /// steps, the waker's last step wakes it.
     fn set(&self, slot: usize) {
         let (word, bit) = (slot / BITS, 1 << (slot % BITS));
         if self.words[word].fetch_or(bit, Ordering::AcqRel) == 0
@@ -79,8 +79,8 @@ impl Block {
     }
 }
 
-/// The waker of the futures of one slot, one after another. A future that kept its waker longer than
-/// it lived may wake a later one in the same slot, which is then polled once for nothing.
+/// The waker of a slot, for all futures that use the slot one after another. A waker that outlives its
+/// future may wake a later one in the same slot, which is then polled once unnecessarily.
 struct SlotWaker {
     block: Arc<Block>,
     slot: usize,
@@ -106,15 +106,17 @@ pub(crate) struct ReadySet {
     round: Round,
 }
 
-/// The task visits the blocks in rounds, so that a slot which is woken again and again does not hold
-/// up the others. These are the bits it has taken and not visited yet.
+/// The progress of a round. The task visits the blocks in rounds, so that a slot which is woken again and
+/// again does not delay the others.
 #[derive(Debug)]
 struct Round {
     is_over: bool,
     next_block: usize,
     block: usize,
     word: usize,
+    /// Taken from the summary of `block`, not visited yet.
     summary: usize,
+    /// Taken from `word` of `block`, not visited yet.
     bits: usize,
 }
 
@@ -140,7 +142,7 @@ impl ReadySet {
         }
     }
 
-    /// The waker of a new slot. Slots are numbered from 0 without gaps.
+    /// Makes the waker of a new slot. Slots are numbered from 0 without gaps.
     pub(crate) fn waker(&mut self, slot: usize) -> Waker {
         if slot / SLOTS_PER_BLOCK == self.blocks.len() {
             let block = Block::new(Arc::clone(&self.parent));
@@ -153,14 +155,14 @@ impl ReadySet {
     }
 
     /// Takes one slot out of the set; `None` at the end of each round over all slots. A slot that is
-    /// woken after the round came by is part of the next round.
+    /// woken after the round has passed it is part of the next round.
     pub(crate) fn take(&mut self) -> Option<usize> {
         if self.round.is_over {
             // The load may be stale; the swap in `sleep` is not.
             if self.parent.state.load(Ordering::Relaxed) != NOTIFIED {
                 return None;
             }
-            // What is set from here on notifies again.
+            // Bits that are set from now on notify again.
             self.parent.state.swap(AWAKE, Ordering::AcqRel);
             self.round.is_over = false;
         }
@@ -169,20 +171,21 @@ impl ReadySet {
         slot
     }
 
-    /// To be called before a turn: until the next [`ReadySet::sleep`] wakes need not reach the task.
+    /// Must be called before a turn: until the next [`ReadySet::sleep`] no wake needs to reach the task.
     pub(crate) fn stay_awake(&mut self) {
         if mem::take(&mut self.slept) {
-            // Unless it was notified meanwhile.
+            // Fails if it was notified in the meantime.
             let state = &self.parent.state;
             let _ = state.compare_exchange(ASLEEP, AWAKE, Ordering::AcqRel, Ordering::Relaxed);
         }
     }
 
-    /// From now on the task is woken when a slot is. If one was meanwhile, it is woken at once.
+    /// From now on the wake of a slot wakes the task. If a slot was woken in the meantime, the task is woken
+    /// at once.
     ///
     /// No wake is lost: a waker swaps the state after it has set its bits. If its swap comes before
-    /// the one here, the task sees `NOTIFIED`. If it comes later, the waker sees `ASLEEP`, and the
-    /// task's waker is in place, since it was put there before the swap.
+    /// the one here, the task sees `NOTIFIED`. If it comes later, the waker sees `ASLEEP` and finds the
+    /// task's waker, which was stored before the swap.
     pub(crate) fn sleep(&mut self, cx: &Context<'_>) {
         if !self.round.is_over {
             cx.waker().wake_by_ref();
@@ -202,7 +205,7 @@ impl ReadySet {
         }
         let state = &self.parent.state;
         if state.swap(ASLEEP, Ordering::AcqRel) == NOTIFIED {
-            // Restored, so that the next turn begins a round. A waker that comes between the two
+            // Restores it, so that the next turn begins a round. A slot that is woken between the two
             // swaps wakes the task once more, which is harmless.
             state.swap(NOTIFIED, Ordering::AcqRel);
             cx.waker().wake_by_ref();

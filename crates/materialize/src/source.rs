@@ -1,4 +1,4 @@
-//! Where futures come from: iterators and streams.
+//! Sources of futures: iterators and streams.
 
 use futures_core::Stream;
 use std::fmt;
@@ -9,19 +9,31 @@ mod sealed {
     pub trait Sealed {}
 }
 
-/// What futures are pulled from: every iterator of futures, or [`FromStream`].
+/// A source of futures: every iterator of futures, or [`FromStream`].
 ///
 /// This trait is sealed: it has no methods to call and cannot be implemented outside this crate.
 /// For another kind of source, implement [`Iterator`] or [`Stream`].
+///
+/// ```
+/// use ringmill_materialize::{Materialize, Source};
+///
+/// async fn last<S: Source>(mut rows: Materialize<S>) -> Option<<S::Future as Future>::Output> {
+///     let mut last = None;
+///     while let Some(row) = rows.next().await {
+///         last = Some(row);
+///     }
+///     last
+/// }
+/// ```
 pub trait Source: sealed::Sealed {
-    /// What is pulled.
+    /// The type of the futures.
     type Future: Future;
 
-    /// The next future, or `None` at the end. Not called again after the end.
+    /// Pulls the next future; `None` at the end. Not called again after the end.
     #[doc(hidden)]
     fn poll_pull(&mut self, cx: &mut Context<'_>) -> Poll<Option<Self::Future>>;
 
-    /// Bounds of the number of futures left.
+    /// Bounds on the number of futures left, as from [`Iterator::size_hint`].
     #[doc(hidden)]
     fn left(&self) -> (usize, Option<usize>);
 }
@@ -42,8 +54,17 @@ impl<I: Iterator<Item: Future>> Source for I {
 
 /// A stream of futures as a [`Source`]; made by
 /// [`MaterializeExt::materialize`](crate::MaterializeExt::materialize).
+///
+/// ```
+/// use futures_core::Stream;
+/// use ringmill_materialize::{FromStream, Materialize, MaterializeExt};
+///
+/// fn eight_at_a_time<S: Stream<Item: Future>>(jobs: S) -> Materialize<FromStream<S>> {
+///     jobs.materialize(8)
+/// }
+/// ```
 pub struct FromStream<S> {
-    // Boxed, because a stream has to be pinned and pin projection needs unsafe code.
+    // Boxed, because a stream must be pinned, and pin projection needs unsafe code.
     stream: Pin<Box<S>>,
 }
 

@@ -15,14 +15,14 @@ use std::{fmt, mem};
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum DriverState {
     Running,
-    /// All futures finished.
+    /// All futures have finished.
     Ended,
-    /// Dropped, or unwound, before the end.
+    /// It was dropped, or a panic unwound it, before the end.
     Broken,
 }
 
 struct State<T> {
-    /// None after `Outputs` was dropped.
+    /// `None` after `Outputs` was dropped.
     window: Option<Window<T>>,
     driver: DriverState,
     /// The driver would start more futures if the window had room.
@@ -31,8 +31,8 @@ struct State<T> {
     rows_waker: Option<Waker>,
 }
 
-/// No user code that could want the lock runs under it: results, windows and wakers are dropped,
-/// and tasks are woken, after it is released.
+/// No user code runs while the lock is held, because it might take the lock: results, windows and wakers
+/// are dropped, and tasks are woken, after the lock is released.
 struct Shared<T>(Mutex<State<T>>);
 
 impl<T> Shared<T> {
@@ -74,19 +74,29 @@ pub(crate) fn split<S: Source>(
 /// Runs the futures of a split [`Materialize`](crate::Materialize); made by
 /// [`Materialize::split`](crate::Materialize::split).
 ///
-/// It completes when all futures have finished, or after [`Outputs`] was dropped; then it drops what is
-/// in flight. It is `Send` if the source and the futures are; otherwise it can be spawned where that
-/// is not needed, such as on tokio's `LocalSet`, tokio-uring or compio.
+/// It completes when all futures have finished, or after [`Outputs`] was dropped; in that case it drops
+/// the futures in flight. It is `Send` if the source, the futures and their outputs are; otherwise it can
+/// be spawned where `Send` is not required, such as on tokio's `LocalSet`, tokio-uring or compio.
 ///
 /// # Panics
 ///
-/// A panic of a future, or of the source, propagates to the caller that polls the driver. The driver can then
-/// still be dropped, which drops the other futures.
+/// A panic of a future, or of the source, propagates to the caller that polls the driver. The driver can
+/// then still be dropped, which drops the other futures.
+///
+/// ```
+/// use ringmill_materialize::materialize;
+///
+/// # tokio::runtime::Builder::new_multi_thread().build().unwrap().block_on(async {
+/// let (driver, rows) = materialize((0..10).map(async |n| n * 2), 4).split();
+/// drop(rows);
+/// driver.await; // completes at once
+/// # });
+/// ```
 #[must_use = "futures do nothing unless polled"]
 pub struct Driver<S: Source> {
-    /// None after the end.
+    /// `None` after the end.
     in_flight: Option<InFlight<S>>,
-    /// Results of one turn; empty between turns.
+    /// The results of one turn; empty between turns.
     finished: Vec<(u64, Output<S>)>,
     shared: Arc<Shared<Output<S>>>,
 }
@@ -94,15 +104,15 @@ pub struct Driver<S: Source> {
 // Futures are pinned on the heap, and nothing else is ever pinned.
 impl<S: Source> Unpin for Driver<S> {}
 
-/// What one turn of the driver does to the window, written down so that the lock is not held while
+/// Records the changes that one turn of the driver makes to the window, so that the lock is not held while
 /// futures are polled.
-struct Batch<'a, T> {
+struct TurnLedger<'a, T> {
     room: usize,
     pulled: usize,
     finished: &'a mut Vec<(u64, T)>,
 }
 
-impl<T> Ledger<T> for Batch<'_, T> {
+impl<T> Ledger<T> for TurnLedger<'_, T> {
     fn has_room(&self) -> bool {
         self.pulled < self.room
     }
@@ -116,7 +126,7 @@ impl<T> Ledger<T> for Batch<'_, T> {
     }
 }
 
-/// Reports the end of a driver whose turn unwinds. (The driver itself may be kept alive.)
+/// Marks a driver as broken if a panic unwinds its turn. (The driver itself may outlive the panic.)
 struct BreakOnUnwind<'a, T>(&'a Shared<T>);
 
 impl<T> Drop for BreakOnUnwind<'_, T> {
@@ -145,16 +155,16 @@ impl<S: Source> Future for Driver<S> {
         };
         drop(state);
 
-        let mut batch = Batch {
+        let mut ledger = TurnLedger {
             room,
             pulled: 0,
             finished: &mut this.finished,
         };
         let guard = BreakOnUnwind(&this.shared);
-        let mut more_to_start = in_flight.turn(cx, &mut batch);
+        let mut more_to_start = in_flight.turn(cx, &mut ledger);
         mem::forget(guard);
 
-        let pulled = batch.pulled;
+        let pulled = ledger.pulled;
         let is_done = in_flight.is_done();
         let mut state = this.shared.lock();
         let Some(window) = &mut state.window else {
@@ -218,28 +228,48 @@ impl<S: Source> fmt::Debug for Driver<S> {
     }
 }
 
-/// Results of a split [`Materialize`](crate::Materialize); made by
+/// The results of a split [`Materialize`](crate::Materialize); made by
 /// [`Materialize::split`](crate::Materialize::split).
 ///
-/// Dropping it ends the [`Driver`].
+/// Dropping it ends the [`Driver`]. It is `Send` if the results are.
 ///
 /// # Panics
 ///
 /// If the driver is dropped before its end, or one of its futures panics, the results that are ready
 /// by then are yielded, and the next poll panics: an incomplete run never looks like a complete one.
+///
+/// ```should_panic
+/// use ringmill_materialize::materialize;
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let (driver, mut rows) = materialize((0..10).map(async |n| n * 2), 4).split();
+/// drop(driver);
+/// rows.next().await; // panics
+/// # });
+/// ```
 #[must_use = "streams do nothing unless polled"]
 pub struct Outputs<T> {
     shared: Arc<Shared<T>>,
 }
 
 impl<T> Outputs<T> {
-    /// The next result, or `None` when all are emitted and the source has ended.
+    /// Returns the next result, or `None` when the source has ended and all results are emitted.
     ///
-    /// Nothing is lost if the returned future is dropped early.
+    /// It is cancel safe: if the returned future is dropped early, no result is lost.
     ///
     /// # Panics
     ///
     /// See [`Outputs`].
+    ///
+    /// ```
+    /// # use ringmill_materialize::materialize;
+    /// # tokio::runtime::Builder::new_multi_thread().build().unwrap().block_on(async {
+    /// let (driver, mut rows) = materialize([async { 1 }], 1).split();
+    /// tokio::spawn(driver);
+    /// assert_eq!(rows.next().await, Some(1));
+    /// assert_eq!(rows.next().await, None);
+    /// # });
+    /// ```
     pub async fn next(&mut self) -> Option<T> {
         poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
@@ -250,7 +280,10 @@ impl<T> Stream for Outputs<T> {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
         let mut state = self.shared.lock();
-        let window = state.window.as_mut().expect("it is taken on drop");
+        let window = state
+            .window
+            .as_mut()
+            .expect("the window is taken only on drop");
         if let Some(result) = window.take_one() {
             window.mark_emitted(1);
             let driver_waker = if mem::take(&mut state.driver_waits_for_room) {
@@ -283,15 +316,21 @@ impl<T> Stream for Outputs<T> {
             DriverState::Ended => (0, Some(0)),
             DriverState::Running | DriverState::Broken => (0, None),
         };
-        let window = state.window.as_ref().expect("it is taken on drop");
-        window.rows_left(left)
+        let window = state
+            .window
+            .as_ref()
+            .expect("the window is taken only on drop");
+        window.results_left(left)
     }
 }
 
 impl<T> FusedStream for Outputs<T> {
     fn is_terminated(&self) -> bool {
         let state = self.shared.lock();
-        let window = state.window.as_ref().expect("it is taken on drop");
+        let window = state
+            .window
+            .as_ref()
+            .expect("the window is taken only on drop");
         state.driver == DriverState::Ended && window.waiting() == 0
     }
 }
@@ -317,7 +356,8 @@ impl<T> fmt::Debug for Outputs<T> {
     }
 }
 
-/// Puts the task's waker into `place`. What was there is to be dropped after the lock is released.
+/// Puts the task's waker into `place` and returns the old one, which must be dropped after the lock is
+/// released.
 #[must_use]
 fn register(place: &mut Option<Waker>, cx: &Context<'_>) -> Option<Waker> {
     match place {

@@ -1,24 +1,44 @@
-//! The window: counts pulled, finished and emitted items, and puts results in order.
+//! The window: counts pulled, finished and emitted items, and puts results in order. It does not run
+//! futures, so it also suits other executors.
 
 use std::collections::VecDeque;
 
-/// Finished items that are many, whatever the capacity.
-const MANY: u64 = 8192;
+/// A window of any capacity is [filling up](Window::is_filling_up) when so many results wait.
+const FILLING_UP_AT_MAX: u64 = 8192;
 
-/// Whether results leave in input order or as they finish.
+/// The order in which results are emitted.
+///
+/// ```
+/// use ringmill_materialize::Order;
+///
+/// assert_eq!(Order::default(), Order::Input);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
-    /// Result k belongs to item k.
+    /// In the order of the items: the k-th result is that of the k-th item.
     #[default]
     Input,
-    /// Results leave as they finish.
+    /// In the order in which items finish.
     Completion,
 }
 
-/// Counts items from their pull to their emission and holds the finished ones that wait for an
-/// earlier one.
+/// Counts items from their pull to their emission, and holds the results that wait for an earlier one.
 ///
-/// At every moment pulled − emitted = in flight + waiting ≤ capacity.
+/// At all times pulled − emitted = in flight + waiting ≤ capacity.
+///
+/// ```
+/// use ringmill_materialize::{Order, Window};
+///
+/// let mut window = Window::new(Order::Input, 3);
+/// window.pull(2);
+/// window.finish(1, "second");
+/// assert_eq!(window.take_one(), None);
+/// window.finish(0, "first");
+/// assert_eq!(window.take_one(), Some("first"));
+/// assert_eq!(window.take_one(), Some("second"));
+/// window.mark_emitted(2);
+/// assert_eq!(window.room(), 3);
+/// ```
 #[derive(Debug)]
 pub struct Window<T> {
     order: Order,
@@ -33,11 +53,17 @@ pub struct Window<T> {
 }
 
 impl<T> Window<T> {
-    /// A window for at most `capacity` items between pull and emission.
+    /// Makes a window for at most `capacity` items between pull and emission.
     ///
     /// # Panics
     ///
     /// If `capacity` is 0.
+    ///
+    /// ```
+    /// # use ringmill_materialize::{Order, Window};
+    /// let window: Window<String> = Window::new(Order::Completion, 100);
+    /// assert_eq!(window.capacity(), 100);
+    /// ```
     #[must_use]
     pub fn new(order: Order, capacity: usize) -> Self {
         assert!(capacity > 0, "a window needs room for one item");
@@ -52,17 +78,33 @@ impl<T> Window<T> {
         }
     }
 
-    /// How many items may be pulled now.
+    /// The number of items that may be pulled now.
+    ///
+    /// ```
+    /// # use ringmill_materialize::{Order, Window};
+    /// let mut window: Window<()> = Window::new(Order::Input, 3);
+    /// window.pull(2);
+    /// assert_eq!(window.room(), 1);
+    /// ```
     #[must_use]
     pub fn room(&self) -> usize {
         usize::try_from(self.capacity - (self.pulled - self.emitted)).unwrap_or(usize::MAX)
     }
 
-    /// Counts `count` more items as pulled. Their indexes follow those pulled before.
+    /// Counts `count` more items as pulled. Their indexes follow those of the items pulled before, and
+    /// begin with 0.
     ///
     /// # Panics
     ///
-    /// If there is no room for so many.
+    /// If `count` is greater than [`Window::room`].
+    ///
+    /// ```
+    /// # use ringmill_materialize::{Order, Window};
+    /// let mut window: Window<()> = Window::new(Order::Input, 3);
+    /// window.pull(2); // items 0 and 1
+    /// window.pull(1); // item 2
+    /// assert_eq!(window.pulled(), 3);
+    /// ```
     pub fn pull(&mut self, count: usize) {
         assert!(
             count <= self.room(),
@@ -76,12 +118,20 @@ impl<T> Window<T> {
         }
     }
 
-    /// Puts the result of the item with this index into its place.
+    /// Stores the result of the item with this index.
     ///
     /// # Panics
     ///
-    /// If the item was not pulled, or has a result already. (In completion order the latter is not
+    /// If the item was not pulled, or has a result already. (In completion order a second result is not
     /// noticed.)
+    ///
+    /// ```
+    /// # use ringmill_materialize::{Order, Window};
+    /// let mut window = Window::new(Order::Input, 3);
+    /// window.pull(1);
+    /// window.finish(0, "result");
+    /// assert!(window.head_is_ready());
+    /// ```
     pub fn finish(&mut self, index: u64, result: T) {
         assert!(index < self.pulled, "item {index} was never pulled");
         match self.order {
@@ -96,14 +146,33 @@ impl<T> Window<T> {
         self.finished += 1;
     }
 
-    /// True if finished items take up a good part of the window, or are so many that whoever takes them
-    /// should not have to catch up with more.
+    /// True if waiting results take up an eighth of the window, or are at least 8,192: results should be
+    /// emitted, before the window is full or very many results wait. For a capacity below 8 it is always
+    /// true.
+    ///
+    /// ```
+    /// # use ringmill_materialize::{Order, Window};
+    /// let mut window = Window::new(Order::Input, 16);
+    /// window.pull(2);
+    /// window.finish(0, ());
+    /// assert!(!window.is_filling_up());
+    /// window.finish(1, ());
+    /// assert!(window.is_filling_up());
+    /// ```
     #[must_use]
     pub fn is_filling_up(&self) -> bool {
-        self.waiting() >= (self.capacity / 8).min(MANY)
+        self.waiting() >= (self.capacity / 8).min(FILLING_UP_AT_MAX)
     }
 
-    /// True if a result can be emitted now.
+    /// True if a result can be emitted now: in input order, that of the oldest item.
+    ///
+    /// ```
+    /// # use ringmill_materialize::{Order, Window};
+    /// let mut window = Window::new(Order::Input, 3);
+    /// window.pull(2);
+    /// window.finish(1, "second");
+    /// assert!(!window.head_is_ready());
+    /// ```
     #[must_use]
     pub fn head_is_ready(&self) -> bool {
         matches!(self.places.front(), Some(Some(_)))
@@ -112,6 +181,15 @@ impl<T> Window<T> {
     /// Takes the next result if it can be emitted now.
     ///
     /// It counts as emitted only after [`Window::mark_emitted`].
+    ///
+    /// ```
+    /// # use ringmill_materialize::{Order, Window};
+    /// let mut window = Window::new(Order::Completion, 3);
+    /// window.pull(2);
+    /// window.finish(1, "second");
+    /// assert_eq!(window.take_one(), Some("second"));
+    /// assert_eq!(window.take_one(), None);
+    /// ```
     #[must_use = "the result is no longer in the window"]
     pub fn take_one(&mut self) -> Option<T> {
         if !self.head_is_ready() {
@@ -124,6 +202,16 @@ impl<T> Window<T> {
     /// Moves up to `max` results that can be emitted now to the end of `into`.
     ///
     /// They count as emitted only after [`Window::mark_emitted`].
+    ///
+    /// ```
+    /// # use ringmill_materialize::{Order, Window};
+    /// let mut window = Window::new(Order::Input, 3);
+    /// window.pull(3);
+    /// (0..3).for_each(|index| window.finish(index, index * 10));
+    /// let mut results = Vec::new();
+    /// window.take_ready(2, &mut results);
+    /// assert_eq!(results, [0, 10]);
+    /// ```
     pub fn take_ready(&mut self, max: usize, into: &mut Vec<T>) {
         into.extend(std::iter::from_fn(|| self.take_one()).take(max));
     }
@@ -132,39 +220,83 @@ impl<T> Window<T> {
     ///
     /// # Panics
     ///
-    /// If fewer were taken.
+    /// If more results were counted as emitted than were taken.
+    ///
+    /// ```
+    /// # use ringmill_materialize::{Order, Window};
+    /// let mut window = Window::new(Order::Input, 1);
+    /// window.pull(1);
+    /// window.finish(0, "result");
+    /// println!("{}", window.take_one().unwrap());
+    /// window.mark_emitted(1);
+    /// assert_eq!(window.room(), 1);
+    /// ```
     pub fn mark_emitted(&mut self, count: usize) {
         self.emitted += count as u64;
         assert!(self.emitted <= self.taken, "emitted more than was taken");
     }
 
-    /// Items pulled so far.
+    /// The number of items pulled so far.
+    ///
+    /// ```
+    /// # use ringmill_materialize::{Order, Window};
+    /// let mut window: Window<()> = Window::new(Order::Input, 3);
+    /// window.pull(2);
+    /// assert_eq!(window.pulled(), 2);
+    /// ```
     #[must_use]
     pub fn pulled(&self) -> u64 {
         self.pulled
     }
 
-    /// Results emitted so far.
+    /// The number of results emitted so far.
+    ///
+    /// ```
+    /// # use ringmill_materialize::{Order, Window};
+    /// let mut window = Window::new(Order::Input, 3);
+    /// window.pull(1);
+    /// window.finish(0, "result");
+    /// let _result = window.take_one();
+    /// assert_eq!(window.emitted(), 0);
+    /// window.mark_emitted(1);
+    /// assert_eq!(window.emitted(), 1);
+    /// ```
     #[must_use]
     pub fn emitted(&self) -> u64 {
         self.emitted
     }
 
-    /// Items pulled and not finished.
+    /// The number of items pulled and not finished.
+    ///
+    /// ```
+    /// # use ringmill_materialize::{Order, Window};
+    /// let mut window = Window::new(Order::Input, 3);
+    /// window.pull(2);
+    /// window.finish(1, "second");
+    /// assert_eq!(window.in_flight(), 1);
+    /// ```
     #[must_use]
     pub fn in_flight(&self) -> u64 {
         self.pulled - self.finished
     }
 
-    /// Items finished and not emitted.
+    /// The number of items finished and not emitted.
+    ///
+    /// ```
+    /// # use ringmill_materialize::{Order, Window};
+    /// let mut window = Window::new(Order::Input, 3);
+    /// window.pull(2);
+    /// window.finish(1, "second");
+    /// assert_eq!(window.waiting(), 1);
+    /// ```
     #[must_use]
     pub fn waiting(&self) -> u64 {
         self.finished - self.emitted
     }
 
-    /// Bounds of the rows to come, with those of the items that have not been pulled: one for each of
-    /// them, and those in the window.
-    pub(crate) fn rows_left(
+    /// Bounds on the number of results to come, from those on the number of items that are not pulled yet:
+    /// one result for each of these, and for each item in the window.
+    pub(crate) fn results_left(
         &self,
         (lower, upper): (usize, Option<usize>),
     ) -> (usize, Option<usize>) {
@@ -173,7 +305,12 @@ impl<T> Window<T> {
         (lower.saturating_add(inside), upper)
     }
 
-    /// The cap on pulled − emitted.
+    /// The limit on pulled − emitted.
+    ///
+    /// ```
+    /// # use ringmill_materialize::{Order, Window};
+    /// assert_eq!(Window::<()>::new(Order::Input, 3).capacity(), 3);
+    /// ```
     #[must_use]
     pub fn capacity(&self) -> u64 {
         self.capacity
@@ -204,7 +341,7 @@ mod tests {
         assert_eq!(
             window.room(),
             1,
-            "taken results hold their room until they are emitted"
+            "a taken result leaves no room until it is emitted"
         );
         window.mark_emitted(3);
         assert_eq!(window.room(), 4);

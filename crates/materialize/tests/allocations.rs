@@ -1,4 +1,5 @@
-//! Nothing is allocated per item. The only test of its process, since all allocations count.
+//! Nothing is allocated per item. It is the only test in its process, because the allocations of all
+//! threads are counted.
 
 use ringmill_materialize::materialize;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -37,7 +38,7 @@ fn slots_and_wakers_are_reused() {
         }
     };
     take(10_000);
-    // The test harness has a thread of its own that allocates now and then, so the best round counts.
+    // The test harness has a thread that allocates sometimes, so the round with the fewest is compared.
     let fewest = (0..10).map(|_| {
         let region = Region::new(GLOBAL);
         take(10_000);
@@ -46,7 +47,7 @@ fn slots_and_wakers_are_reused() {
     });
     assert_eq!(fewest.min(), Some(0));
     let region = Region::new(GLOBAL);
-    // It does count.
+    // The counter works.
     black_box(Box::new(1));
     assert!(region.change().allocations > 0);
 }

@@ -1,4 +1,4 @@
-//! Bounds, panics and drops, one at a time; the schedules of the unit tests mix them.
+//! Bounds, panics and drops, tested one at a time; the schedules of the unit tests combine them.
 
 use futures_core::Stream;
 use futures_core::stream::FusedStream;
@@ -160,7 +160,7 @@ fn a_poll_takes_a_bounded_number_of_steps() {
     let count = Arc::new(Count::default());
     let waker = Waker::from(Arc::clone(&count));
     let mut cx = Context::from_waker(&waker);
-    // The head never ends and the others wake themselves for ever.
+    // The head never finishes, and the others keep waking themselves.
     let polls = Cell::new(0_usize);
     let futures = (0..).map(|n| {
         let polls = &polls;
@@ -181,7 +181,7 @@ fn a_poll_takes_a_bounded_number_of_steps() {
         assert_eq!(
             count.0.load(Ordering::Relaxed),
             number,
-            "it wants to be polled again"
+            "the task is woken to be polled again"
         );
     }
     // New futures are started in spite of those that are always woken.
@@ -219,7 +219,7 @@ fn futures_of_futures() {
     }
 }
 
-/// Puts its number on a list when it is dropped.
+/// Appends its number to a list when it is dropped.
 struct Dropped(usize, Rc<RefCell<Vec<usize>>>);
 
 impl Drop for Dropped {
@@ -304,7 +304,7 @@ fn a_dropped_driver_does_not_look_like_the_end() {
     assert_eq!(
         poll(&mut rows),
         Poll::Ready(Some(1)),
-        "what is ready comes out"
+        "a ready result is yielded"
     );
     let message = message_of(|| _ = poll(&mut rows));
     assert!(message.contains("before the end"), "{message}");
@@ -373,7 +373,11 @@ fn room_that_is_made_during_a_turn_is_used() {
             .poll(&mut Context::from_waker(&waker))
             .is_pending()
     );
-    assert_eq!(count.0.load(Ordering::Relaxed), 1, "it goes on with item 3");
+    assert_eq!(
+        count.0.load(Ordering::Relaxed),
+        1,
+        "it continues with item 3"
+    );
 }
 
 #[test]
@@ -435,7 +439,7 @@ fn a_waker_that_is_kept_keeps_nothing_alive() {
     assert_eq!(task.0.load(Ordering::Relaxed), 0);
 }
 
-/// Never has a future.
+/// A stream that is always pending.
 struct Never;
 
 impl Stream for Never {

@@ -1,4 +1,4 @@
-//! The examples on third-party runtimes do what they say.
+//! The examples on other runtimes do what their documentation says.
 
 #![allow(
     dead_code,
@@ -24,7 +24,7 @@ fn on_tokio() {
     assert_eq!(tokio_example::two_tasks().unwrap(), cubes);
 }
 
-/// The crate's sources several times over, and a file that is not there.
+/// The crate's sources, twenty times, and a missing file.
 fn paths(own_sources: Vec<PathBuf>) -> Vec<PathBuf> {
     let mut paths = vec![own_sources; 20].concat();
     paths.insert(5, "missing".into());

@@ -1,4 +1,4 @@
-//! What the proposal's example prints.
+//! The output of the proposal's example.
 
 #[allow(dead_code, reason = "its `main` is not called")]
 #[path = "../examples/proposal.rs"]

@@ -110,7 +110,7 @@ fn items(workers: &Arc<Workers>) -> impl Iterator<Item = Item> + Send + use<> {
     })
 }
 
-/// Fails instead of waiting for ever.
+/// Fails a test that would otherwise wait for ever.
 fn within_a_minute(test: impl FnOnce() + Send + 'static) {
     let (done, is_done) = mpsc::channel();
     let thread = thread::spawn(move || {

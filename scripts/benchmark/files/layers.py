@@ -1,5 +1,5 @@
-"""File systems that are mounted over a volume, and measured instead of it: overlayfs, bindfs, one
-whose every call takes a while, and a copy in memory. They need root."""
+"""File systems that are mounted over a volume, and measured instead of it: overlayfs, bindfs, a file
+system with slow calls, and a copy in memory. They need root."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ POINT, UPPER = "layer", "layer-upper"  # in the work directory
 
 SCRIPTED_SOURCE = REPOSITORY / "tests" / "fuse" / "scripted.c"
 SLOW_CALL = "5ms"
-SLOW_THREADS = 256  # calls served at once: more than any contender makes
+SLOW_THREADS = 256  # calls served at once: more than any contender has in flight
 
 
 @dataclass
 class Layer:
-    """Stands in for the volume under it, whose device still tells what was read."""
+    """Measured instead of the volume below it, whose device still counts the reads."""
     root: Path
     volume: object
     description: dict = field(default_factory=dict)
-    warmed_at: Path | None = None  # where a read brings the data into memory; ROOT if None
-    forgets_names: bool = False  # every run has to look its names up
+    warmed_at: Path | None = None  # the directory that is read to cache the data; ROOT if None
+    forgets_names: bool = False  # every run has to look up its names
 
     def __post_init__(self):
         self.warmed_at = self.warmed_at or self.root
 
     def before_run(self):
-        """After the data was warmed. A remount drops the kernel's names, and nothing of what the
-        volume below has cached."""
+        """Called after the data was read. A remount drops the names that the kernel has cached, but
+        nothing that is cached of the volume below."""
         if self.forgets_names:
             tool("mount", "--internal-only", "-o", "remount,ro", self.root)
 
@@ -58,7 +58,7 @@ def in_memory(volume, place):
 
 @contextmanager
 def overlay(volume, place):
-    """As containers have it: the data in the lower directory, the upper one empty."""
+    """As in containers: the data is in the lower directory, and the upper one is empty."""
     with mount_point(place) as root, mount_point(place, UPPER) as upper:
         tool("mount", "-t", "tmpfs", "tmpfs", upper)
         for name in ("upper", "work"):
@@ -79,7 +79,7 @@ def bindfs(volume, place):
 
 @contextmanager
 def slow(volume, place, forgets_names=True):
-    """Two processes would take long to read all of it, so the volume below is warmed."""
+    """Two processes would take long to read all of it, so the volume below is read instead."""
     program, script = place.data / "scripted", place.output / "script"
     tool("cc", "-O2", "-o", program, SCRIPTED_SOURCE, "-lfuse3", "-lpthread")
     script.write_text(f"* * delay {SLOW_CALL}\n")
@@ -93,7 +93,7 @@ def slow(volume, place, forgets_names=True):
 
 
 def slow_known(volume, place):
-    """The kernel knows all names, and asks the file system about each of them again."""
+    """The kernel has cached all names, but looks each of them up again."""
     return slow(volume, place, forgets_names=False)
 
 
@@ -104,7 +104,7 @@ def read_all(names_from, root):
 
 @contextmanager
 def mount_point(place, name=POINT):
-    """An empty directory; what was mounted on it is unmounted in the end."""
+    """An empty directory; a file system that is mounted on it is unmounted at the end."""
     if os.geteuid() != 0:
         raise BenchError("it takes root to mount")
     root = place.data / name
@@ -117,7 +117,7 @@ def mount_point(place, name=POINT):
 
 
 def clear_layers(directory):
-    """What a run that was killed left behind."""
+    """Removes what a run that was killed left behind."""
     for name in (POINT, UPPER):
         clear(directory / name)
 
@@ -130,13 +130,13 @@ def clear(root):
 
 
 def is_mounted(root):
-    """Asks the kernel's table: a file system in user space may not answer."""
+    """Reads the kernel's table, because a file system in user space may not answer."""
     return any(point == str(root) for point, *_ in mount_table())
 
 
 @contextmanager
 def served(command, root, place, timeout_s=10):
-    """A file system in user space; gives its server."""
+    """Mounts a file system in user space; yields its server."""
     errors = place.output / "server-err"
     with open(errors, "wb") as stderr:
         try:
@@ -160,7 +160,7 @@ def served(command, root, place, timeout_s=10):
 
 
 def stop(server, timeout_s):
-    """It ends by itself once its file system is unmounted."""
+    """The server ends by itself once its file system is unmounted."""
     try:
         server.wait(timeout_s)
     except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""Commands that work on a list of files: hot, cold, or on a disk that is limited."""
+"""Runs commands on a list of files: hot, cold, or on a disk with a limit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from benchmark.proof import (against_cold, against_hot, against_limit, against_o
 
 
 class FileScene:
-    """One set of files in one order. CHECK holds the output of each run against the others'."""
+    """One set of files in one order. CHECK compares the output of each run with the others'."""
 
     def __init__(self, case, data_set, volume, names, check, limit, place, timeout_s):
         self.items, self.bytes = len(names), data_set.bytes
@@ -47,7 +47,7 @@ class FileScene:
         if self._case.temperature == "cold":
             self._volume.attach()
             return
-        # The measured command finds the data read a moment ago, whatever ran before it.
+        # The data was always read just before the measured command, whatever ran earlier.
         with open(self._place.list) as names, open(os.devnull, "wb") as null:
             run_measured("xargs -n1000 -P2 cat", self._volume.warmed_at, self._place.env, names,
                          null, null, self._timeout_s)
@@ -99,9 +99,9 @@ def last_line(path):
 
 
 def perform_on_files(bench, cases, data_sets, make_check, layers=None):
-    """Each set of data once, with all that is measured on it. DATA_SETS makes them by name;
-    MAKE_CHECK gets the names and the directory they start from. LAYERS are the file systems, by
-    name of the data, that are mounted over the volume and measured instead of it."""
+    """Prepares each data set once, and measures all of its cases. DATA_SETS: {name: function that
+    makes it}. MAKE_CHECK gets the names of the files and the directory that they are relative to.
+    LAYERS: {name of the data: file system that is mounted over the volume and measured instead}."""
     kind, cases = possible(bench, cases)
     layers = layers or {}
     clear_layers(bench.workplace.data)
@@ -137,7 +137,7 @@ def perform_cases(bench, cases, data_set, volume, make_check, layer):
 
 
 def possible(bench, cases):
-    """Where the data can live here, and the cases that can be measured there."""
+    """The kind of volume that this machine allows, and the cases that can be measured on it."""
     if os.geteuid() != 0:
         kind, hint = PlainDirectory, ("Without root there are no loop devices: data in a plain "
                                       "directory, hot runs proved by the block reads of the "

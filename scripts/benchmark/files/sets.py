@@ -12,7 +12,7 @@ from benchmark.files.volumes import MIB, PAGE
 from benchmark.host.tools import say, tool
 
 FILES_PER_DIRECTORY = 1000
-LAYOUT = 1  # to be raised when the same parameters begin to mean other data
+LAYOUT = 1  # must be raised when the same parameters begin to mean other data
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class DataSet:
 
     @property
     def stem(self):
-        """The same parameters give the same file name, and so are reused."""
+        """The same parameters have the same stem, so that the data is reused."""
         text = json.dumps({"layout": LAYOUT, **self.parameters}, sort_keys=True)
         return f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
@@ -70,8 +70,8 @@ def write_files(data_set, root, seed):
 
 
 def prepare(data_set, volume, seed, fresh):
-    """Makes the data, or finds it made already: the marker is written last, so that half of it
-    does not count."""
+    """Makes the data, or reuses it: the marker is written last, so that incomplete data does not
+    count."""
     marker = volume.marker
     if volume.exists() and marker.exists() and not fresh:
         say(f"{data_set.name}: reusing {len(data_set.files):,} files")

@@ -69,8 +69,8 @@ class PlainDirectory:
 
 
 class LoopImage:
-    """An ext4 image on a loop device with direct I/O, so that the page cache of the file system
-    under it keeps nothing. Mounted read-only, except while it is being filled."""
+    """An ext4 image on a loop device with direct I/O, so that the file system below it caches
+    nothing. Mounted read-only, except while it is being filled."""
 
     def __init__(self, stem):
         self.image = stem.with_name(stem.name + ".ext4")
@@ -89,7 +89,7 @@ class LoopImage:
         require_space(self.image.parent, size)
         with open(self.image, "wb") as file:
             os.posix_fallocate(file.fileno(), 0, size)
-        # Nothing may be left for later: a lazy table initialisation would run during the runs.
+        # Without the lazy initialisation of tables, which would go on during the runs.
         # Fixed identifiers make the order of `find` the same for the same seed.
         options = f"nodiscard,lazy_itable_init=0,lazy_journal_init=0,hash_seed={identifier}"
         tool("mkfs.ext4", "-q", "-F", "-m", "0", "-b", PAGE, "-I", "256", "-N", inodes,
@@ -97,7 +97,7 @@ class LoopImage:
         self._mount("rw")
 
     def seal(self):
-        """After filling: everything to the device, from now on read-only."""
+        """After filling: writes everything to the device, which is read-only from now on."""
         self.close()
         self.attach()
 
@@ -136,7 +136,7 @@ class LoopImage:
                 "Image on": file_system_of(self.image)}
 
     def close(self):
-        """Unmounts and detaches whatever still uses the image, of an earlier run as well."""
+        """Unmounts and detaches all loop devices of the image, also those of an earlier run."""
         names = tool("losetup", "--noheadings", "-O", "NAME", "-j", self.image, check=False)
         for device in names.split():
             for mount_point in mount_points_of(device):

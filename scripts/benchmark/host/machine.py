@@ -30,7 +30,7 @@ def cpu_model():
 
 
 def cpu_short():
-    """The CPU as a piece of a directory name, for example `intel-xeon-2c`."""
+    """The CPU as a part of a directory name, for example `intel-xeon-2c`."""
     text = re.sub(r"\((r|tm)\)|@.*|\b(cpu|processor)\b", " ", cpu_model().lower())
     name = "-".join(re.findall(r"[a-z0-9]+", text))
     return f"{name}-{len(os.sched_getaffinity(0))}c"
@@ -53,7 +53,7 @@ def git_describe():
 
 
 def version_line(argv, env):
-    """The first line a program says about its version, wherever it prints it."""
+    """The first line that a program prints about its version, on stdout or stderr."""
     try:
         done = subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, text=True, errors="replace", timeout=30)

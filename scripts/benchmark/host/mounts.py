@@ -49,7 +49,7 @@ def file_system_of(path):
 
 
 def unmount(mount_point, tries=50):
-    """A process killed a moment ago may keep the mount busy: try again before giving up on it."""
+    """A process that was just killed may keep the mount busy: tries again before a lazy unmount."""
     for _ in range(tries):
         tool("umount", mount_point, check=False)
         if not os.path.ismount(mount_point):

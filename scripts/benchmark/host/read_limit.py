@@ -1,9 +1,9 @@
-"""A limit on the reads per second that a command may make on a disk, as small cloud volumes have
-one: a control group, version 1 (blkio) or 2 (io), that lives as long as the command.
+"""A limit on the reads per second that a command may make on a disk, like that of small cloud volumes:
+a control group, version 1 (blkio) or 2 (io), that exists as long as the command.
 
-The limit is set on the disk behind the loop device, not on the loop device itself: what the block
-layer merged counts once there, as it does for a volume in a cloud. Nobody else on the machine is
-slowed down by it."""
+The limit is set on the disk behind the loop device, not on the loop device itself: there, requests
+that the block layer has merged count once, as they do for a cloud volume. It slows down no other
+process on the machine."""
 
 from __future__ import annotations
 
@@ -38,33 +38,33 @@ class BlkioController:
 
 
 class IoController:
-    """Control groups, version 2. The controller may have to be handed down first."""
+    """Control groups, version 2. The controller may have to be enabled for child groups first."""
 
     name = "control group version 2, io.max"
 
     def __init__(self, root):
         self._root = Path(root)
         self._group = self._root / GROUP
-        self._handed_down = False
+        self._enabled = False
 
     def open(self, disk, reads_per_second):
         switch = self._root / "cgroup.subtree_control"
         if "io" not in switch.read_text().split():
             switch.write_text("+io\n")
-            self._handed_down = True
+            self._enabled = True
         self._group.mkdir(exist_ok=True)
         (self._group / "io.max").write_text(f"{disk} riops={reads_per_second}\n")
         return self._group / "cgroup.procs"
 
     def close(self):
         remove_group(self._group)
-        if self._handed_down:
+        if self._enabled:
             (self._root / "cgroup.subtree_control").write_text("-io\n")
-            self._handed_down = False
+            self._enabled = False
 
 
 def remove_group(group, tries=50):
-    """A process killed a moment ago may still be in it."""
+    """Tries again, because a process that was just killed may still be in the group."""
     for _ in range(tries):
         try:
             group.rmdir()
@@ -92,7 +92,7 @@ def find_controller(mounts=None):
 def disk_behind(path):
     """`major:minor` of the whole disk that holds PATH, or None where that is not one disk."""
     number = os.stat(path).st_dev
-    if os.major(number) == 0:  # btrfs and others hide it; what is mounted may name it
+    if os.major(number) == 0:  # btrfs and others hide the device; the source of the mount may be its name
         try:
             number = os.stat(mount_of(path)[2]).st_rdev
         except OSError:
@@ -124,7 +124,7 @@ class ReadLimit:
 
     @contextmanager
     def group(self):
-        """The file that a process writes its id to, to be limited from then on."""
+        """The file to which a process writes its id; it is limited from then on."""
         try:
             try:
                 procs = self._controller.open(self._disk, self.reads_per_second)

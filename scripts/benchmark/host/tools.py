@@ -12,12 +12,12 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 class BenchError(Exception):
-    """A set-up problem, worded for the person who runs the benchmark."""
+    """A problem of the set-up, with a message for the person who runs the benchmark."""
 
 
 def tool(*argv, check=True, cwd=None, env=None):
-    """Runs a helper command and returns its stdout. It gets a session of its own, so that Ctrl-C
-    reaches this script alone and never kills an `umount` half way."""
+    """Runs a helper command and returns its stdout. The command has a session of its own, so that
+    Ctrl-C reaches only this script and never kills an unfinished `umount`."""
     command = [str(arg) for arg in argv]
     try:
         done = subprocess.run(command, cwd=cwd, env=env, text=True, errors="replace",

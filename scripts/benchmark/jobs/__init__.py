@@ -1,5 +1,5 @@
-"""What is measured: the jobs of ringmill, its function `materialize`, and this tree against an
-earlier commit."""
+"""The suites: the jobs of ringmill, its function `materialize`, and this tree against an earlier
+commit."""
 
 from benchmark.jobs import against
 from benchmark.jobs import dns as dns_job

@@ -1,4 +1,4 @@
-"""The suite that holds this tree to an earlier commit, in all jobs."""
+"""The suite that compares this tree with an earlier commit, in all jobs."""
 
 from __future__ import annotations
 

@@ -31,14 +31,14 @@ WINDOW_FACTOR = 16
 
 STARTED, HELD = "started", "held at most"
 
-# What each case takes of --futures: those that sleep take longer.
+# The share of --futures that each case runs: futures that sleep take longer.
 SHARES = {"ready": 1, "pending-once": 1, "sleep": 3 / 20, "stragglers-1000": 1 / 20,
           "stragglers-100": 1 / 100}
 ENDLESS = 1 << 40
 
 
 class FutureScene:
-    """So many futures."""
+    """A number of futures."""
 
     bytes = 0
 
@@ -62,11 +62,11 @@ class FutureScene:
 
 def reported(usage, text):
     """The run as the program itself measured it."""
-    said = dict(line.split("=", 1) for line in text.splitlines())
-    times = {name: float(said[name]) for name in ("wall_s", "user_s", "sys_s")}
+    values = dict(line.split("=", 1) for line in text.splitlines())
+    times = {name: float(values[name]) for name in ("wall_s", "user_s", "sys_s")}
     others = usage.others_cpu_s * times["wall_s"] / usage.wall_s  # their share of that time
     return Run(dataclasses.replace(usage, **times, others_cpu_s=others),
-               counts={STARTED: int(said["started"]), HELD: int(said["held_max"])})
+               counts={STARTED: int(values["started"]), HELD: int(values["held_max"])})
 
 
 def perform(bench, cases):
@@ -104,7 +104,7 @@ CASES = [
          "1,000 in flight", "stuck-head", 1000, timed=False),
 ]
 
-# What a prototype reached.
+# The results of a prototype.
 TARGETS = [
     RatioTarget("processor per future, ready: ≤ 35/64 of buffered", "ready", BUFFERED, 64 / 35,
                 figure="cpu"),

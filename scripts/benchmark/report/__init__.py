@@ -1,1 +1,1 @@
-"""What a benchmark leaves behind."""
+"""The report of a benchmark."""

@@ -9,14 +9,14 @@ from benchmark.report.svg import (BLUE, GREEN, GREY, GRID, ORANGE, PURPLE, SOFT,
                                   short, ticks)
 
 WIDTH = 820
-LEFT, RIGHT = 24, 96  # the right holds the figures beside the longest bar
+LEFT, RIGHT = 24, 96  # the right margin holds the figure beside the longest bar
 HEAD = 64
 
 SERIES_STYLES = [(BLUE, "circle"), (ORANGE, "square"), (GREEN, "triangle"), (PURPLE, "diamond")]
 
 
 def chart_of(measured, unit):
-    """The SVG, or None where there is nothing to draw."""
+    """The SVG, or None if there is nothing to draw."""
     used = [one for one in measured.contenders if measured.used(one.label)]
     if not used:
         return None
@@ -26,7 +26,7 @@ def chart_of(measured, unit):
 
 
 class Throughput:
-    """Items per second; of a single item bytes per second."""
+    """Items per second; bytes per second for a single item."""
 
     def __init__(self, measured, unit):
         by_bytes = measured.items == 1
@@ -64,7 +64,7 @@ ROW, BAR = 42, 15
 
 
 def bar_chart(measured, contenders, throughput):
-    """The fastest on top; ringmill in colour."""
+    """The fastest is on top; ringmill is in colour."""
     rows = sorted(((throughput.of(one), one.label) for one in contenders), reverse=True,
                   key=lambda row: row[0][1])
     marks = ticks(max(high for (_, _, high), _ in rows))
@@ -96,7 +96,7 @@ def whisker(picture, low, high, y):
 # Lines
 
 AXIS, PLOT_HEIGHT, LEGEND = 64, 320, 26
-DODGE = 7  # between the series, so that no whisker hides another
+DODGE = 7  # the horizontal offset between series, so that no whisker hides another
 
 
 def line_chart(measured, contenders, throughput):

@@ -24,7 +24,7 @@ def comparison_rows(all_measured):
 
 def comparison(measured, figure):
     earlier, ours = measured.case.against, measured.reference
-    # Seconds of ours to the second of the earlier.
+    # Above 1: this tree takes longer than the earlier commit.
     ratios = measured.ratios(ours, earlier, figure) if ours else []
     if not ratios:
         return 0, "–", "–", "–", "–", measured.left_out.get(earlier, "not proved")

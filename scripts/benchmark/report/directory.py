@@ -1,5 +1,5 @@
-"""The directory of a run: `PARENT/<date>-<cpu>-<suite>/`, made when there is something to write.
-No path of the machine gets in."""
+"""The directory of a run: `PARENT/<date>-<cpu>-<suite>/`, created when something is written. Paths of
+the machine are removed from all texts."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ class ResultDirectory:
         self._stem = f"{time.strftime('%Y-%m-%d')}-{cpu_short()}-{name}"
         self._columns = columns
         texts = {str(path) for path in private_paths} - {"/", "."}
-        self._private = sorted(texts, key=len, reverse=True)  # a directory after what is in it
+        # The longest first: a directory comes after its content.
+        self._private = sorted(texts, key=len, reverse=True)
 
     def _make(self):
-        """A second run on one day gets a number rather than overwriting the first."""
+        """A second run on the same day gets a number, so that it does not overwrite the first."""
         number = 1
         while self.path is None:
             path = self._parent / (self._stem if number == 1 else f"{self._stem}-{number}")
@@ -30,7 +31,7 @@ class ResultDirectory:
                 number += 1
 
     def row(self, values):
-        """Written at once, so that an interrupted benchmark keeps what it measured."""
+        """Written at once, so that an interrupted benchmark keeps its results."""
         first = self.path is None
         self._make()
         with open(self.path / "raw.csv", "a", newline="", encoding="utf-8") as file:
@@ -44,7 +45,7 @@ class ResultDirectory:
         (self.path / name).write_text(self._scrub(text), encoding="utf-8")
 
     def keep_traces(self, directory):
-        """Moves the files of DIRECTORY here; logs of histograms are text, too."""
+        """Moves the files of DIRECTORY, which are all text, into this one."""
         self._make()
         (self.path / "traces").mkdir(exist_ok=True)
         for file in sorted(directory.iterdir()):

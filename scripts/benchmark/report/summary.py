@@ -1,4 +1,4 @@
-"""summary.md, out of what was measured."""
+"""Writes summary.md from the results."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OF_COMMANDS = """\
 ON_FILES = """\
 - A *hot* run counts only if no more than 1 % of the data's size was read from the device behind the
   data, nor by the command and its children from any; `xargs -n1000 -P2 cat` read the data just
-  before. The column "device reads" tells how many there were.
+  before. The column "device reads" has their number.
 - A *cold* run starts from a fresh mount on a fresh loop device with direct I/O, and counts only if
   at least the data's size was read from the device.
 - Commands run in the root of the data, with relative names (data/…) on stdin; `$LIST` is the same
@@ -45,16 +45,16 @@ LIMITED = """\
 
 ALONE = """\
 - Where a difference of a few per cent is looked for, a run counts only if the rest of the machine
-  used no more than a fifth of a core meanwhile, or what `--others-max` said.
+  used no more than a fifth of a core during it, or than `--others-max` allows.
 """
 
 SWEEP = """\
-- In a sweep ringmill is compared with the others at the same place of the axis.
+- In a sweep, ringmill is compared with the others at the same value on the x axis.
 """
 
 
 def write_report(bench, suite):
-    """Writes summary.md and the charts; raw.csv is there already."""
+    """Writes summary.md and the charts; raw.csv was written during the runs."""
     cases = [measured.case for measured in bench.measured]
     method = [METHOD]
     method += [OF_COMMANDS] if any(case.unit != "futures" for case in cases) else []
@@ -97,7 +97,7 @@ def target_rows(all_measured, target):
 
 
 def ratio_rows(all_measured, target):
-    """One for each variant that was measured."""
+    """One row for each variant that was measured."""
     found = [measured for measured in all_measured if measured.case.name == target.case]
     rows = [(target.text if len(found) == 1 else f"{target.text} ({measured.variant})",
              *ratio_verdict(measured, target)) for measured in found]
@@ -165,7 +165,7 @@ def time_rows(all_measured, target):
 
 
 def times_and_limits(measured, target):
-    """For each round in which all that is needed was measured."""
+    """For each round in which all needed runs were measured."""
     for number, run in measured.runs.get(target.ours or measured.reference, {}).items():
         others = {label: runs[number] for label, runs in measured.runs.items() if number in runs}
         try:
@@ -183,7 +183,7 @@ def met(good):
 
 
 def case_section(bench, measured):
-    """Chart and table of one case: what was run, and how it went."""
+    """Chart and table of one case."""
     case = measured.case
     data = f"; data: {measured.bytes / 1e9:.3f} GB" if measured.bytes else ""
     lines = [f"{case.unit.capitalize()}: {measured.items:,}{data}.\n"] if case.timed else []
@@ -256,7 +256,7 @@ def columns_of(measured, unit):
 
 
 def count_columns(measured):
-    """The most of each count in any run, and of the memory."""
+    """The maximum of each count over the runs, and of the memory."""
     columns = {title: lambda _, used, title=title: most_cell(used, title)
                for title in measured.case.counts}
     return {**columns, "max RSS MiB": lambda _, used: f"{peak_mib(used):.1f}"}
@@ -285,7 +285,7 @@ def ratio_cell(measured, contender, figure="wall"):
 
 
 def noise_line(measured):
-    """How much of the machine something else used meanwhile."""
+    """How much of the machine everything else used during the runs."""
     usages = [run.usage for label in measured.runs for run in measured.used(label)]
     if not usages:
         return ""

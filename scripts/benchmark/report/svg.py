@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import xml.etree.ElementTree as ET
 
-# Okabe and Ito's colours, told apart by the colour-blind as well; on white.
+# Okabe and Ito's colours, which colour-blind readers can distinguish, too; on white.
 INK, SOFT, GRID = "#1a1a1a", "#595959", "#d9d9d9"
 BLUE, ORANGE, GREEN, PURPLE, VERMILION, GREY = \
     "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#a6a6a6"
@@ -36,7 +36,7 @@ class Picture:
                   stroke_linejoin="round")
 
     def mark(self, shape, x, y, fill):
-        """A circle, square, triangle or diamond of the same weight to the eye."""
+        """A circle, square, triangle or diamond; all look equally large."""
         if shape == "circle":
             self._add("circle", cx=x, cy=y, r=4.5, fill=fill)
             return

@@ -15,7 +15,7 @@ def run(wall_s=1.0, **more):
 
 
 class Scripted:
-    """A scene whose runs are given beforehand; when they are used up, every run is good."""
+    """A scene with prepared runs; when they are used up, every run is good."""
 
     items, bytes = 10, 1000
 
@@ -106,7 +106,7 @@ class Ratios(unittest.TestCase):
         self.assertEqual(measured.quickest(("a", "b", "missing")), "b")
         self.assertIsNone(measured.quickest(("missing",)))
 
-    def test_in_a_sweep_it_is_the_one_at_the_same_place(self):
+    def test_in_a_sweep_the_reference_has_the_same_x(self):
         points = [contender(f"{name} {x}", series=name, x=x)
                   for name, x in (("ringmill", 1), ("ringmill", 4), ("peer", 4), ("peer", 9))]
         _, measured = bench_of(Scripted(), *points)

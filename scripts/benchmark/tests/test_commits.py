@@ -49,7 +49,7 @@ class Commits(unittest.TestCase):
 
 
 class Naming(unittest.TestCase):
-    def test_the_earlier_one_differs_in_name_alone(self):
+    def test_the_earlier_ringmill_differs_only_in_its_name(self):
         command = "ringmill dns -r $SERVER --ringmill"
         one = Contender(command, command, ("ringmill", "nsd"), "text", ordered=True)
         other = earlier(one)

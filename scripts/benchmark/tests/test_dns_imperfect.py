@@ -79,7 +79,7 @@ class Check(unittest.TestCase):
             counts = self.counts(self.rows(**changes))
             self.assertEqual((counts[FALSE], counts[UNANSWERED]), (1, unanswered), changes)
 
-    def test_a_healthy_name_may_have_been_asked_for_in_vain(self):
+    def test_a_healthy_name_may_time_out(self):
         counts = self.counts(self.rows(n2=("TIMEOUT", 4)))
         self.assertEqual((counts[FALSE], counts[UNANSWERED], counts[TIMEOUTS]), (0, 1, 2))
 

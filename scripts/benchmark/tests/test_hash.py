@@ -41,7 +41,7 @@ class Check(unittest.TestCase):
         self.say("size,hash,count,files\n1,aa,1,/mnt/data/a\n1,bb,1,/mnt/data/b\n", "fclones",
                  form="fclones")
 
-    def test_who_promises_the_order_must_keep_it(self):
+    def test_a_promised_order_must_be_kept(self):
         with self.assertRaisesRegex(WrongOutput, "in the order of the list"):
             self.say("bb  data/b\naa  data/a\n", "ringmill hash")
 
@@ -61,7 +61,7 @@ class Endless(unittest.TestCase):
 
 
 class Tables(unittest.TestCase):
-    """The suites are written by hand, and a wrong name would be noticed only in the report."""
+    """The suites are written by hand; without this, a wrong name would show only in the report."""
 
     def test_names_are_used_once(self):
         for names in ([suite.name for suite in SUITES],
@@ -79,7 +79,7 @@ class Tables(unittest.TestCase):
                 self.assertTrue(set(one.programs) <= VERSION_FLAGS.keys())
                 self.assertTrue(one.programs, one.command)
 
-    def test_targets_speak_of_what_is_measured(self):
+    def test_targets_refer_to_what_is_measured(self):
         for suite in SUITES:
             cases = {case.name: case for case in suite.cases}
             for target in suite.targets:

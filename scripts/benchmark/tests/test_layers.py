@@ -35,7 +35,7 @@ class Serving(Temporary):
             with layers.served(command, self.path / "root", self.place):
                 self.fail("it is not mounted")
 
-    def test_what_is_not_installed_is_said(self):
+    def test_a_program_that_is_not_installed_is_named(self):
         with self.assertRaisesRegex(BenchError, "nosuchfs: not installed"):
             with layers.served(["nosuchfs"], self.path / "root", self.place):
                 self.fail("it is not mounted")

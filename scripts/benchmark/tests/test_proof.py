@@ -55,7 +55,7 @@ class Limit(unittest.TestCase):
         self.assertIsNone(against_limit(self.at_rate(3000), 3000))
         self.assertIsNone(against_limit(self.at_rate(3000, burst=300), 3000))
 
-    def test_more_is_not(self):
+    def test_a_higher_rate_is_not_allowed(self):
         self.assertIn("not limited", against_limit(self.at_rate(3400), 3000))
         self.assertIn("not limited", against_limit(self.at_rate(3000, burst=600), 3000))
 

@@ -8,7 +8,7 @@ from benchmark.host.read_limit import (GROUP, BlkioController, IoController, Rea
 
 
 class Tree:
-    """Stands in for a tree of control groups: `mkdir` there makes files, `rmdir` removes them."""
+    """A simulated tree of control groups: there, `mkdir` creates files and `rmdir` removes them."""
 
     def __init__(self, test):
         directory = tempfile.TemporaryDirectory()
@@ -43,7 +43,7 @@ class Finding(unittest.TestCase):
 
 
 class Version2(unittest.TestCase):
-    """What is written; no kernel looks at it here."""
+    """Checks what is written; no kernel reads it here."""
 
     def setUp(self):
         self.tree = Tree(self)
@@ -54,17 +54,17 @@ class Version2(unittest.TestCase):
     def switch(self):
         return (self.tree.root / "cgroup.subtree_control").read_text()
 
-    def test_the_controller_is_handed_down_and_taken_back(self):
+    def test_the_controller_is_enabled_and_disabled_again(self):
         procs = self.controller.open("254:0", 3000)
         self.assertEqual(procs, self.group / "cgroup.procs")
         self.assertEqual(self.switch(), "+io\n")
         self.assertEqual((self.group / "io.max").read_text(), "254:0 riops=3000\n")
-        (self.group / "io.max").unlink()  # the kernel's would vanish with the directory
+        (self.group / "io.max").unlink()  # the kernel would remove it with the directory
         self.controller.close()
         self.assertEqual(self.switch(), "-io\n")
         self.assertFalse(self.group.exists())
 
-    def test_what_others_handed_down_is_left_alone(self):
+    def test_a_controller_that_others_enabled_stays_enabled(self):
         self.tree.write("cgroup.subtree_control", "cpu io\n")
         self.controller.open("254:0", 3000)
         (self.group / "io.max").unlink()
@@ -73,7 +73,7 @@ class Version2(unittest.TestCase):
 
 
 class Version1(unittest.TestCase):
-    def test_the_group_goes_also_when_the_command_is_interrupted(self):
+    def test_the_group_is_removed_when_the_command_is_interrupted(self):
         tree = Tree(self)
         group = tree.root / GROUP
         if disk_behind(tree.root) is None:

@@ -1,27 +1,27 @@
-//! Files that a command reads, which its outputs must not destroy.
+//! Files that a command reads, and that its outputs must not overwrite.
 
 use super::place::Content;
 use std::fmt;
 use std::io;
 use std::path::Path;
 
-/// A file that is read, and what for.
+/// A file that is read, and its purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::cli) enum Input<'a> {
     /// A list of items.
     List(&'a Path),
     /// A list on standard input.
     Stdin,
-    /// An item that is a file.
+    /// An item that is a file to hash.
     Item(&'a Path),
     /// A list of servers.
     Resolvers(&'a Path),
-    /// What an earlier run has measured.
+    /// Measurements of an earlier run.
     Measurements(&'a Path),
 }
 
 impl Input<'_> {
-    /// What a writer would destroy. Nothing if it cannot be found: then it cannot be read, either.
+    /// The content that a writer would overwrite. `None` if the file is not found: then it is not read.
     pub(super) fn content(&self) -> Option<Content> {
         match self {
             Self::Stdin => Content::of_open(io::stdin()),
@@ -32,7 +32,7 @@ impl Input<'_> {
         }
     }
 
-    /// True for a list of items, which may be read as long as the run writes.
+    /// True for a list of items, which is read while the run writes.
     pub(super) fn is_list(&self) -> bool {
         matches!(self, Self::List(_) | Self::Stdin)
     }

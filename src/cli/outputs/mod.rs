@@ -1,7 +1,7 @@
-//! Where results and measurements are written, so that no output destroys an input or another output.
+//! Outputs for results and measurements, with checks that none overwrites an input or another output.
 //!
-//! All outputs of a command are looked up before any is opened, opened before any is emptied, and
-//! emptied when nothing else can be refused any more.
+//! All outputs of a command are located before any is opened, opened before any is emptied, and emptied
+//! only when no other check can fail.
 
 mod inputs;
 mod output;
@@ -16,20 +16,21 @@ use crate::io::FileId;
 use place::{Place, Standard};
 use std::path::Path;
 
-/// Opens all outputs and leaves their content as it is. Fails if one would destroy an input, or what is
-/// written to another.
+/// Opens all outputs without changing their content. Fails if one would overwrite an input or another
+/// output.
 pub(super) fn open(outputs: &mut [&mut Output], inputs: &[Input]) -> Result<(), SetupError> {
     for output in &mut *outputs {
         output.locate()?;
     }
     check(outputs, inputs)?;
-    // A FIFO that never has a reader must not leave a new file behind.
+    // Opening a FIFO may block for ever; no new file must be left behind then.
     outputs.sort_by_key(|output| !output.may_wait());
     let mut is_changed = false;
     for output in &mut *outputs {
         is_changed |= output.open()?;
     }
-    // A path has come to lead elsewhere, or opening a file has given it another number (overlayfs).
+    // A path leads to another file than when it was located, or opening a file has changed its inode
+    // number (overlayfs).
     match is_changed {
         true => check(outputs, inputs),
         false => Ok(()),
@@ -78,15 +79,15 @@ fn check_pair(one: &Output, other: &Output) -> Result<(), SetupError> {
 }
 
 fn check_input(outputs: &[&mut Output], input: &Input) -> Result<(), SetupError> {
-    // The content of a file that a standard stream was redirected to is not for us to keep. But a list
-    // that is written while it is read would never end.
+    // A standard stream may be redirected to any input file; that is the user's choice. But a list that is
+    // written to while it is read would never end.
     let is_of_concern = |output: &&&mut Output| {
         let has_content = place_of(output).content().is_some();
         has_content && (input.is_list() || output.standard().is_none())
     };
     let mut of_concern = outputs.iter().filter(is_of_concern).peekable();
     if of_concern.peek().is_none() {
-        // Inputs may be many, and on a file system that is slow.
+        // There may be many inputs, and looking them up may be slow.
         return Ok(());
     }
     let Some(content) = input.content() else {
@@ -98,7 +99,7 @@ fn check_input(outputs: &[&mut Output], input: &Input) -> Result<(), SetupError>
     let label = &output.label;
     let consequence = match output.standard() {
         None => "which would be lost",
-        Some(_) => "so that what is written would be read",
+        Some(_) => "so the run would read its own output",
     };
     let error = SetupError::new(format!("{label}: the same file as {input}, {consequence}"));
     Err(match input {

@@ -1,4 +1,4 @@
-//! A file, or a standard stream, that something is written to.
+//! A file or a standard stream that a command writes to.
 
 use super::place::{Content, Place, Standard, locate, parent_of};
 use super::replace::replace;
@@ -12,40 +12,40 @@ use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-/// An output of a command: first only named, then [opened](super::open), in the end written.
+/// An output of a command. It is first created, then [opened](super::open), and written at last.
 pub(in crate::cli) struct Output {
-    /// For messages.
+    /// The file name, or `standard output`, for messages.
     pub(in crate::cli) name: String,
-    /// The option that names it, and its value; the name if there is none.
+    /// The option and its value; the name if there is no option.
     pub(super) label: String,
-    /// The same, but what is written if there is no option.
+    /// The option and its value; a description of the content if there is no option.
     pub(super) what: String,
-    /// `None` is standard output.
+    /// `None` stands for standard output.
     path: Option<PathBuf>,
     form: Form,
-    /// Where it leads, once that has been looked up.
+    /// Where the path leads, once it has been located.
     pub(super) place: Option<Place>,
-    /// Except for a document that replaces a regular file.
+    /// The open file; `None` for a document that replaces a regular file.
     file: Option<File>,
-    /// The run may yet be refused; then this file, which was not there before, is removed.
+    /// A file that opening has created. It is removed if the run does not start after all.
     created: Option<PathBuf>,
 }
 
 enum Form {
-    /// Written piece by piece.
+    /// Written in pieces.
     Stream,
-    /// Written as a whole, in the end.
+    /// Written as a whole at the end.
     Document(Signals),
 }
 
 impl Output {
-    /// Rows, or a log that others read as it grows. Without a path they go to standard output; then
-    /// messages say `what` it is.
+    /// An output for rows, or for a log that others read while it grows. Without a path it is standard
+    /// output, and messages call it `what`.
     pub(in crate::cli) fn stream(option: &str, path: Option<&Path>, what: &str) -> Self {
         Self::new(option, path, what, Form::Stream)
     }
 
-    /// A document, which takes the place of a regular file only when it is complete.
+    /// A document, which replaces a regular file only when it is complete.
     pub(in crate::cli) fn document(
         option: &str,
         path: Option<&Path>,
@@ -73,7 +73,7 @@ impl Output {
         }
     }
 
-    /// The standard stream that it is.
+    /// The standard stream that the path stands for, if any.
     pub(super) fn standard(&self) -> Option<Standard> {
         match &self.path {
             None => Some(Standard::Output),
@@ -81,12 +81,12 @@ impl Output {
         }
     }
 
-    /// True if opening it may wait for another process, or have an effect on one.
+    /// True if opening it may block on another process or affect one, as for a FIFO.
     pub(super) fn may_wait(&self) -> bool {
         matches!(self.place, Some(Place::Existing(None)))
     }
 
-    /// The regular file that it is.
+    /// The id of the output, if it is a regular file.
     pub(super) fn file_id(&self) -> Option<FileId> {
         match self.place.as_ref()?.content()? {
             Content::Regular(id) => Some(id),
@@ -94,7 +94,7 @@ impl Output {
         }
     }
 
-    /// Finds out where it leads.
+    /// Looks up where the path leads.
     pub(super) fn locate(&mut self) -> Result<(), SetupError> {
         if let Some(standard) = self.standard() {
             let content = match standard {
@@ -111,8 +111,8 @@ impl Output {
         Ok(())
     }
 
-    /// Makes sure that it can be written, and leaves its content as it is. True if it no longer leads
-    /// where it did when that was looked up.
+    /// Checks that it can be written, without changing its content. True if the path now leads to another
+    /// file than when it was located.
     pub(super) fn open(&mut self) -> Result<bool, SetupError> {
         self.try_open().map_err(|error| self.cannot_open(&error))
     }
@@ -140,7 +140,7 @@ impl Output {
                     self.file = Some(file);
                     return Ok(false);
                 }
-                // Something has taken the name meanwhile.
+                // Such a file has been created in the meantime.
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
@@ -155,8 +155,8 @@ impl Output {
         Ok(is_elsewhere)
     }
 
-    /// Empties a regular file that will be written piece by piece. From now on it stays, whatever
-    /// becomes of the run.
+    /// Empties a regular file that is written in pieces. From now on a created file is kept, whatever the
+    /// result of the run.
     pub(in crate::cli) fn begin(&mut self) -> Result<(), SetupError> {
         if let (Some(file), Some(place @ Place::Existing(_))) = (&self.file, &self.place)
             && place.is_regular()
@@ -168,7 +168,7 @@ impl Output {
         Ok(())
     }
 
-    /// Writes all of it.
+    /// Writes the whole content.
     pub(in crate::cli) fn put(&mut self, content: &[u8]) -> Result<(), SetupError> {
         let written = match (&mut self.file, &self.form, &self.path) {
             (Some(file), ..) => file.write_all(content),
@@ -176,7 +176,7 @@ impl Output {
             _ => unreachable!("a stream and a standard stream are open"),
         };
         match written {
-            // Whoever reads it has seen enough.
+            // The reader has closed the pipe, which is not an error.
             Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(self.cannot_write(&error)),
             _ => Ok(()),
         }
@@ -191,7 +191,7 @@ impl Output {
     }
 }
 
-/// Not `io::stdout`, which would write line by line.
+/// A file for the stream, because `io::stdout` would flush after each line.
 fn duplicate(standard: Standard) -> io::Result<File> {
     let descriptor = match standard {
         Standard::Output if stdout_was_closed() => {

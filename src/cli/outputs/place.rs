@@ -1,4 +1,4 @@
-//! Where an output leads, found out without opening it.
+//! Finds out where the path of an output leads, without opening it.
 
 use crate::io::FileId;
 use rustix::fs::{FileType, Stat, fstat, major, minor, stat};
@@ -10,15 +10,15 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Symbolic links that are followed, as many as the kernel does (path_resolution(7)).
+/// The maximum number of symbolic links to follow, as in the kernel (path_resolution(7)).
 const LINKS_MAX: usize = 40;
 
-/// Tells apart the files whose content a writer destroys. FIFOs, sockets and character devices have
-/// none: several may write to one of them.
+/// Identifies a file whose content a writer would overwrite. FIFOs, sockets and character devices have no
+/// such content: several writers may share one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Content {
     Regular(FileId),
-    /// By the number of the device: several files may lead to it.
+    /// By its device number: several files may stand for one device.
     BlockDevice(u64),
 }
 
@@ -55,8 +55,8 @@ pub(super) enum Standard {
 }
 
 impl Standard {
-    /// The stream that a path stands for. It is not opened anew, which would empty a file that it was
-    /// redirected to.
+    /// The stream that a path stands for. It is not opened again, which would empty a file that the stream
+    /// is redirected to.
     pub(super) fn named(path: &Path) -> Option<Self> {
         match path.as_os_str().as_bytes() {
             b"-" | b"/dev/stdout" | b"/dev/fd/1" | b"/proc/self/fd/1" => Some(Self::Output),
@@ -71,7 +71,7 @@ impl Standard {
 pub(super) enum Place {
     Standard(Standard, Option<Content>),
     Existing(Option<Content>),
-    /// A name in a directory that has no such file yet.
+    /// A file that does not exist yet: its directory and name.
     New(FileId, OsString),
 }
 
@@ -87,10 +87,10 @@ impl Place {
         matches!(self.content(), Some(Content::Regular(_)))
     }
 
-    /// True if whoever writes to one destroys what is written to the other.
+    /// True if writing to one overwrites what is written to the other.
     pub(super) fn clashes_with(&self, other: &Self) -> bool {
         match (self, other) {
-            // Whoever redirects both to one file has them share its position.
+            // If both are redirected to one file, they share its offset.
             (Self::Standard(..), Self::Standard(..)) => false,
             (Self::New(..), _) | (_, Self::New(..)) => self == other,
             _ => self.content().is_some() && self.content() == other.content(),
@@ -98,7 +98,7 @@ impl Place {
     }
 }
 
-/// Where a path leads, and the path without symbolic links to the file itself.
+/// Where a path leads. For a regular or new file, the returned path is not a symbolic link.
 pub(super) fn locate(path: &Path) -> io::Result<(Place, PathBuf)> {
     match stat(path) {
         Ok(stat) => {
@@ -114,7 +114,7 @@ pub(super) fn locate(path: &Path) -> io::Result<(Place, PathBuf)> {
     }
 }
 
-/// Where a file will be made if this path is opened for writing: symbolic links may lead there.
+/// Where opening this path for writing would create a file, after following symbolic links.
 fn locate_new(path: &Path) -> io::Result<(Place, PathBuf)> {
     let mut path = path.to_owned();
     for _ in 0..LINKS_MAX {

@@ -1,4 +1,5 @@
-//! Files that have all of their new content or, if something goes wrong, their old one.
+//! Replaces the content of a file atomically, if its directory allows that: after an error the file still
+//! has its old content.
 
 use super::place::parent_of;
 use std::fs::{self, File, Metadata};
@@ -7,15 +8,15 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::process;
 
-/// Names that are tried for a temporary file. Earlier processes with our id may have left some.
+/// How many names to try for a temporary file. Earlier processes with the same id may have left some.
 const NAMES_MAX: u32 = 100;
 
-/// Gives the file at this path, which is not a symbolic link, this content. An existing file keeps its
-/// permissions, and its owner if we may choose that.
+/// Replaces the content of the file at this path, which must not be a symbolic link. An existing file keeps
+/// its permissions, and its owner if this process may set it.
 pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let existing = fs::metadata(path).ok();
     match replace_by_rename(path, existing.as_ref(), content) {
-        // The directory takes no other file, or the name belongs to a mount.
+        // No file can be created in the directory, or the path is a mount point: write in place.
         Err(error) if existing.is_some() && is_about_the_directory(&error) => {
             let mut file = File::options().write(true).truncate(true).open(path)?;
             file.write_all(content)
@@ -36,7 +37,7 @@ fn replace_by_rename(path: &Path, existing: Option<&Metadata>, content: &[u8]) -
     temporary.file.write_all(content)?;
     if let Some(existing) = existing {
         let chown = |user| fchown(&temporary.file, user, Some(existing.gid()));
-        // Only root can give a file to another user, and others only to groups of their own.
+        // Only root can change the owner. Other users can only set a group they belong to.
         let _ = chown(Some(existing.uid())).or_else(|_| chown(None));
         temporary.file.set_permissions(existing.permissions())?;
     }
@@ -45,7 +46,7 @@ fn replace_by_rename(path: &Path, existing: Option<&Metadata>, content: &[u8]) -
     Ok(())
 }
 
-/// A file that is removed unless it has been given another name.
+/// A temporary file, which is removed unless it has been renamed.
 struct Temporary {
     path: PathBuf,
     file: File,
@@ -53,7 +54,7 @@ struct Temporary {
 }
 
 impl Temporary {
-    /// A new file in the same directory, which nobody may read who may not read the existing one.
+    /// Creates a file in the same directory. It is never readable by users who may not read the existing one.
     fn beside(path: &Path, existing: Option<&Metadata>) -> io::Result<Self> {
         let mode = if existing.is_some() { 0o600 } else { 0o666 };
         let mut options = File::options();

@@ -1,48 +1,48 @@
-//! A simulated network: servers that answer, and what happens on the way.
+//! A simulated network: servers that reply, and faults on the way.
 
-use super::Random;
+use super::random::Random;
 use crate::io::socket_calls::Transport;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// What the servers say, and what becomes of it.
+/// The replies of the servers, and the faults of the network.
 #[derive(Clone, Copy, Debug)]
 pub struct Network {
-    /// What the server at this address says to a message; nothing if it keeps silent.
+    /// The reply of the server at this address to a message; `None` if it does not reply.
     pub answer: fn(SocketAddr, Transport, &[u8]) -> Option<Vec<u8>>,
-    /// Of 100 datagrams so many are lost.
+    /// Percentage of datagrams that are lost.
     pub lost: u8,
-    /// Of 100 datagrams so many come twice.
+    /// Percentage of datagrams that arrive twice.
     pub doubled: u8,
-    /// Of 100 messages in a stream so many are the last: the server closes it.
+    /// Percentage of messages in a stream after which the server closes it.
     pub closed: u8,
 }
 
-/// A message that went to a server.
+/// A message that was sent to a server.
 #[derive(Clone, Debug)]
 pub struct SentMessage {
-    /// When it went.
+    /// When it was sent.
     pub at: Duration,
-    /// To whom.
+    /// The server's address.
     pub server: SocketAddr,
-    /// How.
+    /// The transport.
     pub transport: Transport,
-    /// What it says.
+    /// The content.
     pub bytes: Vec<u8>,
-    /// No reply will come: it is lost, or the server keeps silent.
+    /// No reply will arrive: the message is lost, or the server does not reply.
     pub is_lost: bool,
 }
 
-/// A socket, and what is on its way to it.
+/// A socket, and the data on its way to it.
 #[derive(Debug)]
 pub(super) struct SimSocket {
     server: SocketAddr,
     transport: Transport,
-    /// What was sent in a stream and is no whole message yet. Its length comes before each message, in
+    /// Bytes sent in a stream that are not yet a whole message. Each message follows its length, in
     /// two bytes.
     sent: Vec<u8>,
-    /// With the time at which it comes. No bytes are the end of a stream.
+    /// Data with the time at which it arrives. No bytes mean the end of a stream.
     arriving: VecDeque<(Duration, Vec<u8>)>,
 }
 
@@ -56,7 +56,7 @@ impl SimSocket {
         }
     }
 
-    /// Sends the bytes, or the first of them; returns how many.
+    /// Sends the bytes, or the first part of them; returns how many.
     pub(super) fn send(
         &mut self,
         bytes: &[u8],
@@ -90,7 +90,7 @@ impl SimSocket {
         }
     }
 
-    /// True if a reply will come.
+    /// True if a reply will arrive.
     fn send_datagram(
         &mut self,
         bytes: &[u8],
@@ -125,7 +125,7 @@ impl SimSocket {
             log.push(self.sent_message(message, now, reply.is_none()));
             self.sent = rest.to_vec();
             if self.arriving.back().is_some_and(has_ended) {
-                // Nobody reads that any more.
+                // Nothing is read after the end of the stream.
                 return;
             }
             let mut at = self.arriving.back().map_or(now, |&(at, _)| at.max(now));
@@ -134,7 +134,7 @@ impl SimSocket {
                 let mut rest = [&len.to_be_bytes()[..], &reply].concat();
                 while !rest.is_empty() {
                     let left = rest.split_off(1 + random.below(rest.len()));
-                    // All of it is on the same way.
+                    // The pieces of a stream arrive in order, shortly after each other.
                     at += latency(random) / 64;
                     self.arriving.push_back((at, rest));
                     rest = left;
@@ -146,12 +146,12 @@ impl SimSocket {
         }
     }
 
-    /// When something next comes.
+    /// When data arrives next.
     pub(super) fn next(&self) -> Option<Duration> {
         self.arriving.iter().map(|&(at, _)| at).min()
     }
 
-    /// Receives what has come by now; returns how many bytes. `None` if nothing has.
+    /// Receives data that has arrived by now; returns the number of bytes. `None` if there is none.
     pub(super) fn receive(&mut self, bytes: &mut [u8], now: Duration) -> Option<usize> {
         let at = self.arriving.iter().position(|&(at, _)| at <= now)?;
         let (due, mut message) = self.arriving.remove(at)?;
@@ -161,7 +161,7 @@ impl SimSocket {
         if self.transport == Transport::Stream {
             let rest = message.split_off(count);
             if count == 0 || !rest.is_empty() {
-                // An end goes on being the end.
+                // The end of a stream can be received again and again.
                 self.arriving.push_front((due, rest));
             }
         }

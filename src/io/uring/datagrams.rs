@@ -1,9 +1,9 @@
-//! The datagrams of a turn. Those of one length that leave by one socket are sent together, and with
-//! them a shorter one.
+//! The datagrams of a turn. Those of equal length from one socket are sent together, with one
+//! shorter datagram at the end.
 //!
-//! On its way out a datagram takes the kernel about 2 µs, nearly all of which is for the packet and not
-//! for its bytes. Several of the same length it takes as one, which it divides at the end of the way
-//! (UDP_SEGMENT, since Linux 4.18); the last may be shorter.
+//! Sending a datagram takes the kernel about 2 µs, nearly all of which is per packet and not per
+//! byte. It handles several of the same length as one, and divides them late (UDP_SEGMENT, since
+//! Linux 4.18); the last may be shorter.
 
 use crate::error::Errno;
 use crate::io::op::{Completion, Op, Value};
@@ -12,16 +12,16 @@ use std::cmp::Reverse;
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd};
 
-/// How many the kernel takes as one (UDP_MAX_SEGMENTS before Linux 6.9).
+/// How many datagrams the kernel takes as one (UDP_MAX_SEGMENTS before Linux 6.9).
 const TOGETHER_MAX: usize = 64;
 
 /// Datagrams that are to be sent in this turn.
 #[derive(Default)]
 pub(super) struct Datagrams {
     waiting: Vec<(u32, Op)>,
-    /// Of the group that is sent.
+    /// The group that is being sent.
     group: Vec<(u32, Op)>,
-    /// The kernel does not divide them, or not on this way.
+    /// The kernel cannot divide them, or not on this route.
     is_refused: bool,
 }
 
@@ -43,7 +43,7 @@ impl Datagrams {
         self.waiting.clear();
     }
 
-    /// Sends those that leave together, and appends their completions. The others are for the ring.
+    /// Sends those that go together, and appends their completions. The others go to the ring.
     pub(super) fn send(
         &mut self,
         completions: &mut Vec<Completion>,
@@ -59,7 +59,7 @@ impl Datagrams {
             while self.group.len() < TOGETHER_MAX
                 && last_len == len
                 && let Some(next) = sorted.next_if(|(_, op)| {
-                    // One without bytes would get lost at the end.
+                    // An empty datagram at the end would get lost.
                     socket_of(op) == socket && !bytes_of(op).is_empty()
                 })
             {
@@ -85,16 +85,16 @@ impl Datagrams {
                 let outcome = Ok(count);
                 Completion { key, op, outcome }
             })),
-            // There is no room, or they are too long: for one there may be.
+            // There is no room for all, or they are too long together: one alone may still be sent.
             Err(libc::EAGAIN | libc::EMSGSIZE | libc::EINTR) => {}
             Err(libc::EIO | libc::EINVAL | libc::EOPNOTSUPP) => self.is_refused = true,
-            // One of them has met with this, mostly for an earlier one.
+            // One of them gets this error, which mostly is that of an earlier datagram.
             Err(errno) => completions.extend(group.next().map(|(key, op)| {
                 let outcome = Err(Errno::new(errno));
                 Completion { key, op, outcome }
             })),
         }
-        // What is left of it.
+        // The rest of the group.
         group.for_each(|(key, op)| to_ring(key, op));
     }
 }
@@ -134,7 +134,7 @@ mod tests {
     use std::rc::Rc;
     use std::time::Duration;
 
-    /// A socket that is connected to another, or with `None` to a port that is closed.
+    /// A socket that is connected to `peer`, or with `None` to a port that is closed.
     fn connected_to(peer: Option<&UdpSocket>) -> Rc<OpenFile> {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let closed = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -144,7 +144,8 @@ mod tests {
         Rc::new(OpenFile::new(socket.into(), FileSystem::Nowait))
     }
 
-    /// Sends one of each length. Gives the completions, and what is left to the ring, whose work it does.
+    /// Sends one datagram of each length. Returns the completions, and the keys left to the ring,
+    /// whose work is done here.
     fn send(
         datagrams: &mut Datagrams,
         sockets: &[Rc<OpenFile>],
@@ -152,7 +153,7 @@ mod tests {
     ) -> (Vec<Completion>, Vec<u32>) {
         for (key, len) in (0_u32..).zip(lens) {
             let socket = Rc::clone(&sockets[key as usize % sockets.len()]);
-            // Recognizable, where there is room for it.
+            // The key, as far as there is room for it.
             let mut bytes = vec![0; len];
             for (byte, of_key) in bytes.iter_mut().zip(key.to_ne_bytes()) {
                 *byte = of_key;
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn all_come_as_they_are_whatever_goes_together() {
+    fn all_datagrams_arrive_unchanged_in_any_grouping() {
         let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
         let time = Duration::from_secs(10);
         receiver.set_read_timeout(Some(time)).unwrap();
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn those_of_one_length_and_a_shorter_one_go_together() {
+    fn datagrams_of_one_length_and_a_shorter_one_go_together() {
         let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
         let sockets = [connected_to(Some(&receiver))];
         let mut datagrams = Datagrams::default();
@@ -226,11 +227,11 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_that_of_one() {
+    fn an_error_belongs_to_one_datagram() {
         let mut datagrams = Datagrams::default();
         let sockets = [connected_to(None)];
         send(&mut datagrams, &sockets, [7]);
-        // The port's refusal has come before the call ended.
+        // The port's refusal arrived before the call ended.
         let (sent, to_ring) = send(&mut datagrams, &sockets, [7, 7, 7]);
         if datagrams.is_refused {
             return;

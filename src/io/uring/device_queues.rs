@@ -1,11 +1,12 @@
-//! How many reads of one block device a ring has under way.
+//! Limits how many reads of one block device a ring has in flight.
 //!
-//! A device's queue has places for so many requests (`nr_requests` in sysfs). A read of what is not
-//! cached takes one as soon as it is submitted, or tried by a plain call, and where none is left the
-//! kernel waits for one in that call, whatever flags it was given: for as long as a slow device takes, or
-//! for ever if it hangs. So a loop starts no more reads than leave the queue places, and only one until a
-//! device has shown to be quick: the others are held back, for reads that are submitted together are merged.
-//! Where a device is slow, threads of the kernel start them.
+//! A device's queue has room for a limited number of requests (`nr_requests` in sysfs). A read of
+//! content that is not cached takes one as soon as it is submitted, or tried by a plain call. If
+//! none is left, the kernel waits for one in that call, whatever flags it was given: for as long as
+//! a slow device takes, or for ever if it hangs. So a loop starts no more reads than the queue has
+//! room for, and only one until the device has proved to be fast. The others are held back, because
+//! reads that are submitted together are merged. If a device is slow, kernel threads start its
+//! reads.
 
 use crate::clock;
 use crate::io::op::Op;
@@ -17,29 +18,29 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// A device is slow if its reads take so long.
+/// A device is slow if its reads take this long.
 pub(super) const SLOW: Duration = Duration::from_millis(20);
 
-/// What is assumed of the queue of a device that is none of its own, as that of a file system over several
-/// disks, or not to be seen: the least that a disk has.
+/// The assumed depth of the queue of a device that has none of its own, such as that of a file
+/// system over several disks, or whose depth cannot be read: the least that a disk has.
 const DEPTH_ASSUMED: usize = 64;
 
 /// The queues of the devices that a ring reads from.
 #[derive(Debug)]
 pub(super) struct DeviceQueues {
-    /// Rings that share them.
+    /// The number of rings that share the queues.
     rings: usize,
     queues: Vec<Queue>,
-    /// By the keys of their operations.
-    under_way: Vec<Option<UnderWay>>,
-    /// Reads under way in all, and reads held back.
+    /// The reads in flight, by the keys of their operations.
+    in_flight: Vec<Option<InFlightRead>>,
+    /// The number of reads in flight, and of reads held back, in all queues.
     count: usize,
     held: usize,
 }
 
-/// A read that has taken a place.
+/// A read that has been started.
 #[derive(Clone, Copy, Debug)]
-struct UnderWay {
+struct InFlightRead {
     queue: usize,
     since: Duration,
 }
@@ -47,43 +48,44 @@ struct UnderWay {
 #[derive(Debug)]
 struct Queue {
     device: u64,
-    /// The part of its places that this ring may take.
+    /// The part of the queue that this ring may use.
     depth: usize,
-    /// Reads under way, whoever has started them.
+    /// Reads in flight, whether started by the loop or by kernel threads.
     count: usize,
-    /// The time that reads take, on a moving average; `None` before the first has ended.
+    /// The moving average of the time that reads take; `None` before the first has ended.
     latency: Option<Duration>,
-    /// Since when none has ended.
+    /// When a read last ended, or was started with no other in flight.
     quiet_since: Duration,
     held: VecDeque<(u32, Op)>,
 }
 
-/// What is to be done with a read.
+/// How a read is to be submitted.
 #[derive(Debug)]
-pub(super) enum Admission {
-    /// Submit it.
-    Start(u32, Op),
-    /// Have a thread of the kernel start it.
-    StartAside(u32, Op),
+pub(super) enum Submission {
+    /// As usual: the loop starts it.
+    Plain(u32, Op),
+    /// With IOSQE_ASYNC: a kernel thread starts it.
+    Async(u32, Op),
 }
 
 impl Queue {
-    /// How many reads the loop may start. Look-ups take places, too, and where they are slow, most of them.
-    fn places(&self, now: Duration) -> usize {
+    /// How many reads the loop may have in flight. Look-ups use the queue, too, and if the device
+    /// is slow, most of it.
+    fn reads_max(&self, now: Duration) -> usize {
         match self.latency {
             _ if self.is_slow(now) => 0,
-            // One, to find out.
+            // One, to measure the device.
             None => 1,
-            // Where they are quick, they take few.
+            // If the device is fast, look-ups use little of the queue.
             Some(_) => (self.depth * 7 / 8).max(1),
         }
     }
 
-    fn has_place(&self, now: Duration) -> bool {
-        self.count < self.places(now)
+    fn has_room(&self, now: Duration) -> bool {
+        self.count < self.reads_max(now)
     }
 
-    /// True if its reads are known to take long, or none has ended for long.
+    /// True if its reads take long on average, or none has ended for long.
     fn is_slow(&self, now: Duration) -> bool {
         let is_stuck = self.count > 0 && now.saturating_sub(self.quiet_since) >= SLOW;
         is_stuck || self.latency.is_some_and(|latency| latency >= SLOW)
@@ -104,11 +106,11 @@ impl Queue {
         self.latency = Some((known * 7 + took) / 8);
     }
 
-    /// What is to be done about the next of the reads that are held back.
-    fn admit_held(&mut self, now: Duration) -> Option<Admission> {
+    /// The next of the reads that are held back, if it may start now.
+    fn next_held(&mut self, now: Duration) -> Option<Submission> {
         let start = match self.is_slow(now) {
-            true => Admission::StartAside,
-            false if self.has_place(now) => Admission::Start,
+            true => Submission::Async,
+            false if self.has_room(now) => Submission::Plain,
             false => return None,
         };
         let (key, op) = self.held.pop_front()?;
@@ -118,66 +120,66 @@ impl Queue {
 }
 
 impl DeviceQueues {
-    /// For one of so many rings.
+    /// The queues for one of this many rings.
     pub(super) fn new(rings: usize) -> Self {
         Self {
             rings,
             queues: Vec::new(),
-            under_way: Vec::new(),
+            in_flight: Vec::new(),
             count: 0,
             held: 0,
         }
     }
 
     /// True if a plain call may start to read the file.
-    pub(super) fn has_place(&mut self, file: &OpenFile) -> bool {
+    pub(super) fn has_room(&mut self, file: &OpenFile) -> bool {
         if self.count == 0 {
             return true;
         }
         let now = clock::now();
-        if self.queues.iter().all(|queue| queue.has_place(now)) {
+        if self.queues.iter().all(|queue| queue.has_room(now)) {
             return true;
         }
         let queue = self.queue_of(device_of(file));
-        self.queues[queue].has_place(now)
+        self.queues[queue].has_room(now)
     }
 
-    /// Takes a read, which may come back from [`DeviceQueues::next`] at once.
+    /// Adds a read, which [`DeviceQueues::next`] may return at once.
     pub(super) fn push(&mut self, key: u32, op: Op, device: u64) {
         let queue = self.queue_of(device);
         self.queues[queue].held.push_back((key, op));
         self.held += 1;
     }
 
-    /// A read whose time has come.
-    pub(super) fn next(&mut self, now: Duration) -> Option<Admission> {
+    /// The next read that may start now.
+    pub(super) fn next(&mut self, now: Duration) -> Option<Submission> {
         if self.held == 0 {
             return None;
         }
         let mut queues = self.queues.iter_mut().enumerate();
-        let (queue, admission) =
-            queues.find_map(|(at, queue)| Some((at, queue.admit_held(now)?)))?;
+        let (queue, submission) =
+            queues.find_map(|(at, queue)| Some((at, queue.next_held(now)?)))?;
         self.held -= 1;
         self.count += 1;
-        let (Admission::Start(key, _) | Admission::StartAside(key, _)) = &admission;
-        let place = *key as usize;
-        if self.under_way.len() <= place {
-            self.under_way.resize(place + 1, None);
+        let (Submission::Plain(key, _) | Submission::Async(key, _)) = &submission;
+        let index = *key as usize;
+        if self.in_flight.len() <= index {
+            self.in_flight.resize(index + 1, None);
         }
-        self.under_way[place] = Some(UnderWay { queue, since: now });
-        Some(admission)
+        self.in_flight[index] = Some(InFlightRead { queue, since: now });
+        Some(submission)
     }
 
     /// An operation has ended.
     pub(super) fn ended(&mut self, key: u32, now: Duration) {
-        let under_way = self.under_way.get_mut(key as usize);
-        if let Some(under_way) = under_way.and_then(Option::take) {
+        let in_flight = self.in_flight.get_mut(key as usize);
+        if let Some(in_flight) = in_flight.and_then(Option::take) {
             self.count -= 1;
-            self.queues[under_way.queue].ended(under_way.since, now);
+            self.queues[in_flight.queue].ended(in_flight.since, now);
         }
     }
 
-    /// Takes a read out that is held back.
+    /// Removes a read that is held back.
     pub(super) fn remove(&mut self, key: u32) -> Option<Op> {
         let found = self.queues.iter_mut().find_map(|queue| {
             let at = queue.held.iter().position(|(other, _)| *other == key)?;
@@ -192,7 +194,7 @@ impl DeviceQueues {
         self.held
     }
 
-    /// Frees what is held back.
+    /// Drops the reads that are held back.
     pub(super) fn clear(&mut self) {
         self.queues.iter_mut().for_each(|queue| queue.held.clear());
         self.held = 0;
@@ -223,8 +225,8 @@ pub(super) fn device_of(file: &OpenFile) -> u64 {
     fstat(file.as_fd()).map_or(0, |stat| stat.st_dev)
 }
 
-/// The places in the queue of a block device, or the fewest of those it is made of. Reading them asks no
-/// device.
+/// The depth of a block device's queue, or the smallest among the devices it consists of. This is
+/// read from sysfs, without a request to the device.
 fn depth_at(directory: &Path) -> Option<usize> {
     let read = |path: PathBuf| fs::read_to_string(path).ok()?.trim().parse().ok();
     let own = read(directory.join("queue/nr_requests"));
@@ -246,7 +248,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     fn read() -> Op {
-        // Any operation does.
+        // Any operation will do.
         Op::MakeSocket {
             address: "127.0.0.1:9".parse().unwrap(),
             transport: crate::io::socket_calls::Transport::Stream,
@@ -254,7 +256,8 @@ mod tests {
         }
     }
 
-    /// What becomes of reads pushed under these keys: the keys of those that start, and start aside.
+    /// Pushes reads with these keys. Returns how many are started by the loop, and how many by
+    /// kernel threads.
     fn push(
         queues: &mut DeviceQueues,
         keys: std::ops::Range<u32>,
@@ -267,17 +270,17 @@ mod tests {
     }
 
     fn starts(queues: &mut DeviceQueues, now: Duration) -> (usize, usize) {
-        let (mut started, mut aside) = (0, 0);
-        while let Some(admission) = queues.next(now) {
-            match admission {
-                Admission::Start(..) => started += 1,
-                Admission::StartAside(..) => aside += 1,
+        let (mut started, mut by_kernel) = (0, 0);
+        while let Some(submission) = queues.next(now) {
+            match submission {
+                Submission::Plain(..) => started += 1,
+                Submission::Async(..) => by_kernel += 1,
             }
         }
-        (started, aside)
+        (started, by_kernel)
     }
 
-    /// Of one of so many rings, for a device that has answered quickly.
+    /// The queues for one of this many rings, with a device that has proved to be fast.
     fn quick(rings: usize) -> DeviceQueues {
         let mut queues = DeviceQueues::new(rings);
         assert_eq!(push(&mut queues, 0..1, MS), (1, 0));
@@ -286,37 +289,37 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_device_gets_one_read_from_the_loop() {
+    fn the_loop_starts_one_read_on_a_slow_device() {
         let mut queues = DeviceQueues::new(1);
         assert_eq!(push(&mut queues, 0..100, MS), (1, 0));
         assert_eq!(starts(&mut queues, MS + SLOW / 2), (0, 0));
         assert_eq!(starts(&mut queues, MS + SLOW), (0, 99));
         queues.ended(0, MS + 2 * SLOW);
         assert_eq!(push(&mut queues, 0..1, MS + 2 * SLOW), (0, 1));
-        // One quick answer after a slow one is not enough.
+        // One fast answer after a slow one is not enough.
         queues.ended(0, 2 * MS + 2 * SLOW);
         assert_eq!(push(&mut queues, 0..1, 2 * MS + 2 * SLOW), (0, 1));
     }
 
     #[test]
-    fn a_quick_device_gets_what_it_has_places_for_and_the_rest_waits() {
+    fn a_fast_device_gets_as_many_reads_as_it_has_room_for() {
         let mut queues = quick(1);
-        let places = DEPTH_ASSUMED * 7 / 8;
-        assert_eq!(push(&mut queues, 0..100, 2 * MS), (places, 0));
-        assert_eq!(queues.held(), 100 - places);
+        let reads_max = DEPTH_ASSUMED * 7 / 8;
+        assert_eq!(push(&mut queues, 0..100, 2 * MS), (reads_max, 0));
+        assert_eq!(queues.held(), 100 - reads_max);
         queues.ended(1, 3 * MS);
         assert_eq!(starts(&mut queues, 3 * MS), (1, 0));
         assert_eq!(starts(&mut queues, 3 * MS + SLOW / 2), (0, 0));
-        // It answers no more.
-        assert_eq!(starts(&mut queues, 3 * MS + SLOW), (0, 99 - places));
+        // The device no longer answers.
+        assert_eq!(starts(&mut queues, 3 * MS + SLOW), (0, 99 - reads_max));
         assert_eq!(queues.held(), 0);
     }
 
     #[test]
     fn rings_share_a_queue() {
-        let places = |rings| push(&mut quick(rings), 0..100, 2 * MS).0;
-        assert_eq!(places(4), DEPTH_ASSUMED / 4 * 7 / 8);
-        assert_eq!(places(1000), 1);
+        let reads_max = |rings| push(&mut quick(rings), 0..100, 2 * MS).0;
+        assert_eq!(reads_max(4), DEPTH_ASSUMED / 4 * 7 / 8);
+        assert_eq!(reads_max(1000), 1);
     }
 
     #[test]
@@ -328,14 +331,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_out_is_not_started() {
+    fn a_read_that_was_removed_is_not_started() {
         let mut queues = quick(1);
-        let places = DEPTH_ASSUMED * 7 / 8;
+        let reads_max = DEPTH_ASSUMED * 7 / 8;
         push(&mut queues, 0..100, 2 * MS);
         assert!(queues.remove(99).is_some());
         assert!(queues.remove(99).is_none());
         assert!(queues.remove(0).is_none());
-        assert_eq!(starts(&mut queues, 2 * MS + SLOW), (0, 99 - places));
+        assert_eq!(starts(&mut queues, 2 * MS + SLOW), (0, 99 - reads_max));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The io_uring carrier: the one home of `unsafe` I/O.
+//! The io_uring carrier: the only place with `unsafe` I/O.
 
 mod datagrams;
 mod device_queues;
@@ -22,19 +22,19 @@ use crate::clock::{self, Clock};
 use crate::error::Errno;
 use crate::item::Item;
 use datagrams::Datagrams;
-use device_queues::{Admission, DeviceQueues, SLOW, device_of};
+use device_queues::{DeviceQueues, SLOW, Submission, device_of};
 use ring::{Ended, Ring};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Completions handed over in one turn, at most, so that started items are advanced and results
-/// leave before too many more have come.
+/// Maximum completions returned in one turn, so that started items advance and results are emitted
+/// before too many more arrive.
 const COMPLETIONS_PER_TURN: usize = 256;
 
-/// Bytes read after which a turn hands over no more. While those are hashed, the kernel fetches what
-/// the turn before made room for.
+/// Bytes read after which a turn returns no more completions. While these are hashed, the kernel
+/// fetches what was submitted after the previous turn.
 const BYTES_PER_TURN: usize = 2 * 1024 * 1024;
 
 /// How long the end of a run waits for operations that cannot be cancelled.
@@ -42,28 +42,28 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// Operations on an io_uring instance, except those that a plain call does better.
 ///
-/// Files whose reads may block for somebody else's sake (FUSE, NFS, overlayfs, procfs, devices) are
-/// never read here: their items belong on workers. The ring would give such reads to a kernel
-/// thread of its own anyway, and it repeats a short read of a FUSE file in direct mode at the same
-/// offset (seen on Linux 6.18): the result is content that the file does not have.
+/// Files whose reads may wait for something other than a local disk (FUSE, NFS, overlayfs, procfs,
+/// devices) are never read here: their items belong on workers. The ring would give such reads to a
+/// kernel thread of its own anyway, and it repeats a short read of a FUSE file in direct mode at
+/// the same offset (seen on Linux 6.18): the result is content that the file does not have.
 pub struct UringCarrier {
     inline: Inline,
     ring: Ring,
     device_queues: DeviceQueues,
     datagrams: Datagrams,
-    /// Waiting for room in the ring.
+    /// Operations that wait for room in the ring.
     backlog: VecDeque<(u32, Op)>,
-    /// Cancelled before they were in the ring.
+    /// Operations that were cancelled before they were in the ring.
     cancelled: Vec<Completion>,
     is_closed: bool,
 }
 
 impl UringCarrier {
-    /// Sets up one of so many rings, with room for `outstanding_max` operations, and up to `workers_max`
-    /// kernel threads for what blocks. It belongs to the calling thread.
+    /// Sets up one of `rings` rings, with room for `outstanding_max` operations, and up to
+    /// `workers_max` kernel threads for operations that block. It belongs to the calling thread.
     ///
     /// # Errors
-    /// Whatever the kernel refuses, with its likely cause.
+    /// A refusal by the kernel, with its likely cause.
     pub fn new(
         rings: usize,
         outstanding_max: usize,
@@ -91,8 +91,8 @@ impl UringCarrier {
         }
     }
 
-    /// Sends the datagrams of this turn, or hands them to the ring. True if nothing is to be waited for:
-    /// some could not be sent.
+    /// Sends the datagrams of this turn, or passes them to the ring. True if some could not be
+    /// sent, so that the turn must not wait.
     fn send_datagrams(&mut self, completions: &mut Vec<Completion>) -> bool {
         let mut datagrams = std::mem::take(&mut self.datagrams);
         let before = completions.len();
@@ -103,13 +103,13 @@ impl UringCarrier {
             .any(|sent| sent.outcome.is_err())
     }
 
-    /// Starts the reads that the queues of their devices have places for.
+    /// Starts the reads that the queues of their devices have room for.
     fn start_reads(&mut self) {
-        while let Some(admission) = self.device_queues.next(clock::now()) {
-            match admission {
-                Admission::Start(key, op) => self.push(key, op),
-                Admission::StartAside(key, mut op) => {
-                    // As are those that are in flight beside others of their file.
+        while let Some(submission) = self.device_queues.next(clock::now()) {
+            match submission {
+                Submission::Plain(key, op) => self.push(key, op),
+                Submission::Async(key, mut op) => {
+                    // Kernel threads also start the parallel reads of one file.
                     if let Op::Read { parallel, .. } = &mut op {
                         *parallel = true;
                     }
@@ -147,7 +147,7 @@ impl UringCarrier {
     }
 }
 
-/// The number of bytes that were moved, of a buffer of this length.
+/// The number of bytes that were moved, checked against the length of the buffer.
 fn checked_count(count: i32, len: usize) -> usize {
     let count = usize::try_from(count).expect("a count is not negative");
     assert!(
@@ -183,7 +183,7 @@ impl Carrier for UringCarrier {
         buffer: &mut Buffer,
         parallel: bool,
     ) -> Attempt<usize> {
-        if parallel || !self.device_queues.has_place(file) {
+        if parallel || !self.device_queues.has_room(file) {
             return Attempt::Submit;
         }
         self.inline.read(file, offset, buffer)
@@ -198,12 +198,12 @@ impl Carrier for UringCarrier {
     }
 
     fn is_exhausted(&mut self, errno: Errno) -> bool {
-        // The ring lacks a thread. Whether it could have one now cannot be seen.
+        // ECANCELED: the ring could not start a thread. Whether it could now cannot be checked.
         errno.raw() == libc::ECANCELED || calls::is_exhausted(errno)
     }
 
-    fn forget_names(&mut self) {
-        self.inline.forget_names();
+    fn leave_directory(&mut self) {
+        self.inline.leave_directory();
     }
 
     fn submit(&mut self, key: u32, op: Op) {
@@ -228,7 +228,8 @@ impl Carrier for UringCarrier {
         }
         self.start_reads();
         completions.append(&mut self.cancelled);
-        // What is held back is started when the device has answered, or has been found to be slow.
+        // Reads that are held back are started when the device has answered, or has proved to be
+        // slow.
         let wait = match wait {
             Wait::AtMost(time) if self.device_queues.held() > 0 => Wait::AtMost(time.min(SLOW)),
             Wait::Forever if self.device_queues.held() > 0 => Wait::AtMost(SLOW),

@@ -9,7 +9,7 @@ use rustix::net::SocketAddrAny;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd};
 
-/// An operation with all the memory the kernel needs while it is under way.
+/// An operation with all the memory that the kernel needs while it is in flight.
 pub(super) struct Entry {
     pub(super) op: Op,
     statx: Option<Box<MaybeUninit<Statx>>>,
@@ -30,18 +30,18 @@ impl Entry {
         }
     }
 
-    /// The answer to a statx that has completed without error.
+    /// The result of a statx that has completed without error.
     pub(super) fn take_statx(&mut self) -> Option<Box<Statx>> {
-        // SAFETY: `Statx` consists of integers alone, for which zeroes, as the memory was made, and
-        // whatever the kernel has written are both valid.
+        // SAFETY: `Statx` consists only of integers, for which both the initial zeroes and whatever
+        // the kernel has written are valid.
         self.statx
             .take()
             .map(|statx| unsafe { statx.assume_init() })
     }
 }
 
-/// The submission queue entry for an operation. Its pointers are into what `entry` owns on the
-/// heap and stay good for as long as `entry` exists, wherever it is moved.
+/// The submission queue entry for an operation. Its pointers point to what `entry` owns on the
+/// heap, and are valid for as long as `entry` exists, even if it is moved.
 pub(super) fn prepare(entry: &mut Entry) -> squeue::Entry {
     match &mut entry.op {
         Op::StatPath { path, .. } => {

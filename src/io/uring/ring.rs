@@ -1,9 +1,9 @@
 //! The ring itself: what is queued, what is in the kernel, and what has come back.
 //!
-//! This module and `ops` are the home of the carrier's `unsafe`. What makes them sound is one rule:
-//! **an operation stays in `slots`, unmoved in what it points at, until its completion has been
-//! taken from the ring**, whatever becomes of the future that waits for it. Paths, buffers and
-//! answers live on the heap, so that moving the slot itself does no harm.
+//! This module and `ops` contain the carrier's `unsafe`. One rule makes it sound: **an operation
+//! stays in `slots`, and what it points to does not move, until its completion has been taken from
+//! the ring**, even if the future that waits for it is dropped. Paths, buffers and results are on
+//! the heap, so moving the slot itself does no harm.
 
 use super::ops::{self, Entry};
 use super::setup::{self, Refusal};
@@ -18,32 +18,32 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 
-/// Entries submitted with one call at most. More would only make a longer wait for the first.
+/// Maximum entries submitted with one call. More would only delay the first.
 const SQ_ENTRIES: u32 = 256;
 
-/// Completions that belong to no operation: the wake-up read and cancellations.
+/// User data of completions that belong to no operation: of the wake-up read and of cancellations.
 const WAKE: u64 = u64::MAX;
 const CANCEL: u64 = u64::MAX - 1;
 
-/// Room in the completion queue for those.
+/// Room in the completion queue for these.
 const CQ_RESERVE: usize = 64;
 
-/// Threads that are added at a time where others may be stuck, and their number in all for each that
-/// the ring may have at first.
+/// How many threads are added at a time because others may be stuck, and how many there may be in
+/// total, as a multiple of the initial number.
 const WORKERS_STEP: u32 = 8;
-const WORKERS_IN_ALL: u32 = 5;
+const WORKERS_FACTOR_MAX: u32 = 5;
 
 pub(super) struct Ring {
     ring: IoUring,
     profile: &'static str,
     workers: KernelWorkers,
-    /// By the keys of their operations.
+    /// Indexed by the keys of their operations.
     slots: Vec<Slot>,
     outstanding: usize,
     outstanding_max: usize,
     completed: VecDeque<cqueue::Entry>,
     wake: Arc<WakeUp>,
-    /// Where the kernel puts the eventfd's counter.
+    /// Where the kernel writes the eventfd's counter.
     wake_count: Box<[u8; 8]>,
     wake_is_armed: bool,
     cancels_outstanding: usize,
@@ -51,30 +51,30 @@ pub(super) struct Ring {
     failure: Option<io::Error>,
 }
 
-/// A place for an operation that is queued or in the kernel.
+/// A slot for an operation that is queued or in the kernel.
 #[derive(Default)]
 struct Slot {
-    /// Counts the operations this place has held, so that a stray completion is noticed.
+    /// Counts the operations that this slot has held, so that a stray completion is noticed.
     generation: u32,
     entry: Option<Entry>,
     is_cancelled: bool,
 }
 
-/// How many kernel threads the ring may have for what blocks.
+/// How many kernel threads the ring may have for operations that block.
 struct KernelWorkers {
-    /// 0 if the kernel does not let that be set.
+    /// The initial number; 0 if the kernel does not let it be set.
     max: u32,
-    /// The same, with those that take the places of threads that may be stuck.
+    /// The number registered now, including replacements for threads that may be stuck.
     registered: u32,
-    /// Operations that were cancelled and have not ended. Each may have a thread that is stuck in it.
+    /// Operations that were cancelled and have not ended. In each, a thread may be stuck.
     stuck: u32,
 }
 
 impl KernelWorkers {
-    /// How many threads the ring is to have, if that is more than it has.
+    /// The number of threads to register, if it is higher than the registered one.
     fn wanted(&self) -> Option<u32> {
         let replaced = self.stuck.next_multiple_of(WORKERS_STEP);
-        let wanted = (self.max + replaced).min(WORKERS_IN_ALL * self.max);
+        let wanted = (self.max + replaced).min(WORKERS_FACTOR_MAX * self.max);
         (wanted > self.registered).then_some(wanted)
     }
 }
@@ -83,7 +83,7 @@ impl KernelWorkers {
 pub(super) struct Ended {
     pub(super) key: u32,
     pub(super) op: Op,
-    /// What the kernel answered: a count or a descriptor.
+    /// The kernel's result: a count or a descriptor.
     pub(super) result: Result<i32, Errno>,
     pub(super) statx: Option<Box<Statx>>,
 }
@@ -96,10 +96,10 @@ impl Ring {
     ) -> Result<Self, Refusal> {
         let cq_entries = u32::try_from(outstanding_max + CQ_RESERVE).unwrap_or(u32::MAX);
         let (ring, profile) = setup::build(SQ_ENTRIES, cq_entries)?;
-        // The kernel may have clamped the size. The queue never overflows because no more
-        // operations are let in than it has entries.
+        // The kernel may have clamped the size. The queue never overflows, because no more
+        // operations are accepted than it has entries.
         let outstanding_max = outstanding_max.min(ring.params().cq_entries() as usize - CQ_RESERVE);
-        // Before 5.15 the number of workers cannot be set; the kernel's own choice must do.
+        // Before Linux 5.15 the number of workers cannot be set; the kernel's default applies.
         let is_set = set_workers(&ring, workers_max);
         let max = if is_set { workers_max } else { 0 };
         let mut ring = Self {
@@ -139,11 +139,11 @@ impl Ring {
     }
 
     pub(super) fn push(&mut self, key: u32, op: Op) -> io::Result<()> {
-        let place = key as usize;
-        if self.slots.len() <= place {
-            self.slots.resize_with(place + 1, Slot::default);
+        let index = key as usize;
+        if self.slots.len() <= index {
+            self.slots.resize_with(index + 1, Slot::default);
         }
-        let slot = &mut self.slots[place];
+        let slot = &mut self.slots[index];
         assert!(slot.entry.is_none(), "one operation for each key");
         let entry = slot.entry.insert(Entry::new(op));
         let user_data = u64::from(slot.generation) << 32 | u64::from(key);
@@ -157,13 +157,13 @@ impl Ring {
             self.submit(Wait::No)?;
         }
         // SAFETY: every pointer in the entry is to heap memory owned by a slot (paths, buffers,
-        // statx answers) or by this ring (the wake-up counter). Slots keep theirs until the
+        // statx results) or by this ring (the wake-up counter). Slots keep theirs until the
         // completion has been taken, see `pop`; if it never comes, `drop` leaks them.
         unsafe { self.ring.submission().push(sqe) }
             .map_err(|_| io::Error::other("the submission queue is full after a submission"))
     }
 
-    /// Hands queued entries to the kernel and waits as told, unless completions are there already.
+    /// Submits queued entries to the kernel and waits as `wait` says, unless completions are ready.
     pub(super) fn enter(&mut self, wait: Wait) -> io::Result<()> {
         if let Some(error) = self.failure.take() {
             return Err(error);
@@ -192,13 +192,13 @@ impl Ring {
             };
             let Err(error) = result else { return Ok(()) };
             match error.raw_os_error() {
-                // A signal came; its handler has done its work. Signals that keep coming must not make
-                // a wait longer than it was to be.
+                // A signal arrived and was handled. Repeated signals must not make a wait longer
+                // than requested.
                 Some(libc::EINTR) if wait == Wait::No => {}
                 Some(libc::EINTR) => return Ok(()),
-                // Waited long enough. Entries were taken nevertheless.
+                // The timeout has expired. The entries were submitted all the same.
                 Some(libc::ETIME) => return Ok(()),
-                // The kernel wants completions to be taken first, or is short of memory.
+                // The kernel needs completions to be taken first, or is short of memory.
                 Some(libc::EAGAIN | libc::EBUSY) => {
                     if self.reap() == 0 {
                         std::thread::yield_now();
@@ -277,7 +277,7 @@ impl Ring {
         self.push_sqe(&sqe)
     }
 
-    /// How often the kernel has been asked to take entries or to wait.
+    /// The number of calls of `io_uring_enter`.
     pub(super) fn enters(&self) -> u64 {
         self.enters
     }
@@ -299,7 +299,7 @@ impl Ring {
         };
         self.workers.stuck += u32::from(!std::mem::replace(&mut slot.is_cancelled, true));
         let user_data = u64::from(slot.generation) << 32 | u64::from(key);
-        // A cancellation that cannot be submitted is left out: the operation ends by itself.
+        // A cancellation that cannot be submitted is skipped: the operation ends by itself.
         if self.cancels_outstanding + 1 >= CQ_RESERVE && self.enter_for_room().is_err() {
             return;
         }
@@ -311,8 +311,8 @@ impl Ring {
         }
     }
 
-    /// Lets the ring have other threads in place of those that may be stuck in what was cancelled: one
-    /// device that hangs must not have them all.
+    /// Allows the ring more threads, to replace those that may be stuck in cancelled operations:
+    /// one device that hangs must not occupy them all.
     pub(super) fn replace_stuck_workers(&mut self) {
         if let Some(wanted) = self.workers.wanted()
             && set_workers(&self.ring, wanted)
@@ -329,7 +329,8 @@ impl Ring {
     fn enter_for_room(&mut self) -> io::Result<()> {
         self.submit(Wait::No)?;
         self.reap();
-        // Each cancellation ends at once; those reaped leave the queue's reserve free.
+        // Each cancellation completes at once. Removing their completions frees the reserve of the
+        // queue.
         self.completed.retain(|cqe| {
             let is_cancel = cqe.user_data() == CANCEL;
             self.cancels_outstanding -= usize::from(is_cancel);
@@ -352,7 +353,8 @@ impl Ring {
     }
 }
 
-/// Sets how many kernel threads there may be for what blocks. False if they cannot be set.
+/// Sets how many kernel threads there may be for operations that block. False if they cannot be
+/// set.
 fn set_workers(ring: &IoUring, max: u32) -> bool {
     let submitter = ring.submitter();
     submitter.register_iowq_max_workers(&mut [max, 0]).is_ok()
@@ -365,10 +367,10 @@ impl Drop for Ring {
             std::mem::forget(std::mem::take(&mut self.slots));
         }
         if self.wake_is_armed {
-            // Ends the read on the eventfd before its counter is freed.
+            // Completes the read on the eventfd before its counter is freed.
             self.wake.wake();
-            let armed_at_most_this_long = std::time::Duration::from_millis(100);
-            let _ = self.submit(Wait::AtMost(armed_at_most_this_long));
+            let timeout = std::time::Duration::from_millis(100);
+            let _ = self.submit(Wait::AtMost(timeout));
             self.reap();
             if !self.completed.iter().any(|cqe| cqe.user_data() == WAKE) {
                 std::mem::forget(std::mem::take(&mut self.wake_count));
@@ -379,7 +381,7 @@ impl Drop for Ring {
 
 /// Takes ownership of a descriptor that an open has just returned.
 pub(super) fn own_descriptor(descriptor: i32) -> OwnedFd {
-    // SAFETY: the kernel has just made this descriptor for us and nobody else knows of it: it is
+    // SAFETY: the kernel has just made this descriptor for us and nothing else owns it: this is
     // called once for each successful open, with that open's own result.
     unsafe { OwnedFd::from_raw_fd(descriptor) }
 }
@@ -389,7 +391,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn threads_that_may_be_stuck_are_replaced_to_a_bound() {
+    fn threads_that_may_be_stuck_are_replaced_up_to_a_bound() {
         let mut workers = KernelWorkers {
             max: 32,
             registered: 32,

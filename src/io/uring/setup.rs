@@ -1,4 +1,4 @@
-//! Sets up a ring with the best flags the kernel takes, and explains a refusal.
+//! Sets up a ring with the best flags that the kernel accepts, and explains a refusal.
 
 use crate::error::Errno;
 use io_uring::{IoUring, Probe, opcode};
@@ -8,7 +8,7 @@ use std::io;
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("io_uring is not available: {cause}")]
 pub struct Refusal {
-    /// What the kernel answered, if it was asked.
+    /// The errno that the kernel returned, if it was asked.
     pub errno: Option<Errno>,
     /// The likely cause, in words.
     pub cause: String,
@@ -58,11 +58,11 @@ fn disabled_by_sysctl() -> Option<i32> {
 /// Asks the kernel whether a ring can be set up here, without keeping it.
 ///
 /// # Errors
-/// What the kernel refused, with its likely cause.
+/// A refusal by the kernel, with its likely cause.
 pub fn probe() -> Result<(), Refusal> {
     let (mut ring, _) = build(8, 8)?;
-    // A filter may allow a ring to be made and not to be used.
-    // SAFETY: a no-op points at nothing.
+    // A seccomp filter may allow a ring to be made but not to be used.
+    // SAFETY: a no-op contains no pointers.
     let pushed = unsafe { ring.submission().push(&opcode::Nop::new().build()) };
     pushed.expect("a new queue has room");
     ring.submit_and_wait(1)
@@ -70,7 +70,7 @@ pub fn probe() -> Result<(), Refusal> {
         .map_err(|error| Refusal::from_setup(&error))
 }
 
-/// The names of the features that the kernel says its rings have; none where there can be no ring.
+/// The names of the ring features that the kernel reports; empty where there can be no ring.
 #[must_use]
 pub fn features() -> Vec<&'static str> {
     let Ok((ring, _)) = build(8, 8) else {
@@ -132,7 +132,7 @@ const PROFILES: [Profile; 4] = [
     ("plain", |_| {}),
 ];
 
-/// A ring of at least so many entries, and the name of the profile it was set up with.
+/// A ring of at least this many entries, and the name of the profile it was set up with.
 pub(super) fn build(sq_entries: u32, cq_entries: u32) -> Result<(IoUring, &'static str), Refusal> {
     let mut refused = io::Error::from_raw_os_error(libc::EINVAL);
     for (name, configure) in PROFILES {
@@ -150,7 +150,7 @@ pub(super) fn build(sq_entries: u32, cq_entries: u32) -> Result<(IoUring, &'stat
     Err(Refusal::from_setup(&refused))
 }
 
-/// Refuses a kernel that lacks something every run needs.
+/// Refuses a kernel that lacks something that every run needs.
 fn check(ring: IoUring) -> Result<IoUring, Refusal> {
     let needed = [
         opcode::OpenAt::CODE,

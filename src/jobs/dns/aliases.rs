@@ -1,8 +1,8 @@
-//! Which records of an answer belong to the question: those of its name, and of what that is an alias
-//! of. Whoever answers may add others, and they may be forged.
+//! Which records of an answer belong to the question: those of its name, and of the names it is an alias
+//! of. A reply may contain others, and these may be forged.
 
-use super::reading::Section;
 use super::walk::Walk;
+use super::wire::Section;
 use domain::base::Rtype;
 use domain::base::iana::Class;
 use domain::base::message::Message;
@@ -11,15 +11,15 @@ use domain::base::record::ParsedRecord;
 use domain::rdata::{Cname, Dname, Rrsig};
 use smallvec::SmallVec;
 
-/// Aliases of aliases that are followed. The resolvers we know give up earlier.
+/// The longest chain of aliases that is followed. The resolvers we know give up earlier.
 const ALIASES_MAX: usize = 32;
 
 /// A name in a message.
 pub(super) type NameIn<'a> = ParsedName<&'a [u8]>;
 
-/// The name that was asked, what it is an alias of, and so on.
+/// The name that was asked for, the name it is an alias of, and so on.
 pub(super) struct Aliases<'a> {
-    /// As many as most have come without an allocation.
+    /// Most answers need no allocation.
     names: SmallVec<[NameIn<'a>; 4]>,
 }
 
@@ -33,15 +33,15 @@ impl<'a> Aliases<'a> {
                 .into_iter()
                 .collect(),
         };
-        // What a single record is an alias of has none.
+        // If there is only one record, the target of an alias has none.
         if message.header_counts().ancount() > 1 {
-            // Once, but for aliases in another order than that in which they are followed.
+            // One pass, unless the records are not in the order of the chain.
             while aliases.follow(message) {}
         }
         aliases
     }
 
-    /// True if it has come further, and there is more that it may have passed by.
+    /// True if the chain has grown, and records were skipped that may now continue it.
     fn follow(&mut self, message: &'a Message<[u8]>) -> bool {
         let (mut has_followed, mut has_passed_by) = (false, false);
         let records = Walk::of(message).until(Section::Answer);
@@ -59,7 +59,7 @@ impl<'a> Aliases<'a> {
             let Some(target) = target(record) else {
                 continue;
             };
-            // Aliases may lead round in a circle.
+            // Aliases may form a loop.
             if self.names.len() > ALIASES_MAX || self.has(&target) {
                 return false;
             }
@@ -69,13 +69,13 @@ impl<'a> Aliases<'a> {
         has_followed && has_passed_by
     }
 
-    /// The name that was asked.
+    /// The name that was asked for.
     pub(super) fn asked(&self) -> Option<&NameIn<'a>> {
         self.names.first()
     }
 
-    /// True if a record of the answer, in its class, is one that was asked for, or says why another is: an
-    /// alias on the way to it, or a signature.
+    /// True if a record of the answer was asked for, or explains one that was: an alias in the chain, or
+    /// a signature. The class is not checked.
     pub(super) fn belongs(&self, record: &ParsedRecord<'a, [u8]>, qtype: Rtype) -> bool {
         let owner = record.owner();
         match record.rtype() {
@@ -119,13 +119,13 @@ impl<'a> Aliases<'a> {
     }
 }
 
-/// What an alias is an alias of.
+/// The target of an alias.
 fn target<'a>(record: ParsedRecord<'a, [u8]>) -> Option<NameIn<'a>> {
     let record = record.into_record::<Cname<NameIn<'a>>>().ok()??;
     Some(*record.data().cname())
 }
 
-/// True if the names are equal. Where names are compressed, most that are equal are the same bytes.
+/// True if the names are equal. Compressed names that are equal are mostly the same bytes of the message.
 fn is_same(a: &NameIn<'_>, b: &NameIn<'_>) -> bool {
     let start = |name: &NameIn<'_>| name.first().as_slice().as_ptr();
     a.compose_len() == b.compose_len() && (start(a) == start(b) || a.name_eq(b))

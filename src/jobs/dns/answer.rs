@@ -1,78 +1,23 @@
-//! What came of a question.
+//! The result of a question.
 
 use super::message;
 use super::question::Question;
-use super::reading::{Malformed, Reading, Section};
+use super::reading::{Malformed, Reading};
+use super::status::Status;
 use super::text;
+use super::wire::Section;
 use crate::io::Transport;
 use domain::base::header::Header;
-use domain::base::iana::{OptRcode, Rcode};
+use domain::base::iana::Rcode;
 use domain::base::message::Message;
 use domain::base::opt::subnet::ClientSubnet;
 use domain::base::record::ParsedRecord;
 use domain::base::{Rtype, Ttl};
 use domain::rdata::Txt;
-use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// How a question ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// There are records, or aliases that lead to none.
-    NoError,
-    /// The name exists, but has no records of that type.
-    NoData,
-    /// There is no such name.
-    NxDomain,
-    /// The server has no answer, and names others that may have one.
-    Referral,
-    /// Nothing of what was said to be an answer can be read.
-    Malformed,
-    /// No server would answer; the last one said this.
-    Rcode(OptRcode),
-    /// No server answered in time.
-    Timeout,
-    /// Nobody listens where servers should.
-    Unreachable,
-    /// The answer did not fit, not even into a stream.
-    Truncated,
-}
-
-impl Status {
-    /// True if the question has been answered, be it with a no.
-    #[must_use]
-    pub fn is_definite(self) -> bool {
-        matches!(self, Self::NoError | Self::NoData | Self::NxDomain)
-    }
-
-    /// Its name, unless it is the server's to say.
-    #[must_use]
-    pub fn name(self) -> Option<&'static str> {
-        Some(match self {
-            Self::NoError => "NOERROR",
-            Self::NoData => "NODATA",
-            Self::NxDomain => "NXDOMAIN",
-            Self::Referral => "REFERRAL",
-            Self::Malformed => "MALFORMED",
-            Self::Rcode(_) => return None,
-            Self::Timeout => "TIMEOUT",
-            Self::Unreachable => "UNREACHABLE",
-            Self::Truncated => "TRUNCATED",
-        })
-    }
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self, self.name()) {
-            (Self::Rcode(rcode), _) => rcode.fmt(f),
-            (_, name) => f.write_str(name.unwrap_or_default()),
-        }
-    }
-}
-
-/// What came of a question.
+/// The result of a question.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// How it ended.
@@ -80,47 +25,48 @@ pub struct Answer {
     /// The type of records that was asked for.
     pub qtype: Rtype,
     pub(super) subject: Subject,
-    /// Who sent it.
+    /// The server that sent it.
     pub server: Option<SocketAddr>,
-    /// How it came.
+    /// Its transport.
     pub transport: Option<Transport>,
-    /// The network for whose clients the server says that the answer is (RFC 7871), if a query asked for that.
+    /// The client network that the answer is for, according to the server (RFC 7871), if the query asked
+    /// for that.
     pub subnet: Option<ClientSubnet>,
-    /// What was said last instead of an answer, if anything was.
+    /// The last reply that was not an answer, if there was one.
     pub last_reply: Option<Box<LastReply>>,
     /// Queries sent for it.
     pub attempts: u32,
-    /// From the last query to the reply.
+    /// The time from the query that was answered to its reply.
     pub round_trip: Option<Duration>,
-    /// From the question to the first query: until a server had room for it.
+    /// The time from the question to the first query: until a server had room for it.
     pub wait: Duration,
-    /// From the question to the end, waiting and all attempts included.
+    /// The time from the question to its end, including waiting and all attempts.
     pub time: Duration,
-    /// When it ended, by the clock of whoever ran the resolver.
+    /// When it ended, by the clock of the resolver's caller.
     pub ended_at: Duration,
-    /// Whether the records come from a wildcard, if that was to be found out.
+    /// Whether the records come from a wildcard, if that was requested.
     pub wildcard: Option<Wildcard>,
 }
 
 /// Whether a name has its records from a wildcard (RFC 4592).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wildcard {
-    /// A random name beside it has the same records.
+    /// A random sibling of the name has the same records.
     Yes,
-    /// It has others, or none.
+    /// The sibling has other records, or none.
     No,
-    /// What a random name has could not be found out.
+    /// The records of the sibling could not be determined.
     Unknown,
 }
 
-/// A reply that is no answer: enough to find the server that is to blame.
+/// A reply that is not an answer: enough to identify the server at fault.
 #[derive(Clone, Debug)]
 pub struct LastReply {
-    /// Who sent it.
+    /// The server that sent it.
     pub server: SocketAddr,
-    /// How it came.
+    /// Its transport.
     pub transport: Transport,
-    /// Its code, as it stands in the header.
+    /// Its response code, as in the header.
     pub rcode: Rcode,
     header: Header,
 }
@@ -142,33 +88,33 @@ impl LastReply {
     }
 }
 
-/// What was asked, and the reply if one came that ends it. That repeats the question, which then need not
-/// go with it to another thread, where to free it takes long.
+/// The question, or the reply that ended it. The reply repeats the question, which then need not be moved
+/// to another thread, where freeing it is slow.
 #[derive(Clone, Debug)]
 pub(super) enum Subject {
-    /// The reply as it came, but for the case of its question.
+    /// The reply as received, except that its question has its original case.
     Reply(Box<[u8]>),
-    /// There is none.
+    /// There is no such reply.
     Question(Question),
 }
 
-/// A record of an answer, for people and programs to read.
+/// A record of an answer as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Whose it is.
+    /// Its owner name.
     pub name: String,
     /// Its type.
     pub rtype: Rtype,
-    /// How long it may be kept.
+    /// Its time to live.
     pub ttl: Ttl,
-    /// Its content, as zone files have it.
+    /// Its content in zone-file format.
     pub data: String,
-    /// The bytes of its strings, one after another, if it is a text (TXT).
+    /// The concatenated bytes of its strings, if it is a TXT record.
     pub text: Option<Vec<u8>>,
 }
 
 impl Answer {
-    /// The name that was asked about, in wire format, spelled as whoever asked first did.
+    /// The name that was asked for, in wire format, in the case of the first question.
     #[must_use]
     pub fn name(&self) -> &[u8] {
         match &self.subject {
@@ -177,7 +123,7 @@ impl Answer {
         }
     }
 
-    /// The reply, if one came that ends it.
+    /// The reply that ended the question, if there was one.
     #[must_use]
     pub fn message(&self) -> Option<&Message<[u8]>> {
         match &self.subject {
@@ -191,7 +137,7 @@ impl Answer {
         flags(self.message().map(Message::header).unwrap_or_default())
     }
 
-    /// The records of the answer, aliases on the way to it included.
+    /// The records of the answer section, including the chain of aliases.
     #[must_use]
     pub fn records(&self) -> Vec<Record> {
         self.read(Section::Answer)
@@ -209,15 +155,15 @@ impl Answer {
         self.read(Section::Additional)
     }
 
-    /// The records of the reply that are not among those, because they cannot be read.
+    /// The records that the methods above leave out, because they cannot be read.
     #[must_use]
     pub fn malformed(&self) -> Vec<Malformed> {
         let records = self.parsed_until(Section::Additional);
         records.filter_map(|(_, record)| record.err()).collect()
     }
 
-    /// Appends the content of each record of the answer to a text, as zone files have it, after what
-    /// `before` appends for its type. It makes no [`Record`]s.
+    /// Appends the content of each record of the answer in zone-file format, preceded by what `before`
+    /// appends for its type. It creates no [`Record`]s.
     pub fn write_data(&self, out: &mut Vec<u8>, mut before: impl FnMut(&mut Vec<u8>, Rtype)) {
         for record in self.parsed(Section::Answer) {
             before(out, record.rtype());

@@ -1,24 +1,24 @@
 //! Blocks of addresses: `192.0.2.0/24` (RFC 4632), `2001:db8::/120` (RFC 4291, 2.3).
 
-use super::question::Invalid;
+use super::invalid::Invalid;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
-/// All addresses of a block, in order. They are made one by one: a block may have 2^128 of them.
+/// All addresses of a block, in order. They are generated one by one: a block may have 2^128 of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Block {
-    /// Of IPv4.
+    /// A block of IPv4 addresses.
     V4(RangeInclusive<u32>),
-    /// Of IPv6.
+    /// A block of IPv6 addresses.
     V6(RangeInclusive<u128>),
 }
 
 impl Block {
-    /// Reads `ADDRESS/LENGTH`. Bits of the address behind the prefix do not count. `None` if there is no
+    /// Reads `ADDRESS/LENGTH`. Bits of the address after the prefix are ignored. `None` if there is no
     /// address before a slash.
     ///
     /// # Errors
-    /// If an address and a slash are followed by what is no length of a prefix.
+    /// If an address and a slash are not followed by a valid prefix length.
     #[must_use]
     pub fn parse(text: &str) -> Option<Result<Self, Invalid>> {
         let (address, len) = text.split_once('/')?;
@@ -44,7 +44,7 @@ impl Block {
     }
 }
 
-/// The bits behind a prefix, which are none when it is as long as an address.
+/// The bits after a prefix; there are none if it is as long as an address.
 fn below<T: Default>(bits: u32, prefix_len: u32, shifted: Option<T>) -> Option<T> {
     (prefix_len <= bits).then(|| shifted.unwrap_or_default())
 }
@@ -82,7 +82,7 @@ mod tests {
     fn the_addresses_of_a_block_in_order() {
         let four = ["192.0.2.4", "192.0.2.5", "192.0.2.6", "192.0.2.7"];
         assert_eq!(shown(block("192.0.2.4/30")), four);
-        // Of the network that it names, whichever address stands for it.
+        // Any address of a network identifies it.
         assert_eq!(shown(block("192.0.2.7/30")), four);
         assert_eq!(shown(block("192.0.2.7/32")), ["192.0.2.7"]);
         let v6 = ["2001:db8::fffe", "2001:db8::ffff"];
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_block() {
+    fn invalid_blocks() {
         for text in [
             "",
             "/",
@@ -126,7 +126,7 @@ mod tests {
         }
     }
 
-    /// The addresses near this one that have its first bits, found one by one.
+    /// The addresses near this one with the same first bits, found by trying each.
     fn with_the_same_prefix(bits: u128, width: usize, prefix_len: usize) -> Vec<u128> {
         let digits = |bits: u128| format!("{bits:0width$b}");
         let prefix = digits(bits)[..prefix_len].to_owned();

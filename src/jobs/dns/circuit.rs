@@ -1,25 +1,26 @@
-//! Whether a server is there (the circuit-breaker pattern): a server that is silent altogether is left
-//! alone but for probes, until its first sign of life.
+//! A circuit breaker for one server: a server that is completely silent gets only probes until its first
+//! reply.
 
 use std::time::Duration;
 
-/// So many names whose first attempts had no reply, all sent after the last reply, open the circuit.
+/// The circuit opens after this many names whose first attempts had no reply, all sent after the last
+/// reply.
 const UNANSWERED_MAX: u32 = 16;
 
-/// Between the end of a probe and the next, at first and at most.
-const PAUSE_AT_FIRST: Duration = Duration::from_millis(100);
+/// The back-off between the end of a probe and the next probe, at first and at most.
+const PAUSE_INITIAL: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
-/// For so long names are held back for a server that has never answered.
+/// How long names are held back for a server that has never replied.
 const HOLD_UNKNOWN: Duration = Duration::from_secs(5);
 
-/// A server where nobody listens is given up after this time, if it has never answered.
+/// An unreachable server (nothing listens there) that has never replied is given up after this time.
 const UNREACHABLE_UNKNOWN: Duration = Duration::from_secs(2);
 
-/// What is known of the life of a server.
+/// The circuit breaker of one server.
 #[derive(Debug)]
 pub(super) struct Circuit {
-    /// How long names are held back for a server that has answered before.
+    /// How long names are held back for a server that has replied before.
     hold: Duration,
     last_reply_at: Option<Duration>,
     unanswered: u32,
@@ -29,16 +30,16 @@ pub(super) struct Circuit {
 #[derive(Debug)]
 struct Open {
     since: Duration,
-    /// Since when the system says that nobody listens, if it does.
+    /// Since when the system has reported the server as unreachable, if it has.
     unreachable_since: Option<Duration>,
     probe_at: Duration,
     pause: Duration,
-    /// When the probe was sent that is under way.
+    /// When the probe in flight was sent.
     probe_sent_at: Option<Duration>,
 }
 
 impl Circuit {
-    /// `hold` is how long names wait for a server that has answered before.
+    /// `hold` is how long names wait for a server that has replied before.
     pub(super) fn new(hold: Duration) -> Self {
         Self {
             hold,
@@ -48,25 +49,25 @@ impl Circuit {
         }
     }
 
-    /// Something came from the server, whatever it says.
-    pub(super) fn heard(&mut self, now: Duration) {
+    /// The server has sent a reply, whatever its content: closes the circuit.
+    pub(super) fn reply_received(&mut self, now: Duration) {
         self.last_reply_at = Some(now);
         self.unanswered = 0;
         self.open = None;
     }
 
-    /// True if the server has ever answered.
-    pub(super) fn has_answered(&self) -> bool {
+    /// True if the server has ever replied.
+    pub(super) fn has_replied(&self) -> bool {
         self.last_reply_at.is_some()
     }
 
-    /// True if the server is silent, as far as is known.
+    /// True if the server seems to be silent.
     pub(super) fn is_open(&self) -> bool {
         self.open.is_some()
     }
 
-    /// An attempt at the server had no reply. Only first attempts are evidence: a name that has no
-    /// answer fails more than once. It was sent at that time.
+    /// An attempt that was sent at `sent_at` had no reply. Only first attempts are evidence: a name
+    /// without an answer fails more than once.
     pub(super) fn unanswered(&mut self, is_first: bool, sent_at: Duration, now: Duration) {
         if is_first && self.last_reply_at.is_none_or(|at| sent_at >= at) {
             self.unanswered += 1;
@@ -76,7 +77,7 @@ impl Circuit {
         }
     }
 
-    /// The system says that nobody listens at the server; nor is a probe answered.
+    /// The system reports that nothing listens at the server. A probe in flight has failed, too.
     pub(super) fn unreachable(&mut self, now: Duration) {
         let open = self.open.get_or_insert_with(|| Open::new(now));
         open.unreachable_since.get_or_insert(now);
@@ -85,14 +86,15 @@ impl Circuit {
         }
     }
 
-    /// A probe is sent.
+    /// A probe was sent.
     pub(super) fn probe_sent(&mut self, now: Duration) {
         if let Some(open) = &mut self.open {
             open.probe_sent_at = Some(now);
         }
     }
 
-    /// The probe that was sent at that time had no reply. It may be one of an earlier silence.
+    /// The probe that was sent at `sent_at` had no reply. It may belong to an earlier time when the
+    /// circuit was open.
     pub(super) fn probe_ended(&mut self, sent_at: Duration, now: Duration) {
         if let Some(open) = &mut self.open
             && open.probe_sent_at == Some(sent_at)
@@ -101,33 +103,34 @@ impl Circuit {
         }
     }
 
-    /// When a probe is due. `None` if the circuit is closed, or a probe is under way.
+    /// When a probe is due. `None` if the circuit is closed, or a probe is in flight (half-open).
     pub(super) fn probe_at(&self) -> Option<Duration> {
         let open = self.open.as_ref()?;
         open.probe_sent_at.is_none().then_some(open.probe_at)
     }
 
-    /// Until when names that have not been sent are held back.
+    /// Until when names without an attempt are held back.
     pub(super) fn holds_new_until(&self) -> Option<Duration> {
         let open = self.open.as_ref()?;
-        Some(match (open.unreachable_since, self.has_answered()) {
+        Some(match (open.unreachable_since, self.has_replied()) {
             (Some(since), false) => since + UNREACHABLE_UNKNOWN,
             (None, false) => open.since + HOLD_UNKNOWN,
             (_, true) => open.since + self.hold,
         })
     }
 
-    /// Until when names that have been sent are held back: they keep the attempts they have left for a
-    /// server that has answered before or where nobody listens. If it was always silent they go on.
+    /// Until when names with earlier attempts are held back: they save their remaining attempts for a
+    /// server that has replied before or is unreachable. At a server that was always silent they
+    /// continue.
     pub(super) fn holds_retries_until(&self) -> Option<Duration> {
         let open = self.open.as_ref()?;
-        if open.unreachable_since.is_none() && !self.has_answered() {
+        if open.unreachable_since.is_none() && !self.has_replied() {
             return None;
         }
         self.holds_new_until()
     }
 
-    /// True if nobody has listened for so long that names need not wait for the server any more.
+    /// True if the server has been unreachable for so long that names no longer wait for it.
     pub(super) fn is_given_up(&self, now: Duration) -> bool {
         let is_unreachable = |open: &Open| open.unreachable_since.is_some();
         self.open.as_ref().is_some_and(is_unreachable)
@@ -141,7 +144,7 @@ impl Open {
             since: now,
             unreachable_since: None,
             probe_at: now,
-            pause: PAUSE_AT_FIRST,
+            pause: PAUSE_INITIAL,
             probe_sent_at: None,
         }
     }
@@ -163,10 +166,12 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    /// One after so many names without a reply, all sent at 10 ms.
-    fn after(names: u32, heard_at: Option<Duration>) -> Circuit {
+    /// A circuit after this many names without a reply, all sent at 10 ms.
+    fn after(names: u32, replied_at: Option<Duration>) -> Circuit {
         let mut circuit = Circuit::new(HOLD);
-        heard_at.into_iter().for_each(|at| circuit.heard(at));
+        replied_at
+            .into_iter()
+            .for_each(|at| circuit.reply_received(at));
         (0..names).for_each(|_| circuit.unanswered(true, at(10), at(510)));
         circuit
     }
@@ -184,7 +189,7 @@ mod tests {
             "another attempt for a name is no evidence"
         );
         let mut circuit = after(16, None);
-        circuit.heard(at(600));
+        circuit.reply_received(at(600));
         assert!(!circuit.is_open() && circuit.probe_at().is_none());
     }
 
@@ -205,7 +210,7 @@ mod tests {
     fn a_probe_of_an_earlier_silence_ends_no_later_one() {
         let mut circuit = after(16, None);
         circuit.probe_sent(at(600));
-        circuit.heard(at(700));
+        circuit.reply_received(at(700));
         circuit.unreachable(at(800));
         circuit.probe_sent(at(800));
         assert_eq!(circuit.probe_at(), None);

@@ -1,13 +1,13 @@
-//! The content of more records that many replies have, as text, without the formatting machinery.
+//! The content of further common record types as text, written without the formatting machinery.
 
-use super::text::write_labels;
+use super::labels::write_labels;
 use domain::base::Rtype;
 use domain::base::name::{ParsedName, ToLabelIter};
 use domain::base::record::ParsedRecord;
 use domain::rdata::{Aaaa, Ns, Soa};
 use std::io::Write;
 
-/// Appends the content of a record; `None` if it is of another type, or not what its type says.
+/// Appends the content of a record; `None` if it is of another type, or does not match its type.
 pub(super) fn write_data(out: &mut Vec<u8>, record: &ParsedRecord<'_, [u8]>) -> Option<()> {
     match record.rtype() {
         Rtype::AAAA => {

@@ -1,4 +1,4 @@
-//! The limit on a server, found for servers of several kinds on a simulated clock.
+//! Tests of the limit with several kinds of simulated servers, on a simulated clock.
 
 use super::controller::{Controller, Sample};
 use super::random::Random;
@@ -9,26 +9,26 @@ use std::time::Duration;
 const MAX: usize = 4096;
 const MS: Duration = Duration::from_millis(1);
 
-/// Asks a server as much as it may be asked, `count` times. The network is told the time, how many
-/// queries are under way and a number from 0 to 99, and gives the time of the reply, if there is to be one.
-/// A query without a reply keeps its place for `place_time`. Returns the limit in the end and how many were
-/// lost.
+/// Sends `count` queries, as many at a time as the limit allows. `network` gets the time, the number of
+/// queries in flight and a random number from 0 to 99, and returns the round-trip time, or `None` if
+/// there is no reply. A query without a reply holds its permit for `permit_time`. Returns the final limit
+/// and how many queries were lost.
 fn ask(
     count: usize,
-    place_time: Duration,
+    permit_time: Duration,
     mut network: impl FnMut(Duration, usize, u64) -> Option<Duration>,
 ) -> (usize, usize) {
     let mut controller = Controller::new(MAX);
     let (mut random, mut now, mut lost) = (Random::seeded(7), Duration::ZERO, 0);
-    let mut on_the_way: BinaryHeap<Reverse<(Duration, Duration, bool)>> = BinaryHeap::new();
+    let mut in_flight: BinaryHeap<Reverse<(Duration, Duration, bool)>> = BinaryHeap::new();
     for _ in 0..count {
         let was_full = true;
-        while on_the_way.len() < controller.limit() {
-            let reply = network(now, on_the_way.len(), u64::from(random.next_u16()) % 100);
-            let time = reply.unwrap_or(place_time);
-            on_the_way.push(Reverse((now + time, time, reply.is_some())));
+        while in_flight.len() < controller.limit() {
+            let reply = network(now, in_flight.len(), u64::from(random.next_u16()) % 100);
+            let time = reply.unwrap_or(permit_time);
+            in_flight.push(Reverse((now + time, time, reply.is_some())));
         }
-        let Some(Reverse((at, time, is_reply))) = on_the_way.pop() else {
+        let Some(Reverse((at, time, is_reply))) = in_flight.pop() else {
             break;
         };
         now = at;
@@ -37,17 +37,17 @@ fn ask(
             ended: 1,
             answered: u32::from(is_reply),
             answered_time: if is_reply { time } else { Duration::ZERO },
-            place_time: time,
+            permit_time: time,
             was_full,
             was_half_full: true,
         };
-        controller.add(&sample, place_time, now);
+        controller.add(&sample, permit_time, now);
     }
     (controller.limit(), lost)
 }
 
 #[test]
-fn losses_that_happen_anyway_do_not_hold_it_back() {
+fn losses_at_every_limit_do_not_lower_it() {
     for percent in [5, 30] {
         let (limit, lost) = ask(400_000, 70 * MS, |_, _, random| {
             (random >= percent).then_some(50 * MS)
@@ -58,7 +58,7 @@ fn losses_that_happen_anyway_do_not_hold_it_back() {
 }
 
 #[test]
-fn a_server_that_has_to_ask_others_is_no_slow_one() {
+fn a_server_that_asks_others_is_not_considered_slow() {
     let time = |random| if random < 50 { MS } else { 100 * MS };
     let (limit, _) = ask(200_000, 300 * MS, |_, _, random| Some(time(random)));
     assert!(limit >= MAX / 2, "{limit}");
@@ -66,7 +66,8 @@ fn a_server_that_has_to_ask_others_is_no_slow_one() {
 
 #[test]
 fn queries_do_not_queue_at_the_server() {
-    // One after the other, 50,000 in a second, and 1 ms on the way: 50 keep it busy.
+    // It answers one query after another, 50,000 per second, and the network takes 1 ms: 50 queries keep
+    // it busy.
     let mut free_at = Duration::ZERO;
     let (limit, _) = ask(200_000, 100 * MS, |now, _, _| {
         free_at = free_at.max(now) + Duration::from_micros(20);
@@ -77,7 +78,7 @@ fn queries_do_not_queue_at_the_server() {
 
 #[test]
 fn the_limit_finds_the_size_of_a_small_queue() {
-    // 100 wait for their replies at most.
+    // At most 100 queries wait for their replies.
     let mut waiting: BinaryHeap<Reverse<Duration>> = BinaryHeap::new();
     let (limit, lost) = ask(40_000, 40 * MS, |now, _, _| {
         while waiting.peek().is_some_and(|&Reverse(until)| until <= now) {
@@ -95,7 +96,7 @@ fn the_limit_finds_the_size_of_a_small_queue() {
 
 #[test]
 fn what_a_server_drops_beyond_its_rate_is_not_sent_for_long() {
-    // 10,000 in a second, 100 in a burst.
+    // 10,000 per second, in bursts of up to 100.
     let (mut tokens, mut last) = (100.0_f64, Duration::ZERO);
     let (limit, lost) = ask(100_000, 30 * MS, |now, _, _| {
         tokens = (tokens + (now - last).as_secs_f64() * 10_000.0).min(100.0);
@@ -104,12 +105,12 @@ fn what_a_server_drops_beyond_its_rate_is_not_sent_for_long() {
         tokens -= f64::from(u8::from(answers));
         answers.then_some(10 * MS)
     });
-    // 100 wait for their replies at one time.
+    // 10,000 per second at 10 ms each are 100 queries in flight.
     assert!((80..=200).contains(&limit), "{limit}");
     assert!(lost < 8_000, "{lost}");
 }
 
-/// Loops read the clock for themselves.
+/// Each loop reads the clock itself.
 #[test]
 fn time_may_go_back_from_loop_to_loop() {
     let mut controller = Controller::new(MAX);
@@ -117,7 +118,7 @@ fn time_may_go_back_from_loop_to_loop() {
         ended: 8,
         answered: 8,
         answered_time: 8 * MS,
-        place_time: 8 * MS,
+        permit_time: 8 * MS,
         was_full: true,
         was_half_full: true,
     };

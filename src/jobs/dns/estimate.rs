@@ -1,35 +1,35 @@
-//! How long a reply of one server is waited for (RFC 6298).
+//! The round-trip time of one server, and the timeouts that follow from it (RFC 6298).
 //!
-//! Each query has an id of its own, so that it is known which one a reply answers: every sample is
-//! exact, and Karn's rule never applies.
+//! Each query has an id of its own, so that a reply always identifies its query: every sample is exact,
+//! and Karn's rule never applies.
 
 use std::time::Duration;
 
-/// The time for an attempt at a server that has not answered yet.
-const TIMEOUT_AT_FIRST: Duration = Duration::from_millis(500);
+/// The timeout of an attempt at a server that has not replied yet.
+const TIMEOUT_INITIAL: Duration = Duration::from_millis(500);
 
-/// The bounds of the time for a first attempt. The lower one is what an event loop or a server may be
-/// late by on a busy machine.
+/// The bounds of the timeout of a first attempt. The lower one is the delay that an event loop or a
+/// server may have on a busy machine.
 const TIMEOUT_MIN: Duration = Duration::from_millis(100);
 const TIMEOUT_MAX: Duration = Duration::from_secs(5);
 
-/// Each further attempt has twice the time of the one before, up to this, or the time of the first if
-/// that is longer. To wait longer between attempts would spare little traffic.
+/// Each further attempt has twice the timeout of the one before, up to this, or up to the timeout of the
+/// first if that is longer. Longer timeouts would save little traffic.
 const DOUBLED_MAX: Duration = Duration::from_secs(1);
 
-/// A query without a reply keeps its place at a server for so much longer than usual, at least: a server
-/// that is late for once has lost nothing.
-const PLACE_DELAY_MIN: Duration = Duration::from_millis(20);
+/// A query without a reply holds its permit at least this much longer than the usual round-trip time: a
+/// reply that is a little late is not a loss.
+const PERMIT_DELAY_MIN: Duration = Duration::from_millis(20);
 
-/// The smoothed time of replies and its mean deviation.
+/// The estimate for one server.
 #[derive(Debug, Default)]
 pub(super) struct Estimate {
     known: Option<Smoothed>,
-    /// The time for a first attempt, if it does not follow from the replies.
+    /// The timeout of a first attempt, if it is not estimated.
     fixed: Option<Duration>,
 }
 
-/// What follows from the times of replies.
+/// The smoothed round-trip time and its mean deviation.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Smoothed {
     time: Duration,
@@ -37,12 +37,12 @@ pub(super) struct Smoothed {
 }
 
 impl Estimate {
-    /// `fixed` is the time for every first attempt, if it is not to be estimated.
+    /// `fixed` is the timeout of every first attempt; `None`: it is estimated.
     pub(super) fn new(fixed: Option<Duration>) -> Self {
         Self { known: None, fixed }
     }
 
-    /// A reply came after this time.
+    /// Adds the round-trip time of a reply.
     pub(super) fn sample(&mut self, time: Duration) {
         self.known = Some(match self.known {
             None => Smoothed {
@@ -50,8 +50,8 @@ impl Estimate {
                 deviation: time / 2,
             },
             Some(known) => {
-                // One slow name among thousands must not make all others wait: what is far off counts
-                // in steps, each as long as twice the time that would have been waited.
+                // One slow name among thousands must not make all others wait: an outlier counts as twice
+                // the estimated timeout at most.
                 let time = time.min(2 * self.estimated());
                 let error = known.time.abs_diff(time);
                 Smoothed {
@@ -62,44 +62,44 @@ impl Estimate {
         });
     }
 
-    /// What follows from the replies so far, if there have been any.
+    /// The smoothed times, if there have been replies.
     pub(super) fn known(&self) -> Option<Smoothed> {
         self.known
     }
 
-    /// Nothing was known, and this is what another loop knows.
+    /// Adopts what another loop knows.
     pub(super) fn learn(&mut self, known: Smoothed) {
         self.known = Some(known);
     }
 
-    /// How long the reply to an attempt is waited for, after so many attempts before it.
+    /// The timeout of an attempt after `attempts_before` others.
     pub(super) fn timeout(&self, attempts_before: u32) -> Duration {
         let first = self.fixed.unwrap_or_else(|| self.estimated());
         let doubled = first.saturating_mul(2_u32.saturating_pow(attempts_before));
         doubled.min(DOUBLED_MAX.max(first))
     }
 
-    /// How long a query without a reply counts as one that the server is busy with. That is shorter than
-    /// the reply is waited for: what is lost or has no answer must not keep others from being sent.
-    pub(super) fn place_time(&self) -> Duration {
-        self.known.map_or(TIMEOUT_AT_FIRST, |known| {
-            let delay = PLACE_DELAY_MIN.max(4 * known.deviation);
+    /// How long a query without a reply holds its permit. This is shorter than its timeout: lost queries
+    /// and names without an answer must not keep others from being sent.
+    pub(super) fn permit_time(&self) -> Duration {
+        self.known.map_or(TIMEOUT_INITIAL, |known| {
+            let delay = PERMIT_DELAY_MIN.max(4 * known.deviation);
             TIMEOUT_MAX.min(known.time + delay)
         })
     }
 
-    /// The smoothed time of replies, if there have been any.
+    /// The smoothed round-trip time, if there have been replies.
     pub(super) fn smoothed(&self) -> Option<Duration> {
         self.known.map(|known| known.time)
     }
 
-    /// True if it is no guess.
+    /// True if there have been replies.
     pub(super) fn is_known(&self) -> bool {
         self.known.is_some()
     }
 
     fn estimated(&self) -> Duration {
-        self.known.map_or(TIMEOUT_AT_FIRST, |known| {
+        self.known.map_or(TIMEOUT_INITIAL, |known| {
             (known.time + 4 * known.deviation).clamp(TIMEOUT_MIN, TIMEOUT_MAX)
         })
     }
@@ -128,7 +128,7 @@ mod tests {
         let slow = after([3000 * MS; 50]);
         assert!(slow.timeout(0) >= 3000 * MS);
         assert_eq!(slow.timeout(3), slow.timeout(0));
-        assert_eq!(after([]).timeout(0), TIMEOUT_AT_FIRST);
+        assert_eq!(after([]).timeout(0), TIMEOUT_INITIAL);
         let fixed = Estimate::new(Some(50 * MS));
         assert_eq!(
             [0, 1].map(|before| fixed.timeout(before)),
@@ -149,7 +149,7 @@ mod tests {
         let mut longest = Duration::ZERO;
         for (number, time) in times.enumerate() {
             estimate.sample(time);
-            // The first names tell nothing of what is usual.
+            // The first names do not show yet what is usual.
             longest = longest.max(if number > 100 {
                 estimate.timeout(0)
             } else {
@@ -170,10 +170,10 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_free_long_before_the_attempt_ends() {
+    fn a_permit_expires_long_before_the_attempt_ends() {
         let quick = after([20 * MS; 50]);
         assert_eq!(quick.smoothed(), Some(20 * MS));
-        assert!((40 * MS..50 * MS).contains(&quick.place_time()));
-        assert_eq!(after([]).place_time(), TIMEOUT_AT_FIRST);
+        assert!((40 * MS..50 * MS).contains(&quick.permit_time()));
+        assert_eq!(after([]).permit_time(), TIMEOUT_INITIAL);
     }
 }

@@ -1,4 +1,4 @@
-//! Messages in a stream: each after its length in two bytes (RFC 1035, 4.2.2).
+//! Messages in a stream: each is preceded by its length in two bytes (RFC 1035, 4.2.2).
 
 /// A message as it is sent in a stream.
 pub(super) fn framed(message: &[u8]) -> Vec<u8> {
@@ -6,7 +6,7 @@ pub(super) fn framed(message: &[u8]) -> Vec<u8> {
     [&len.to_be_bytes()[..], message].concat()
 }
 
-/// Puts messages together from the pieces in which a stream comes.
+/// Reassembles messages from the pieces of a stream.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
     bytes: Vec<u8>,
@@ -15,14 +15,14 @@ pub(super) struct Frames {
 }
 
 impl Frames {
-    /// A piece has come.
+    /// Adds a received piece.
     pub(super) fn add(&mut self, piece: &[u8]) {
         self.bytes.drain(..self.taken);
         self.taken = 0;
         self.bytes.extend_from_slice(piece);
     }
 
-    /// The next message, if all of it is there.
+    /// The next message, if it is complete.
     pub(super) fn next(&mut self) -> Option<&[u8]> {
         let (len, rest) = self.bytes[self.taken..].split_first_chunk::<2>()?;
         let message = rest.get(..usize::from(u16::from_be_bytes(*len)))?;

@@ -6,19 +6,19 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Duration;
 
-/// Ids of a socket that may be taken or at rest at one time: half of all. The other half keeps the
-/// search for a free one short, and a guess as unlikely to hit as it can be.
+/// Ids of a socket that may be taken or quarantined at one time: half of all. The other half keeps the
+/// search for a free id short, and ids hard to guess.
 pub(super) const IDS_MAX: usize = 1 << 15;
 
 /// Which query each id of a socket stands for.
 ///
-/// An id whose query was given up rests before it is used again: its reply may still come, and must
-/// not be taken for that of another query.
+/// An id whose query was given up is quarantined before it is used again: its reply may still come, and
+/// must not be taken for the reply to another query.
 #[derive(Debug, Default)]
 pub(super) struct Ids {
     taken: HashMap<u16, Holder, BuildHasherDefault<IdHasher>>,
-    /// Until when which ids rest. All rest equally long.
-    resting: VecDeque<(Duration, u16)>,
+    /// The quarantined ids, each with the end of its quarantine. All quarantines are equally long.
+    quarantined: VecDeque<(Duration, u16)>,
 }
 
 /// What an id stands for.
@@ -26,11 +26,11 @@ pub(super) struct Ids {
 pub(super) enum Holder {
     /// This query.
     Query(u32),
-    /// One that was given up a while ago.
-    Resting,
+    /// A query that was given up: the id is quarantined.
+    Quarantined,
 }
 
-/// Spreads ids. We choose those in the map, at random, so nobody can choose them to collide.
+/// Hashes ids. We choose the ids in the map at random, so that an attacker cannot cause collisions.
 #[derive(Debug, Default)]
 struct IdHasher(u64);
 
@@ -40,7 +40,8 @@ impl Hasher for IdHasher {
     }
 
     fn write_u16(&mut self, id: u16) {
-        // By Fibonacci hashing: the constant is 2^64 over the golden ratio. The map uses both ends.
+        // By Fibonacci hashing: the constant is 2^64 over the golden ratio. The map uses both the high
+        // and the low bits.
         let spread = (self.0 << 16 | u64::from(id)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         self.0 = spread ^ spread >> 32;
     }
@@ -51,12 +52,12 @@ impl Hasher for IdHasher {
 }
 
 impl Ids {
-    /// A free id for this query, at random; `None` while too many are taken.
+    /// A free id for this query, chosen at random; `None` while too many are taken.
     pub(super) fn take(&mut self, query: u32, random: &mut Random, now: Duration) -> Option<u16> {
-        while let Some(&(until, id)) = self.resting.front()
+        while let Some(&(until, id)) = self.quarantined.front()
             && until <= now
         {
-            self.resting.pop_front();
+            self.quarantined.pop_front();
             self.taken.remove(&id);
         }
         if self.taken.len() >= IDS_MAX {
@@ -71,21 +72,21 @@ impl Ids {
         }
     }
 
-    /// When the first of those that rest is free again.
+    /// When the first of the quarantined ids is free again.
     pub(super) fn next_free(&self) -> Option<Duration> {
-        self.resting.front().map(|&(until, _)| until)
+        self.quarantined.front().map(|&(until, _)| until)
     }
 
-    /// What this id stands for; `None` if for nothing.
+    /// What this id stands for; `None` if it is free.
     pub(super) fn holder(&self, id: u16) -> Option<Holder> {
         self.taken.get(&id).copied()
     }
 
-    /// The queries that are under way.
+    /// The queries in flight.
     pub(super) fn queries(&self) -> impl Iterator<Item = u32> {
         self.taken.values().filter_map(|holder| match holder {
             Holder::Query(query) => Some(*query),
-            Holder::Resting => None,
+            Holder::Quarantined => None,
         })
     }
 
@@ -95,11 +96,11 @@ impl Ids {
         debug_assert!(matches!(held, Some(Holder::Query(_))));
     }
 
-    /// Lets the id of a query that was given up rest. `until` never goes back from call to call.
-    pub(super) fn rest(&mut self, id: u16, until: Duration) {
-        let held = self.taken.insert(id, Holder::Resting);
+    /// Quarantines the id of a query that was given up. `until` never decreases from call to call.
+    pub(super) fn quarantine(&mut self, id: u16, until: Duration) {
+        let held = self.taken.insert(id, Holder::Quarantined);
         debug_assert!(matches!(held, Some(Holder::Query(_))));
-        self.resting.push_back((until, id));
+        self.quarantined.push_back((until, id));
     }
 }
 
@@ -108,10 +109,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const REST: Duration = Duration::from_secs(5);
+    const QUARANTINE: Duration = Duration::from_secs(5);
 
     proptest! {
-        /// No id stands for two queries, and none that was given up is used again before its time.
+        /// No id stands for two queries, and no quarantined id is used before its quarantine has ended.
         #[test]
         fn ids_are_never_shared(
             seed in any::<u64>(),
@@ -121,10 +122,10 @@ mod tests {
             let mut random = Random::seeded(seed);
             let mut now = Duration::ZERO;
             let mut held: Vec<(u16, u32)> = Vec::new();
-            let mut resting: Vec<(u16, Duration)> = Vec::new();
+            let mut quarantined: Vec<(u16, Duration)> = Vec::new();
             for (query, (choice, which)) in (0_u32..).zip(steps) {
                 now += Duration::from_millis(100);
-                resting.retain(|&(_, until)| until > now);
+                quarantined.retain(|&(_, until)| until > now);
                 match choice {
                     0 if !held.is_empty() => {
                         let (id, _) = held.swap_remove(which.index(held.len()));
@@ -132,21 +133,21 @@ mod tests {
                     }
                     1 if !held.is_empty() => {
                         let (id, _) = held.swap_remove(which.index(held.len()));
-                        ids.rest(id, now + REST);
-                        resting.push((id, now + REST));
+                        ids.quarantine(id, now + QUARANTINE);
+                        quarantined.push((id, now + QUARANTINE));
                     }
                     _ => {
                         let id = ids.take(query, &mut random, now).unwrap();
                         prop_assert!(held.iter().all(|&(other, _)| other != id));
-                        prop_assert!(resting.iter().all(|&(other, _)| other != id));
+                        prop_assert!(quarantined.iter().all(|&(other, _)| other != id));
                         held.push((id, query));
                     }
                 }
                 for &(id, query) in &held {
                     prop_assert_eq!(ids.holder(id), Some(Holder::Query(query)));
                 }
-                for &(id, _) in &resting {
-                    prop_assert_eq!(ids.holder(id), Some(Holder::Resting));
+                for &(id, _) in &quarantined {
+                    prop_assert_eq!(ids.holder(id), Some(Holder::Quarantined));
                 }
             }
         }
@@ -160,10 +161,10 @@ mod tests {
             .map(|_| take(&mut ids, Duration::ZERO).unwrap())
             .collect();
         assert_eq!(take(&mut ids, Duration::ZERO), None);
-        ids.rest(all[0], REST);
+        ids.quarantine(all[0], QUARANTINE);
         assert_eq!(take(&mut ids, Duration::ZERO), None);
-        assert!(take(&mut ids, REST).is_some());
+        assert!(take(&mut ids, QUARANTINE).is_some());
         ids.free(all[1]);
-        assert!(take(&mut ids, REST).is_some());
+        assert!(take(&mut ids, QUARANTINE).is_some());
     }
 }

@@ -1,13 +1,16 @@
-//! The job: an item is a question.
+//! The DNS job: an item is a question.
 
-use super::answer::{Answer, Status, Wildcard};
+use super::answer::{Answer, Wildcard};
 use super::client::Client;
-use super::figures::SharedFigures;
+use super::invalid::Invalid;
 use super::limit::SharedLimits;
-use super::question::{Invalid, Question};
+use super::parent::Parent;
+use super::question::Question;
 use super::resolver::{Resolver, Settings};
+use super::server_stats::SharedServerStats;
 use super::siblings::{self, Content};
-use super::wildcards::{End, Parent, SharedWildcards, Step};
+use super::status::Status;
+use super::wildcards::{End, SharedWildcards, Step};
 use crate::error::ItemError;
 use crate::io::Io;
 use crate::item::Item;
@@ -18,41 +21,41 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 
-/// From the first submission to the first query: until a server had room for the question.
+/// The time from the first submission to the first query: until a server had room for the question.
 pub const WAIT: Phase = Phase::of_job(0, "wait");
-/// The query that was answered, until its reply.
+/// The time from the query that was answered to its reply.
 pub const QUERY: Phase = Phase::of_job(1, "query");
 
 /// Looks names up.
 ///
-/// Each loop has one client for all servers; or, where each name is asked of every server, one for each,
-/// which knows no other.
+/// Each loop has one client for all servers or, where each name is asked of every server, one independent
+/// client for each.
 #[derive(Clone, Debug)]
 pub struct DnsJob {
-    /// How questions are asked; by each loop for itself.
+    /// How each loop asks questions.
     pub settings: Settings,
-    /// Each name is asked of every server, and has to be as many items in a row as there are servers:
-    /// [`DnsJob::server_of`] says which item is for which.
+    /// Each name is asked of every server. It must then be given as consecutive items, one for each
+    /// server: [`DnsJob::server_of`] says which item is for which.
     pub asks_every_server: bool,
-    /// How much each server is asked at one time, by all loops together.
+    /// The limits on queries in flight at each server, for all loops together.
     pub limits: SharedLimits,
-    /// What is asked of a name without a type.
+    /// The record type that is looked up for a name without a type.
     pub default_type: Rtype,
-    /// Where each loop leaves its figures.
-    pub figures: SharedFigures,
-    /// Names that have records are looked at for whether a wildcard gives them the same
-    /// ([`Answer::wildcard`]). What is known of wildcards is for all loops.
+    /// Where each loop adds its statistics when it ends.
+    pub server_stats: SharedServerStats,
+    /// If set, each name that has records is checked for whether they come from a wildcard
+    /// ([`Answer::wildcard`]). All loops share what is known about wildcards.
     pub wildcards: Option<SharedWildcards>,
 }
 
-/// What the questions of a loop share.
+/// The state that the questions of a loop share.
 pub struct Local {
     clients: Vec<Rc<Client>>,
     default_type: Rtype,
     wildcards: Option<SharedWildcards>,
 }
 
-/// What came of an item: an answer, or why there was no question.
+/// The result of an item: an answer, or why the item is not a question.
 pub type Found = Result<Answer, Invalid>;
 
 impl Job for DnsJob {
@@ -76,7 +79,7 @@ impl Job for DnsJob {
             true => self.client_per_server(io),
             false => {
                 let resolver = Resolver::new(self.settings.clone(), &self.limits);
-                vec![Client::start(io, resolver, self.figures.clone(), true)]
+                vec![Client::start(io, resolver, self.server_stats.clone(), true)]
             }
         };
         Local {
@@ -102,9 +105,9 @@ impl Job for DnsJob {
 }
 
 impl DnsJob {
-    /// The number of the server that an item is for, of so many, where each name is asked of all: the
-    /// items of a name follow each other. An item's index tells, not its bytes, which come from whoever
-    /// wrote the list.
+    /// The index of the server that an item is for, where each name is asked of all `servers`: the items
+    /// of a name are consecutive. The index of the item decides, not its bytes, which are untrusted
+    /// input.
     #[must_use]
     pub fn server_of(item: &Item, servers: NonZeroUsize) -> usize {
         let number = item.index() % servers.get() as u64;
@@ -112,7 +115,7 @@ impl DnsJob {
     }
 
     fn client_per_server(&self, io: &Io) -> Vec<Rc<Client>> {
-        // There may be thousands: each has a copy of its own server only.
+        // There may be thousands: each copies its own server only.
         let common = Settings {
             servers: Vec::new(),
             ..self.settings.clone()
@@ -123,7 +126,7 @@ impl DnsJob {
                 ..common.clone()
             };
             let resolver = Resolver::new(settings, &self.limits.of_server(number));
-            Client::start(io, resolver, self.figures.of_server(number), false)
+            Client::start(io, resolver, self.server_stats.of_server(number), false)
         };
         self.settings
             .servers
@@ -142,7 +145,7 @@ async fn look_up(local: Rc<Local>, io: Io, item: Item) -> Result<Found, ItemErro
     let clients = NonZeroUsize::new(local.clients.len()).expect("a client");
     let number = DnsJob::server_of(&item, clients);
     let client = &local.clients[number];
-    // What follows is in boxes: names that do not need it need not have the room it takes.
+    // What follows is boxed, so that the futures of names that do not need it stay small.
     let parent = local.wildcards.as_ref().map(|wildcards| {
         let parent = Parent::of(&question, number);
         Box::new((wildcards.clone(), parent))
@@ -159,7 +162,7 @@ async fn look_up(local: Rc<Local>, io: Io, item: Item) -> Result<Found, ItemErro
         let found_out = async {
             match parent {
                 Some(parent) => find_out_wildcard(client, &io, &wildcards, &parent, &answer).await,
-                // Nothing is beside the root.
+                // The root has no siblings.
                 None => Wildcard::No,
             }
         };
@@ -169,7 +172,8 @@ async fn look_up(local: Rc<Local>, io: Io, item: Item) -> Result<Found, ItemErro
     Ok(Ok(answer))
 }
 
-/// Asks about a random name below the same parent, unless that is known or another item does it.
+/// Asks for a random name below the same parent, unless the content of siblings is known or another item
+/// asks.
 async fn find_out_wildcard(
     client: &Client,
     io: &Io,
@@ -181,7 +185,8 @@ async fn find_out_wildcard(
         match wildcards.begin(parent) {
             Step::Known(content) => break End::Known(content),
             Step::Wait(waiting) => {
-                // The item that asks may have to wait for a place in flight: it must not be for this one's.
+                // The item that asks may have to wait for a slot in flight: this item must not occupy one
+                // meanwhile.
                 match io.park(waiting.end()).await {
                     End::Abandoned => {}
                     end => break end,
@@ -195,7 +200,7 @@ async fn find_out_wildcard(
                     }
                     None => End::Failed,
                 };
-                asking.tell(end);
+                asking.finish(end);
                 break end;
             }
         }

@@ -2,49 +2,54 @@
 
 use super::controller::{Controller, Sample};
 use super::estimate::{Estimate, Smoothed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use crate::lock::lock;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-/// Questions at one time for the servers of resolv.conf, which others use as well. Whoever names
-/// servers knows what they bear.
+/// Queries in flight at a server of resolv.conf, which other programs use as well. Users who name servers
+/// know how much load these can handle.
 const AT_ONCE_FOR_SYSTEM_SERVERS: usize = 100;
 
-/// Questions at one time for each server that is named, if nothing is said of how many may be in flight.
-/// Names without an answer are in flight for seconds, and must not have all places.
+/// Queries in flight at each server that the user names, if the number of items in flight is not given.
+/// Names without an answer stay in flight for seconds and must not occupy all slots.
 const AT_ONCE: usize = 4096;
 
-/// How many questions each server is asked at one time, at most, where so many items may be in flight.
+/// The maximum number of queries in flight at each server, if `in_flight` items may be in flight.
 #[must_use]
-pub fn at_once(in_flight: usize, in_flight_is_said: bool, servers_are_named: bool) -> usize {
-    match (servers_are_named, in_flight_is_said) {
+pub fn queries_in_flight_max(
+    in_flight: usize,
+    in_flight_is_given: bool,
+    servers_are_named: bool,
+) -> usize {
+    match (servers_are_named, in_flight_is_given) {
         (true, true) => in_flight,
         (true, false) => in_flight.min(AT_ONCE),
         (false, _) => in_flight.min(AT_ONCE_FOR_SYSTEM_SERVERS),
     }
 }
 
-/// What all loops know of one server.
+/// What all loops share about one server.
 #[derive(Debug)]
 struct Shared {
     controller: Controller,
-    /// What follows from the times of its replies, as the loop knows that reported last.
+    /// The smoothed round-trip time, from the loop that reported last.
     reply_times: Option<Smoothed>,
-    /// Loops that have a share of the limit so far.
-    sharers: usize,
+    /// How many loops have a share of the limit so far.
+    registered_loops: usize,
 }
 
-/// The limits on queries at each server, which all loops share: were each loop to find its own, one
-/// that tries more would take from the other.
+/// The limits on queries in flight at each server, which all loops share: with separate limits, a loop
+/// that tries a higher one would take capacity from the others.
 #[derive(Clone, Debug)]
 pub struct SharedLimits {
     servers: Arc<[Mutex<Shared>]>,
-    /// The number that the first server of a resolver has here.
+    /// The index here of a resolver's first server.
     first: usize,
     loops: usize,
 }
 
 impl SharedLimits {
-    /// For so many servers and loops. No server is asked more than `max` at one time, all loops
+    /// For this many servers and loops. At most `max` queries are in flight at each server, all loops
     /// together.
     #[must_use]
     pub fn new(servers: usize, max: usize, loops: usize) -> Self {
@@ -52,7 +57,7 @@ impl SharedLimits {
             Mutex::new(Shared {
                 controller: Controller::new(max),
                 reply_times: None,
-                sharers: 0,
+                registered_loops: 0,
             })
         };
         Self {
@@ -62,7 +67,7 @@ impl SharedLimits {
         }
     }
 
-    /// The same, for a resolver whose only server is the one with this number.
+    /// The same, for a resolver whose only server has this index.
     pub(super) fn of_server(&self, first: usize) -> Self {
         Self {
             first,
@@ -72,21 +77,21 @@ impl SharedLimits {
 
     fn server(&self, server: usize) -> MutexGuard<'_, Shared> {
         let shared = &self.servers[self.first + server];
-        shared.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(shared)
     }
 }
 
-/// The limit of one loop for one server. It reports what came of the queries from time to time.
+/// The limit of one loop for one server. It reports the outcomes of queries from time to time.
 #[derive(Debug)]
 pub(super) struct Limit {
     shared: SharedLimits,
     server: usize,
-    /// Of the loops that share it, counted from 0.
-    sharer: usize,
+    /// The index of this loop among those that share the limit.
+    loop_index: usize,
     value: usize,
-    /// As many were under way as allowed when the last query was sent.
+    /// As many queries as allowed were in flight when the last one was sent.
     is_full: bool,
-    /// The most that were under way.
+    /// The maximum that was in flight so far.
     most: usize,
     sample: Sample,
 }
@@ -95,13 +100,13 @@ impl Limit {
     pub(super) fn new(shared: SharedLimits, server: usize) -> Self {
         let loops = shared.loops;
         let mut known = shared.server(server);
-        let sharer = known.sharers % loops;
-        known.sharers += 1;
+        let loop_index = known.registered_loops % loops;
+        known.registered_loops += 1;
         drop(known);
         let mut limit = Self {
             shared,
             server,
-            sharer,
+            loop_index,
             value: 0,
             is_full: false,
             most: 0,
@@ -111,7 +116,7 @@ impl Limit {
         limit
     }
 
-    /// How many queries of this loop the server may be busy with at one time.
+    /// How many queries of this loop may be in flight at the server.
     pub(super) fn get(&self) -> usize {
         self.value
     }
@@ -121,10 +126,10 @@ impl Limit {
         self.shared.server(self.server).controller.limit()
     }
 
-    /// A query was sent, and now so many are under way.
-    pub(super) fn sent(&mut self, under_way: usize) {
-        self.is_full = under_way >= self.value;
-        self.most = self.most.max(under_way);
+    /// A query was sent; `in_flight` are in flight now.
+    pub(super) fn sent(&mut self, in_flight: usize) {
+        self.is_full = in_flight >= self.value;
+        self.most = self.most.max(in_flight);
         self.sample.was_full |= self.is_full;
     }
 
@@ -132,22 +137,22 @@ impl Limit {
     pub(super) fn answered(&mut self, time: Duration) {
         self.sample.answered += 1;
         self.sample.answered_time += time;
-        self.lost(time);
+        self.ended(time);
     }
 
-    /// The same, when its place had been taken away already and it counted as lost.
+    /// The same for a query whose permit had expired already, so that it counted as lost.
     pub(super) fn answered_late(&mut self, time: Duration) {
         self.sample.answered += 1;
         self.sample.answered_time += time;
     }
 
-    /// A query had no answer, or a refusal, and kept its place for this time.
-    pub(super) fn lost(&mut self, place_time: Duration) {
+    /// A query has ended, with or without an answer. It held its permit for this time.
+    pub(super) fn ended(&mut self, permit_time: Duration) {
         self.sample.ended += 1;
-        self.sample.place_time += place_time;
+        self.sample.permit_time += permit_time;
     }
 
-    /// What another loop knows of the times of replies.
+    /// The smoothed round-trip time that a loop has reported.
     pub(super) fn reply_times(&self) -> Option<Smoothed> {
         self.shared.server(self.server).reply_times
     }
@@ -157,8 +162,8 @@ impl Limit {
         self.shared.loops > 1
     }
 
-    /// Reports what has ended, often enough to follow the limit, and seldom enough to cost nothing.
-    /// `estimate` is what is known of the times of replies.
+    /// Reports ended queries, often enough to follow the limit, and rarely enough to be cheap. `estimate`
+    /// is the round-trip time estimate of this loop.
     pub(super) fn report_in_time(&mut self, estimate: &Estimate, now: Duration) {
         let ended = self.sample.ended.max(self.sample.answered);
         if ended as usize >= (self.value / 8).clamp(1, 64) {
@@ -171,11 +176,11 @@ impl Limit {
         sample.was_full |= self.is_full;
         sample.was_half_full = 2 * self.most >= self.value;
         let mut shared = self.shared.server(self.server);
-        shared.controller.add(&sample, estimate.place_time(), now);
+        shared.controller.add(&sample, estimate.permit_time(), now);
         shared.reply_times = estimate.known().or(shared.reply_times);
         let loops = self.shared.loops;
         // The shares add up to the limit, except that each is at least 1.
-        let share = (shared.controller.limit() + loops - 1 - self.sharer) / loops;
+        let share = (shared.controller.limit() + loops - 1 - self.loop_index) / loops;
         self.value = share.max(1);
     }
 }
@@ -184,7 +189,7 @@ impl Limit {
 mod tests {
     use super::*;
 
-    /// A resolver counts its servers from 0, whichever they are among all.
+    /// A resolver counts its servers from 0, whatever their indices among all servers.
     #[test]
     fn a_resolver_of_one_server_has_the_limit_of_that() {
         let limits = SharedLimits::new(3, 64, 2);
@@ -197,7 +202,7 @@ mod tests {
         }
     }
 
-    /// What loops are allowed adds up to the limit, but each may always ask one.
+    /// The shares of the loops add up to the limit, but each is at least 1.
     #[test]
     fn the_limit_is_shared_out() {
         for (max, loops) in [(64, 2), (7, 2), (7, 3), (9, 4), (1, 1)] {

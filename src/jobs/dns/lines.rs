@@ -1,5 +1,5 @@
-//! What the lines of a list stand for: a name for a question of each type, a block for its addresses, a
-//! comment for nothing.
+//! Expands the lines of a list: a name to a question for each type, a block to its addresses, a comment
+//! to nothing.
 
 use super::block::Block;
 use super::question::{address, parse_type, words};
@@ -7,9 +7,9 @@ use crate::item::Batch;
 use crate::source::{Expand, Items};
 use domain::base::Rtype;
 
-/// Replaces lines that are not one question each. A line that has a type of its own, and an address, are
-/// as they are. A block of addresses stands for them where their names are asked for (PTR), by its own
-/// type or one of those for all.
+/// Expands lines that do not stand for exactly one question. A line with a type of its own is kept, and
+/// so is an address. A block of addresses is expanded to them if its own type, or one of the types for
+/// all lines, is PTR.
 #[derive(Clone, Debug)]
 pub struct Lines {
     types: Vec<Rtype>,
@@ -17,7 +17,7 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// For lists in which names without a type are asked for with each of these.
+    /// For lists in which names without a type are looked up with each of these types.
     #[must_use]
     pub fn new(types: Vec<Rtype>) -> Self {
         Self {
@@ -26,8 +26,8 @@ impl Lines {
         }
     }
 
-    /// The same for lists with comments: `#` at the beginning of a word, and what follows it, is left out,
-    /// and so are lines in which nothing else is.
+    /// The same for lists with comments: a `#` at the beginning of a word starts a comment, which is
+    /// removed. Lines without anything else are removed, too.
     #[must_use]
     pub fn with_comments(self) -> Self {
         Self {
@@ -36,7 +36,7 @@ impl Lines {
         }
     }
 
-    /// What a line without a comment stands for, if not for itself.
+    /// What a line without a comment expands to; `None` if it is kept.
     fn questions(&self, line: &[u8]) -> Option<Items> {
         let mut words = words(line);
         let (name, qtype) = (words.next()?, words.next());
@@ -65,7 +65,7 @@ impl Lines {
         }
         match block {
             Ok(block) => Some(Box::new(block.map(|it| it.to_string().into_bytes()))),
-            // One row says so, whichever other types there are.
+            // A single row reports the error, even if there are other types.
             Err(_) => Some(Box::new(std::iter::once(with_type(name, Rtype::PTR)))),
         }
     }
@@ -111,7 +111,7 @@ fn with_type(name: impl AsRef<[u8]>, qtype: Rtype) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    /// What a line becomes where these types are asked for.
+    /// What a line expands to with these types.
     fn expanded(lines: &Lines, line: &str) -> Vec<String> {
         let items = lines.expand(line.as_bytes());
         let items = items.unwrap_or_else(|| {
@@ -198,7 +198,7 @@ mod tests {
         }
     }
 
-    /// Most lists have no slash, and their batches are handed on untouched.
+    /// Most lists have no slash, and their batches are passed on unchanged.
     #[test]
     fn a_batch_without_a_block_is_kept() {
         let lines = Lines::new(vec![Rtype::PTR]);

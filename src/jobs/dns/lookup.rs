@@ -1,21 +1,22 @@
-//! A question under way.
+//! A question that is being looked up.
 
-use super::answer::{LastReply, Status};
-use super::places::PlaceId;
+use super::answer::LastReply;
+use super::permits::PermitId;
 use super::question::Question;
-use super::server::For;
+use super::server::QueryKind;
 use super::sockets::SocketId;
+use super::status::Status;
 use std::time::Duration;
 
-/// A question under way.
+/// A question that is being looked up.
 #[derive(Debug)]
 pub(super) struct Lookup {
-    /// Tells it apart from an earlier one at the same place.
+    /// Distinguishes it from an earlier one in the same slot.
     pub(super) serial: u64,
     pub(super) question: Question,
     /// The hash of the question, by which it is found if an item asked it.
     pub(super) question_hash: u64,
-    /// Whoever asked it first, and the others. If there is none, there are no others.
+    /// The first asker, and the others. Without a first asker there are no others.
     pub(super) asker: Option<u32>,
     pub(super) other_askers: Vec<u32>,
     pub(super) asked_at: Duration,
@@ -28,25 +29,25 @@ pub(super) struct Lookup {
     pub(super) attempts: u32,
     /// Those of them that count against the limit on retries.
     pub(super) tries: u32,
-    /// The time that is left for waiting for replies.
-    pub(super) patience: Duration,
+    /// The time left for waiting for replies.
+    pub(super) time_left: Duration,
     pub(super) last_server: Option<usize>,
     /// The server that refused it last.
     pub(super) refused_by: Option<usize>,
     pub(super) refusals: u32,
     /// It is asked without EDNS, because this server did not answer it with EDNS.
-    pub(super) plain: Option<usize>,
-    /// It has been counted as a proof that this server does not do with EDNS.
-    pub(super) is_proof: bool,
-    /// Connections with its query that ended before one query was answered.
+    pub(super) without_edns: Option<usize>,
+    /// It has been counted as a proof that the server does not support EDNS.
+    pub(super) is_edns_proof: bool,
+    /// Connections with its query that ended without a single answer.
     pub(super) stream_failures: u32,
-    /// The reply of a server that did not fit into a datagram.
+    /// A truncated reply.
     pub(super) truncated: Option<Box<Truncated>>,
-    /// What it comes to if there will be no answer.
+    /// Its status if no answer comes.
     pub(super) status: Status,
     pub(super) last_reply: Option<Box<LastReply>>,
-    /// It is no item's, but asks this server for a sign of life.
-    pub(super) probes: Option<usize>,
+    /// Set if it is a probe of this server rather than an item's question.
+    pub(super) probed_server: Option<usize>,
 }
 
 /// What a lookup is doing.
@@ -54,12 +55,12 @@ pub(super) struct Lookup {
 pub(super) enum State {
     /// It waits for a server that has room.
     Waiting,
-    /// It waits for a place in the stream to a server.
+    /// It waits for room in the stream to a server.
     WaitingForStream,
     /// It waits for the reply to its last attempt.
-    UnderWay,
-    /// It waits before it is asked again.
-    Pausing,
+    InFlight,
+    /// It waits until its back-off has ended.
+    BackingOff,
 }
 
 /// A query that was sent.
@@ -67,20 +68,20 @@ pub(super) enum State {
 pub(super) struct Attempt {
     pub(super) socket: SocketId,
     pub(super) id: u16,
-    /// Its place at the server; none in the stream that follows a reply which did not fit.
-    pub(super) place: Option<PlaceId>,
-    /// It is among the queries under way in a stream.
+    /// Its permit at the server; `None` in a stream that follows a truncated reply.
+    pub(super) permit: Option<PermitId>,
+    /// It counts as one of the queries in flight in a stream.
     pub(super) in_pipeline: bool,
     pub(super) is_first: bool,
     pub(super) is_sample: bool,
     pub(super) is_probe: bool,
     pub(super) has_edns: bool,
-    /// The question as it was asked, if its spelling matters.
+    /// The question as it was sent, if replies must repeat its mixed case.
     pub(super) spelled: Option<Question>,
     pub(super) sent_at: Duration,
 }
 
-/// A reply that did not fit.
+/// A truncated reply.
 #[derive(Debug)]
 pub(super) struct Truncated {
     pub(super) socket: SocketId,
@@ -89,7 +90,7 @@ pub(super) struct Truncated {
 }
 
 impl Lookup {
-    pub(super) fn new(serial: u64, question: Question, patience: Duration, now: Duration) -> Self {
+    pub(super) fn new(serial: u64, question: Question, time_left: Duration, now: Duration) -> Self {
         Self {
             serial,
             question,
@@ -103,25 +104,25 @@ impl Lookup {
             earlier: Vec::new(),
             attempts: 0,
             tries: 0,
-            patience,
+            time_left,
             last_server: None,
             refused_by: None,
             refusals: 0,
-            plain: None,
-            is_proof: false,
+            without_edns: None,
+            is_edns_proof: false,
             stream_failures: 0,
             truncated: None,
             status: Status::Unreachable,
             last_reply: None,
-            probes: None,
+            probed_server: None,
         }
     }
 
-    /// What it needs room for.
-    pub(super) fn kind(&self) -> For {
+    /// The kind of query that it needs room for.
+    pub(super) fn kind(&self) -> QueryKind {
         match self.first_sent_at {
-            None => For::NewName,
-            Some(_) => For::Retry,
+            None => QueryKind::NewName,
+            Some(_) => QueryKind::Retry,
         }
     }
 
@@ -131,7 +132,7 @@ impl Lookup {
         self.tries += 1;
         self.first_sent_at.get_or_insert(now);
         self.last_server = Some(server);
-        self.state = State::UnderWay;
+        self.state = State::InFlight;
     }
 
     /// The attempt with this id at this socket, and whether it is the last one.
@@ -162,16 +163,15 @@ impl Lookup {
         self.earlier.extend(self.attempt.take());
     }
 
-    /// A server has said in a stream all it has to say. What it could not say in a datagram is not missed
-    /// any more.
+    /// Drops the truncated reply of a server that has now replied in a stream.
     pub(super) fn forget_truncated(&mut self, is_from_it: impl FnOnce(SocketId) -> bool) {
         if (self.truncated.take_if(|it| is_from_it(it.socket))).is_some() {
             self.status = Status::Unreachable;
         }
     }
 
-    /// Remembers what an attempt came to. What a server said tells more than silence, and that more than
-    /// that nobody listens.
+    /// Keeps the status of an attempt unless an earlier one says more: a reply says more than a timeout,
+    /// and a timeout says more than that nothing listens.
     pub(super) fn note(&mut self, status: Status) {
         let weight = |status| match status {
             Status::Unreachable => 0,

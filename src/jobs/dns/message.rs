@@ -1,27 +1,26 @@
 //! Replies on the wire (RFC 1035).
 
-use super::answer::Status;
 use super::question::Question;
 use super::reading::{self, Outcome};
+use super::status::Status;
+use super::wire::HEADER_LEN;
 use domain::base::iana::{Opcode, OptRcode, Rcode};
 use domain::base::message::Message;
 
-pub(super) const HEADER_LEN: usize = 12;
-
 pub(super) const CLASS_IN: [u8; 2] = [0, 1];
 
-/// What a message with the right id, on the right socket, turns out to be.
+/// The kind of a message that came with a known id on its socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reply {
-    /// No reply to this question. Somebody else may have sent it.
+    /// It is not a reply to this question, and may be forged.
     Foreign,
-    /// It did not fit; TCP gives all of it.
+    /// The answer did not fit; TCP delivers all of it.
     Truncated,
-    /// The answer, be it that there is nothing, or that others have to be asked.
+    /// An answer; it may be negative, or a referral.
     Answer(Status),
-    /// The server has no answer, and this is why.
+    /// The server has no answer: the code says why.
     Failure(OptRcode),
-    /// It is said to be an answer, but nothing of that can be read.
+    /// It claims to be an answer, but no record of it can be read.
     Malformed,
 }
 
@@ -31,7 +30,7 @@ pub(super) fn id(message: &[u8]) -> Option<u16> {
     Some(u16::from_be_bytes([bytes[0], bytes[1]]))
 }
 
-/// Marks a message as one that did not fit.
+/// Marks a message as truncated.
 pub(super) fn set_truncated(message: &mut [u8]) {
     const TC: u8 = 2;
     message[2] |= TC;
@@ -40,9 +39,9 @@ pub(super) fn set_truncated(message: &mut [u8]) {
 /// How the question of a reply must be spelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Spelling {
-    /// In any case of its letters.
+    /// In upper or lower case.
     Any,
-    /// As it was asked.
+    /// Exactly as it was asked.
     Exact,
 }
 
@@ -57,7 +56,7 @@ pub(super) fn judge(message: &[u8], question: &Question, spelling: Spelling) -> 
     }
     let is_answer = matches!(header.rcode(), Rcode::NOERROR | Rcode::NXDOMAIN);
     if parsed.header_counts().qdcount() == 0 && !is_answer {
-        // Servers that do not understand a query may not repeat it either.
+        // Servers that do not understand a query may leave out the question, too.
         return Reply::Failure(OptRcode::from(header.rcode()));
     }
     if !asks(message, question, spelling) {
@@ -95,7 +94,8 @@ fn asks(message: &[u8], question: &Question, spelling: Spelling) -> bool {
         && rest[2..].starts_with(&CLASS_IN)
 }
 
-/// Spells the question of a reply to it as it was meant, and with it all names that point there.
+/// Restores the original case of the question in a reply to it, and thereby of all compressed names that
+/// point there.
 pub(super) fn respell(reply: &mut [u8], question: &Question) {
     let name = question.name();
     reply[HEADER_LEN..HEADER_LEN + name.len()].copy_from_slice(name);

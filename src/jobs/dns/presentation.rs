@@ -1,5 +1,5 @@
-//! Contents as zone files have them, for types that the library does not know, or does not write the way
-//! zone files have them.
+//! Record contents in zone-file format, for types that the `domain` crate does not know, or does not
+//! write in that format.
 
 use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
@@ -36,7 +36,8 @@ pub(super) fn writes(rtype: Rtype) -> bool {
     )
 }
 
-/// Appends the content of a record; nothing if it does not fit the type.
+/// Appends the content of a record. `None` if it does not match its type; a part of it may have been
+/// appended.
 pub(super) fn write(out: &mut Vec<u8>, record: &ParsedRecord<'_, [u8]>) -> Option<()> {
     match record.rtype() {
         Rtype::SVCB => {
@@ -113,7 +114,7 @@ fn write_hex(out: &mut Vec<u8>, data: &[u8], between: &str) -> Option<()> {
     Some(())
 }
 
-/// RFC 4034, 3.2. The library has times as numbers.
+/// RFC 4034, 3.2. The library writes times as numbers.
 fn write_signature(out: &mut Vec<u8>, record: &ParsedRecord<'_, [u8]>) -> Option<()> {
     let record = record.to_record::<Rrsig<_, ParsedName<_>>>().ok()??;
     let of = record.data();
@@ -140,7 +141,7 @@ fn date(time: Timestamp) -> String {
     date.chars().filter(char::is_ascii_digit).collect()
 }
 
-/// RFC 4025, 3.1. The library leaves out that there is no gateway.
+/// RFC 4025, 3.1. The library does not write a missing gateway.
 fn write_ipsec_key(out: &mut Vec<u8>, record: &ParsedRecord<'_, [u8]>) -> Option<()> {
     let record = record.to_any_record::<AllRecordData<_, ParsedName<_>>>();
     let AllRecordData::Ipseckey(of) = record.ok()?.into_data() else {
@@ -186,8 +187,7 @@ fn write_service(
     Some(())
 }
 
-/// The value of a parameter of SVCB. As text it is bytes, those escaped which do not stand for
-/// themselves.
+/// The value of an SVCB parameter. As text, bytes that are not plain characters are escaped.
 struct Value<'a>(&'a [u8]);
 
 impl Display for Value<'_> {
@@ -199,7 +199,7 @@ impl Display for Value<'_> {
 
 impl Value<'_> {
     /// The text of the value, if the key is one of RFC 9460, 14.3.2, RFC 9461 or RFC 9540, and the value
-    /// is one for it. Otherwise it is written as that of an unknown key, which is always right.
+    /// is valid for it. Otherwise it is written like the value of an unknown key, which is always valid.
     fn of(&self, key: u16) -> Option<String> {
         match SvcParamKey::from_int(key) {
             SvcParamKey::MANDATORY => {
@@ -225,8 +225,8 @@ impl Value<'_> {
         is_list.then(|| texts.collect::<Vec<_>>().join(","))
     }
 
-    /// Names of protocols, each after its length. A comma in a name is escaped twice, for the list and for
-    /// the text (RFC 9460, A.1).
+    /// Names of protocols, each preceded by its length. A comma in a name is escaped twice, for the list
+    /// and for the text (RFC 9460, A.1).
     fn protocols(&self) -> Option<String> {
         let (mut rest, mut list) = (self.0, Vec::new());
         while let Some((&len, bytes)) = rest.split_first() {

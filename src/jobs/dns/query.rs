@@ -1,36 +1,37 @@
 //! Queries on the wire (RFC 1035, EDNS by RFC 6891).
 
-use super::message::{CLASS_IN, HEADER_LEN};
+use super::message::CLASS_IN;
 use super::question::Question;
+use super::wire::HEADER_LEN;
 use domain::base::Rtype;
 use domain::base::opt::ComposeOptData;
 use domain::base::opt::subnet::ClientSubnet;
 
-/// The sizes of replies over UDP, in octets, that may be asked for with EDNS.
+/// The smallest size of replies over UDP, in octets, that can be requested with EDNS.
 pub const EDNS_SIZE_MIN: u16 = 512;
-/// The largest of them. (What comes must fit into the client's buffer.)
+/// The largest one. (Replies must fit into the client's buffer.)
 pub const EDNS_SIZE_MAX: u16 = 4096;
 
-/// What nearly all networks carry in one piece (DNS flag day 2020).
+/// The size that nearly all networks carry without fragmentation (DNS flag day 2020).
 const EDNS_SIZE_DEFAULT: u16 = 1232;
 
-/// What queries say besides their questions.
+/// The options of queries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueryOptions {
-    /// Recursion is desired (RD): a resolver is to ask other servers for what it does not know.
+    /// Recursion is desired (RD): a resolver should ask other servers for what it does not know.
     pub recursion_desired: bool,
-    /// What the OPT record says. If it is `None`, queries have no such record.
+    /// The content of the OPT record; `None`: queries have no such record.
     pub edns: Option<EdnsOptions>,
 }
 
-/// What the OPT record of a query says.
+/// The content of a query's OPT record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EdnsOptions {
     /// The size of the longest reply over UDP, in octets, from [`EDNS_SIZE_MIN`] to [`EDNS_SIZE_MAX`].
     pub udp_size: u16,
-    /// Signatures are wanted with the records (DO, RFC 3225).
+    /// Requests signatures with the records (DO, RFC 3225).
     pub dnssec_ok: bool,
-    /// Answers are wanted that are meant for clients of this network (RFC 7871).
+    /// Requests answers for clients of this network (RFC 7871).
     pub subnet: Option<ClientSubnet>,
 }
 
@@ -53,17 +54,17 @@ impl Default for EdnsOptions {
     }
 }
 
-/// The same as bytes, so that a query is only put together.
+/// The same in wire format, so that a query is only concatenated.
 #[derive(Debug)]
 pub(super) struct QueryForm {
     flags: [u8; 2],
-    /// The OPT record, by which replies of more than 512 octets are asked for; empty if no query has one.
+    /// The OPT record, which allows replies of more than 512 octets; empty if queries have none.
     opt: Vec<u8>,
 }
 
 impl QueryForm {
     /// # Panics
-    /// If the size of replies is not one that may be asked for.
+    /// If the UDP size is out of its range.
     pub(super) fn new(options: &QueryOptions) -> Self {
         Self {
             flags: [u8::from(options.recursion_desired), 0],
@@ -98,8 +99,8 @@ impl QueryForm {
 fn opt_record(edns: &EdnsOptions) -> Vec<u8> {
     assert!((EDNS_SIZE_MIN..=EDNS_SIZE_MAX).contains(&edns.udp_size));
     const DO: u8 = 0x80;
-    // The root's name. The class says how long a reply may be. In place of the time to live: the upper
-    // half of an rcode, the version (both 0) and flags.
+    // The root's name. The class is the UDP size. The time to live holds the upper bits of the rcode, the
+    // version (both 0) and flags.
     let mut opt = vec![0];
     opt.extend_from_slice(&Rtype::OPT.to_int().to_be_bytes());
     opt.extend_from_slice(&edns.udp_size.to_be_bytes());
@@ -114,7 +115,7 @@ fn opt_record(edns: &EdnsOptions) -> Vec<u8> {
     opt
 }
 
-/// An option, after its code and its length.
+/// An option, preceded by its code and its length.
 fn option(data: &impl ComposeOptData) -> Vec<u8> {
     let head = [data.code().to_int(), data.compose_len()];
     let mut option: Vec<u8> = head.into_iter().flat_map(u16::to_be_bytes).collect();
@@ -122,7 +123,7 @@ fn option(data: &impl ComposeOptData) -> Vec<u8> {
     option
 }
 
-/// A query as it is sent unless there are other options.
+/// A query with the default options.
 #[cfg(test)]
 pub(super) fn default_query(id: u16, question: &Question, edns: bool) -> Vec<u8> {
     QueryForm::new(&QueryOptions::default()).query(id, question, edns)
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn recursion_and_1232_octets_are_asked_for_unless_told_otherwise() {
+    fn recursion_and_1232_octets_are_the_default() {
         let question = Question::parse(b"a.example", Rtype::A).unwrap();
         let form = QueryForm::new(&QueryOptions::default());
         let expected = built(&question, true, |opt| opt.set_udp_payload_size(1232));

@@ -1,6 +1,7 @@
-//! What is asked: a name and a type, as they stand in a line.
+//! A question: a name and a type, read from a line.
 
 use super::block::Block;
+use super::invalid::Invalid;
 use super::random::Random;
 use domain::base::Rtype;
 use domain::base::name::Name;
@@ -12,11 +13,12 @@ use std::str::FromStr;
 /// The longest name in wire format (RFC 1035, 2.3.4).
 const NAME_LEN_MAX: usize = 255;
 
-/// The longest text of a name of plain letters: without the length of its first label and the root's.
+/// The longest text of a plain name: the wire format also has the length of the first label and that of
+/// the root.
 const PLAIN_LEN_MAX: usize = NAME_LEN_MAX - 2;
 
-/// A name and a type of records to ask for. The case of letters is kept, and makes no other question
-/// (RFC 4343).
+/// A name and a type of records to ask for. The case of letters is kept, but ignored in comparisons (RFC
+/// 4343).
 #[derive(Clone, Debug)]
 pub struct Question {
     /// The name in wire format.
@@ -24,32 +26,9 @@ pub struct Question {
     qtype: Rtype,
 }
 
-/// A line that is no question.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Invalid {
-    /// The line has no name.
-    #[error("no name")]
-    Empty,
-    /// The line has more than a name and a type.
-    #[error("more than a name and a type")]
-    TooMuch,
-    /// The bytes are not UTF-8.
-    #[error("not UTF-8")]
-    Encoding,
-    /// The name cannot be, by the rules of DNS or of IDNA.
-    #[error("not a domain name")]
-    Name,
-    /// An address and a slash are followed by what is no length of a prefix.
-    #[error("not a prefix length")]
-    PrefixLength,
-    /// The type has no such name.
-    #[error("unknown type of record")]
-    Type,
-}
-
 impl PartialEq for Question {
     fn eq(&self, other: &Self) -> bool {
-        // Lengths of labels are below 64 and no letters.
+        // Lengths of labels are below 64, so they are not ASCII letters.
         self.qtype == other.qtype && self.name.eq_ignore_ascii_case(&other.name)
     }
 }
@@ -62,18 +41,17 @@ impl Hash for Question {
         let lower_case = &mut lower_case[..self.name.len()];
         lower_case.copy_from_slice(&self.name);
         lower_case.make_ascii_lowercase();
-        // A name ends with an empty label, so its length need not be told.
+        // A name ends with an empty label, so its length need not be hashed.
         state.write(lower_case);
         state.write_u16(self.qtype.to_int());
     }
 }
 
 impl Question {
-    /// Reads `NAME [TYPE]`. A bare IP address asks for the name it has (PTR); for another name
-    /// without a type, the type is `default`. A block of addresses is no name, but left to
-    /// [`Lines`](super::Lines); for PTR, one without a valid length is an error. Names that are not
-    /// ASCII are taken through IDNA (UTS #46); in others, `\.` and `\DDD` stand for the byte itself
-    /// (RFC 1035, 5.1).
+    /// Reads `NAME [TYPE]`. A bare IP address asks for its name (PTR); for any other name without a type,
+    /// the type is `default`. Blocks of addresses are not expanded here but by [`Lines`](super::Lines);
+    /// with the type PTR, a block without a valid prefix length is an error. Names that are not ASCII are
+    /// converted by IDNA (UTS #46); in others, `\.` and `\DDD` stand for the byte itself (RFC 1035, 5.1).
     ///
     /// # Errors
     /// If the line is not a question.
@@ -115,7 +93,7 @@ impl Question {
     }
 
     fn new(name: &[u8], qtype: Rtype) -> Result<Self, Invalid> {
-        // The library reads names that are too long.
+        // The library accepts names that are too long.
         match name.len() {
             ..=NAME_LEN_MAX => Ok(Self {
                 name: name.into(),
@@ -125,7 +103,7 @@ impl Question {
         }
     }
 
-    /// A question about a label below a name in wire format, which may not be longer than names are.
+    /// A question for the name of a label below a name in wire format; `None` if it would be too long.
     pub(super) fn below(label: &[u8], name: &[u8], qtype: Rtype) -> Option<Self> {
         let label_len = label_len(label.len())?;
         Self::new(&[&[label_len], label, name].concat(), qtype).ok()
@@ -133,7 +111,7 @@ impl Question {
 
     /// The same, each letter in upper or lower case at random.
     pub(super) fn respelled(&self, random: &mut Random) -> Self {
-        // Lengths of labels are below 64 and no letters.
+        // Lengths of labels are below 64, so they are not ASCII letters.
         let mut name = self.name.to_ascii_lowercase().into_boxed_slice();
         for sixteen in name.chunks_mut(16) {
             let bits = random.next_u16();
@@ -171,8 +149,8 @@ pub fn parse_type(word: &[u8]) -> Result<Rtype, Invalid> {
     Rtype::from_str(word).map_err(|_| Invalid::Type)
 }
 
-/// The words of a line: the name it asks about, and perhaps a type. White space after a backslash is
-/// part of a word (RFC 1035, 5.1).
+/// The words of a line: a name, and perhaps a type. White space after a backslash is part of a word (RFC
+/// 1035, 5.1).
 pub fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut is_escaped = false;
     let ends_word = move |byte: &u8| {
@@ -184,7 +162,7 @@ pub fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// A name in wire format, if it consists of letters, digits, hyphens and underscores, as nearly all do,
-/// and ends with a letter, as no address does. Any other is left to the library.
+/// and ends with a letter, as no address does. The library reads all others.
 fn plain_name(text: &[u8]) -> Option<Box<[u8]>> {
     let text = text.strip_suffix(b".").unwrap_or(text);
     if text.len() > PLAIN_LEN_MAX || !text.last()?.is_ascii_alphabetic() {
@@ -192,7 +170,7 @@ fn plain_name(text: &[u8]) -> Option<Box<[u8]>> {
     }
     let mut name = Vec::with_capacity(text.len() + 2);
     name.push(0);
-    // The place before a label has its length.
+    // The index of the length of the current label.
     let mut label = 0;
     for &byte in text {
         if byte == b'.' {
@@ -210,7 +188,7 @@ fn plain_name(text: &[u8]) -> Option<Box<[u8]>> {
     Some(name.into_boxed_slice())
 }
 
-/// The length of a label as it stands before it, if it may be that long.
+/// The length of a label in wire format, if a label may be that long.
 fn label_len(len: usize) -> Option<u8> {
     u8::try_from(len).ok().filter(|len| (1..64).contains(len))
 }
@@ -259,7 +237,7 @@ mod tests {
         assert_eq!(words, [&br"sp\ ace.t"[..], b"A"]);
     }
 
-    /// The case of letters is kept, and makes no other question.
+    /// The case of letters is kept, but ignored in comparisons.
     #[test]
     fn questions_are_equal_in_any_case() {
         use std::hash::BuildHasher;
@@ -277,12 +255,12 @@ mod tests {
         assert_eq!(question("wWw.Example").name(), b"\x03wWw\x07Example\0");
         assert_ne!(question("a.b"), question("a.c"));
         assert_ne!(question("a.b"), question("a.b AAAA"));
-        // ` is no capital @, though one bit apart.
+        // ` and @ differ in the same bit as a letter's two cases, but are not letters.
         assert_ne!(question("`.b"), question("@.b"));
     }
 
     proptest! {
-        /// The quick way reads names as the library does.
+        /// The fast path reads names as the library does.
         #[test]
         fn plain_names_are_read_by_the_rules(name in r"([a-cA-C0_.*-]|\PC){0,9}([a-z]{1,70}\.?){0,5}") {
             if let Some(plain) = plain_name(name.as_bytes()) {
@@ -335,7 +313,7 @@ mod tests {
         is("例え。テスト", "xn--r8jz45g.xn--zckzah", "A");
     }
 
-    /// Of 255 octets in wire format, and of 256.
+    /// Names of 255 octets in wire format are valid, those of 256 are not.
     #[test]
     fn a_name_is_as_long_as_it_is_on_the_wire() {
         let label = |len: usize| "a".repeat(len);
@@ -356,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_question_is_told() {
+    fn invalid_lines_are_rejected() {
         let long = "a".repeat(64);
         let longer = "a.".repeat(128);
         for (line, invalid) in [

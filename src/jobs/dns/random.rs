@@ -1,12 +1,13 @@
-//! Numbers nobody can guess.
+//! Unpredictable random numbers.
 
 #[cfg(test)]
 use crate::io::sim;
 
-/// Random bytes kept at hand. To ask the kernel for each would cost more than the query.
+/// How many random bytes are fetched at once. Asking the kernel for each number would cost more than the
+/// query.
 const POOL_LEN: usize = 1024;
 
-/// Gives random numbers, from the kernel unless a test wants the same ones each time.
+/// Random numbers from the kernel, or from a seed in tests.
 pub(super) struct Random {
     pool: [u8; POOL_LEN],
     used: usize,

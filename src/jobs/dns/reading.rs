@@ -1,9 +1,10 @@
-//! Reads a reply record by record: what is good is kept, and of what is not it is said what it was.
+//! Reads a reply record by record: valid records are kept, malformed ones are reported.
 
 use super::aliases::Aliases;
-use super::answer::Status;
 use super::presentation;
+use super::status::Status;
 use super::walk::{RecordAt, Walk};
+use super::wire::Section;
 use domain::base::Rtype;
 use domain::base::iana::{Class, OptRcode};
 use domain::base::message::Message;
@@ -14,44 +15,21 @@ use domain::base::record::ParsedRecord;
 use domain::rdata::{A, Aaaa, AllRecordData, Cname, Ns, Soa};
 use std::cell::OnceCell;
 
-/// A section of a reply that has records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Section {
-    /// What was asked for.
-    Answer,
-    /// The authority section: which servers are responsible for the name.
-    Authority,
-    /// The additional section: mostly the addresses of those servers.
-    Additional,
-}
-
 /// A record that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed {
     /// Where it is.
     pub section: Section,
-    /// Its type, if its content does not fit that. Otherwise it has no owner's name; or the message ends in
-    /// it, and it is the last.
+    /// Its type, if its content does not match it. `None`: the name of its owner cannot be read; or the
+    /// message ends within the record, which is then the last.
     pub rtype: Option<Rtype>,
-}
-
-impl Section {
-    /// Its name in lower case.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Answer => "answer",
-            Self::Authority => "authority",
-            Self::Additional => "additional",
-        }
-    }
 }
 
 /// A reply that repeats its question.
 pub(super) struct Reading<'a> {
     message: &'a Message<[u8]>,
     qtype: Rtype,
-    /// Which names the answer is about. Followed once it is asked for.
+    /// The names that the answer is about, found on first use.
     aliases: OnceCell<Aliases<'a>>,
 }
 
@@ -68,9 +46,9 @@ impl<'a> Reading<'a> {
         self.aliases.get_or_init(|| Aliases::of(self.message))
     }
 
-    /// The records of the sections up to this one, without those that do not belong: in the answer what is
-    /// neither the question's name nor an alias on the way; everywhere other classes, and options of the
-    /// protocol.
+    /// The records of the sections up to this one, without those that do not belong there: in the answer
+    /// section, those of other names than the question's and its chain of aliases; in every section,
+    /// those of other classes, and OPT.
     pub(super) fn records_until(
         self,
         last: Section,
@@ -79,7 +57,7 @@ impl<'a> Reading<'a> {
         records.filter_map(move |(section, record)| Some((section, self.judged(section, record)?)))
     }
 
-    /// A record, or what of it cannot be read, if it belongs here.
+    /// A record, or why it cannot be read; `None` if it does not belong in this section.
     fn judged(
         &self,
         section: Section,
@@ -110,7 +88,7 @@ impl<'a> Reading<'a> {
         rtype == self.qtype || rtype == Rtype::CNAME || self.qtype == Rtype::ANY
     }
 
-    /// True if the owner of this record is the name that was asked or above it.
+    /// True if the owner of this record is the name that was asked for or a parent of it.
     fn is_above(&self, record: &ParsedRecord<'a, [u8]>) -> bool {
         let owner = record.owner();
         let asked = self.aliases().asked();
@@ -118,30 +96,30 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// What the records of a reply come to.
+/// What a reply means: its code, and the status that follows from its records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Outcome {
-    /// The code in the header of a reply, extended by the first OPT record that can be read.
+    /// The code in the header of a reply, extended by the first OPT record, if that can be read.
     pub(super) rcode: OptRcode,
-    /// The status, if that is no error.
+    /// The status, if the code is not an error.
     pub(super) status: Status,
 }
 
-/// What a reply comes to that repeats its question.
+/// The outcome of a reply that repeats its question.
 pub(super) fn outcome(message: &Message<[u8]>, qtype: Rtype) -> Outcome {
     let reading = Reading::new(message, qtype);
-    let (mut is_there, mut is_malformed) = (false, false);
+    let (mut has_data, mut is_malformed) = (false, false);
     let mut authority = Authority::new(message);
     let mut opt = None;
     for (section, record) in Walk::of(message) {
         match section {
             Section::Answer => match reading.judged(section, record) {
-                // Signatures and DNAMEs come with others.
-                Some(Ok(record)) => is_there |= reading.is_data(record.rtype()),
+                // Signatures and DNAMEs only accompany other records.
+                Some(Ok(record)) => has_data |= reading.is_data(record.rtype()),
                 Some(Err(_)) => is_malformed = true,
                 None => {}
             },
-            Section::Authority if !is_there && !authority.is_final => {
+            Section::Authority if !has_data && !authority.is_final => {
                 let record = record.and_then(RecordAt::parsed);
                 authority.note(record.filter(|record| reading.is_above(record)));
             }
@@ -151,7 +129,7 @@ pub(super) fn outcome(message: &Message<[u8]>, qtype: Rtype) -> Outcome {
             Section::Authority | Section::Additional => {}
         }
     }
-    let status = match (is_there, is_malformed) {
+    let status = match (has_data, is_malformed) {
         (true, _) => Status::NoError,
         (false, true) => Status::Malformed,
         (false, false) if authority.is_referral() => Status::Referral,
@@ -178,10 +156,10 @@ impl Authority {
         }
     }
 
-    /// A record of the question's name or above it.
+    /// A record of the question's name or of a parent of it.
     fn note(&mut self, record: Option<ParsedRecord<'_, [u8]>>) {
         match record.map(|record| record.rtype()) {
-            // It says for how long there is nothing.
+            // It says how long the negative answer is valid.
             Some(Rtype::SOA) => self.is_final = true,
             Some(Rtype::NS) => self.names_servers = true,
             _ => {}
@@ -193,7 +171,7 @@ impl Authority {
     }
 }
 
-/// The network for whose clients an answer is meant (RFC 7871), by the first OPT record that can be read.
+/// The client network that an answer is for (RFC 7871), from the first OPT record, if that can be read.
 pub(super) fn client_subnet(message: &Message<[u8]>) -> Option<ClientSubnet> {
     let mut records = Walk::of(message);
     let opt = records.find_map(|(section, record)| {
@@ -208,10 +186,11 @@ fn options(opt: RecordAt<'_>) -> Option<OptRecord<&[u8]>> {
     opt.map(OptRecord::from)
 }
 
-/// True if the content of a record is what its type says.
+/// True if the content of a record matches its type.
 fn fits(record: &ParsedRecord<'_, [u8]>) -> bool {
     match record.rtype() {
-        // Most are of these types, for which there need not be room for all types.
+        // Most records are of these types; parsed like this, they need no `AllRecordData`, which is
+        // large.
         Rtype::A => record.to_record::<A>().is_ok(),
         Rtype::AAAA => record.to_record::<Aaaa>().is_ok(),
         Rtype::CNAME => record.to_record::<Cname<ParsedName<_>>>().is_ok(),

@@ -1,10 +1,12 @@
-//! What is made of replies, good and bad.
+//! How replies are read, valid and malformed ones.
 
-use super::answer::{Answer, Status, Subject};
+use super::answer::{Answer, Subject};
 use super::message::{self, Reply, Spelling};
 use super::query;
 use super::question::Question;
-use super::reading::{Malformed, Section};
+use super::reading::Malformed;
+use super::status::Status;
+use super::wire::Section;
 use domain::base::Rtype;
 use domain::base::iana::Rcode;
 use domain::base::name::Name;
@@ -29,7 +31,7 @@ fn wire(name: &str) -> Vec<u8> {
 }
 
 impl Built {
-    /// With no records yet, with these flags and that code.
+    /// A reply without records. The code is in the low bits of `flags`.
     fn new(line: &str, flags: u16) -> Self {
         let question = Question::parse(line.as_bytes(), Rtype::A).unwrap();
         let mut bytes = query::default_query(7, &question, false);
@@ -37,12 +39,12 @@ impl Built {
         Self { question, bytes }
     }
 
-    /// A record at the end. Sections come in order.
+    /// Appends a record. Sections must come in order.
     fn record(self, section: Section, owner: &str, rtype: Rtype, data: &[u8]) -> Self {
         self.record_of(&wire(owner), section, rtype, data)
     }
 
-    /// One whose owner is written like this.
+    /// Appends a record whose owner is written like this.
     fn record_of(mut self, owner: &[u8], section: Section, rtype: Rtype, data: &[u8]) -> Self {
         let record = [&rtype.to_int().to_be_bytes()[..], &[0, 1, 0, 0, 0, 60]].concat();
         self.bytes.extend(owner);
@@ -71,7 +73,7 @@ impl Built {
         self.record(Section::Authority, owner, rtype, &data)
     }
 
-    /// The last record in class CH.
+    /// Moves the last record to the class CH.
     fn of_chaos(mut self, data: &[u8]) -> Self {
         let class = self.bytes.len() - data.len() - 2 - 4 - 1;
         self.bytes[class] = 3;
@@ -82,7 +84,7 @@ impl Built {
         message::judge(&self.bytes, &self.question, Spelling::Any)
     }
 
-    /// The status, and what a line of text says besides.
+    /// Checks the status, and the records as a line of text.
     #[track_caller]
     fn is(&self, status: Status, records: &str) {
         assert_eq!(self.judged(), Reply::Answer(status));
@@ -122,7 +124,7 @@ impl Built {
 }
 
 #[test]
-fn good_records_are_kept_and_bad_ones_told() {
+fn valid_records_are_kept_and_malformed_ones_reported() {
     let reply = Built::new("a.example", 0)
         .answer("a.example", Rtype::A, &[192, 0, 2])
         .answer("a.example", Rtype::A, ADDRESS)
@@ -148,7 +150,7 @@ fn an_answer_of_which_nothing_can_be_read_is_malformed() {
     let name_beyond_the_end = [0xcf, 0xff];
     let alias = Built::new("a.example", AA).answer("a.example", Rtype::CNAME, &name_beyond_the_end);
     assert_eq!(alias.judged(), Reply::Malformed);
-    // Others' records are as good as none.
+    // Records of other names do not count.
     let foreign = Built::new("a.example", AA)
         .answer("b.example", Rtype::A, ADDRESS)
         .answer("a.example", Rtype::A, &[]);
@@ -167,7 +169,7 @@ fn what_follows_a_record_without_an_owner_is_kept() {
         .record_of(&beyond_the_end, Section::Additional, Rtype::A, ADDRESS);
     reply.is(Status::NoError, "CNAME b.example., A 192.0.2.1");
     assert_eq!(reply.malformed(), [("answer", None), ("additional", None)]);
-    // Nor can its end be seen where a label has a reserved type.
+    // If a label has a reserved type, the end of the record is unknown.
     let reserved = Built::new("a.example", 0)
         .answer("a.example", Rtype::A, ADDRESS)
         .record_of(&[0x40, 0], Section::Answer, Rtype::A, ADDRESS)
@@ -190,8 +192,8 @@ fn names_may_be_compressed() {
     chaos.is(Status::NoData, "");
 }
 
-/// Wherever it is cut off: no panic, what is whole is kept, and what is said of it is never that there
-/// is nothing.
+/// Wherever a reply is cut off: no panic, whole records are kept, and it is never taken for one without
+/// records.
 #[test]
 fn a_reply_that_is_cut_off() {
     let whole = Built::new("a.example", 0)
@@ -280,7 +282,7 @@ fn aliases_that_lead_to_nothing_are_printed() {
     itself.is(Status::NoError, "CNAME a.example.");
 }
 
-/// However many there are, in whichever order.
+/// In any number and order.
 #[test]
 fn endless_aliases_end() {
     let name = |number: usize| format!("n{number}.example");
@@ -365,7 +367,7 @@ fn signatures_and_all_types() {
 
 /// RFC 2308, 2.2.
 #[test]
-fn nothing_here_is_no_referral() {
+fn no_data_is_told_from_referrals() {
     let new = |flags| Built::new("a.sub.example", flags);
     new(0).is(Status::NoData, "");
     new(AA).is(Status::NoData, "");
@@ -401,7 +403,7 @@ fn nothing_here_is_no_referral() {
     assert_eq!(missing.judged(), Reply::Answer(Status::NxDomain));
 }
 
-/// A failure may come without the question, and with whatever else; an answer may not.
+/// A failure may come without the question, whatever else it contains; an answer may not.
 #[test]
 fn a_failure_may_come_without_its_question() {
     for rcode in [1_u8, 2, 4, 5, 16] {

@@ -2,33 +2,36 @@
 
 use std::time::Duration;
 
-/// So many names must have been asked again before anything is concluded.
+/// This many names must have been asked again before anything is concluded.
 const KNOWN_MIN: f64 = 32.0;
 
-/// The share of those that were refused again by which refusals are known to be due to the names.
+/// If at least this share of them is refused again, refusals are due to the names.
 const REFUSED_AGAIN: f64 = 0.98;
 
-/// With each name that is asked, what came before weighs less by this factor: the load changes quickly.
+/// With each name that is asked, the weight of earlier ones is multiplied by this: the load changes
+/// quickly.
 const WEIGHT: f64 = 0.98;
 
-/// The same for names that are asked again: what they are refused for does not change.
+/// The same for names that are asked again: their reasons for refusal do not change.
 const WEIGHT_AGAIN: f64 = 0.999;
 
-/// The share of names refused at once above which it may be the load after all, for all are.
+/// If more than this share of names is refused at the first attempt, the load may be the cause after all:
+/// refusals are then not limited to certain names.
 const REFUSED_MAX: f64 = 0.3;
 
-/// How long to wait before a name is asked again that every server has refused: the first time, the
-/// second time, then twice as long each time, up to the last.
+/// The back-off before a name that every server has refused is asked again: the first time, the second
+/// time, and, as it then doubles each time, the maximum.
 const PAUSE_FIRST: Duration = Duration::from_millis(10);
 const PAUSE: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_millis(1600);
 
-/// What came of names that were asked, and of those that were refused and asked again.
+/// The outcomes of names that were asked for the first time, and of names that were refused and asked
+/// again.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
     first: Share,
     again: Share,
-    /// A name was answered at some time.
+    /// Any name has been answered so far.
     is_any_answered: bool,
 }
 
@@ -49,25 +52,26 @@ impl Refusals {
         }
     }
 
-    /// True if it is not known yet whether it is the load.
+    /// True if it is not known yet whether the load is the cause.
     pub(super) fn are_unexplained(&self) -> bool {
         self.again.asked < KNOWN_MIN && self.first.refused <= REFUSED_MAX * self.first.asked
     }
 
-    /// True if a name that was refused and asked again is certain to be refused each time.
+    /// True if a name that was refused is practically certain to be refused again.
     pub(super) fn are_due_to_names(&self) -> bool {
         self.again.asked >= KNOWN_MIN
             && self.again.refused >= REFUSED_AGAIN * self.again.asked
             && self.first.refused <= REFUSED_MAX * self.first.asked
     }
 
-    /// True if it cannot be the load, or hardly so: under too high a load, some names are answered.
+    /// True if the load is hardly the cause, as no name was ever answered: an overloaded server answers
+    /// some names.
     pub(super) fn are_due_to_servers(&self) -> bool {
         self.again.asked >= KNOWN_MIN && !self.is_any_answered
     }
 
-    /// How long to wait before a name is asked again that was refused so often, at least once. Where it is
-    /// not the load, nothing is gained by waiting longer.
+    /// The back-off of a name that was refused `refusals` times, at least once. If the load is not the
+    /// cause, nothing is gained by waiting longer.
     pub(super) fn pause(&self, refusals: u32) -> Duration {
         match refusals.checked_sub(2) {
             Some(before) if !self.are_due_to_names() => {

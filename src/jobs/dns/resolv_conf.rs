@@ -1,4 +1,4 @@
-//! The servers that the system asks.
+//! The servers that the system is configured to use.
 
 use super::server_address::parse_server;
 use std::net::SocketAddr;
@@ -9,17 +9,17 @@ use std::path::Path;
 pub struct SystemServers {
     /// Their addresses, in the order of the file.
     pub servers: Vec<SocketAddr>,
-    /// Those that no server can be at, and why.
+    /// Entries that are not valid server addresses, and why.
     pub left_out: Vec<(String, String)>,
 }
 
-/// Where the system keeps them.
+/// Where the system keeps its servers.
 pub const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-/// Reads them.
+/// Reads the servers from a file.
 ///
 /// # Errors
-/// What is wrong with the file, in words.
+/// A message that says what is wrong with the file.
 pub fn system_servers(path: &Path) -> Result<SystemServers, String> {
     let name = path.display();
     let bytes = std::fs::read(path).map_err(|error| {

@@ -1,25 +1,25 @@
-//! The status of a row: that of its answer, or that its line is no question.
+//! The status of a row: that of its answer, or that its line is not a question.
 
-use super::answer::Status;
 use super::job::Found;
+use super::status::Status;
 use domain::base::iana::OptRcode;
 use std::fmt;
 use std::str::FromStr;
 
-/// What a row says under `status`.
+/// The value of the field `status` of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RowStatus {
-    /// The line is a question, which ended so.
+    /// The line is a question, which ended with this status.
     Asked(Status),
-    /// The line is no question.
+    /// The line is not a question.
     Invalid,
 }
 
-/// A word that no row has as its status.
+/// A word that is not the status of any row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownStatus;
 
-/// Those that have a name, in the order in which they are told.
+/// The statuses that have a name, in the order in which messages list them.
 const NAMED: [RowStatus; 20] = [
     RowStatus::Asked(Status::NoError),
     RowStatus::Asked(Status::NoData),
@@ -47,7 +47,7 @@ const NAMED: [RowStatus; 20] = [
 const RCODE_MAX: u16 = 0xFFF;
 
 impl RowStatus {
-    /// The status of the row for what came of an item.
+    /// The status of the row for the result of an item.
     #[must_use]
     pub fn of(found: &Found) -> Self {
         match found {
@@ -72,7 +72,7 @@ impl fmt::Display for RowStatus {
     }
 }
 
-/// By its name, in either case; a code without a name by its number, as in rows.
+/// Reads a name in either case or, for a code without a name, its number, as in rows.
 impl FromStr for RowStatus {
     type Err = UnknownStatus;
 

@@ -1,15 +1,15 @@
-//! Addresses of DNS servers, as arguments and lists have them.
+//! Addresses of DNS servers in arguments and lists.
 
 use std::collections::HashSet;
 use std::net::{SocketAddr, SocketAddrV6};
 
 const DNS_PORT: u16 = 53;
 
-/// An address with or without a port, an IPv6 address with a port in brackets. A link-local one has its
-/// interface behind a `%`, by name or by number.
+/// Reads an address with or without a port; an IPv6 address with a port is in brackets. A link-local
+/// address has its interface after a `%`, by name or by number.
 ///
 /// # Errors
-/// What is wrong with it, in words.
+/// A message that says what is wrong with the text.
 pub fn parse_server(text: &str) -> Result<SocketAddr, String> {
     let without_port = text
         .parse()
@@ -51,7 +51,7 @@ fn interface_index(name: &str) -> Option<u32> {
     if let Ok(index) = name.parse() {
         return Some(index);
     }
-    // The name of an interface is no path.
+    // A path is not accepted as the name of an interface.
     let is_name = !name.is_empty() && !name.contains('/') && !name.starts_with('.');
     let index = is_name.then(|| std::fs::read_to_string(format!("/sys/class/net/{name}/ifindex")));
     index?.ok()?.trim().parse().ok()
@@ -70,7 +70,7 @@ mod tests {
             ("[2001:db8::1]:5353", "[2001:db8::1]:5353"),
             ("fe80::1%7", "[fe80::1%7]:53"),
             ("[fe80::1%7]:5353", "[fe80::1%7]:5353"),
-            // It is the first of every network namespace.
+            // `lo` is the first interface of every network namespace.
             ("fe80::1%lo", "[fe80::1%1]:53"),
             ("[fe80::1%lo]:5353", "[fe80::1%1]:5353"),
         ] {

@@ -1,33 +1,34 @@
-//! Random names beside a name, and whether they have the same content.
+//! Random siblings of a name (names below the same parent), and the comparison of their content.
 
-use super::answer::{Answer, Status};
+use super::answer::Answer;
+use super::parent::Parent;
 use super::question::Question;
-use super::reading::Section;
+use super::status::Status;
 use super::text;
-use super::wildcards::Parent;
+use super::wire::Section;
 use domain::base::Rtype;
 use domain::base::name::ParsedName;
 use domain::base::rdata::ComposeRecordData;
 use domain::base::record::ParsedRecord;
 use domain::rdata::AllRecordData;
 
-/// The length of a random label: nobody has chosen one that is equal to it.
+/// The length of a random label: long enough not to exist by chance.
 const LABEL_LEN: usize = 16;
 
 /// Characters of a random label: 32, so that each takes 5 bits.
 const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
-/// What the records of a name say, but for owners, times to live and signatures.
+/// The content of a name's records, except owners, times to live and signatures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Content {
-    /// There are none.
+    /// There are no records.
     Nothing,
     /// A digest of them.
     Records([u8; blake3::OUT_LEN]),
 }
 
 impl Content {
-    /// That of an answer; `None` if the question was not answered.
+    /// The content of an answer; `None` if the question was not answered.
     pub(super) fn of(answer: &Answer) -> Option<Self> {
         match answer.status {
             Status::NoError => Some(Self::of_records(answer)),
@@ -36,8 +37,8 @@ impl Content {
         }
     }
 
-    /// The same records in another order are the same, and so are names in letters of another case: where
-    /// a name is compressed, its letters are those of the question.
+    /// The order of records and the case of letters do not matter: the letters of a compressed name are
+    /// those of the question.
     fn of_records(answer: &Answer) -> Self {
         let records = answer.parsed(Section::Answer);
         // Some servers sign each answer anew.
@@ -62,13 +63,13 @@ fn canonical(record: &ParsedRecord<'_, [u8]>) -> Vec<u8> {
             let composed = record.data().compose_canonical_rdata(&mut bytes);
             composed.expect("memory can be written to");
         }
-        // A type that is read by rules of our own.
+        // A type that this crate reads by its own rules.
         Err(_) => text::write_data(&mut bytes, record),
     }
     bytes
 }
 
-/// A question about a random name below the same parent; `None` if there is no room for such a name.
+/// A question for a random name below the same parent; `None` if such a name would be too long.
 pub(super) fn sibling(parent: &Parent, qtype: Rtype) -> Option<Question> {
     let mut label = [0; LABEL_LEN];
     getrandom::fill(&mut label).expect("the kernel has random numbers");

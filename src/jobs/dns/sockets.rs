@@ -5,14 +5,15 @@ use super::random::Random;
 use crate::io::Transport;
 use std::time::Duration;
 
-/// How long the id of a query without a reply is not used again after its name has ended.
+/// How long the id of a query without a reply is quarantined after its lookup has ended.
 const ID_QUARANTINE: Duration = Duration::from_secs(10);
 
-/// Queries that go out by one socket before the next has its turn: the kernel can then take them together.
+/// Consecutive queries on one socket before the next socket is used: the kernel can then send them as a
+/// batch.
 const IN_A_ROW: usize = 32;
 
-/// One of the sockets, by its number: those for datagrams come first, if there are any, those of the first
-/// server before the others; then a stream for each server.
+/// The number of a socket. Datagram sockets come first, if there are any, grouped by server; then one
+/// stream for each server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SocketId(pub u32);
 
@@ -20,7 +21,7 @@ pub struct SocketId(pub u32);
 #[derive(Debug)]
 pub(super) struct Sockets {
     servers: usize,
-    /// For datagrams, for each server; 0 if there are only streams.
+    /// Datagram sockets for each server; 0 if there are only streams.
     per_server: usize,
     ids: Vec<Ids>,
     /// Queries sent so far, in datagrams.
@@ -64,8 +65,8 @@ impl Sockets {
         &mut self.ids[socket as usize]
     }
 
-    /// A free id for a query to this server, in a datagram unless there are only streams. If there is none,
-    /// the moment at which there may be one.
+    /// A free id for a query to this server, in a datagram unless there are only streams. If there is
+    /// none, the time at which there may be one.
     pub(super) fn take(
         &mut self,
         query: u32,
@@ -93,7 +94,7 @@ impl Sockets {
     /// A free id for a query in the stream to this server.
     ///
     /// # Panics
-    /// If none is free. Far fewer queries are under way in a stream than there are ids.
+    /// If none is free. Far fewer queries are in flight in a stream than there are ids.
     pub(super) fn take_for_stream(
         &mut self,
         query: u32,
@@ -106,12 +107,12 @@ impl Sockets {
         (socket_id(socket), id.expect("an id is free"))
     }
 
-    /// What this id stands for; `None` if for nothing.
+    /// What this id stands for; `None` if it is free.
     pub(super) fn holder(&self, SocketId(socket): SocketId, id: u16) -> Option<Holder> {
         self.ids[socket as usize].holder(id)
     }
 
-    /// The queries under way at a socket, each once.
+    /// The queries in flight at a socket, each once.
     pub(super) fn queries(&self, SocketId(socket): SocketId) -> Vec<u32> {
         let mut queries: Vec<u32> = self.ids[socket as usize].queries().collect();
         queries.sort_unstable();
@@ -124,9 +125,9 @@ impl Sockets {
         self.ids(socket).free(id);
     }
 
-    /// Lets the id of a query rest that was given up.
-    pub(super) fn rest(&mut self, socket: SocketId, id: u16, now: Duration) {
-        self.ids(socket).rest(id, now + ID_QUARANTINE);
+    /// Quarantines the id of a query that was given up.
+    pub(super) fn quarantine(&mut self, socket: SocketId, id: u16, now: Duration) {
+        self.ids(socket).quarantine(id, now + ID_QUARANTINE);
     }
 }
 

@@ -1,24 +1,24 @@
-//! The queries in the stream to a server, and those that wait for a place there.
+//! The queries in the stream to a server, and those that wait for room in it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Queries under way in one stream, at most: a server may read the next only when it has answered.
+/// Queries in flight in one stream, at most: a server may read the next query only after it has answered.
 const PIPELINE_MAX: usize = 128;
 
-/// A connection that has been silent for so long while a query was under way is given up, for it may have
-/// been forgotten on the way (by a firewall, for instance), which the system notices only much later.
+/// A connection that has been silent for this long while a query was in flight is given up: it may have
+/// been dropped on the path (by a firewall, for instance), which the system notices only much later.
 const SILENT_MAX: Duration = Duration::from_secs(10);
 
-/// A stream, as far as it is known how much the server takes from one.
+/// The stream to one server, and how many queries the server accepts in one.
 #[derive(Debug)]
 pub(super) struct Stream {
-    under_way: usize,
-    /// How many may be under way in one connection.
+    in_flight: usize,
+    /// How many may be in flight in one connection.
     pipeline: usize,
-    /// How many the present connection has answered.
+    /// How many queries the current connection has answered.
     answered: usize,
-    /// Since when something was asked and nothing has come.
+    /// Since when queries have been in flight without a reply.
     silent_since: Option<Duration>,
     /// Lookups, with their serial numbers.
     waiting: VecDeque<(u32, u64)>,
@@ -27,7 +27,7 @@ pub(super) struct Stream {
 impl Default for Stream {
     fn default() -> Self {
         Self {
-            under_way: 0,
+            in_flight: 0,
             pipeline: PIPELINE_MAX,
             answered: 0,
             silent_since: None,
@@ -37,7 +37,7 @@ impl Default for Stream {
 }
 
 impl Stream {
-    /// A lookup waits for a place.
+    /// A lookup waits for room.
     pub(super) fn wait(&mut self, lookup: (u32, u64)) {
         self.waiting.push_back(lookup);
     }
@@ -57,45 +57,45 @@ impl Stream {
         self.waiting.pop_front()
     }
 
-    /// How many more queries may be under way.
+    /// How many more queries may be in flight.
     pub(super) fn room(&self) -> usize {
-        self.pipeline.saturating_sub(self.under_way)
+        self.pipeline.saturating_sub(self.in_flight)
     }
 
     /// A query was sent.
     pub(super) fn sent(&mut self, now: Duration) {
-        self.under_way += 1;
+        self.in_flight += 1;
         self.silent_since.get_or_insert(now);
     }
 
-    /// A query was answered that was under way, or had been given up.
-    pub(super) fn answered(&mut self, was_under_way: bool, now: Duration) {
-        self.under_way -= usize::from(was_under_way);
+    /// A query was answered that was in flight, or had been given up.
+    pub(super) fn answered(&mut self, was_in_flight: bool, now: Duration) {
+        self.in_flight -= usize::from(was_in_flight);
         self.answered += 1;
-        self.silent_since = (self.under_way > 0).then_some(now);
+        self.silent_since = (self.in_flight > 0).then_some(now);
         if self.answered > self.pipeline {
-            // It takes more than the last connection did.
+            // This connection accepts more than the last one did.
             self.pipeline = (self.pipeline * 2).min(PIPELINE_MAX);
         }
     }
 
     /// A query was given up.
     pub(super) fn ended(&mut self) {
-        self.under_way -= 1;
+        self.in_flight -= 1;
     }
 
     /// True if the connection is to be given up.
-    pub(super) fn is_forgotten(&self, now: Duration) -> bool {
+    pub(super) fn is_stalled(&self, now: Duration) -> bool {
         self.silent_since
             .is_some_and(|since| now.saturating_sub(since) >= SILENT_MAX)
     }
 
-    /// The connection was closed while queries were under way. Tells how many it had answered; a new one
-    /// is asked no more than that at one time.
+    /// The connection was closed. Returns how many queries it had answered; if others were in flight, the
+    /// next connection gets no more than that at one time.
     pub(super) fn closed(&mut self) -> usize {
         let answered = std::mem::take(&mut self.answered);
         self.silent_since = None;
-        if self.under_way > 0 {
+        if self.in_flight > 0 {
             self.pipeline = answered.clamp(1, self.pipeline);
         }
         answered

@@ -1,10 +1,11 @@
-//! Records as text, the way zone files have them. What most records are made of, addresses and names
-//! of plain letters, is written without the formatting machinery, which takes ten times as long.
+//! Records in zone-file format. Addresses and names of plain letters, of which most records consist, are
+//! written without the formatting machinery of the standard library, which takes ten times as long.
 
 use super::common;
+use super::labels::write_labels;
 use super::presentation;
 use domain::base::Rtype;
-use domain::base::name::{Label, ParsedName, ToLabelIter};
+use domain::base::name::{ParsedName, ToLabelIter};
 use domain::base::rdata::UnknownRecordData;
 use domain::base::record::ParsedRecord;
 use domain::base::zonefile_fmt::{DisplayKind, ZonefileFmt};
@@ -12,8 +13,8 @@ use domain::rdata::{A, AllRecordData, Cname};
 use std::io::Write;
 use std::net::Ipv4Addr;
 
-/// Appends the content of a record; in the form for unknown types (RFC 3597) if it is not what its
-/// type says.
+/// Appends the content of a record; in the form for unknown types (RFC 3597) if it does not match its
+/// type.
 pub(super) fn write_data(out: &mut Vec<u8>, record: &ParsedRecord<'_, [u8]>) {
     let is_written = match record.rtype() {
         Rtype::A => write_address(out, record),
@@ -85,7 +86,7 @@ fn write_unknown(out: &mut Vec<u8>, record: &ParsedRecord<'_, [u8]>) {
     }
 }
 
-/// A name, without a dot at its end.
+/// A name, without a trailing dot.
 pub(super) fn name(name: &impl ToLabelIter) -> String {
     let mut text = Vec::with_capacity(name.compose_len().into());
     write_labels(
@@ -95,29 +96,9 @@ pub(super) fn name(name: &impl ToLabelIter) -> String {
     into_string(text)
 }
 
-/// What was written here.
+/// The text that was written here.
 pub(super) fn into_string(text: Vec<u8>) -> String {
     String::from_utf8(text).expect("it was written from text")
-}
-
-pub(super) fn write_labels<'a>(out: &mut Vec<u8>, labels: impl Iterator<Item = &'a Label>) {
-    for (at, label) in labels.enumerate() {
-        if at > 0 {
-            out.push(b'.');
-        }
-        // All bytes are looked at: that is done for many at one time.
-        let are_plain = |all, &byte: &u8| all & is_plain(byte);
-        if label.as_slice().iter().fold(true, are_plain) {
-            out.extend_from_slice(label.as_slice());
-        } else {
-            write!(out, "{label}").expect("memory can be written to");
-        }
-    }
-}
-
-/// True for what stands for itself in a label.
-fn is_plain(byte: u8) -> bool {
-    matches!(byte, b'!'..=b'~') && !matches!(byte, b'.' | b'\\')
 }
 
 #[cfg(test)]
@@ -130,7 +111,7 @@ mod tests {
     use domain::rdata::{Aaaa, Ns, Soa};
     use proptest::prelude::*;
 
-    /// The message of one record, which belongs to that name.
+    /// A message with one record, whose owner is that name.
     fn message<D: domain::base::rdata::ComposeRecordData>(
         owner: &Name<Vec<u8>>,
         data: D,
@@ -158,7 +139,7 @@ mod tests {
     }
 
     proptest! {
-        /// The quick ways write what the slow one does.
+        /// The fast paths write the same as the slow one.
         #[test]
         fn as_the_library_has_it(owner in any_name(), alias in any_name(), address in any::<[u8; 4]>()) {
             let as_alias = message(&owner, Cname::new(&alias));
@@ -181,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_keep_to_its_type_is_unknown() {
+    fn malformed_content_is_written_as_unknown() {
         let mut message = message(&Name::root_vec(), A::from_octets(1, 2, 3, 4));
         message.pop();
         let length = message.len() - 5;
@@ -252,7 +233,7 @@ mod tests {
                 format!("0010 {foo_org} 0001 000c 08665c6f6f2c626172 026832"),
                 r"16 foo.example.org. alpn=f\\\\oo\\,bar,h2".into(),
             ),
-            // What is no value of its key; keys without a value.
+            // A value that is not valid for its key; keys without a value.
             (
                 Rtype::HTTPS,
                 format!("0001 {root} 0001 0003 026832 0002 0000 0003 0001 35 0005 0000 0008 0000"),

@@ -1,22 +1,22 @@
-//! Queries to one server at a rate.
+//! The rate limit on queries to one server.
 
 use std::time::Duration;
 
-/// What may be sent at once when there is a rate: as much as is due in this time. An event loop may be
-/// late by so much.
+/// The burst that the rate limit allows, as a time: all queries that are due within it may be sent at
+/// once. An event loop may be late by this much.
 const BURST: Duration = Duration::from_millis(10);
 
-/// Keeps queries to a rate, by the generic cell rate algorithm (ITU-T I.371, annex A). Other than the
-/// schedule of a run it makes up for nothing.
+/// Limits the rate of queries by the generic cell rate algorithm (ITU-T I.371, annex A). Unlike the
+/// schedule of a run, it does not catch up after a delay.
 #[derive(Debug)]
 pub(super) struct Throttle {
     interval: Duration,
-    /// When the next query would be due, were they evenly spread.
+    /// When the next query would be due if queries were evenly spread.
     due: Duration,
 }
 
 impl Throttle {
-    /// For so many queries per second, at most.
+    /// For at most this many queries per second.
     pub(super) fn new(rate: f64) -> Self {
         // Rounded up: rather too few than too many.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
@@ -41,7 +41,7 @@ impl Throttle {
         usize::try_from(more).map_or(usize::MAX, |more| more.saturating_add(1))
     }
 
-    /// One is sent.
+    /// A query is sent.
     pub(super) fn ask(&mut self, now: Duration) {
         self.due = self.due.max(now) + self.interval;
     }

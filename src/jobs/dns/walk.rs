@@ -1,24 +1,23 @@
-//! The records of a message from the first to the last, in one pass, and of each no more than is needed: most
+//! Iterates over the records of a message in one pass, and parses no more of each than is needed: most
 //! messages are read twice, to judge them and to print them.
 
-use super::message::HEADER_LEN;
-use super::reading::Section;
+use super::wire::{HEADER_LEN, Section};
 use domain::base::Rtype;
 use domain::base::message::Message;
 use domain::base::record::ParsedRecord;
 use domain::dep::octseq::Parser;
 
-/// Of the class and type of the question.
+/// The length of the class and type of the question.
 const QUESTION_TAIL_LEN: usize = 4;
 
-/// Of the type, class, time to live and length of content of a record.
+/// The length of the type, class, time to live and content length of a record.
 const RECORD_HEAD_LEN: usize = 10;
 
-/// A name that is the question's, compressed (RFC 1035, 4.1.4).
+/// A compressed name that points to the question's (RFC 1035, 4.1.4).
 const QUESTIONS_NAME: [u8; 2] = [0xc0, HEADER_LEN as u8];
 
-/// Goes through the records of a message with one question. The last is `None` if the message ends in it, or
-/// before it.
+/// Iterates over the records of a message with one question. The last is `None` if the message ends
+/// within or before it.
 pub(super) struct Walk<'a> {
     message: &'a [u8],
     /// Where the next record starts.
@@ -27,7 +26,7 @@ pub(super) struct Walk<'a> {
     left: [u16; 3],
 }
 
-/// A record in a message, whose owner and content may be such as cannot be read.
+/// A record in a message. Its owner and its content may be malformed.
 #[derive(Clone, Copy)]
 pub(super) struct RecordAt<'a> {
     message: &'a [u8],
@@ -36,7 +35,7 @@ pub(super) struct RecordAt<'a> {
 }
 
 impl<'a> Walk<'a> {
-    /// Of all sections.
+    /// The records of all sections.
     pub(super) fn of(message: &'a Message<[u8]>) -> Self {
         let counts = message.header_counts();
         let question = end_of_name(message.as_slice(), HEADER_LEN);
@@ -86,7 +85,7 @@ impl<'a> RecordAt<'a> {
         ParsedRecord::parse(&mut parser).ok()
     }
 
-    /// True if its owner is written as the name of the question.
+    /// True if its owner is written as a pointer to the name of the question.
     pub(super) fn has_questions_name(self) -> bool {
         self.message[self.start..].starts_with(&QUESTIONS_NAME)
     }
@@ -103,7 +102,7 @@ fn record_at(message: &[u8], start: usize) -> Option<(Rtype, usize)> {
     (end <= message.len()).then_some((rtype, end))
 }
 
-/// Where a name ends that starts here. Where it points to is not looked at.
+/// The end of the name that starts here. Pointers are not followed.
 fn end_of_name(message: &[u8], start: usize) -> Option<usize> {
     let mut at = start;
     loop {
@@ -111,7 +110,7 @@ fn end_of_name(message: &[u8], start: usize) -> Option<usize> {
             0 => return Some(at + 1),
             len @ 1..=63 => at += usize::from(len) + 1,
             0xc0.. => return Some(at + 2),
-            // Reserved, and used by nobody (RFC 6891, 5).
+            // Reserved types of labels, not in use (RFC 6891, 5).
             64..0xc0 => return None,
         }
     }

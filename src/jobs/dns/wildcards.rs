@@ -1,49 +1,21 @@
-//! Whether a name has its records from a wildcard (RFC 4592): a random name beside it, a sibling, then
-//! has the same.
+//! Whether a name has its records from a wildcard (RFC 4592): a random sibling of it then has the same
+//! records.
 //!
-//! What the siblings of a name come to is asked once for each parent and type, by whichever item needs it
-//! first; others that need it meanwhile wait for that item.
+//! The content of siblings is looked up once for each parent and type, by the first item that needs it;
+//! other items that need it meanwhile wait for that item.
 
-use super::question::Question;
+use super::parent::Parent;
 use super::siblings::Content;
-use domain::base::Rtype;
+use crate::lock::lock;
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 /// Parents that are remembered, of each of two generations: a few megabytes.
 const REMEMBERED_MAX: usize = 32_768;
 
-/// Whose siblings have been asked about.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Parent {
-    /// The name above, in wire format and small letters.
-    name: Box<[u8]>,
-    qtype: Rtype,
-    /// The server that is asked, where each name is asked of every one; otherwise 0.
-    server: usize,
-}
-
-impl Parent {
-    /// That of a question whose name has one.
-    pub(super) fn of(question: &Question, server: usize) -> Option<Self> {
-        let name = question.name();
-        let label_len = usize::from(name[0]);
-        (label_len > 0).then(|| Self {
-            name: name[1 + label_len..].to_ascii_lowercase().into(),
-            qtype: question.qtype(),
-            server,
-        })
-    }
-
-    /// The name above, in wire format and small letters.
-    pub(super) fn name(&self) -> &[u8] {
-        &self.name
-    }
-}
-
-/// What is known of siblings, by all loops of a run together.
+/// The known contents of siblings, shared by all loops of a run.
 #[derive(Clone, Debug, Default)]
 pub struct SharedWildcards {
     known: Arc<Mutex<Known>>,
@@ -52,54 +24,54 @@ pub struct SharedWildcards {
 #[derive(Debug, Default)]
 struct Known {
     recent: HashMap<Parent, Content>,
-    /// Those that were asked about before. What is asked for again becomes recent.
+    /// The generation before. An entry that is used again becomes recent.
     older: HashMap<Parent, Content>,
-    under_way: HashMap<Parent, Arc<Mutex<Inquiry>>>,
+    in_flight: HashMap<Parent, Arc<Mutex<Inquiry>>>,
 }
 
-/// A sibling that is asked about.
+/// A lookup of a sibling.
 #[derive(Debug, Default)]
 struct Inquiry {
-    /// When it has ended: what came of it.
+    /// Its result, when it has ended.
     end: Option<End>,
     waiting: Vec<Waker>,
 }
 
-/// How it ended.
+/// The result of an inquiry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     /// The sibling has this content.
     Known(Content),
-    /// No server would tell.
+    /// No server answered.
     Failed,
-    /// Whoever asked was given up.
+    /// The item that asked was dropped.
     Abandoned,
 }
 
-/// What somebody who needs to know of a sibling has to do.
+/// What an item that needs the content of siblings has to do.
 pub(super) enum Step {
-    /// Nothing.
+    /// Nothing: the content is known.
     Known(Content),
-    /// To wait for another item.
-    Wait(Waiting),
-    /// To ask.
-    Ask(Asking),
+    /// Wait for the inquiry of another item.
+    Wait(InquiryWaiter),
+    /// Ask.
+    Ask(InquiryGuard),
 }
 
 impl SharedWildcards {
-    /// What is to be done to know the siblings below this parent.
+    /// What to do to get the content of siblings below this parent.
     pub(super) fn begin(&self, parent: &Parent) -> Step {
         let known = &mut *lock(&self.known);
         if let Some(content) = known.find(parent) {
             return Step::Known(content);
         }
-        if let Some(inquiry) = known.under_way.get(parent) {
-            return Step::Wait(Waiting(Arc::clone(inquiry)));
+        if let Some(inquiry) = known.in_flight.get(parent) {
+            return Step::Wait(InquiryWaiter(Arc::clone(inquiry)));
         }
         let inquiry = Arc::default();
         let copy = Arc::clone(&inquiry);
-        known.under_way.insert(parent.clone(), copy);
-        Step::Ask(Asking {
+        known.in_flight.insert(parent.clone(), copy);
+        Step::Ask(InquiryGuard {
             shared: self.clone(),
             parent: parent.clone(),
             inquiry,
@@ -126,11 +98,11 @@ impl Known {
     }
 }
 
-/// Waits for what another item asks.
-pub(super) struct Waiting(Arc<Mutex<Inquiry>>);
+/// Waits for the inquiry of another item.
+pub(super) struct InquiryWaiter(Arc<Mutex<Inquiry>>);
 
-impl Waiting {
-    /// What came of it.
+impl InquiryWaiter {
+    /// Its result.
     pub(super) async fn end(self) -> End {
         poll_fn(|context| self.poll(context)).await
     }
@@ -148,26 +120,26 @@ impl Waiting {
     }
 }
 
-/// An item that asks. If it is dropped before it has told what came of that, another will ask.
-pub(super) struct Asking {
+/// The inquiry of an item that asks. If it is dropped without a result, another item asks.
+pub(super) struct InquiryGuard {
     shared: SharedWildcards,
     parent: Parent,
     inquiry: Arc<Mutex<Inquiry>>,
     end: End,
 }
 
-impl Asking {
-    /// Tells what came of it. A failure is told those who wait, and not remembered: the next item asks
-    /// again.
-    pub(super) fn tell(mut self, end: End) {
+impl InquiryGuard {
+    /// Ends the inquiry. A failure is passed to the items that wait, but not remembered: the next item
+    /// asks again.
+    pub(super) fn finish(mut self, end: End) {
         self.end = end;
     }
 }
 
-impl Drop for Asking {
+impl Drop for InquiryGuard {
     fn drop(&mut self) {
         let mut known = lock(&self.shared.known);
-        known.under_way.remove(&self.parent);
+        known.in_flight.remove(&self.parent);
         if let End::Known(content) = self.end {
             known.remember(self.parent.clone(), content);
         }
@@ -180,27 +152,25 @@ impl Drop for Asking {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::jobs::dns::question::Question;
+    use domain::base::Rtype;
 
     fn parent(name: &str) -> Parent {
         let question = Question::parse(name.as_bytes(), Rtype::A).unwrap();
         Parent::of(&question, 0).unwrap()
     }
 
-    fn begin_asking(shared: &SharedWildcards, parent: &Parent) -> Asking {
+    fn begin_asking(shared: &SharedWildcards, parent: &Parent) -> InquiryGuard {
         match shared.begin(parent) {
             Step::Ask(asking) => asking,
-            _ => panic!("somebody else asks"),
+            _ => panic!("another item asks"),
         }
     }
 
-    fn poll(waiting: &Waiting) -> Poll<End> {
+    fn poll(waiting: &InquiryWaiter) -> Poll<End> {
         waiting.poll(&Context::from_waker(Waker::noop()))
     }
 
@@ -226,7 +196,7 @@ mod tests {
             assert_eq!(lock(&waiting.0).waiting.len(), 1);
             match end {
                 End::Abandoned => drop(asking),
-                end => asking.tell(end),
+                end => asking.finish(end),
             }
             assert_eq!(poll(&waiting), Poll::Ready(end));
         }
@@ -240,16 +210,16 @@ mod tests {
     #[test]
     fn what_is_remembered_is_bounded() {
         let (shared, used) = (SharedWildcards::default(), parent("a.used.example"));
-        begin_asking(&shared, &used).tell(End::Known(Content::Nothing));
+        begin_asking(&shared, &used).finish(End::Known(Content::Nothing));
         for number in 0..3 * REMEMBERED_MAX {
             let asking = begin_asking(&shared, &parent(&format!("a.n{number}.example")));
-            asking.tell(End::Known(Content::Nothing));
+            asking.finish(End::Known(Content::Nothing));
             if number % 1_000 == 0 {
                 assert!(matches!(shared.begin(&used), Step::Known(_)));
             }
         }
         let known = lock(&shared.known);
         assert!(known.recent.len() + known.older.len() <= 2 * REMEMBERED_MAX);
-        assert!(known.under_way.is_empty());
+        assert!(known.in_flight.is_empty());
     }
 }

@@ -1,9 +1,9 @@
-//! The axes of a diagram, and what is drawn in them.
+//! A diagram: its axes and its curves.
 //!
-//! Of kuva these are the parts: layout, axes, shapes. To have it draw whole plots would make the
-//! binary 2 MB larger, as every kind of plot it knows would come along.
+//! Only parts of kuva are used: layout, axes and shapes. Its function for whole plots would make the binary
+//! 2 MB larger, because it links every kind of plot.
 
-use super::{TEXT_SIZE, text};
+use super::text::{TEXT_SIZE, text};
 use crate::plot::style::{colour, dashes};
 use kuva::TickFormat;
 use kuva::render::axis::{add_axes_and_grid, add_labels_and_title};
@@ -13,6 +13,8 @@ use kuva::render::theme::Theme;
 use std::sync::Arc;
 
 pub(super) const PANEL_WIDTH: f64 = 600.0;
+pub(super) const EDGE: f64 = 12.0;
+pub(super) const WIDTH: f64 = 2.0 * PANEL_WIDTH + 2.0 * EDGE;
 pub(super) const PANEL_HEIGHT: f64 = 314.0;
 const LEFT: f64 = 100.0;
 const RIGHT: f64 = 30.0;
@@ -35,10 +37,10 @@ const TICK: &str = "black";
 const LINE_WIDTH: f64 = 1.8;
 const DOT_RADIUS: f64 = 3.0;
 
-/// What a tick is called.
+/// The label of a tick.
 pub(super) type FormatTick = Arc<dyn Fn(f64) -> String + Send + Sync>;
 
-/// One axis: what it is called, how far it goes, and how its ticks are called.
+/// An axis: its label, its range, and the labels of its ticks.
 pub(super) struct Axis {
     pub label: &'static str,
     pub low: f64,
@@ -54,7 +56,7 @@ pub(super) struct Frame {
 }
 
 impl Frame {
-    /// Draws the axes. A step between the ticks of `x` is given where they are not kuva's choice.
+    /// Draws the axes. Without `x_step`, kuva chooses the ticks of `x`.
     pub fn new(
         title: String,
         note: Option<String>,
@@ -76,7 +78,7 @@ impl Frame {
         let mut scene = Scene::new(PANEL_WIDTH, PANEL_HEIGHT);
         add_axes_and_grid(&mut scene, &computed, &layout);
         add_labels_and_title(&mut scene, &computed, &layout);
-        // Not by kuva, which places them by the length of other tick labels than ours.
+        // kuva would place these by the length of its own tick labels, not of ours.
         scene.add(text(MIDDLE_X, X_LABEL_Y, x.label, TextAnchor::Middle, None));
         scene.add(text(
             Y_LABEL_X,
@@ -88,7 +90,7 @@ impl Frame {
         Self { scene, computed }
     }
 
-    /// One more tick on the axis of `x`.
+    /// Adds a tick to the `x` axis.
     pub fn x_tick(&mut self, at: f64, label: &str) {
         let x = self.computed.map_x(at);
         let bottom = TOP + PLOT_HEIGHT;
@@ -121,7 +123,7 @@ impl Frame {
         points.iter().map(place).collect()
     }
 
-    /// A run's line.
+    /// Draws the line of a run.
     pub fn line(&mut self, run: usize, points: &[(f64, f64)]) {
         self.scene.add(Primitive::PolyLine {
             points: self.places(points),
@@ -131,7 +133,7 @@ impl Frame {
         });
     }
 
-    /// A run's dots.
+    /// Draws the dots of a run.
     pub fn dots(&mut self, run: usize, points: &[(f64, f64)]) {
         let (cx, cy) = self.places(points).into_iter().unzip();
         self.scene.add(Primitive::CircleBatch {
@@ -145,7 +147,7 @@ impl Frame {
         });
     }
 
-    /// Tints what a run's line encloses.
+    /// Fills the area that the line of a run encloses.
     pub fn area(&mut self, run: usize, points: &[(f64, f64)], opacity: f64) {
         self.scene.add(Primitive::Path(Box::new(PathData {
             d: build_path(&self.places(points)) + "Z",
@@ -158,7 +160,7 @@ impl Frame {
     }
 }
 
-/// Words in place of a diagram.
+/// A panel with a message in place of a diagram.
 pub(super) fn message(title: String, message: &str) -> Scene {
     let layout = layout(title);
     let mut scene = Scene::new(PANEL_WIDTH, PANEL_HEIGHT);
@@ -167,7 +169,7 @@ pub(super) fn message(title: String, message: &str) -> Scene {
     scene
 }
 
-/// The same margins for all, so that the diagrams stand in columns.
+/// All diagrams have the same margins, so that they align.
 fn layout(title: String) -> Layout {
     let theme = Theme {
         grid_color: GRID.to_owned(),

@@ -1,6 +1,7 @@
 //! The legend.
 
-use super::{EDGE, TEXT_SIZE, WIDTH, label, text, text_width};
+use super::frame::{EDGE, WIDTH};
+use super::text::{TEXT_SIZE, label, text, text_width};
 use crate::plot::Run;
 use crate::plot::style::{colour, dashes};
 use kuva::render::render::{Primitive, TextAnchor};
@@ -17,7 +18,7 @@ pub(super) struct Legend {
     pub height: f64,
 }
 
-/// Every run's label and count. They stand on columns, of which each takes as many as it needs.
+/// The label and count of each run. They are aligned to columns; an entry may take several columns.
 pub(super) fn legend(runs: &[Run]) -> Legend {
     let column_width = (WIDTH - 4.0 * EDGE) / COLUMNS as f64;
     let (mut row, mut column) = (0, 0);

@@ -1,21 +1,21 @@
-//! The picture.
+//! Draws the runs as SVG.
 
 mod frame;
 mod legend;
 mod panels;
+mod text;
+
+#[cfg(test)]
+pub(super) use text::text_width;
 
 use super::Run;
-use super::labels::{printable, shorten};
 use super::phases::phases;
-use frame::{PANEL_HEIGHT, PANEL_WIDTH};
+use frame::{EDGE, PANEL_HEIGHT, PANEL_WIDTH, WIDTH};
 use kuva::backend::svg::SvgBackend;
-use kuva::render::render::{Primitive, Scene, TextAnchor};
+use kuva::render::render::{Primitive, Scene};
 
-/// The first of these that there is. Widths are reckoned for the first, a wide one.
+/// The viewer uses the first font that it has. Widths are computed for the first, which is wide.
 const FONTS: &str = "DejaVu Sans, Verdana, Liberation Sans, Arial, sans-serif";
-const TEXT_SIZE: u32 = 12;
-const EDGE: f64 = 12.0;
-const WIDTH: f64 = 2.0 * PANEL_WIDTH + 2.0 * EDGE;
 
 /// Draws the runs as SVG: a legend, and for each phase a row with its spectrum and its histogram.
 #[must_use]
@@ -48,42 +48,4 @@ fn add_panel(scene: &mut Scene, x: f64, y: f64, panel: Scene) {
     });
     scene.elements.extend(panel.elements);
     scene.add(Primitive::GroupEnd);
-}
-
-fn text(x: f64, y: f64, content: &str, anchor: TextAnchor, rotate: Option<f64>) -> Primitive {
-    let (content, size) = (content.to_owned(), TEXT_SIZE);
-    Primitive::Text {
-        x,
-        y,
-        content,
-        size,
-        anchor,
-        rotate,
-        bold: false,
-        color: None,
-    }
-}
-
-/// A label from outside, fit to be drawn.
-fn label(label: &str, width_max: f64, size: u32) -> String {
-    let label = shorten(&printable(label), width_max, |c| character_width(c, size));
-    // kuva takes what stands between two dollar signs for a formula.
-    label.replace('$', "\\$")
-}
-
-pub(super) fn text_width(text: &str) -> f64 {
-    text.chars().map(|c| character_width(c, TEXT_SIZE)).sum()
-}
-
-/// At least the width of a character, but for a few ligatures. The font is not at hand to measure
-/// it.
-fn character_width(c: char, size: u32) -> f64 {
-    let ems = match c {
-        ' ' | '\'' | ',' | '.' | '/' | ':' | ';' | 'I' | 'i' | 'j' | 'l' | '|' => 0.36,
-        '!' | '(' | ')' | '-' | 'f' | 'r' | 't' => 0.42,
-        'a'..='l' | 'n'..='v' | 'x'..='z' | '0'..='9' | '_' => 0.65,
-        'A'..='L' | 'N'..='V' | 'X'..='Z' | 'w' => 0.82,
-        _ => 1.03,
-    };
-    ems * f64::from(size)
 }

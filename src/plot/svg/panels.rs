@@ -1,7 +1,7 @@
 //! The two diagrams of a phase.
 
 use super::frame::{Axis, FormatTick, Frame, NOTE_SIZE, PLOT_WIDTH, TITLE_SIZE, message};
-use super::label;
+use super::text::label;
 use crate::plot::phases::Phase;
 use crate::plot::shares::shares;
 use crate::plot::spectrum::{median_nines, percentile_label};
@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 const NAME_WIDTH_MAX: f64 = 220.0;
 const BINS: usize = 80;
-/// So far from the begin of the axis, the label of the median leaves room for that of 0 %.
+/// The minimum distance of the median from the start of the axis that leaves room for the label of 0 %.
 const MEDIAN_X_MIN: f64 = 28.0;
 
-/// The latency upwards, over the percentiles.
+/// The percentile spectrum: latency on the vertical axis, percentiles on the horizontal axis.
 pub(super) fn spectrum(phase: &Phase) -> Scene {
     let title = title(phase, "latency by percentile");
     if phase.series.is_empty() {
@@ -42,14 +42,14 @@ pub(super) fn spectrum(phase: &Phase) -> Scene {
         let points: Vec<(f64, f64)> = points.collect();
         frame.line(series.run, &points);
         if matches!(series.latencies, Distribution::Percentiles(_)) {
-            // Only these are known, not what lies between them.
+            // Only the values at the dots are known, not the line between them.
             frame.dots(series.run, &points);
         }
     }
     frame.scene
 }
 
-/// The share of values upwards, over the latency.
+/// The histogram: share of values on the vertical axis, latency on the horizontal axis.
 pub(super) fn histogram(phase: &Phase, runs: &[Run]) -> Scene {
     let axis = phase.axis;
     let mut outlines = Vec::new();
@@ -112,8 +112,8 @@ fn latency_axis(phase: &Phase, format_tick: FormatTick) -> Axis {
     }
 }
 
-/// The corners of the bars by position on the axis, from the first to the last bar that is not
-/// empty. If they went from end to end, the floors of all runs would lie over each other.
+/// The corners of the bars by position on the axis, from the first to the last bar that is not empty.
+/// Otherwise the baselines of all runs would be drawn over each other.
 fn outline(shares: &[f64]) -> Vec<(f64, f64)> {
     let filled = |share: &f64| *share > 0.0;
     let first = shares.iter().position(filled).unwrap_or(0);

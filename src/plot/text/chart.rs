@@ -9,18 +9,19 @@ use unicode_width::UnicodeWidthStr;
 
 const SPECTRUM_ROWS: usize = 12;
 const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-/// A mark and a share, such as "a  12.3 %".
+/// Room for a mark and a share, such as "a  12.3 %".
 const HISTOGRAM_GUTTER: usize = 9;
-/// The height for one run, for two and so on; it is 1 for more.
+/// The height of each histogram for one run, for two runs and so on; for more runs it is 1.
 const HISTOGRAM_ROWS: [usize; 4] = [6, 6, 3, 2];
 
-/// So far from the begin of the axis, the label of the median leaves room for that of 0 %.
+/// The minimum distance of the median from the start of the axis that leaves room for the label of 0 %.
 const MEDIAN_COLUMN_MIN: f64 = 7.0;
 
-/// The letters of the runs that pass through a cell.
+/// The marks of the runs that pass through a cell.
 type Cell = String;
 
-/// The latency upwards, over the percentiles; a run is drawn with its letter.
+/// The percentile spectrum: latency on the vertical axis, percentiles on the horizontal axis. A run is drawn
+/// with its mark.
 pub(super) fn spectrum(phase: &Phase, width: usize) -> Vec<String> {
     let labels = latency_labels(phase);
     let label_width = labels
@@ -47,7 +48,7 @@ pub(super) fn spectrum(phase: &Phase, width: usize) -> Vec<String> {
     lines
 }
 
-/// Whole numbers of nines, and the median, which has the label if there is no room for that of 0 %, too.
+/// Ticks at whole numbers of nines and at the median. If there is no room for both, 0 % has no label.
 fn percentile_ticks(phase: &Phase, columns: usize) -> impl Iterator<Item = (f64, String)> {
     let tick = |nines: f64, label| (nines / phase.nines_max, label);
     let median = tick(median_nines(), "50 %".to_owned());
@@ -60,12 +61,12 @@ fn percentile_ticks(phase: &Phase, columns: usize) -> impl Iterator<Item = (f64,
     [tick(0.0, zero), median].into_iter().chain(nines)
 }
 
-/// Where runs lie over each other, their letters take turns from column to column.
+/// If several runs pass through a cell, their marks alternate from column to column.
 fn letter((column, cell): (usize, &Cell)) -> char {
     cell.chars().nth(column % cell.len().max(1)).unwrap_or(' ')
 }
 
-/// What stands at the rows' left.
+/// The labels to the left of the rows.
 fn latency_labels(phase: &Phase) -> [Option<String>; SPECTRUM_ROWS] {
     let mut labels = [const { None }; SPECTRUM_ROWS];
     for ns in phase.axis.ticks_ns(4) {
@@ -81,8 +82,8 @@ fn row_of(position: f64) -> usize {
     ((1.0 - position) * (SPECTRUM_ROWS - 1) as f64).round() as usize
 }
 
-/// Every stretch between two corners fills, in each column that it crosses, the rows that it
-/// crosses there; so a steep rise stays connected.
+/// Each segment between two vertices fills, in each column it crosses, all rows it crosses there, so that a
+/// steep rise stays connected.
 fn draw_curve(phase: &Phase, series: &Series, cells: &mut [Vec<Cell>]) {
     let columns = cells[0].len();
     let mark = mark(series.run);
@@ -116,7 +117,7 @@ fn draw_curve(phase: &Phase, series: &Series, cells: &mut [Vec<Cell>]) {
     }
 }
 
-/// The shares of values, each run's under its own peak, over one axis of latencies.
+/// The histograms of all runs over one latency axis, each scaled to its own peak.
 pub(super) fn histograms(phase: &Phase, width: usize) -> Vec<String> {
     let columns = width - HISTOGRAM_GUTTER - 1;
     let height = HISTOGRAM_ROWS
@@ -159,7 +160,7 @@ fn bars(mark: char, shares: &[f64], height: usize) -> Vec<String> {
     (0..height).rev().map(row).collect()
 }
 
-/// The piece of a bar that is in a row. Something is to be seen of even the smallest.
+/// The part of a bar that is in a row. Even the smallest share is visible.
 fn bar(share_of_peak: f64, row: usize, height: usize) -> char {
     let steps = BARS.len() - 1;
     let filled = (share_of_peak * (height * steps) as f64).round() as usize;
@@ -167,7 +168,7 @@ fn bar(share_of_peak: f64, row: usize, height: usize) -> char {
     BARS[filled.saturating_sub(row * steps).min(steps)]
 }
 
-/// A horizontal axis, and under it the labels that have room.
+/// A horizontal axis, and a line with the labels that fit.
 fn axis(gutter: usize, columns: usize, ticks: impl Iterator<Item = (f64, String)>) -> [String; 2] {
     let mut line = vec!['─'; columns];
     let mut labels = String::new();

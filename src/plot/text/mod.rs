@@ -1,4 +1,4 @@
-//! The same in a terminal: plain characters, without colour.
+//! Draws the runs for a terminal, with plain characters and without colour.
 
 mod chart;
 mod table;
@@ -10,7 +10,7 @@ use super::style::mark;
 use std::fmt::Write;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// Narrower than this nothing can be read.
+/// With fewer columns, nothing is readable.
 const WIDTH_MIN: usize = 40;
 
 /// Draws the runs for a terminal of `width` columns (at least 40): a legend, and for each phase
@@ -30,7 +30,7 @@ pub fn text(runs: &[Run], width: usize) -> String {
     }
     let mut text = String::new();
     for line in lines {
-        writeln!(text, "{}", line.trim_end()).expect("a String takes everything");
+        writeln!(text, "{}", line.trim_end()).expect("writing to a String cannot fail");
     }
     text
 }
@@ -51,10 +51,10 @@ fn draw(phase: &Phase, width: usize, lines: &mut Vec<String>) {
     lines.extend(chart::histograms(phase, width));
 }
 
-/// A label from outside, fit for so many columns.
+/// A label from a file, made printable and short enough for this many columns.
 fn fit(label: &str, columns: usize) -> String {
     let width_of = |c: char| match c {
-        // Makes the character before it an emoji, which is wider.
+        // It turns the character before it into an emoji, which is wider.
         '\u{fe0f}' => 1,
         c => c.width().unwrap_or(0),
     };

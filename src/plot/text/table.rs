@@ -1,4 +1,4 @@
-//! Percentiles in numbers.
+//! The table of percentiles.
 
 use crate::plot::Distribution;
 use crate::plot::phases::Phase;
@@ -6,10 +6,10 @@ use crate::plot::style::mark;
 use crate::stats::HumanTime;
 use unicode_width::UnicodeWidthStr;
 
-/// Of a run's latencies, one in nanoseconds, where it is known.
+/// Selects a latency in nanoseconds from a distribution, if it is known.
 type Pick = fn(&Distribution) -> Option<u64>;
 
-/// A column: its heading, how soon it is given up where there is no room, and what is in it.
+/// A column: its heading, its priority (the column with 0 is dropped last), and its content.
 const COLUMNS: [(&str, usize, Pick); 7] = [
     ("min", 6, |latencies| Some(latencies.min_ns())),
     ("50 %", 0, |latencies| latencies.at_percentile_ns(50.0)),

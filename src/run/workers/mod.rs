@@ -1,19 +1,19 @@
-//! Threads that run whole items where any call may block.
+//! Threads that run whole items whose calls may block.
 //!
-//! A loop hands over the items of a turn as one batch. Each worker polls the same tasks as the loop
-//! would, over plain calls, so an item costs no hand-over per operation. As many workers are active
-//! for a file system as there are processors, and more only while those are found blocked in calls.
+//! A loop hands over the items of a turn as one batch. A worker polls the same tasks as the loop would,
+//! over plain calls, so there is one hand-over per item and not one per operation. As many workers are
+//! active for a file system as there are processors, and more only while most of those are found blocked.
 //!
-//! An item that waits until it may hand over a part of its result is suspended: its worker runs
-//! others meanwhile, for one of those may be what it waits for.
+//! An item that waits until it may hand over a part of its result is suspended: its worker runs other
+//! items meanwhile, because the item may be waiting for one of them.
 
-mod desk;
 mod outbox;
-mod roster;
-mod seat;
+mod pool;
+mod status;
+mod worker_context;
 
-pub use desk::Desk;
 pub(super) use outbox::{Done, Outbox, Task, TaskId};
+pub use worker_context::WorkerContext;
 
 use super::credentials;
 use super::descriptors::Common;
@@ -21,8 +21,9 @@ use super::tasks::ItemResult;
 use crate::clock;
 use crate::error::Operation;
 use crate::io::{OpenFiles, Wake};
-use roster::{Next, Overdue, Roster, Worker};
-use seat::Seat;
+use crate::lock::lock;
+use pool::{Next, Overdue, PoolState, Worker};
+use status::WorkerStatus;
 use std::any::Any;
 use std::fs::File;
 use std::io::Read;
@@ -36,10 +37,10 @@ const STACK_BYTES: usize = 256 * 1024;
 /// The workers of a run. All its loops share them.
 pub struct Workers<V> {
     shared: Arc<Shared<V>>,
-    /// Makes what a new thread works with, on that thread. It is told whether the thread has a
-    /// descriptor table of its own.
-    new_desk: Arc<dyn Fn(bool) -> Desk<V> + Send + Sync>,
-    /// What their descriptor tables have in common, if each thread is to have one of its own.
+    /// Makes the worker_context of a new thread, on that thread. Its argument says whether the thread has its own
+    /// descriptor table.
+    new_context: Arc<dyn Fn(bool) -> WorkerContext<V> + Send + Sync>,
+    /// The descriptors that all tables have, if each thread is to have its own table.
     common: Option<Common>,
 }
 
@@ -53,86 +54,88 @@ struct Shared<V> {
 }
 
 struct State<V> {
-    roster: Roster,
-    /// Of the threads in the roster.
-    seats: Vec<Arc<Seat<V>>>,
+    pool: PoolState,
+    /// One for each thread in the pool.
+    statuses: Vec<Arc<WorkerStatus<V>>>,
 }
 
-/// What became of an item whose deadline has come.
+/// The state of an item whose deadline has come.
 pub(super) enum Withdrawn<V> {
-    /// It is later: the item's time began when a worker began it, or has not begun.
+    /// The deadline is later, at this time: it counts from when a worker started the item, or the item has
+    /// not been started.
     NotYet(Duration),
-    /// No worker had begun it.
+    /// No worker had started it; it was taken out of the queue.
     Unstarted,
-    /// No worker can begin it: so many calls on its file system do not return.
+    /// No worker can start it: `calls` calls on its file system do not return.
     NotTried { calls: usize },
-    /// It has this result. The worker still closes what the item has left open, and says when it has.
+    /// It has this result. The worker is still closing the files that the item left open, and reports when
+    /// it has.
     Closing(ItemResult<V>),
-    /// A worker has it, and says when it has ended. This is what it does.
+    /// A worker runs it, in this operation, and reports when the item has ended.
     Running(Operation),
 }
 
 impl<V: Send + 'static> Workers<V> {
-    /// Up to so many threads for each file system, for so many loops, started as they are needed.
-    /// `new_desk` is called on each, and told whether it has a descriptor table of its own: it is to have
-    /// one if it is said what that has in `common` with others.
+    /// Up to `workers_max` threads for each file system, shared by `loops` loops, started as they are needed.
+    /// With `common`, each thread gets its own descriptor table with these descriptors, unless that fails.
+    /// `new_context` is called on each thread, with `true` if it has its own table.
     #[must_use]
     pub fn new(
         loops: usize,
         workers_max: usize,
         common: Option<Common>,
-        new_desk: impl Fn(bool) -> Desk<V> + Send + Sync + 'static,
+        new_context: impl Fn(bool) -> WorkerContext<V> + Send + Sync + 'static,
     ) -> Arc<Self> {
         let processors = thread::available_parallelism().map_or(1, usize::from);
         let processors = processors.min(workers_max);
         Arc::new(Self {
             shared: Arc::new(Shared {
                 state: Mutex::new(State {
-                    roster: Roster::new(loops, processors, workers_max),
-                    seats: Vec::new(),
+                    pool: PoolState::new(loops, processors, workers_max),
+                    statuses: Vec::new(),
                 }),
                 outboxes: (0..loops).map(|_| OnceLock::new()).collect(),
                 open_files: Arc::default(),
                 filled: Condvar::new(),
                 exited: Condvar::new(),
             }),
-            new_desk: Arc::new(new_desk),
+            new_context: Arc::new(new_context),
             common,
         })
     }
 
-    /// Says where the results of a loop's items go.
+    /// Sets the outbox for the results of a loop's items.
     pub(super) fn set_outbox(&self, of_loop: usize, outbox: Outbox<V>) {
         let is_new = self.shared.outboxes[of_loop].set(outbox).is_ok();
         assert!(is_new, "a loop has one outbox");
     }
 
-    /// Moves the results of a loop's items to the end of `into`, and gives the slots of items that
+    /// Moves the results of a loop's items to the end of `into`, and returns the slots of items that
     /// were suspended for the first time.
     pub(super) fn take_done(&self, of_loop: usize, into: &mut Vec<Done<V>>) -> Vec<u32> {
         self.shared.outbox(of_loop).take(into)
     }
 
-    /// Hands items over. False if not one thread is to be had for them: then somebody has to call
-    /// [`Workers::run_one`].
+    /// Hands items over. False if there is no worker thread and none can be started: then the caller has to
+    /// call [`Workers::run_one`].
     pub(super) fn add(&self, tasks: impl Iterator<Item = Task>) -> bool {
         let mut state = lock(&self.shared.state);
-        state.roster.add(tasks);
+        state.pool.add(tasks);
         self.let_run(state)
     }
 
-    /// Lets as many threads run as there are items and places for, starting those that do not exist
-    /// yet. False if there is none.
+    /// Wakes as many threads as there are items that may be started, and starts missing ones. False if there
+    /// is no thread.
     fn let_run(&self, mut state: MutexGuard<'_, State<V>>) -> bool {
-        let wanted = state.roster.wanted();
-        let missing = wanted.saturating_sub(state.roster.idle());
+        let wanted = state.pool.wanted();
+        let missing = wanted.saturating_sub(state.pool.idle());
         for _ in 0..missing {
             if !self.start_thread(&mut state) {
                 break;
             }
         }
-        let has_threads = !state.seats.is_empty();
-        let ready = wanted.min(state.roster.idle());
+        let has_threads = !state.statuses.is_empty();
+        let ready = wanted.min(state.pool.idle());
         drop(state);
         for _ in 0..ready {
             self.shared.filled.notify_one();
@@ -142,50 +145,53 @@ impl<V: Send + 'static> Workers<V> {
 
     fn start_thread(&self, state: &mut State<V>) -> bool {
         let shared = Arc::clone(&self.shared);
-        let new_desk = Arc::clone(&self.new_desk);
+        let new_context = Arc::clone(&self.new_context);
         let common = self.common.clone();
-        let seat = Seat::new();
-        let own = Arc::clone(&seat);
+        let status = WorkerStatus::new();
+        let own = Arc::clone(&status);
         let thread = thread::Builder::new().name("ringmill-io".to_owned());
         let thread = thread.stack_size(STACK_BYTES).spawn(move || {
             let guard = ThreadGuard(&shared, own);
             credentials::separate();
             let has_own_table = common.is_some_and(|common| common.separate());
-            // After a panic nothing of it is used.
-            match panic::catch_unwind(AssertUnwindSafe(|| new_desk(has_own_table))) {
-                Ok(desk) => {
-                    desk.io.count_open_files(&guard.0.open_files);
-                    let desk = desk.woken_through(Arc::clone(guard.0) as Arc<dyn Wake>);
-                    guard.0.work(&mut desk.seen_at(&guard.1), &guard.1);
+            // After a panic nothing that the closure has changed is used.
+            match panic::catch_unwind(AssertUnwindSafe(|| new_context(has_own_table))) {
+                Ok(worker_context) => {
+                    worker_context.io.count_open_files(&guard.0.open_files);
+                    let worker_context =
+                        worker_context.woken_through(Arc::clone(guard.0) as Arc<dyn Wake>);
+                    guard
+                        .0
+                        .work(&mut worker_context.publishing_to(&guard.1), &guard.1);
                 }
-                Err(panic) => guard.0.pass_on(panic),
+                Err(panic) => guard.0.report_panic(panic),
             }
         });
         if thread.is_ok() {
-            let worker = Worker::new(Arc::clone(&seat.current));
-            state.roster.threads.push(worker);
-            state.seats.push(seat);
+            let worker = Worker::new(Arc::clone(&status.current));
+            state.pool.threads.push(worker);
+            state.statuses.push(status);
         }
         thread.is_ok()
     }
 
-    /// Goes on with the suspended items of the desk that were woken, and runs the next item, on the
-    /// calling thread; false if there is nothing to do.
-    pub fn run_one(&self, desk: &mut Desk<V>) -> bool {
-        desk.wake_due();
-        let is_woken = desk.is_woken();
+    /// Resumes the suspended items of the worker_context that were woken, and runs the next item, on the calling
+    /// thread; false if there is nothing to do.
+    pub fn run_one(&self, worker_context: &mut WorkerContext<V>) -> bool {
+        worker_context.wake_due();
+        let is_woken = worker_context.is_woken();
         if is_woken {
-            desk.resume();
+            worker_context.resume();
         }
         let mut state = lock(&self.shared.state);
-        let (task, latest) = (state.roster.pop(), state.roster.batches);
+        let (task, latest) = (state.pool.pop(), state.pool.batches);
         drop(state);
         let has_task = task.is_some();
         if let Some(task) = task {
-            desk.run(task, latest);
+            worker_context.run(task, latest);
         }
-        self.shared.tell_suspended(desk);
-        for done in desk.ended.drain(..) {
+        self.shared.post_suspended(worker_context);
+        for done in worker_context.ended.drain(..) {
             let outbox = self.shared.outbox(done.id.of_loop);
             outbox.post(done);
             outbox.wake.wake();
@@ -193,13 +199,13 @@ impl<V: Send + 'static> Workers<V> {
         is_woken || has_task
     }
 
-    /// What a thread would work with.
-    pub(super) fn new_desk(&self) -> Desk<V> {
-        (self.new_desk)(false)
+    /// A worker_context for a thread that shares its descriptor table.
+    pub(super) fn new_context(&self) -> WorkerContext<V> {
+        (self.new_context)(false)
     }
 
-    /// Takes an item back whose time is up, of which it has had `timeout` since it was begun. With
-    /// `was_begun`, it had been begun before it was handed over.
+    /// Takes back an item whose deadline has come, if `timeout` has passed since a worker started it. With
+    /// `was_begun`, it had been started before it was handed over, so it gets no more time.
     pub(super) fn withdraw(
         &self,
         id: TaskId,
@@ -208,9 +214,9 @@ impl<V: Send + 'static> Workers<V> {
         now: Duration,
     ) -> Withdrawn<V> {
         let mut state = lock(&self.shared.state);
-        state.roster.note_stuck(now);
+        state.pool.note_stuck(now);
         if !was_begun {
-            let overdue = state.roster.overdue(id);
+            let overdue = state.pool.overdue(id);
             let since = match overdue {
                 Overdue::Waits => now,
                 Overdue::Since(at) | Overdue::Never { since: at, .. } => at,
@@ -219,44 +225,44 @@ impl<V: Send + 'static> Workers<V> {
             match overdue {
                 _ if now < deadline => return Withdrawn::NotYet(deadline),
                 Overdue::Never { stuck: calls, .. } => {
-                    state.roster.withdraw(id);
+                    state.pool.withdraw(id);
                     return Withdrawn::NotTried { calls };
                 }
                 _ => {}
             }
         }
-        if state.roster.withdraw(id) {
+        if state.pool.withdraw(id) {
             return Withdrawn::Unstarted;
         }
-        let running = state.roster.abandon(id);
-        let result = state.seats.iter().find_map(|seat| seat.take(id));
-        // Another thread may take the place of one that is stuck.
+        let running = state.pool.abandon(id);
+        let result = state.statuses.iter().find_map(|status| status.take(id));
+        // Another thread may replace one that is stuck.
         self.let_run(state);
         match result {
             Some(result) => Withdrawn::Closing(result),
-            // Its result may be there already.
+            // Its result may be in the outbox already.
             None => Withdrawn::Running(running.unwrap_or(Operation::Close)),
         }
     }
 
-    /// Lets more workers run if items wait while most of the present ones are blocked, and fewer while
-    /// none is. Gives the time of the next call and of the next look for results, if items wait.
+    /// Activates more workers if items wait while most of the active ones are blocked, and fewer while none
+    /// is. Returns when to call this again and look for results, if items wait.
     pub(super) fn supervise(&self, of_loop: usize, now: Duration) -> Option<Duration> {
         let mut state = lock(&self.shared.state);
-        let roster = &mut state.roster;
-        let is_due = roster.look_at().is_some_and(|due| due <= now);
+        let pool = &mut state.pool;
+        let is_due = pool.next_check_at().is_some_and(|due| due <= now);
         if is_due {
-            roster.look(now, |worker| worker.id.is_some_and(is_blocked));
+            pool.check_threads(now, |worker| worker.id.is_some_and(is_blocked));
         }
-        roster.looking[of_loop] = roster.looks_often();
-        let counts_on_look = roster.looking[of_loop] || roster.threads.is_empty();
-        let next = roster.look_at();
+        pool.looking[of_loop] = pool.checks_often();
+        let counts_on_look = pool.looking[of_loop] || pool.threads.is_empty();
+        let next = pool.next_check_at();
         if is_due {
             self.let_run(state);
         } else {
             drop(state);
         }
-        // A thread that has left a result until now may have counted on this look.
+        // A worker may have left a result without waking the loop, because it counted on this look.
         if !counts_on_look && self.shared.outbox(of_loop).has_results() {
             return Some(now);
         }
@@ -265,19 +271,19 @@ impl<V: Send + 'static> Workers<V> {
 }
 
 impl<V> Workers<V> {
-    /// Says that nobody waits for a loop's items any more.
+    /// Abandons all items of a loop.
     pub(super) fn abandon_all(&self, of_loop: usize) {
-        lock(&self.shared.state).roster.abandon_all(of_loop);
+        lock(&self.shared.state).pool.abandon_all(of_loop);
     }
 
-    /// Ends the threads, so that all they have recorded is published. One whose item was given up may
-    /// be stuck in a call, and ends by itself when the kernel lets it go.
+    /// Ends the threads, so that all latencies they have recorded are published. Does not wait for a thread
+    /// whose item was given up: it may be stuck in a call, and ends when that call returns.
     pub(super) fn close(&self) {
         let mut state = lock(&self.shared.state);
-        state.roster.closed = true;
-        state.roster.clear();
+        state.pool.closed = true;
+        state.pool.clear();
         self.shared.filled.notify_all();
-        while state.roster.threads.iter().any(|worker| !worker.is_stuck) {
+        while state.pool.threads.iter().any(|worker| !worker.is_stuck) {
             let exited = &self.shared.exited;
             state = exited.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -290,14 +296,16 @@ impl<V> Drop for Workers<V> {
     }
 }
 
-/// Counts a thread out when it ends.
-struct ThreadGuard<'a, V>(&'a Arc<Shared<V>>, Arc<Seat<V>>);
+/// Removes a thread from the pool when it ends.
+struct ThreadGuard<'a, V>(&'a Arc<Shared<V>>, Arc<WorkerStatus<V>>);
 
 impl<V> Drop for ThreadGuard<'_, V> {
     fn drop(&mut self) {
         let mut state = lock(&self.0.state);
-        state.roster.remove(&self.1.current);
-        state.seats.retain(|seat| !Arc::ptr_eq(seat, &self.1));
+        state.pool.remove(&self.1.current);
+        state
+            .statuses
+            .retain(|status| !Arc::ptr_eq(status, &self.1));
         self.0.exited.notify_all();
     }
 }
@@ -308,9 +316,9 @@ impl<V> Shared<V> {
         outbox.expect("a loop has an outbox before it has items")
     }
 
-    /// The thread cannot work. The loop of the next item has to know.
-    fn pass_on(&self, panic: Box<dyn Any + Send>) {
-        let Some(task) = lock(&self.state).roster.pop() else {
+    /// The thread's worker_context could not be made. Reports the panic to the loop of the next item.
+    fn report_panic(&self, panic: Box<dyn Any + Send>) {
+        let Some(task) = lock(&self.state).pool.pop() else {
             return;
         };
         let outbox = self.outbox(task.id.of_loop);
@@ -321,65 +329,70 @@ impl<V> Shared<V> {
             finished_at_ns: 0,
             operations: 0,
             has_written: false,
-            lacks: false,
+            is_exhausted: false,
         });
         outbox.wake.wake();
     }
 
-    fn work(&self, desk: &mut Desk<V>, own: &Seat<V>) {
+    fn work(&self, worker_context: &mut WorkerContext<V>, own: &WorkerStatus<V>) {
         let id = rustix::thread::gettid();
-        lock(&self.state).roster.worker(&own.current).id = Some(id);
-        // Loops that have results and were not told.
-        let mut untold = Vec::new();
-        while let Some(next) = self.next(desk, own, &mut untold) {
+        lock(&self.state).pool.worker(&own.current).id = Some(id);
+        // Loops that have results and were not woken for them.
+        let mut unwoken = Vec::new();
+        while let Some(next) = self.next(worker_context, own, &mut unwoken) {
             match next {
-                Next::Run { task, latest } => desk.run(task, latest),
-                Next::Resume => desk.resume(),
+                Next::Run { task, latest } => worker_context.run(task, latest),
+                Next::Resume => worker_context.resume(),
             }
-            self.tell_suspended(desk);
+            self.post_suspended(worker_context);
             let mut panicked = false;
-            for done in desk.ended.drain(..) {
+            for done in worker_context.ended.drain(..) {
                 let of_loop = done.id.of_loop;
                 panicked |= done.outcome.is_err();
-                untold.retain(|other| *other != of_loop);
+                unwoken.retain(|other| *other != of_loop);
                 if self.outbox(of_loop).post(done) {
-                    untold.push(of_loop);
+                    unwoken.push(of_loop);
                 }
             }
             if panicked {
-                return self.tell(untold);
+                return self.wake_loops(unwoken);
             }
         }
     }
 
-    /// What is to be done next, after what was done last; nothing if the run is over.
-    fn next(&self, desk: &mut Desk<V>, own: &Seat<V>, untold: &mut Vec<usize>) -> Option<Next> {
+    /// Records the end of the last work and waits for the next; `None` if the run is over.
+    fn next(
+        &self,
+        worker_context: &mut WorkerContext<V>,
+        own: &WorkerStatus<V>,
+        unwoken: &mut Vec<usize>,
+    ) -> Option<Next> {
         let own = &own.current;
         let mut state = lock(&self.state);
-        state.roster.end(own);
-        if std::mem::take(&mut desk.suspended_changed) {
-            state.roster.worker(own).suspended = desk.suspended_items().collect();
+        state.pool.end(own);
+        if std::mem::take(&mut worker_context.suspended_changed) {
+            state.pool.worker(own).suspended = worker_context.suspended_items().collect();
         }
         loop {
-            let roster = &mut state.roster;
-            let next = roster.begin(own, desk.is_woken(), clock::now());
-            // What is next may take long, and not all loops will look by themselves. And where no more
-            // items wait, loops have to bring some.
-            let all = next.is_none() || roster.is_empty();
-            let told = |of_loop: &mut usize| all || !roster.looking[*of_loop];
-            let told: Vec<_> = untold.extract_if(.., told).collect();
+            let pool = &mut state.pool;
+            let next = pool.begin(own, worker_context.is_woken(), clock::now());
+            // Wakes loops that have results, unless they will look soon by themselves: the next work may take
+            // long. If no more items wait, wakes all of them, so that they hand over more.
+            let all = next.is_none() || pool.is_empty();
+            let is_due = |of_loop: &mut usize| all || !pool.looking[*of_loop];
+            let to_wake: Vec<_> = unwoken.extract_if(.., is_due).collect();
             drop(state);
-            self.tell(told);
+            self.wake_loops(to_wake);
             if next.is_some() {
                 return next;
             }
-            desk.rest();
+            worker_context.rest();
             state = lock(&self.state);
-            while !state.roster.has_work() && !desk.is_woken() {
-                if state.roster.closed {
+            while !state.pool.has_work() && !worker_context.is_woken() {
+                if state.pool.closed {
                     return None;
                 }
-                state = self.wait(state, desk);
+                state = self.wait(state, worker_context);
             }
         }
     }
@@ -388,44 +401,44 @@ impl<V> Shared<V> {
     fn wait<'a>(
         &'a self,
         state: MutexGuard<'a, State<V>>,
-        desk: &Desk<V>,
+        worker_context: &WorkerContext<V>,
     ) -> MutexGuard<'a, State<V>> {
         let filled = &self.filled;
-        let Some(due) = desk.next_due() else {
+        let Some(due) = worker_context.next_due() else {
             return filled.wait(state).unwrap_or_else(PoisonError::into_inner);
         };
-        let timeout = due.saturating_sub(desk.io.now());
+        let timeout = due.saturating_sub(worker_context.io.now());
         let waited = filled.wait_timeout(state, timeout);
         let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         drop(state);
-        desk.wake_due();
+        worker_context.wake_due();
         lock(&self.state)
     }
 
-    /// Says which items were suspended for the first time.
-    fn tell_suspended(&self, desk: &mut Desk<V>) {
-        for id in desk.newly_suspended.drain(..) {
+    /// Posts the items that were suspended for the first time to their loops.
+    fn post_suspended(&self, worker_context: &mut WorkerContext<V>) {
+        for id in worker_context.newly_suspended.drain(..) {
             self.outbox(id.of_loop).post_suspended(id.slot);
         }
     }
 
-    fn tell(&self, loops: Vec<usize>) {
+    fn wake_loops(&self, loops: Vec<usize>) {
         for of_loop in loops {
             self.outbox(of_loop).wake.wake();
         }
     }
 }
 
-/// Wakes a worker that waits for items, among others: one of those it has can go on.
+/// Wakes all waiting workers, because a suspended item of one of them can go on.
 impl<V: Send> Wake for Shared<V> {
     fn wake(&self) {
-        // It either waits already, or has yet to look whether it can.
+        // Once the lock was taken, a worker either waits already, or has yet to check for woken items.
         drop(lock(&self.state));
         self.filled.notify_all();
     }
 }
 
-/// True if the thread waits in a call, and not for a processor (proc_pid_stat(5)).
+/// True if the thread is blocked in a call, and does not just wait for a processor (proc_pid_stat(5)).
 fn is_blocked(thread: rustix::thread::Pid) -> bool {
     let path = format!("/proc/self/task/{thread}/stat");
     // Number, name and state.
@@ -437,9 +450,4 @@ fn is_blocked(thread: rustix::thread::Pid) -> bool {
     // The state follows the name, which may hold anything.
     let end_of_name = memchr::memrchr(b')', &stat);
     end_of_name.is_some_and(|at| matches!(stat.get(at + 2), Some(b'S' | b'D')))
-}
-
-/// The queues hold plain data: a panic elsewhere leaves nothing half done in them.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,27 +1,27 @@
-//! What goes between loops and workers: items, and what came of them.
+//! What loops and workers exchange: items, and their results.
 
-use super::lock;
 use crate::io::{MountId, Wake};
 use crate::item::Item;
+use crate::lock::lock;
 use crate::run::tasks::ItemResult;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-/// Results that a worker leaves for a busy loop before it wakes it.
+/// The number of results for which a busy loop is woken.
 const RESULTS_PER_WAKE: usize = 64;
 
-/// An item for a worker. It comes back with the result: the counter of its batch stays with the
-/// loop's processor.
+/// An item for a worker. It comes back with the result, so that the reference count of its batch is only
+/// changed on the loop's processor.
 pub(crate) struct Task {
     pub(crate) id: TaskId,
     pub(crate) item: Item,
-    /// The mounted file system that it is on, as far as that is known.
+    /// The mounted file system of the item, as far as that is known.
     pub(crate) mount: MountId,
-    /// The hand-over it came with; set by [`Workers::add`](super::Workers::add).
+    /// The number of its hand-over; set by [`Workers::add`](super::Workers::add).
     pub(crate) batch: u64,
 }
 
-/// Names an item of a loop.
+/// Identifies an item of a loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TaskId {
     /// The loop, by its index.
@@ -36,23 +36,23 @@ pub(crate) struct Done<V> {
     /// Its result, or the panic of its task.
     pub(crate) outcome: thread::Result<ItemResult<V>>,
     pub(crate) finished_at_ns: u64,
-    /// Operations it took.
+    /// The number of operations it took.
     pub(crate) operations: u64,
     /// It has handed over parts of its result.
     pub(crate) has_written: bool,
-    /// If its error says that something is exhausted, that is so.
-    pub(crate) lacks: bool,
+    /// A check has confirmed that its error is due to resource exhaustion.
+    pub(crate) is_exhausted: bool,
 }
 
 /// Where workers leave the results of one loop's items.
 pub(crate) struct Outbox<V> {
     posted: Mutex<Posted<V>>,
-    /// Results after which the loop is woken even if more are to come.
+    /// The number of results for which the loop is woken even if more will follow.
     results_per_wake: usize,
     pub(super) wake: Arc<dyn Wake>,
 }
 
-/// What a loop has to know.
+/// What workers have posted for a loop.
 struct Posted<V> {
     done: Vec<Done<V>>,
     /// The slots of items that were suspended for the first time.
@@ -60,7 +60,7 @@ struct Posted<V> {
 }
 
 impl<V> Outbox<V> {
-    /// For a loop with so many items in flight.
+    /// For a loop with this limit on items in flight.
     pub(crate) fn new(in_flight: usize, wake: Arc<dyn Wake>) -> Self {
         Self {
             posted: Mutex::new(Posted {
@@ -72,7 +72,7 @@ impl<V> Outbox<V> {
         }
     }
 
-    /// Leaves a result. True if the loop is still to be told of it.
+    /// Posts a result. True if the loop is still to be woken for it.
     pub(super) fn post(&self, done: Done<V>) -> bool {
         let mut posted = lock(&self.posted);
         posted.done.push(done);
@@ -84,7 +84,7 @@ impl<V> Outbox<V> {
         count < self.results_per_wake
     }
 
-    /// Moves the results to the end of `into`; gives the slots of items that were suspended for the
+    /// Moves the results to the end of `into`; returns the slots of items that were suspended for the
     /// first time.
     pub(super) fn take(&self, into: &mut Vec<Done<V>>) -> Vec<u32> {
         let posted = &mut *lock(&self.posted);
@@ -96,7 +96,7 @@ impl<V> Outbox<V> {
         !lock(&self.posted).done.is_empty()
     }
 
-    /// Says that an item was suspended for the first time.
+    /// Posts that an item was suspended for the first time, and wakes the loop.
     pub(super) fn post_suspended(&self, slot: u32) {
         lock(&self.posted).suspended.push(slot);
         self.wake.wake();

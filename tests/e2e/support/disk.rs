@@ -1,6 +1,6 @@
-//! A disk that can be broken: an ext4 image on a loop device, served through the scripted file
-//! system, which knows its blocks. It is mounted read-only, without a journal, so that nothing but
-//! the tests themselves ever waits for a block that hangs.
+//! A disk that can be broken: an ext4 image on a loop device, served by the scripted file system, whose
+//! rules can name its blocks. It is mounted read-only, without a journal, so that only the tests
+//! themselves ever wait for a block that hangs.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
@@ -18,7 +18,7 @@ use super::scripted::{Scripted, kernel_lacks};
 const IMAGE: &str = "disk.ext4";
 const BLOCK: u64 = 4096;
 
-/// A mounted disk. On drop it is gone, whatever hangs in it: without its server every call to it
+/// A mounted disk. On drop it is removed, even if calls hang in it: without its server every call to it
 /// fails.
 pub struct Disk {
     server: Scripted,
@@ -27,10 +27,10 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// With a copy of the files in `source`, of which the kernel knows nothing yet; `None` where it
+    /// A disk with a copy of the files in `source`, nothing of which is cached; `None` where the kernel
     /// has no FUSE or no loop devices.
     ///
-    /// An inode takes a whole block, so that each can be bad alone.
+    /// An inode takes a whole block, so that each inode can be bad alone.
     #[track_caller]
     pub fn new(source: &Path) -> Option<Self> {
         if kernel_lacks("/dev/loop-control") {
@@ -48,7 +48,7 @@ impl Disk {
             device,
             dir,
         };
-        // The inodes beside the one that is looked for stay on the disk.
+        // Inodes next to the requested one are not read.
         let options = c"inode_readahead_blks=1,errors=continue";
         let flags = MountFlags::RDONLY | MountFlags::NOATIME;
         mount(&disk.device, disk.dir(), c"ext4", flags, options).expect("mount the disk");
@@ -64,17 +64,17 @@ impl Disk {
         self.dir().join(name)
     }
 
-    /// The same for a list of names.
+    /// The same path as text, for a list of names.
     pub fn utf8_path(&self, name: &str) -> String {
         self.path(name).to_str().expect("UTF-8").to_owned()
     }
 
-    /// The server, to wait for calls that hang, to let them go, or to kill it.
+    /// The server, to wait for calls that hang, to release them, or to kill it.
     pub fn server(&self) -> &Scripted {
         &self.server
     }
 
-    /// What is wrong with which bytes of the disk, from now on: `hang`, `delay 50ms`, `fail EIO`.
+    /// Sets the faults of byte ranges of the disk, from now on: `hang`, `delay 50ms`, `fail EIO`.
     #[track_caller]
     pub fn set_faults(&self, faults: &[(Range<u64>, &str)]) {
         let rules: String = faults
@@ -115,7 +115,7 @@ impl Disk {
         self.dir.path().join("served").join(IMAGE)
     }
 
-    /// Most of the disk is there no more.
+    /// Removes most of the disk.
     pub fn truncate(&self) {
         let image = OpenOptions::new().write(true).open(self.image());
         image
@@ -123,12 +123,12 @@ impl Disk {
             .expect("truncate");
     }
 
-    /// As `umount --lazy` does.
+    /// Unmounts it as `umount --lazy` does.
     pub fn detach(&self) {
         unmount(self.dir(), UnmountFlags::DETACH).expect("unmount");
     }
 
-    /// The file system gives up, as it does after errors that it cannot live with.
+    /// Shuts the file system down, as it does by itself after errors that it cannot recover from.
     pub fn shut_down(&self) {
         const SHUTDOWN: libc::c_ulong = 0x8004_587d;
         const NOLOGFLUSH: u32 = 2;
@@ -144,7 +144,8 @@ impl Drop for Disk {
     fn drop(&mut self) {
         self.server.end();
         while unmount(self.dir(), UnmountFlags::DETACH).is_ok() {}
-        // Also if a process that was left behind still holds a file: the device goes with it.
+        // A process that was left behind may still hold a file: the device is freed when that is
+        // closed.
         let _ = losetup(&["--detach".as_ref(), self.device.as_os_str()]);
     }
 }
@@ -178,7 +179,7 @@ fn make_image(source: &Path, image: &Path) {
     peers::run("mkfs.ext4", &args, Path::new("/"), b"");
 }
 
-/// Direct I/O: otherwise the device has one thread, and all of it would hang.
+/// With direct I/O: otherwise the device has one thread, and a block that hangs would stop all reads.
 #[track_caller]
 fn attach(image: &Path) -> PathBuf {
     let fixed = ["--find", "--show", "--read-only", "--direct-io=on"];
@@ -187,7 +188,7 @@ fn attach(image: &Path) -> PathBuf {
     for _ in 0..20 {
         match losetup(&args) {
             Ok(device) => return device.trim().into(),
-            // Somebody else has found the same device a moment earlier.
+            // Another process has chosen the same device a moment earlier.
             Err(error) => eprintln!("losetup: {error}"),
         }
         sleep(Duration::from_millis(50));
@@ -244,7 +245,7 @@ fn blocks_can_be_bad() {
     });
 }
 
-/// Also while somebody waits for a block that hangs.
+/// Even if a thread waits for a block that hangs.
 #[test]
 fn a_disk_leaves_nothing_behind() {
     let scratch = super::tree::Scratch::new();

@@ -1,4 +1,4 @@
-//! Stands before a name server and does to its answers what networks and busy servers do.
+//! dnsdist in front of a name server: it does to its answers what networks and busy servers do.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -16,7 +16,8 @@ pub struct Dnsdist {
 }
 
 impl Dnsdist {
-    /// Starts one before this server, with these lines of its configuration, and waits until it answers.
+    /// Starts one in front of this server, with these lines in its configuration, and waits until it
+    /// answers.
     #[track_caller]
     pub fn before(server: SocketAddr, rules: &str) -> Self {
         let dir = tempfile::tempdir().expect("temporary directory");

@@ -19,8 +19,8 @@ use tempfile::TempDir;
 
 pub use fuser::Errno;
 
-/// What happens to a file once the read of its beginning has been answered. Pieces of one long read
-/// may be asked for in any order.
+/// What happens to a file once the read of its beginning has been answered. The pieces of one long read
+/// may be requested in any order.
 #[derive(Clone, Debug)]
 pub enum Change {
     /// It ends where that read ended.
@@ -69,13 +69,13 @@ impl Script {
         }
     }
 
-    /// Every read call comes to the script, past the page cache.
+    /// Every read call reaches the script, without the page cache.
     pub fn direct(mut self) -> Self {
         self.direct = true;
         self
     }
 
-    /// `st_size` says something else. Without the page cache, which would believe it.
+    /// `st_size` is this instead. Without the page cache, which would rely on it.
     pub fn claims(mut self, size: u64) -> Self {
         self.claimed_size = Some(size);
         self.direct()
@@ -97,13 +97,13 @@ impl Script {
         self.direct()
     }
 
-    /// Bytes before `offset` are readable, from there on it is `errno`.
+    /// Bytes before `offset` are readable; reads from there on fail with `errno`.
     pub fn fails_read(mut self, offset: u64, errno: Errno) -> Self {
         self.read_error = Some((offset, errno));
         self
     }
 
-    /// A read gives this many bytes at the most.
+    /// A read returns this many bytes at most.
     pub fn short_reads(mut self, longest: usize) -> Self {
         self.longest_read = longest;
         self.direct()
@@ -141,7 +141,7 @@ impl Script {
     }
 }
 
-/// Holds reads back until it is opened.
+/// Holds calls back until it is opened.
 #[derive(Clone, Default)]
 pub struct Gate {
     inner: Arc<(Mutex<GateState>, Condvar)>,
@@ -158,12 +158,12 @@ impl Gate {
         Gate::default()
     }
 
-    /// How many reads wait here.
+    /// The number of calls that wait here.
     pub fn waiting(&self) -> usize {
         self.inner.0.lock().unwrap().held.len()
     }
 
-    /// Waits until a read hangs here.
+    /// Waits until a call hangs here.
     #[track_caller]
     pub fn wait_for_a_reader(&self) {
         let patience = Duration::from_secs(20);
@@ -173,13 +173,10 @@ impl Gate {
             .1
             .wait_timeout_while(state, patience, |s| s.held.is_empty())
             .unwrap();
-        assert!(
-            !state.held.is_empty(),
-            "nobody has read the hanging file within {patience:?}"
-        );
+        assert!(!state.held.is_empty(), "no call hangs within {patience:?}");
     }
 
-    /// Lets everybody through, now and later.
+    /// Lets all calls pass, now and later.
     pub fn open(&self) {
         let held = {
             let mut state = self.inner.0.lock().unwrap();
@@ -201,8 +198,8 @@ impl Gate {
     }
 }
 
-/// How the kernel passes on reads of [`Script::direct`] files that come from io_uring: servers built
-/// on libfuse 3 ask for the one, many others do not.
+/// How the kernel passes on reads of [`Script::direct`] files that come from io_uring: servers built on
+/// libfuse 3 request asynchronous reads, many others do not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direct {
     Synchronous,
@@ -213,7 +210,7 @@ impl Direct {
     pub const BOTH: [Direct; 2] = [Direct::Synchronous, Direct::Asynchronous];
 }
 
-/// A mounted file system. Unmounts on drop; whatever hangs then is let go first.
+/// A mounted file system. On drop, hanging reads are released, and it is unmounted.
 pub struct Mounted {
     dir: TempDir,
     shared: Arc<Shared>,
@@ -287,7 +284,7 @@ impl Mounted {
         self.shared.reading_max.load(Ordering::SeqCst)
     }
 
-    /// What has been read of a file, at the places it was read from.
+    /// The bytes that have been read from a file, at their offsets.
     #[track_caller]
     pub fn served(&self, name: &str) -> Vec<u8> {
         let file = self
@@ -307,8 +304,8 @@ impl Drop for Mounted {
                 gate.open();
             }
         }
-        // The lazy way first: a process that was left behind may still hold a file. Without root it
-        // is refused, and the session asks fusermount3.
+        // The lazy unmount comes first: a process that was left behind may still hold a file open.
+        // Without root it is refused, and the session calls fusermount3.
         let _ = rustix::mount::unmount(self.dir.path(), UnmountFlags::DETACH);
         drop(self.session.take());
     }
@@ -413,7 +410,7 @@ impl Scripts {
 
 impl Filesystem for Scripts {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
-        // Read-ahead that hangs counts as background work; at the default of 12 it would block
+        // Read-ahead that hangs counts as background work; at the default limit of 12 it would block
         // every other file, too.
         let _ = config.set_max_background(1024);
         let _ = config.set_congestion_threshold(1024);
@@ -508,7 +505,7 @@ impl Filesystem for Scripts {
                 Err(errno) => reply.error(errno),
             }
         };
-        // The session has one thread; whoever waits must not keep it.
+        // The session has one thread, which a waiting read must not block.
         if let Some(gate) = gate {
             gate.pass(Box::new(answer));
         } else if delay > Duration::ZERO {

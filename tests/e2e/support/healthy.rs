@@ -1,5 +1,5 @@
-//! Files that are well, among others that are not: whatever becomes of those, each of these has one
-//! row, with its digest.
+//! Healthy files among faulty ones: whatever happens to the faulty ones, each healthy file has one row,
+//! with its digest.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -12,7 +12,7 @@ use super::scripted::Scripted;
 use super::tree::{Corpus, list};
 use super::{Engine, Mill, Output, Running};
 
-/// Paths and what `sha256sum` says about the files.
+/// The paths of files, and the digests that `sha256sum` prints for them.
 #[derive(Default)]
 pub struct Healthy {
     files: Vec<(String, String)>,
@@ -28,7 +28,7 @@ impl Healthy {
         }
     }
 
-    /// These and those, by turns as long as there are both.
+    /// The files of both, alternately as long as both have some.
     pub fn mixed_with(self, others: Healthy) -> Self {
         let (mut left, mut right) = (self.files.into_iter(), others.files.into_iter());
         let mut files = Vec::new();
@@ -61,7 +61,7 @@ impl Healthy {
         }
     }
 
-    /// The paths of all of them, and `sick` ones evenly among them.
+    /// The paths of all of them, with the `sick` ones spread evenly among them.
     pub fn list_with(&self, sick: &[String]) -> Vec<String> {
         let step = self.files.len() / (sick.len() + 1) + 1;
         let mut sick = sick.iter();
@@ -76,8 +76,8 @@ impl Healthy {
         paths
     }
 
-    /// Checks that each path of the list has one row, and each healthy one its digest; gives the
-    /// rows of the others, in the order of the list.
+    /// Checks that each path of the list has one row, and that the row of each healthy file has its
+    /// digest; returns the rows of the others, in the order of the list.
     #[track_caller]
     pub fn rows_of_others(&self, paths: &[String], output: &Output) -> Vec<Row> {
         let mut rows = rows::parse(&output.stdout);
@@ -121,19 +121,19 @@ pub fn rows_by(engine: Engine) -> Mill {
     Mill::new(engine).args(["-a", "sha256", "--format", "jsonl"])
 }
 
-/// The same over a list.
+/// The same for a list.
 pub fn rows_of(engine: Engine, paths: &[String]) -> Mill {
     rows_by(engine).stdin(list(paths, b'\n'))
 }
 
-/// Does something while calls hang in `server`, and then lets them go: nothing else could end a
-/// process with a thread in a call that the kernel does not interrupt. After `patience` they are let
-/// go in any case, which is a failure.
+/// Runs `something` while calls hang in `server`, and then releases them: nothing else could end a
+/// process with a thread in a call that the kernel does not interrupt. After `patience` they are
+/// released in any case, and the test fails.
 #[track_caller]
 pub fn while_hanging(server: &Scripted, patience: Duration, something: impl FnOnce()) {
     let (done, is_done) = mpsc::channel::<()>();
     let in_time = thread::scope(|scope| {
-        let valve = scope.spawn(move || {
+        let releaser = scope.spawn(move || {
             let in_time = is_done.recv_timeout(patience) != Err(RecvTimeoutError::Timeout);
             server.recover();
             in_time
@@ -141,12 +141,12 @@ pub fn while_hanging(server: &Scripted, patience: Duration, something: impl FnOn
         let done = done;
         something();
         drop(done);
-        valve.join().expect("the valve")
+        releaser.join().expect("the releaser")
     });
     assert!(in_time, "it took {patience:?} and more while calls hung");
 }
 
-/// Waits for a row of each file while calls hang, and only then for the end.
+/// Waits for a row of each file while calls hang, and only then for the end of the run.
 #[track_caller]
 pub fn finish_while_hanging(
     mut mill: Running,

@@ -1,12 +1,12 @@
-"""Looks at what ringmill measured, through other people's libraries.
+"""Reads what ringmill wrote, with third-party libraries.
 
     judge.py schema SCHEMA FILE...   validates JSON documents
     judge.py hlog FILE               prints an interval log as JSON: for each tag its intervals and
                                      the sum of their histograms
     judge.py write FILE              writes an interval log of its own: one interval with a tag, one
                                      without
-    judge.py names LIST ROWS SERVER  asks ADDRESS:PORT what is in the list, and compares the rows with
-                                     its answers, by wire form
+    judge.py names LIST ROWS SERVER  sends the questions of the list to ADDRESS:PORT, and compares
+                                     the rows with the answers, in wire form
 """
 
 import json
@@ -86,17 +86,17 @@ def names(list_path, rows_path, server):
             (rrset.name.canonicalize(), rrset.rdtype, rdata.to_wire())
             for rrset in reply.answer for rdata in rrset))
         try:
-            told = (row["index"], row["type"], row["status"], sorted(map(record_of, row["answers"])))
+            printed = (row["index"], row["type"], row["status"], sorted(map(record_of, row["answers"])))
         except dns.exception.DNSException as error:
-            told = error
-        if told != expected or "malformed" in row:
+            printed = error
+        if printed != expected or "malformed" in row:
             differences += 1
-            print(f"{line}\n  is   {expected}\n  told {told}\n  {row}", file=sys.stderr)
+            print(f"{line}\n  expected {expected}\n  printed  {printed}\n  {row}", file=sys.stderr)
     assert differences == 0, f"{differences} differences"
 
 
 def record_of(record):
-    """A record of a row, by wire form."""
+    """A record of a row, in wire form."""
     import dns.name
     import dns.rdata
     import dns.rdatatype
@@ -108,7 +108,7 @@ def record_of(record):
 
 
 def status_of(reply):
-    """What is to be said of an honest reply."""
+    """The status that a row must have for this reply."""
     import dns.flags
     import dns.rcode
     import dns.rdatatype

@@ -1,11 +1,11 @@
-//! Other people's implementations of what `ringmill` writes: see `judge.py`.
+//! Third-party implementations that read what `ringmill` writes: see `judge.py`.
 
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The Python that `scripts/test` gave the libraries.
+/// The Python for which `scripts/test` installed the libraries.
 fn python() -> PathBuf {
     let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-python/bin/python");
     assert!(installed.exists(), "run scripts/test --setup first");
@@ -22,14 +22,14 @@ fn judge(arguments: &[&Path]) -> Vec<u8> {
     output.stdout
 }
 
-/// Fails if the document is not one by the schema.
+/// Fails if the document is not valid by the schema.
 #[track_caller]
 pub fn validate(schema: &Path, document: &Path) {
     judge(&[Path::new("schema"), schema, document]);
 }
 
-/// What is in an interval log, by tag: `count`, `max_ns`, `intervals_ms`, and in `buckets_ns` the last
-/// value and the count of each bucket.
+/// The content of an interval log, by tag: `count`, `max_ns`, `intervals_ms`, and in `buckets_ns` the
+/// last value and the count of each bucket.
 #[track_caller]
 pub fn read_hlog(log: &Path) -> Value {
     let stdout = judge(&[Path::new("hlog"), log]);
@@ -43,7 +43,7 @@ pub fn write_hlog(log: &Path) {
     judge(&[Path::new("write"), log]);
 }
 
-/// Fails if a row, in JSON, is not what the server says about that line of the list.
+/// Fails if a JSON row differs from what the server answers for that line of the list.
 #[track_caller]
 pub fn compare_names(list: &Path, rows: &Path, server: SocketAddr) {
     judge(&[

@@ -35,7 +35,7 @@ pub fn binary() -> PathBuf {
         .expect("neither RINGMILL_BIN nor CARGO_BIN_EXE_ringmill is set")
 }
 
-/// What becomes of the binary's standard input.
+/// Where the binary's standard input comes from.
 enum Input {
     Nothing,
     Bytes(Vec<u8>),
@@ -43,7 +43,7 @@ enum Input {
     Given(Stdio),
 }
 
-/// A run of `ringmill hash` in the making.
+/// Builds a run of `ringmill hash`.
 pub struct Mill {
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
@@ -65,7 +65,7 @@ impl Mill {
         Mill::auto().args(["--engine", engine.name()])
     }
 
-    /// `ringmill hash`, and the engine is its own choice.
+    /// `ringmill hash`; the program chooses the engine.
     pub fn auto() -> Self {
         Mill {
             args: vec!["hash".into()],
@@ -125,7 +125,7 @@ impl Mill {
         self
     }
 
-    /// Standard input is something else: a terminal, a file.
+    /// Standard input is something else, such as a terminal or a file.
     pub fn stdin_from(mut self, stdio: impl Into<Stdio>) -> Self {
         self.input = Input::Given(stdio.into());
         self
@@ -198,7 +198,7 @@ impl Mill {
     /// Starts the process; the test holds the other ends of its pipes.
     #[track_caller]
     pub fn start(mut self) -> Running {
-        // Another user cannot reach into the build directory of this one.
+        // Another user has no access to this user's build directory.
         let public = self.uid.map(|_| public_copy());
         let program = public
             .as_ref()
@@ -255,7 +255,7 @@ impl Mill {
             }
             for (stream, _) in closed.into_iter().filter(|(_, is_closed)| *is_closed) {
                 // SAFETY: this process is about to become another program, which finds the number
-                // unused. Nobody here uses it until then.
+                // unused. No code here uses it until then.
                 unsafe { rustix::io::close(stream) };
             }
             if let Some(filter) = &filter {
@@ -263,15 +263,15 @@ impl Mill {
             }
             Ok(())
         };
-        // SAFETY: between fork and exec the closure only makes system calls: close_range, dup,
-        // setrlimit, prctl and seccomp, on values that were built before the fork. It takes no lock and allocates
+        // SAFETY: between fork and exec the closure only makes system calls: close_range, dup, setrlimit,
+        // prctl and seccomp, on values that were built before the fork. It takes no lock and allocates
         // nothing.
         unsafe { command.pre_exec(prepare) };
     }
 }
 
-/// The program started next gets the standard streams alone, whatever the tests themselves were started
-/// with, so that a limit on open files means the same on every machine.
+/// The next program gets only the standard streams, whatever descriptors the tests have inherited, so
+/// that a limit on open files means the same on every machine.
 fn close_what_the_tests_inherited() {
     const CLOSE_RANGE_CLOEXEC: u32 = 4;
     // SAFETY: nothing is closed before exec, and the call takes no pointers. A kernel that lacks it (before
@@ -290,12 +290,12 @@ fn public_copy() -> (TempDir, PathBuf) {
     (dir, program)
 }
 
-/// A process that runs.
+/// A running process.
 pub struct Running {
     child: Child,
     stdin: Option<ChildStdin>,
     stdout: Option<BufReader<ChildStdout>>,
-    /// What has been read of standard output so far.
+    /// The part of standard output that has been read so far.
     seen: Vec<u8>,
     stderr: Arc<Mutex<Vec<u8>>>,
     stderr_reader: Option<JoinHandle<()>>,
@@ -357,12 +357,12 @@ impl Running {
             .expect("ringmill reads its standard input");
     }
 
-    /// Takes standard input, to write it elsewhere.
+    /// Takes standard input, so that the caller can write to it.
     pub fn take_stdin(&mut self) -> ChildStdin {
         self.stdin.take().expect("stdin is an open pipe")
     }
 
-    /// The next line of standard output, with its end. Waits for it.
+    /// The next line of standard output, with its newline. Waits for it.
     #[track_caller]
     pub fn read_line(&mut self) -> Vec<u8> {
         let mut line = Vec::new();
@@ -377,8 +377,8 @@ impl Running {
         line
     }
 
-    /// Closes the reading end of standard output, and waits until nobody holds it: what another test
-    /// has forked holds it, too, until it calls exec.
+    /// Closes the reading end of standard output, and waits until no process has it open: a process
+    /// that another test has forked has it, too, until it calls exec.
     pub fn close_stdout(&mut self) {
         self.stdout = None;
         let stdout = format!("/proc/{}/fd/1", self.pid());
@@ -425,7 +425,7 @@ impl Running {
         format!(
             "{}\ntimed out: {}\n--- stderr:\n{}",
             self.line,
-            self.watchdog.barked(),
+            self.watchdog.has_fired(),
             show(&self.stderr_so_far())
         )
     }
@@ -442,14 +442,14 @@ impl Running {
                 let _ = pipe.read_to_end(&mut rest);
                 let _ = sender.send(rest);
             });
-            // A process that sits in an uninterruptible call outlives even the watchdog's kill.
+            // A process in an uninterruptible call survives even the watchdog's SIGKILL.
             match rest.recv_timeout(self.watchdog.patience()) {
                 Ok(rest) => stdout.extend_from_slice(&rest),
                 Err(_) => panic!("cannot be killed: {}", self.report()),
             }
         }
         let status = self.wait();
-        if self.watchdog.barked() {
+        if self.watchdog.has_fired() {
             panic!(
                 "timed out and killed: {}\n--- stdout:\n{}",
                 self.report(),
@@ -502,32 +502,32 @@ impl Drop for Running {
     }
 }
 
-/// Kills the process when its time is up.
+/// Kills the process at its deadline.
 struct Watchdog {
     process: Arc<OwnedFd>,
-    barked: Arc<AtomicBool>,
+    has_fired: Arc<AtomicBool>,
     until: Instant,
-    _leash: mpsc::Sender<()>,
+    _cancel: mpsc::Sender<()>,
 }
 
 impl Watchdog {
     fn new(pid: Pid, deadline: Duration) -> Self {
         let process = rustix::process::pidfd_open(pid, PidfdFlags::empty());
         let process = Arc::new(process.expect("pidfd_open"));
-        let barked = Arc::new(AtomicBool::new(false));
-        let (leash, released) = mpsc::channel::<()>();
-        let (victim, flag) = (Arc::clone(&process), Arc::clone(&barked));
+        let has_fired = Arc::new(AtomicBool::new(false));
+        let (cancel, cancelled) = mpsc::channel::<()>();
+        let (target, flag) = (Arc::clone(&process), Arc::clone(&has_fired));
         thread::spawn(move || {
-            if released.recv_timeout(deadline) == Err(mpsc::RecvTimeoutError::Timeout) {
+            if cancelled.recv_timeout(deadline) == Err(mpsc::RecvTimeoutError::Timeout) {
                 flag.store(true, Ordering::SeqCst);
-                let _ = rustix::process::pidfd_send_signal(victim.as_fd(), Signal::KILL);
+                let _ = rustix::process::pidfd_send_signal(target.as_fd(), Signal::KILL);
             }
         });
         Watchdog {
             process,
-            barked,
+            has_fired,
             until: Instant::now() + deadline,
-            _leash: leash,
+            _cancel: cancel,
         }
     }
 
@@ -536,17 +536,17 @@ impl Watchdog {
         let _ = rustix::process::pidfd_send_signal(self.process.as_fd(), signal);
     }
 
-    fn barked(&self) -> bool {
-        self.barked.load(Ordering::SeqCst)
+    fn has_fired(&self) -> bool {
+        self.has_fired.load(Ordering::SeqCst)
     }
 
-    /// How long anybody should wait for the process: its deadline and a little.
+    /// How long to wait for the process: until its deadline, and a little longer.
     fn patience(&self) -> Duration {
         self.until.saturating_duration_since(Instant::now()) + Duration::from_secs(5)
     }
 }
 
-/// What a run left.
+/// The result of a run.
 pub struct Output {
     line: String,
     pub status: ExitStatus,
@@ -617,7 +617,7 @@ impl Output {
         self.stderr_text().lines().map(str::to_owned).collect()
     }
 
-    /// The lines of standard output without their ends. The last one must have an end, too.
+    /// The lines of standard output without their newlines. The last one must end with a newline, too.
     #[track_caller]
     pub fn lines(&self) -> Vec<&[u8]> {
         let Some(body) = self.stdout.strip_suffix(b"\n") else {

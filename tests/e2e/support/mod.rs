@@ -1,4 +1,4 @@
-//! What the tests share: running the binary, oracles, trees of files, and a scripted file system.
+//! Shared by the tests: running the binary, oracles, trees of files, and a scripted file system.
 
 pub mod crc32c;
 pub mod disk;
@@ -114,7 +114,7 @@ pub fn assert_same(what: &str, got: &[u8], expected: &[u8]) {
     }
 }
 
-/// A socket of a server that looks now and then whether it is to end.
+/// A server's socket. Its reads time out soon, so that the server can check whether it should end.
 #[track_caller]
 pub fn polled_socket() -> (std::net::UdpSocket, std::net::SocketAddr) {
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");

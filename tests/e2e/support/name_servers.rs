@@ -1,4 +1,4 @@
-//! Other people's name servers, on a zone of the test's own.
+//! Third-party name servers, with a zone of the test's own.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ pub struct NameServer {
     _dir: TempDir,
     pub at: SocketAddr,
     child: Child,
-    /// The one it asks itself.
+    /// Its upstream server.
     _upstream: Option<Nsd>,
 }
 
@@ -26,7 +26,7 @@ impl NameServer {
         Self::knot_with(zone, "")
     }
 
-    /// The same, with signatures.
+    /// The same, with a signed zone.
     #[track_caller]
     pub fn signing_knot(zone: &str) -> Self {
         Self::knot_with(zone, "    dnssec-signing: on\n")
@@ -126,7 +126,7 @@ impl NameServer {
         let dir = tempfile::tempdir().expect("temporary directory");
         let at = ports::free_address();
         let mut command = command(dir.path(), at.port());
-        // Debian has them where only root looks.
+        // Debian installs them in directories that only root's PATH has.
         command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command
             .stdin(Stdio::null())

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::{eventually, ports};
 
-/// Every name of this zone with a number that is a multiple of this is missing.
+/// Names of this zone whose number is a multiple of this do not exist.
 const GAP: usize = 10;
 
 /// How many names a numbered zone has, gaps included.
@@ -28,7 +28,7 @@ pub enum Kind {
     Missing,
 }
 
-/// What the name with this number is.
+/// The kind of the name with this number.
 pub fn kind(number: usize) -> Kind {
     match number {
         _ if number.is_multiple_of(GAP) => Kind::Missing,
@@ -91,7 +91,7 @@ impl Nsd {
         Self::serving(&zone())
     }
 
-    /// The same with this zone for `example`. Another, `unloaded.test`, has no file: SERVFAIL.
+    /// The same with this zone for `example`. Another zone, `unloaded.test`, has no file: SERVFAIL.
     #[track_caller]
     pub fn serving(zone: &str) -> Self {
         let dir = tempfile::tempdir().expect("temporary directory");
@@ -124,14 +124,14 @@ impl Nsd {
         path.expect("nsd; scripts/test installs it")
     }
 
-    /// Ends the server and starts it anew.
+    /// Stops the server and starts it again.
     pub fn restart(&mut self) {
         self.stop();
         self.child = Self::spawn(&self.dir);
     }
 
     fn stop(&mut self) {
-        // It has children of its own, which end with it if it is asked to end.
+        // It has child processes, which SIGTERM ends, too; SIGKILL would leave them behind.
         let pid = rustix::process::Pid::from_child(&self.child);
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         let _ = self.child.wait();
@@ -144,7 +144,7 @@ impl Drop for Nsd {
     }
 }
 
-/// Waits until there are answers about `example` from this address.
+/// Waits until this address answers questions about `example`.
 #[track_caller]
 pub fn wait_until_answers(what: &str, at: SocketAddr) {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");

@@ -1,4 +1,4 @@
-//! Other people's tools, as oracles for our digests and our formats.
+//! Third-party tools, as oracles for our digests and our formats.
 
 use std::ffi::OsStr;
 use std::io::Write;
@@ -20,7 +20,7 @@ pub fn tag(algorithm: &str) -> String {
     algorithm.to_uppercase()
 }
 
-/// Runs a tool; one that is missing or fails is a failed test.
+/// Runs a tool; the test fails if it is missing or fails.
 #[track_caller]
 pub fn run(tool: &str, args: &[&OsStr], dir: &Path, stdin: &[u8]) -> Output {
     let mut command = Command::new(tool);
@@ -47,7 +47,7 @@ pub fn run(tool: &str, args: &[&OsStr], dir: &Path, stdin: &[u8]) -> Output {
     })
 }
 
-/// Runs a tool over names, with options before them.
+/// Runs a command with these names as its last arguments.
 #[track_caller]
 pub fn over(command: &str, dir: &Path, names: &[&[u8]]) -> Vec<u8> {
     let mut words = command.split(' ');
@@ -118,9 +118,9 @@ pub fn digests(algorithm: &str, dir: &Path, names: &[&[u8]]) -> Vec<String> {
     digests
 }
 
-/// xxhsum (0.8.1) escapes nothing, so its lines are found by the names that are known.
+/// xxhsum (0.8.1) escapes nothing, so its lines are found by the known names.
 fn xxhsum_digests(option: &str, tag: &str, dir: &Path, names: &[&[u8]]) -> Vec<String> {
-    // It also takes `-name` for an option, whatever stands before it.
+    // It also takes `-name` for an option, at any position.
     let safe: Vec<Vec<u8>> = names
         .iter()
         .map(|name| {

@@ -1,4 +1,4 @@
-//! Addresses at which a server is to start, or at which there is none.
+//! Addresses at which a server can start, or at which there is none.
 
 use std::fs;
 use std::io;
@@ -6,11 +6,11 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// Below it are the ports of services that a machine may have.
+/// Lower ports are those of services that the machine may run.
 const FIRST: u16 = 10_000;
 
-/// How many ports from there on the kernel gives to no socket that asks for any. Where it is set to
-/// give almost all, those that it does not give by default.
+/// The number of ports from [`FIRST`] on that the kernel assigns to no socket by itself. Where it is
+/// configured to assign almost all, those that it does not assign by default.
 static PORTS: LazyLock<u16> = LazyLock::new(|| {
     let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").expect("the range");
     let first = range.split_whitespace().next().expect("two ports");
@@ -19,15 +19,15 @@ static PORTS: LazyLock<u16> = LazyLock::new(|| {
     if ports < 1000 { 32_768 - FIRST } else { ports }
 });
 
-/// An address of the loopback device at which nobody listens, neither by UDP nor by TCP.
+/// An address of the loopback device at which nothing listens, over UDP or TCP.
 ///
-/// The kernel does not choose its port for others, and no other test is given it: a program may
-/// start there, or nobody.
+/// The kernel does not assign its port to other sockets, and no other test gets it: the test can start
+/// a program there, or leave it unused.
 #[track_caller]
 pub fn free_address() -> SocketAddr {
     static TAKEN: AtomicU16 = AtomicU16::new(0);
     let ports = *PORTS;
-    // Test binaries that run at the same time do not begin with the same ones.
+    // Test binaries that run at the same time start at different ports.
     let begin = std::process::id().wrapping_mul(997) % u32::from(ports);
     for _ in 0..ports {
         let offset = begin + u32::from(TAKEN.fetch_add(1, Ordering::Relaxed));

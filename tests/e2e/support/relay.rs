@@ -1,4 +1,4 @@
-//! Stands between ringmill and a name server: loses packets, forges replies.
+//! A relay between ringmill and a name server: it loses packets and forges replies.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// What goes wrong on the way.
+/// What goes wrong between the two.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Trouble {
-    /// One in so many queries is lost; none if 0.
+    /// One in this many queries is lost; none if 0.
     pub loses_one_in: u64,
     /// Each reply is preceded by forged ones.
     pub forges: bool,
@@ -49,8 +49,8 @@ impl Drop for Relay {
 }
 
 fn relay(socket: &Arc<UdpSocket>, server: SocketAddr, trouble: Trouble, ended: &Arc<AtomicBool>) {
-    // A way to the server for each client.
-    let mut ways: std::collections::HashMap<SocketAddr, UdpSocket> = Default::default();
+    // A socket to the server for each client.
+    let mut upstreams: std::collections::HashMap<SocketAddr, UdpSocket> = Default::default();
     let (mut query, mut count) = ([0; 4096], 0);
     while !ended.load(Ordering::SeqCst) {
         let Ok((len, client)) = socket.recv_from(&mut query) else {
@@ -60,31 +60,31 @@ fn relay(socket: &Arc<UdpSocket>, server: SocketAddr, trouble: Trouble, ended: &
         if trouble.loses_one_in > 0 && count % trouble.loses_one_in == 0 {
             continue;
         }
-        let way = ways.entry(client).or_insert_with(|| {
-            let way = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-            way.connect(server).expect("connected");
-            let replies = way.try_clone().expect("a second handle");
+        let upstream = upstreams.entry(client).or_insert_with(|| {
+            let upstream = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+            upstream.connect(server).expect("connected");
+            let replies = upstream.try_clone().expect("a second handle");
             let (socket, ended) = (Arc::clone(socket), Arc::clone(ended));
             thread::spawn(move || relay_replies(&replies, &socket, client, trouble, &ended));
-            way
+            upstream
         });
-        let _ = way.send(&query[..len]);
+        let _ = upstream.send(&query[..len]);
     }
 }
 
 fn relay_replies(
-    way: &UdpSocket,
+    upstream: &UdpSocket,
     socket: &UdpSocket,
     client: SocketAddr,
     trouble: Trouble,
     ended: &AtomicBool,
 ) {
     let patience = Some(Duration::from_millis(20));
-    way.set_read_timeout(patience).expect("a timeout");
+    upstream.set_read_timeout(patience).expect("a timeout");
     let elsewhere = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     let mut reply = [0; 4096];
     while !ended.load(Ordering::SeqCst) {
-        let Ok(len) = way.recv(&mut reply) else {
+        let Ok(len) = upstream.recv(&mut reply) else {
             continue;
         };
         let reply = &mut reply[..len];

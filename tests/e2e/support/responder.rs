@@ -1,4 +1,4 @@
-//! A name server that says what a test wants it to, over UDP.
+//! A name server over UDP whose answers the test defines.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ pub struct Responder {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What follows the question of a reply.
+/// The flags of a reply, and what follows its question.
 pub struct Script {
     pub flags: u16,
     /// How many records there are in each section.
@@ -22,7 +22,7 @@ pub struct Script {
 }
 
 impl Responder {
-    /// Starts one that answers a question about a name, in wire format, with what `script` says.
+    /// Starts a server that answers a question about a name, in wire format, as `script` says.
     #[track_caller]
     pub fn start(script: impl Fn(&[u8]) -> Script + Send + 'static) -> Self {
         let (socket, at) = super::polled_socket();

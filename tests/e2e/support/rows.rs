@@ -130,7 +130,7 @@ fn failure(mut error: Map<String, Value>, line: &[u8]) -> Outcome {
         Some(Value::Null) => None,
         other => Some(text(other, line)),
     };
-    // The kernel's errors are named as it names them.
+    // An error with an errno has the name of the errno as its code.
     let code = text(error.remove("code"), line);
     assert_eq!(errno.clone().unwrap_or(code.clone()), code);
     assert_eq!(errno.is_some(), code.starts_with('E'), "{}", show(line));

@@ -1,6 +1,6 @@
-//! The file system of `tests/fuse/scripted.c`: a directory, of which chosen calls on chosen files are
-//! delayed, hang or fail. It is a process of its own with many threads, so that thousands of files
-//! and hundreds of hanging calls are no matter, and it can be killed.
+//! The file system of `tests/fuse/scripted.c`: it shows a directory, and chosen calls on chosen files
+//! are delayed, hang or fail. It is a process of its own with many threads, so that it can serve
+//! thousands of files and hundreds of hanging calls, and can be killed.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -19,8 +19,7 @@ use super::{require_root, show};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// True, after saying so, if the kernel has no such device. Nothing else is a reason to leave a
-/// test out.
+/// True, with a message, if the kernel has no such device. Tests are left out for no other reason.
 pub fn kernel_lacks(device: &str) -> bool {
     let lacks = !Path::new(device).exists();
     if lacks {
@@ -35,7 +34,7 @@ fn program() -> &'static Path {
     PROGRAM.get_or_init(|| {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuse/scripted.c");
         let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("scripted");
-        // Another run of the tests may be at the same.
+        // Another run of the tests may be compiling it at the same time.
         let unfinished = program.with_extension(std::process::id().to_string());
         let output = Command::new("cc")
             .args(["-O2", "-Wall", "-Wextra", "-Werror", "-o"])
@@ -56,7 +55,7 @@ struct Events {
     changed: Condvar,
 }
 
-/// A mounted file system. On drop it is gone, whatever hangs in it.
+/// A mounted file system. On drop it is removed, even if calls hang in it.
 pub struct Scripted {
     dir: TempDir,
     process: Child,
@@ -82,18 +81,18 @@ impl Scripted {
         // SAFETY: between fork and exec there is only one system call, prctl.
         unsafe {
             command.pre_exec(|| {
-                // What happens if this process is killed, and drops nothing.
+                // Ends the program if this process is killed and nothing is dropped.
                 set_parent_process_death_signal(Some(Signal::TERM)).map_err(Into::into)
             })
         };
         let mut process = command.spawn().expect("the scripted file system");
         let events = Arc::new(Events::default());
         let lines = BufReader::new(process.stdout.take().expect("a pipe")).lines();
-        let told = Arc::clone(&events);
+        let shared = Arc::clone(&events);
         thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
-                told.lines.lock().unwrap().push(line);
-                told.changed.notify_all();
+                shared.lines.lock().unwrap().push(line);
+                shared.changed.notify_all();
             }
         });
         let scripted = Scripted {
@@ -114,7 +113,7 @@ impl Scripted {
         self.dir().join(name)
     }
 
-    /// Other rules, from now on. Calls that hang stay where they are.
+    /// Replaces the rules. Calls that hang stay as they are.
     #[track_caller]
     pub fn set_rules(&self, rules: &str) {
         let answers = |lines: &[String]| count(lines, "script ");
@@ -126,16 +125,16 @@ impl Scripted {
         assert_eq!(unchanged, 0, "not a script: {rules}");
     }
 
-    /// Lets go what hangs now. What hangs later is not affected: change the rules first.
+    /// Releases the calls that hang now. Later calls are not affected: change the rules first.
     pub fn release(&self) {
         self.signal(Signal::USR1);
     }
 
-    /// Nothing is wrong any more.
+    /// Ends all faults.
     pub fn recover(&self) {
         self.set_rules("");
         self.release();
-        // For a call that was on its way to hang when the rules changed.
+        // For a call that was about to hang when the rules changed.
         sleep(Duration::from_millis(50));
         self.release();
     }
@@ -150,7 +149,7 @@ impl Scripted {
         self.wait_for("hanging calls", |lines| count(lines, "hangs ") >= calls);
     }
 
-    /// The program dies without a word.
+    /// Kills the program, without any cleanup of its own.
     pub fn kill(&self) {
         self.signal(Signal::KILL);
         // The kernel notices when the last thread is gone.
@@ -173,7 +172,7 @@ impl Scripted {
     }
 
     fn signal(&self, signal: Signal) {
-        // It is not reaped before it is dropped, so its number is its own.
+        // The process is not reaped before the drop, so its pid belongs to no other process.
         let _ = kill_process(Pid::from_child(&self.process), signal);
     }
 

@@ -1,4 +1,4 @@
-//! A disk that is soon full.
+//! A disk that is full soon.
 
 use std::path::{Path, PathBuf};
 

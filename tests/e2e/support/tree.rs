@@ -1,4 +1,4 @@
-//! Directories of files to hash: plain ones in numbers, and hostile ones.
+//! Directories of files to hash: plain files in large numbers, and hostile ones.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -29,12 +29,12 @@ impl Scratch {
         self.dir.path()
     }
 
-    /// The path of a file, there or not.
+    /// The path of a file, whether it exists or not.
     pub fn join(&self, name: impl AsRef<[u8]>) -> PathBuf {
         self.dir.path().join(OsStr::from_bytes(name.as_ref()))
     }
 
-    /// Writes a file and gives its path.
+    /// Writes a file and returns its path.
     #[track_caller]
     pub fn file(&self, name: impl AsRef<[u8]>, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.join(name);
@@ -42,7 +42,7 @@ impl Scratch {
         path
     }
 
-    /// Writes `count` small files, each with a content of its own, and gives their names.
+    /// Writes `count` small files, each with its own content, and returns their names.
     pub fn files(&self, count: usize) -> Vec<String> {
         let names: Vec<String> = (0..count).map(|number| format!("f{number:05}")).collect();
         for (number, name) in names.iter().enumerate() {
@@ -52,7 +52,7 @@ impl Scratch {
     }
 }
 
-/// `length` bytes that no other seed yields: the seed and a running pattern.
+/// `length` bytes that differ for each seed: the seed, then a pseudo-random sequence.
 pub fn content(seed: usize, length: usize) -> Vec<u8> {
     let mut state = seed as u64 ^ 0x9e37_79b9_7f4a_7c15;
     let mut bytes = format!("{seed}:").into_bytes();
@@ -97,7 +97,7 @@ pub fn gnu_lines<N: AsRef<[u8]>, D: AsRef<str>>(digests: &[D], names: &[N]) -> V
         .collect()
 }
 
-/// Small files and what `sha256sum` says about them: the stock of most tests.
+/// Small files and what `sha256sum` says about them; used by most tests.
 pub struct Corpus {
     pub scratch: Scratch,
     pub names: Vec<String>,
@@ -132,7 +132,7 @@ impl Corpus {
     }
 }
 
-/// Files whose names are as unkind as Linux lets them be.
+/// Files with the most difficult names that Linux allows.
 pub struct Hostile {
     pub scratch: Scratch,
     pub names: Vec<Vec<u8>>,
@@ -142,7 +142,7 @@ impl Hostile {
     pub fn new() -> Self {
         let scratch = Scratch::new();
         let mut names = hostile_names();
-        // Sizes on both sides of the borders that buffers tend to have.
+        // Sizes on both sides of common buffer sizes.
         let sizes = [
             0, 1, 63, 64, 65, 1023, 1024, 1025, 4095, 4096, 4097, 65_536, 65_537, 262_147,
         ];

@@ -1,4 +1,4 @@
-//! A name server with faults at work in a thread, and the truth about names that it was asked for.
+//! A name server with faults that runs in a thread, and what rows about its names must say.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -51,10 +51,10 @@ impl Drop for Troubled {
     }
 }
 
-/// So many names, of which each hundred has so many of each of these letters; the others are `n`.
+/// `count` names. In each hundred, the given numbers begin with the given letters, the others with `n`.
 pub fn names(count: usize, of_each_hundred: &[(char, usize)]) -> Vec<String> {
     let letter = |number: usize| {
-        // Neighbours are 37 places apart, so that no letter comes in a row.
+        // Neighbours are 37 places apart, so that no two names in a row have the same special letter.
         let mut place = number * 37 % 100;
         for &(letter, share) in of_each_hundred {
             if place < share {

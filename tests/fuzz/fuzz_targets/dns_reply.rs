@@ -1,6 +1,6 @@
-//! What comes to the socket of a query, with its id: whatever it is, nothing panics, the question has
-//! one answer, and what that says holds: its records belong to the question, its status is what they
-//! come to, and they can be printed. A line that may be a question comes first.
+//! Any bytes that reach the socket of a query, with its id: nothing panics, the question has one
+//! answer, and the answer is consistent: its records belong to the question, its status follows from
+//! them, and they can be printed. The input begins with a line that may be a question.
 
 #![no_main]
 
@@ -32,14 +32,14 @@ fuzz_target!(|input: &[u8]| {
     let mut now = Duration::ZERO;
     while let Some(at) = resolver.wake_at() {
         let Some(Transmit { socket, message }) = resolver.transmit() else {
-            // What was asked has had its time, or a pause.
+            // An attempt has timed out, or a pause has ended.
             assert!(at < Duration::from_secs(100), "no end");
             now = at;
             resolver.time_passed(now);
             continue;
         };
         now += Duration::from_millis(1);
-        // The header as the fuzzer likes it, then, now and then, the question as it was asked.
+        // The header as the fuzzer chooses it, then, sometimes, the question as it was asked.
         let mut bytes = reply.to_vec();
         if let Some(flags) = bytes
             .get(2..)
@@ -73,7 +73,7 @@ fn check(answer: &Answer) {
     match answer.status {
         Status::NoError => assert!(has_data),
         Status::NoData | Status::Referral => assert!(!has_data),
-        // With what came in a datagram.
+        // With any records that came in a datagram.
         Status::NxDomain | Status::Truncated => {}
         _ => assert!(answer.message().is_none() && records.is_empty()),
     }
@@ -84,7 +84,7 @@ fn check(answer: &Answer) {
     check_texts(&records, answer);
 }
 
-/// Each record is one of the question's name, or of what that is an alias of.
+/// Each record belongs to the question's name, or to a name that its aliases lead to.
 fn check_owners(records: &[Record], answer: &Answer) {
     let Some(message) = answer.message() else {
         return;
@@ -115,7 +115,7 @@ fn check_owners(records: &[Record], answer: &Answer) {
     }
 }
 
-/// Rows stay rows, and both ways to print a record print the same.
+/// Rows stay single lines of text, and both ways to print a record print the same.
 fn check_texts(records: &[Record], answer: &Answer) {
     let sections = [answer.authorities(), answer.additionals()].concat();
     for record in records.iter().chain(&sections) {
@@ -133,7 +133,7 @@ fn check_texts(records: &[Record], answer: &Answer) {
         .map(|record| format!("\n{}", record.data))
         .collect();
     assert_eq!(written, expected.into_bytes());
-    // Section by section.
+    // In the order of the sections.
     let sections = answer.malformed().into_iter().map(|it| it.section);
     assert!(sections.is_sorted());
 }

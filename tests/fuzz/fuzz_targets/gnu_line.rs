@@ -13,7 +13,7 @@ fuzz_target!(|input: &[u8]| -> Corpus {
         return Corpus::Reject;
     };
     if name.contains(&0) {
-        // Nothing of that name can be opened, so there is never a digest to write.
+        // No file with such a name can be opened, so there is never a digest to write.
         return Corpus::Reject;
     }
     let layout = Layout {
@@ -26,7 +26,7 @@ fuzz_target!(|input: &[u8]| -> Corpus {
     digest.write_hex(&mut hex);
     assert_eq!(hex.len(), 2 * algorithm.digest_len_bytes());
 
-    // Lines are appended to what is there.
+    // Lines are appended to the existing bytes.
     let mut lines = Vec::new();
     for _ in 0..2 {
         write_line(&mut lines, layout, algorithm, &digest, name);
@@ -61,7 +61,7 @@ fn read_line(layout: Layout, algorithm: Algorithm, line: &[u8]) -> (Vec<u8>, Vec
     let (hex, name) = if layout.tag {
         let line = line.strip_prefix(algorithm.tag().as_bytes()).expect("tag");
         let line = line.strip_prefix(b" (").expect("parenthesis");
-        // A name may itself hold what ends it, so the end is counted from behind.
+        // A name may itself contain the end mark, so the end is counted from the right.
         let (line, hex) = line.split_at(line.len() - hex_len);
         (hex, line.strip_suffix(b") = ").expect("equals sign"))
     } else {

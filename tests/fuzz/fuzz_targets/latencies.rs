@@ -1,5 +1,5 @@
-//! Files with latencies: whatever they hold, reading them ends, and what is read can be written and
-//! is the same when it is read again.
+//! Files with latencies: whatever they contain, reading them ends, and what was read can be written and
+//! read again unchanged.
 
 #![no_main]
 

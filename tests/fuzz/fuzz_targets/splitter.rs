@@ -60,8 +60,8 @@ fn chunk_len(cut: u8) -> usize {
     }
 }
 
-/// Feeds the splitter chunk by chunk; the lengths are used in turn, again and again. What is left
-/// after many chunks comes in one.
+/// Feeds the splitter chunk by chunk; the lengths are used over and over. After many chunks, the rest
+/// comes in one.
 fn split_in_chunks(separator: Separator, list: &[u8], cuts: &[u8]) -> Vec<Item> {
     let mut splitter = Splitter::new(separator);
     let mut feed = Feed::default();
@@ -84,7 +84,7 @@ fn split_in_chunks(separator: Separator, list: &[u8], cuts: &[u8]) -> Vec<Item> 
     slices.iter().flat_map(BatchSlice::items).collect()
 }
 
-/// What the names must be: too long ones are cut to one byte more than fits.
+/// The expected names: those that are too long are cut to one byte more than fits.
 fn split_plainly(separator: Separator, list: &[u8]) -> Vec<&[u8]> {
     let end = match separator {
         Separator::Newline => b'\n',

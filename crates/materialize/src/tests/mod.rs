@@ -1,4 +1,4 @@
-//! Seeded schedules over scripted futures.
+//! Tests with seeded random schedules of scripted futures.
 
 mod schedules;
 mod script;

@@ -1,6 +1,6 @@
-//! The invariants of the project's ARCHITECTURE.md, on random schedules: which future becomes ready
-//! when, wakes for nothing, wakes from another thread, a slow consumer, a source that is pending, a
-//! panic, a drop at any step.
+//! The invariants of the project's ARCHITECTURE.md on random schedules. They vary when each future becomes
+//! ready; there are unnecessary wakes, wakes from another thread, slow consumers, pending sources, panics,
+//! and drops at any step.
 
 use super::script::{Flag, Input, Scenario, Script, Shared, Token, World};
 use crate::materialize::Materialize;
@@ -69,7 +69,7 @@ fn the_invariants_hold_on_every_schedule() {
     let often = |&count: &u64| count > SCHEDULES / 50;
     assert!(
         outcomes.iter().all(often),
-        "not all is tested: {outcomes:?}"
+        "some outcomes are rarely tested: {outcomes:?}"
     );
 }
 
@@ -235,7 +235,7 @@ impl<S: Source<Future: Future<Output = Token>>> Schedule<S> {
                 return Outcome::Panicked;
             }
         }
-        // From here on only tasks that were woken are polled, and all must come to an end.
+        // From here on only tasks that were woken are polled, and all must end.
         while !self.has_ended() {
             let release = self.world.borrow().waiting_item(0);
             if let Some(index) = release {
@@ -320,7 +320,7 @@ impl<S: Source<Future: Future<Output = Token>>> Schedule<S> {
             Tasks::Two(driver, _) => Pin::new(driver).poll(&mut cx).map(|()| None),
         }));
         let polled = polled.map_err(|payload| {
-            // Failed assertions of the scripts go on; scripted panics end the schedule.
+            // Failed assertions of the scripts are propagated; scripted panics end the schedule.
             if payload.downcast_ref::<&str>() != Some(&"scripted") {
                 panic::resume_unwind(payload);
             }

@@ -1,5 +1,5 @@
-//! Futures, results and a source that follow a script, and a record of what happened that does not
-//! rely on the code under test.
+//! Futures, results and a source that follow a script, and a record of what happened, which does not
+//! depend on the code under test.
 
 use crate::window::Order;
 use futures_core::Stream;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-/// A waker of a task under test: remembers that it was called.
+/// The waker of a task under test: records that it was called.
 #[derive(Default)]
 pub(super) struct Flag(AtomicBool);
 
@@ -42,7 +42,7 @@ impl Wake for Flag {
 /// What one future does.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Script {
-    /// Wakes itself in so many polls, then goes on.
+    /// The number of polls in which it wakes itself and is pending.
     pub(super) yields: u8,
     /// Waits until the schedule releases it.
     pub(super) waits: bool,
@@ -61,18 +61,18 @@ pub(super) struct Scenario {
 /// One item that was pulled.
 struct Item {
     script: Script,
-    /// Woken and not polled since.
+    /// Woken, or new, and not polled since.
     is_due: bool,
     is_finished: bool,
     is_dropped: bool,
     waker: Option<Waker>,
 }
 
-/// What happened.
+/// The state of the scripted futures and of their source.
 pub(super) struct World {
     scenario: Scenario,
     items: Vec<Item>,
-    /// How many items the source gives before it is pending; for an iterator, all.
+    /// The number of items that the source yields before it is pending; for an iterator, all.
     available: usize,
     source_waker: Option<Waker>,
     pub(super) source_is_pending: bool,
@@ -80,7 +80,7 @@ pub(super) struct World {
     finished: Vec<usize>,
     pub(super) emitted: usize,
     pub(super) results_alive: usize,
-    /// Wakers that futures were polled with, also long ago.
+    /// Some wakers that futures were polled with, also earlier ones.
     old_wakers: Vec<Waker>,
 }
 
@@ -126,7 +126,7 @@ impl World {
     }
 
     fn pull(&mut self) {
-        // I1 and I2, before the item counts.
+        // I1 and I2, before the item is counted.
         assert!(self.in_flight() < self.scenario.in_flight, "I1: F > N");
         assert!(self.between() < self.scenario.window, "I2: F + R > W");
         let script = self.scenario.scripts[self.items.len()];
@@ -139,13 +139,13 @@ impl World {
         });
     }
 
-    /// Counts a result and compares it with what should come (I3).
+    /// Counts a result and compares it with the expected one (I3).
     pub(super) fn emit(&mut self, index: usize) {
         let expected = match self.scenario.order {
             Order::Input => self.emitted,
             Order::Completion => self.finished[self.emitted],
         };
-        assert_eq!(index, expected, "I3: not the result that is due");
+        assert_eq!(index, expected, "I3: not the expected result");
         self.emitted += 1;
     }
 
@@ -188,7 +188,7 @@ impl World {
         assert_eq!(self.items_left(), 0, "I4");
     }
 
-    /// What must hold when all is dropped. (That no future is dropped twice, its drop checks.)
+    /// What must hold when everything is dropped. (`Scripted::drop` checks that no future is dropped twice.)
     pub(super) fn check_all_dropped(&self) {
         assert!(
             self.items.iter().all(|item| item.is_dropped),
@@ -197,7 +197,7 @@ impl World {
         assert_eq!(self.results_alive, 0, "a result is left");
     }
 
-    /// A waiting item, by a random number.
+    /// Chooses a waiting item by a random number.
     pub(super) fn waiting_item(&self, random: usize) -> Option<usize> {
         let waits = |&index: &usize| {
             let item = &self.items[index];
@@ -207,7 +207,7 @@ impl World {
         (count > 0).then(|| (0..self.items.len()).filter(waits).nth(random % count))?
     }
 
-    /// Lets an item finish; returns the waker to call, if it was polled since its last wake.
+    /// Lets an item finish; returns the waker to call, if the item was polled since its last wake.
     #[must_use]
     pub(super) fn release(&mut self, index: usize) -> Option<Waker> {
         let item = &mut self.items[index];
@@ -217,7 +217,7 @@ impl World {
         waker
     }
 
-    /// Makes one more item available; returns the waker of the source.
+    /// Makes `count` more items available; returns the waker of the source.
     #[must_use]
     pub(super) fn open_source(&mut self, count: usize) -> Option<Waker> {
         self.available = self.available.saturating_add(count);

@@ -1,4 +1,4 @@
-"""Reads what the programs print about names, and holds it against the zone."""
+"""Reads what the programs print about names, and compares it with the zone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def text(lines):
 
 
 def massdns(lines):
-    """An object for each name."""
+    """massdns: a JSON object for each name."""
     for line in lines:
         row = json.loads(line)
         answers = row.get("data", {}).get("answers", [])
@@ -46,7 +46,7 @@ def adnshost(lines):
 
 
 def massdns_simple(lines):
-    """`name A data`; nothing of names that have no address."""
+    """`name A data`; nothing for names without an address."""
     for line in lines:
         if not line:
             continue
@@ -59,7 +59,7 @@ FORMS = {"text": text, "massdns": massdns, "massdns-simple": massdns_simple, "ad
 
 
 class AnswerCheck:
-    """Every name has one row, and it says what the zone says."""
+    """Checks that every name has one row, which agrees with the zone."""
 
     def __init__(self, names):
         self._expected = {name(number): (answer(number)[0], answer(number)[2])
@@ -86,16 +86,17 @@ class AnswerCheck:
             raise WrongOutput(f"is wrong about {len(wrong):,} names, first {wrong[0]}")
 
     def check_addresses(self, rows):
-        """Names stand beside their own addresses only, those that are aliases have none."""
+        """Checks that names have only their own addresses, and that aliases have none."""
         expected = {name: address for name, (status, address) in self._expected.items() if address}
         wrong = [row for row in rows if expected.get(row[0]) != row[2]]
         if wrong:
             raise WrongOutput(f"is wrong about {len(wrong):,} names, first {wrong[0]}")
 
     def check_dnsperf(self, path):
-        """It tells how many queries were answered; it asks once, and may lose one in a thousand."""
+        """dnsperf prints how many queries were answered; it sends each once, and may lose one in a
+        thousand."""
         with open(path) as file:
-            said = file.read()
-        completed = re.search(r"Queries completed:\s+(\d+)", said)
+            output = file.read()
+        completed = re.search(r"Queries completed:\s+(\d+)", output)
         if completed is None or int(completed[1]) < 0.999 * len(self._expected):
             raise WrongOutput(f"did not complete {len(self._expected):,} queries")

@@ -1,4 +1,4 @@
-"""The name servers that are asked: NSD, with a zone of numbered names, and Unbound in front of it."""
+"""The name servers: NSD, with a zone of numbered names, and Unbound in front of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from benchmark.host.tools import BenchError
 
-# adns cannot ask at another port than 53; nothing else is likely to listen at this address.
+# adns can only use port 53; no other program is likely to listen at this address.
 PLAIN_ADDRESS = "127.9.9.9"
 
 HEAD = """\
@@ -24,7 +24,7 @@ ns A 127.0.0.1
 """
 
 
-# Before the label with the number: names are not all of one length, as those of people are not.
+# Labels before the one with the number, so that names differ in length, as real ones do.
 PREFIXES = ["", "www.", "a.", "mail.", "cdn.eu-west-1.", "api.", "", "static.assets.", "www.",
             "autodiscover.", "x7."]
 
@@ -38,8 +38,8 @@ def label(number):
 
 
 def answer(number):
-    """(status, aliases, address) of a numbered name. Of ten one is missing, one is an alias of the
-    next that has an address, and one has records of another type alone."""
+    """(status, alias, address) of a numbered name. In ten names, one is missing, one is an alias of
+    the next that has an address, and one has only records of another type."""
     if number % 10 == 0:
         return "NXDOMAIN", None, None
     if number % 10 == 1:
@@ -92,7 +92,7 @@ def can_have_plain_address():
 
 @contextmanager
 def serving(names, directory):
-    """A running server; gives what contenders find in their environment."""
+    """A running server; yields variables for the environment of the contenders."""
     directory.mkdir(exist_ok=True)
     (directory / "example.zone").write_text(zone(names))
     port = free_port()
@@ -114,7 +114,7 @@ def serving(names, directory):
 
 @contextmanager
 def caching(server, directory):
-    """A running cache in front of SERVER; gives what contenders find in their environment."""
+    """A running cache in front of SERVER; yields variables for the environment of the contenders."""
     port = free_port()
     (directory / "unbound.conf").write_text("\n".join([
         "server:", f" interface: 127.0.0.1@{port}", " access-control: 127.0.0.0/8 allow",

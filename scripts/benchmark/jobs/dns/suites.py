@@ -1,4 +1,4 @@
-"""The suite of `ringmill dns`, as a table, and how it is performed."""
+"""The suite of `ringmill dns`, as a table, and the functions that perform it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ METHOD = """\
 - The cache is Unbound, with one thread; it had all names before.
 """
 
-BLOCK = 100_000  # names until a long list repeats
+BLOCK = 100_000  # names after which a long list repeats
 
 
 class NameScene:
@@ -54,7 +54,7 @@ def perform(bench, cases):
     with serving(max(options.names, BLOCK), place.output / "nsd") as server:
         env = {**place.env, **server}
         if "ADNS_CONFIG" not in server and any(ADNSHOST in case.contenders for case in cases):
-            bench.note("adnshost is left out: it asks at port 53 alone, which was not to be had.")
+            bench.note("adnshost is left out: it can only use port 53, which was not available.")
         for case in cases:
             if "ADNS_CONFIG" not in server:
                 case = without(case, ADNSHOST)
@@ -127,7 +127,7 @@ DNSPERF = Contender("dnsperf -c 10 -q 1000",
                     "dnsperf -s 127.0.0.1 -p $PORT -d $QUERIES -n 1 -c 10 -q 1000",
                     ("dnsperf", "nsd"), "dnsperf", peer=True)
 
-# xargs ends with 123 because adnshost ends with 6 if a name is not there.
+# xargs exits with 123, because adnshost exits with 6 if a name does not exist.
 ADNSHOST = Contender("xargs -n250 adnshost -Fi -ta",
                      'xargs -n250 adnshost --config "$ADNS_CONFIG" -Fi -ta || [ $? = 123 ]',
                      ("xargs", "adnshost", "nsd"), "adnshost", ordered=True, peer=True)

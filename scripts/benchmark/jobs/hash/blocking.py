@@ -1,4 +1,4 @@
-"""The suite of file systems whose calls may block, so that threads have to make them."""
+"""The suite of file systems whose calls may block, so that they have to be made on threads."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ import dataclasses
 from benchmark.model import Contender
 from benchmark.programs import programs_in
 
-IN_ORDER = ("plain_pool", "ringmill", "tokio-uring-buffered", "parallel -k")
-DESCRIPTORS = 1000  # of 1,024; the rest for the list, the output and the like
+IN_ORDER = ("plain_pool", "library", "ringmill", "tokio-uring-buffered", "parallel -k")
+DESCRIPTORS = 1000  # of 1,024; the rest is for the list, the output and so on
 
 
 def contender(command, label=None, form="gnu", peer=False, **more):
@@ -24,6 +24,10 @@ def pool(threads, algorithm):
     return contender(f"plain_pool --threads {threads} --algorithm {algorithm}")
 
 
+def library(algorithm):
+    return contender(f"library --algorithm {algorithm}")
+
+
 def tokio_uring(in_flight, algorithm):
     return contender(f"tokio-uring-buffered --in-flight {in_flight} --algorithm {algorithm}")
 
@@ -33,7 +37,7 @@ def xargs(names_at_once, processes, command):
 
 
 def xargs_parts(names_at_once, processes, command, form="gnu"):
-    """For programs that buffer their lines: two that write to one file would tear them."""
+    """For programs that buffer their output: two that write to one file would mix their lines."""
     start = f"xargs -n{names_at_once} -P{processes}"
     exec_line = f"exec {command} \"$@\" >> \"$PARTS\"/$$"
     return contender(f"{start} sh -c '{exec_line}' sh && cat \"$PARTS\"/*",
@@ -54,8 +58,8 @@ def rhash():
 
 
 def fclones(algorithm, *flags):
-    """It looks for duplicates. With a replication factor over 0 it lists every file, and the
-    digest of the first 4 KiB: of a small file that is all of it."""
+    """fclones looks for duplicates. With a replication factor over 0 it lists every file with the
+    digest of its first 4 KiB, which is all of a small file."""
     words = ["fclones group --stdin --rf-over 0 -f csv --hash-fn", algorithm, *flags]
     return contender(" ".join(words), form="fclones", peer=True)
 

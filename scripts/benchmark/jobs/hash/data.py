@@ -1,4 +1,4 @@
-"""What is hashed."""
+"""The sets of files that are hashed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def small_set(options, files=None):
 
 
 def mixed_set(options):
-    """Log-normal sizes: 8 KiB in the middle, some tens of MiB at the far end."""
+    """Log-normal sizes: the median is 8 KiB, the largest are some tens of MiB."""
     parameters = {"files": options.mixed_files, "median": 8192, "sigma": 2.1, "most": 32 * MIB,
                   "seed": options.seed}
     numbers = random.Random(options.seed)

@@ -1,4 +1,4 @@
-"""Reads what the hashing programs print, and holds it against each other."""
+"""Reads what the hashing programs print, and compares it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from benchmark.bench import WrongOutput
 
 def gnu(line):
     digest, name = line.split(" ", 1)
-    return name[1:], digest  # behind a second blank or `*`
+    return name[1:], digest  # the name follows a second blank or `*`
 
 
 def bsd(line):
@@ -56,7 +56,7 @@ def read_digests(path, form, root):
 
 
 class DigestCheck:
-    """Holds every output against the list of names and against the first contender's digests."""
+    """Compares every output with the list of names and with the first contender's digests."""
 
     def __init__(self, names, root):
         self._names, self._root = names, root

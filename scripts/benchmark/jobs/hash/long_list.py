@@ -9,7 +9,7 @@ import shutil
 from benchmark.endless import ROUNDS_MAX, EndlessScene
 
 FILE_BYTES = 100
-BLOCK = 1000  # lines until the list repeats
+BLOCK = 1000  # lines after which the list repeats
 
 
 def perform_endless(bench, cases):
@@ -26,7 +26,8 @@ def perform_endless(bench, cases):
 
 
 def small_files(root, seed):
-    """Two small files; returns a block of list lines, nearly all of one, and its output."""
+    """Writes two small files; returns a block of the list, nearly all lines of which name the first,
+    and the output for it."""
     (root / "data").mkdir(parents=True, exist_ok=True)
     line = {}
     for number, name in enumerate(("data/same", "data/other")):

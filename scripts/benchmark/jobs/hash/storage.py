@@ -1,5 +1,5 @@
-"""The suite of storage that is not well: a slow disk beside a fast one, and files whose file system
-says that it lacks something. It needs root."""
+"""The suite of faulty storage: a slow disk beside a fast one, and files whose file system returns
+errors of resource exhaustion. It needs root."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from benchmark.model import Case, RatioTarget, Suite
 from benchmark.proof import against_others
 
 METHOD = """\
-- In this suite no device's reads are counted: what is hot was read just before, what is cold was
+- In this suite, the reads of devices are not counted: hot files were read just before, cold ones were
   mounted anew.
 - Slow disk: 400 files on an ext4 image that the scripted file system serves with 50 ms for each
   read, up to 256 at once, attached with direct I/O and mounted anew before each run; each inode has
   a block of its own. They stand together in the list, or spread over it. The hot files were read
   just before, and lie on the disk of the work directory.
-- "ms to 99 % of the hot rows": from the start of the command to the moment when so many of their
-  rows have been read from its output.
+- "ms to 99 % of the hot rows": from the start of the command until this share of the rows of hot
+  files has been read from its output.
 - Failing files: 2,000 files through the scripted file system, of which ten fail, for ever, with
   ENFILE, EMFILE, ENOMEM or EAGAIN, when they are opened or read; and the same without those rules.
 """
@@ -120,7 +120,7 @@ def make_image(source, image):
 
 @contextmanager
 def scripted(place, source, name, rules):
-    """SOURCE, served at the mount point NAME."""
+    """Serves SOURCE at the mount point NAME."""
     program, script = place.data / "scripted", place.output / f"{name}-script"
     tool("cc", "-O2", "-o", program, layers.SCRIPTED_SOURCE, "-lfuse3", "-lpthread")
     script.write_text(rules)
@@ -131,7 +131,7 @@ def scripted(place, source, name, rules):
 
 @contextmanager
 def mounted_anew(image, root):
-    """On a new loop device, so that nothing is cached; the device goes with the mount."""
+    """Mounts on a new loop device, so that nothing is cached; the device is freed with the mount."""
     device = tool("losetup", "--find", "--show", "--direct-io=on", "--read-only", image).strip()
     try:
         tool("mount", "-t", "ext4", "-o", "ro,noatime,inode_readahead_blks=1", device, root)
@@ -149,7 +149,7 @@ def mounted_anew(image, root):
 # Runs
 
 class Clocked:
-    """The write end of a pipe, and when each piece of what is written to it came out."""
+    """The write end of a pipe, and when each piece of the output was read from it."""
 
     def __init__(self, path):
         self._path = path
@@ -173,7 +173,7 @@ class Clocked:
                 file.write(piece)
 
     def seconds_to(self, wanted, mark):
-        """When WANTED lines with MARK in them were complete; None if never."""
+        """The time when WANTED lines that contain MARK were complete; None if never."""
         seen, rest = 0, b""
         for seconds, piece in self.pieces:
             *lines, rest = (rest + piece).split(b"\n")
@@ -184,7 +184,7 @@ class Clocked:
 
 
 class StorageScene:
-    """CHECKS: by the end of a contender's label, what its output is held against."""
+    """CHECKS: {end of a contender's label: check of its output}."""
 
     def __init__(self, place, names, checks, hot, timeout_s, others_max, before_run):
         self.items, self.bytes = len(names), len(names) * PAGE
@@ -282,5 +282,5 @@ def perform(bench, cases):
                     shutil.rmtree(bench.workplace.data / name, ignore_errors=True)
 
 
-SUITE = Suite("storage", "ringmill hash on storage that is not well", CASES, perform, TARGETS,
+SUITE = Suite("storage", "ringmill hash on faulty storage", CASES, perform, TARGETS,
               defaults={"files": 30_000}, method=METHOD, in_all=False)

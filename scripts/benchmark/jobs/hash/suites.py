@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmark.files.scene import perform_on_files
-from benchmark.jobs.hash.contenders import (at, contender, fclones, hashdeep, on_large, parallel,
+from benchmark.jobs.hash.contenders import (at, contender, fclones, hashdeep, library, on_large, parallel,
                                             pool, rhash, ringmill, tokio_uring, xargs,
                                             xargs_parts)
 from benchmark.jobs.hash.data import DATA_SETS
@@ -11,7 +11,7 @@ from benchmark.jobs.hash.digests import DigestCheck
 from benchmark.jobs.hash.long_list import perform_endless
 from benchmark.model import Case, MemoryTarget, RatioTarget, Suite
 
-IN_FLIGHT = 512  # what ringmill takes when nothing is said
+IN_FLIGHT = 512  # the default of ringmill
 
 
 def perform(bench, cases):
@@ -21,7 +21,7 @@ def perform(bench, cases):
 
 
 # ---------------------------------------------------------------------------------------------
-# hash: against what people use
+# hash: against commonly used commands
 
 NO_FCLONES = ("fclones is not here: it looks for duplicates, and of files that differ in size it "
               "reads nothing.")
@@ -61,6 +61,10 @@ HASH_CASES = [
         xargs_parts(1000, 2, "xxhsum -H3", form="bsd"),
         ringmill("xxh3", "--loops 2"),
         pool(2, "xxh3"),
+    ]),
+    Case("library-hot-sha256", "SHA-256 of small files by a program on the library, hot", "small", [
+        ringmill("sha256"),
+        library("sha256"),
     ]),
     Case("small-cold-sha256", "SHA-256 of small files, cold", "small", [
         xargs(200, 64, "sha256sum"),
@@ -111,6 +115,9 @@ HASH_TARGETS = [
                 "small-hot-sha256", "xargs -n1000 -P2 sha256sum", 4.0),
     RatioTarget("hot, small files, BLAKE3: ≥ 2 × `xargs -P2 b3sum --num-threads 1`",
                 "small-hot-blake3", "xargs -n1000 -P2 b3sum --num-threads 1", 2.0),
+    RatioTarget("hot, small files, SHA-256, the library: ≥ 0.95 × the command",
+                "library-hot-sha256", "ringmill hash -a sha256", 0.95,
+                ours="library --algorithm sha256"),
     RatioTarget("cold, small files, SHA-256: ≥ 2.5 × `xargs -n200 -P64 sha256sum`",
                 "small-cold-sha256", "xargs -n200 -P64 sha256sum", 2.5),
     RatioTarget("cold, small files, SHA-256: ahead of 64 plain threads",
@@ -124,7 +131,7 @@ HASH_TARGETS = [
 ]
 
 # ---------------------------------------------------------------------------------------------
-# orders and throttled: the same files in another order, on a device, on a slow one
+# orders and throttled: the same files in other orders, and on a slow device
 
 ON_DEVICE = [
     xargs(200, 64, "sha256sum"),
@@ -150,7 +157,7 @@ THROTTLED_CASES = [
 ]
 
 # ---------------------------------------------------------------------------------------------
-# sweep: how much concurrency it takes
+# sweep: how much concurrency is needed
 
 DEPTHS = [1, 4, 16, 64, 256, 1024, 4096]
 THREADS_MAX = 1024
@@ -181,7 +188,7 @@ SWEEP_CASES = [
 ]
 
 # ---------------------------------------------------------------------------------------------
-# latency: what it costs to record
+# latency: the cost of recording latencies
 
 ENGINES = {"uring": "io_uring", "threads": "threads"}
 

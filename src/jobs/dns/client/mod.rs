@@ -1,108 +1,78 @@
-//! The resolver's sockets and timer: tasks of the loop around a [`Resolver`], which itself does no
-//! input or output.
+//! The tasks of a loop that run a [`Resolver`]: its sockets and its timer. The resolver itself does no
+//! I/O.
 
+mod admission;
 mod askers;
+mod asking;
 mod socket_state;
 mod tasks;
 mod timer;
-mod turns;
+mod timer_task;
 
-use super::answer::Answer;
-use super::figures::SharedFigures;
-use super::question::Question;
 use super::resolver::Resolver;
+use super::server_stats::SharedServerStats;
 use super::sockets::SocketId;
 use crate::io::{Io, Transport};
-use askers::{Askers, Asking};
+use admission::AdmissionQueue;
+use askers::Askers;
 use socket_state::SocketState;
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Duration;
 use timer::Timer;
-use turns::{Place, Places};
 
-/// Runs a [`Resolver`] for the items of one loop, or for those of them that are for one server.
+/// Runs a [`Resolver`] for the items of one loop, or for those of its items that are for one server.
 pub struct Client {
     io: Io,
     resolver: RefCell<Resolver>,
     sockets: Vec<SocketState>,
-    /// Items that wait for an answer, by the numbers the resolver knows them under.
+    /// Items that wait for an answer, by their numbers in the resolver.
     askers: RefCell<Askers>,
-    places: RefCell<Places>,
+    admissions: RefCell<AdmissionQueue>,
     timer: RefCell<Timer>,
-    figures: SharedFigures,
-    /// All items of the loop ask here.
-    is_alone: bool,
-    /// All servers are silent, and items of other clients need the places in flight.
+    server_stats: SharedServerStats,
+    /// The loop has no other client.
+    is_only_client: bool,
+    /// Waiting items are parked, because all servers are silent and items of other clients need the slots
+    /// in flight.
     parks: Cell<bool>,
-    /// Messages that have come so far.
+    /// Messages received so far.
     received: Cell<u64>,
 }
 
 impl Client {
-    /// Spawns the tasks that a resolver needs. They leave its figures there in the end. `is_alone` says
-    /// that the loop has no other client.
+    /// Spawns the tasks that a resolver needs. When the client is dropped, it adds the resolver's
+    /// statistics to `server_stats`. `is_only_client` says that the loop has no other client.
     pub(super) fn start(
         io: &Io,
         mut resolver: Resolver,
-        figures: SharedFigures,
-        is_alone: bool,
+        server_stats: SharedServerStats,
+        is_only_client: bool,
     ) -> Rc<Self> {
         let sockets = std::iter::repeat_with(SocketState::default);
-        let places = Places::new(resolver.room(io.now()));
+        let admissions = AdmissionQueue::new(resolver.room(io.now()));
         let client = Rc::new(Self {
             io: io.clone(),
             sockets: sockets.take(resolver.sockets()).collect(),
             resolver: RefCell::new(resolver),
             askers: RefCell::default(),
-            places: RefCell::new(places),
+            admissions: RefCell::new(admissions),
             timer: RefCell::default(),
-            figures,
-            is_alone,
+            server_stats,
+            is_only_client,
             parks: Cell::new(false),
             received: Cell::new(0),
         });
         for id in (0..).map(SocketId).take(client.sockets.len()) {
             io.spawn(Rc::clone(&client).receive_at(id));
             match client.transport(id) {
-                Transport::Datagram => io.spawn(Rc::clone(&client).repeat_at(id)),
+                Transport::Datagram => io.spawn(Rc::clone(&client).resend_at(id)),
                 Transport::Stream => io.spawn(Rc::clone(&client).send_at(id)),
             }
         }
         io.spawn(Rc::clone(&client).run_timer());
         client.after_change();
         client
-    }
-
-    /// Asks a question, once the resolver has a place for it. Until then the item is parked; and again
-    /// when all servers are silent and there are other clients: it would keep its place in flight for long.
-    pub(super) async fn ask(&self, question: Question) -> Answer {
-        let mut place = Place::new(self);
-        self.io.park(poll_fn(|context| place.poll(context))).await;
-        let asking = self.begin(question, place);
-        let answered_at_once = poll_fn(|context| match asking.poll(context) {
-            Poll::Ready(answer) => Poll::Ready(Some(answer)),
-            Poll::Pending if self.parks.get() => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        });
-        if let Some(answer) = answered_at_once.await {
-            return answer;
-        }
-        // In a box: other names need not have the room it takes.
-        let answered = poll_fn(|context| asking.poll(context));
-        Box::pin(self.io.park(answered)).await
-    }
-
-    fn begin(&self, question: Question, place: Place<'_>) -> Asking<'_> {
-        let asking = Asking::new(self);
-        let now = self.io.now();
-        self.resolver.borrow_mut().ask(asking.number, question, now);
-        self.places.borrow_mut().free = self.resolver.borrow_mut().room(now);
-        drop(place);
-        self.after_change();
-        asking
     }
 
     fn state(&self, SocketId(id): SocketId) -> &SocketState {
@@ -113,15 +83,15 @@ impl Client {
         self.resolver.borrow().transport(id)
     }
 
-    /// Tells the resolver of something, and does what it wants done.
-    fn tell(&self, what: impl FnOnce(&mut Resolver, Duration)) {
+    /// Changes the state of the resolver, and carries out what it then requests.
+    fn update(&self, change: impl FnOnce(&mut Resolver, Duration)) {
         let now = self.io.now();
-        what(&mut self.resolver.borrow_mut(), now);
-        self.places.borrow_mut().free = self.resolver.borrow_mut().room(now);
+        change(&mut self.resolver.borrow_mut(), now);
+        self.admissions.borrow_mut().free = self.resolver.borrow_mut().room(now);
         self.after_change();
     }
 
-    /// Sends what the resolver wants sent, hands answers to their items, and sets the timer.
+    /// Sends the resolver's messages, passes answers to their items, and sets the timer.
     fn after_change(&self) {
         let mut resolver = self.resolver.borrow_mut();
         while let Some(id) = resolver.hang_up_next() {
@@ -137,13 +107,13 @@ impl Client {
             askers.answered(number, answer);
         }
         self.timer.borrow_mut().set(resolver.wake_at());
-        let places = self.places.borrow();
-        places.wake();
-        if self.is_alone {
-            self.io.limit_intake(places.available());
+        let admissions = self.admissions.borrow();
+        admissions.wake();
+        if self.is_only_client {
+            self.io.limit_intake(admissions.available());
         } else {
-            // Which clients the next items are for is not known, so they are taken in any case, and those
-            // without a place are parked.
+            // It is not known which clients the next items are for, so the intake is not limited; items
+            // without room at their client are parked.
             let had_parked = self.parks.replace(resolver.is_silent());
             if self.parks.get() && !had_parked {
                 askers.wake();
@@ -154,6 +124,6 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        self.figures.add(self.resolver.borrow().figures());
+        self.server_stats.add(self.resolver.borrow().server_stats());
     }
 }

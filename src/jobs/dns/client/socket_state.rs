@@ -8,26 +8,26 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-/// The tasks of a stream, as they wait for its connection.
+/// The tasks of a stream, as indices of the wakers in `connected`.
 pub(super) const RECEIVES: usize = 0;
 pub(super) const SENDS: usize = 1;
 
-/// A socket, made when it is first needed, and after its other end has closed it when it is needed
-/// again.
+/// A socket. It is opened when it is first needed, and again when it is needed after the peer has closed
+/// it.
 #[derive(Default)]
 pub(super) struct SocketState {
     pub(super) open: RefCell<Option<Rc<Socket>>>,
-    /// To be sent.
+    /// Messages to send.
     pub(super) queue: RefCell<Vec<Vec<u8>>>,
-    /// What could not be sent.
+    /// Datagrams that could not be sent.
     pub(super) undelivered: Rc<Undelivered>,
-    /// Of the task that makes the socket and receives.
+    /// The waker of the task that opens the socket and receives.
     pub(super) receiver: Cell<Option<Waker>>,
-    /// Of the task that sends.
+    /// The waker of the task that sends.
     pub(super) sender: Cell<Option<Waker>>,
     /// How many connections have been given up.
     hang_ups: Cell<u32>,
-    /// Of the tasks that receive and send, while they wait for the connection.
+    /// The wakers of both tasks, while they wait for an operation on the connection.
     connected: [Cell<Option<Waker>>; 2],
 }
 
@@ -48,7 +48,7 @@ impl SocketState {
         }
     }
 
-    /// Gives up a connection with all that was to be sent in it.
+    /// Gives up a connection and the messages queued for it.
     pub(super) fn hang_up(&self) {
         self.open.replace(None);
         self.queue.borrow_mut().clear();
@@ -56,7 +56,8 @@ impl SocketState {
         self.connected.iter().for_each(wake);
     }
 
-    /// Waits for what a task does with the connection; `None` if that is given up meanwhile.
+    /// Waits for an operation of a task on the connection; `None` if the connection is given up
+    /// meanwhile.
     pub(super) async fn until_hang_up<T>(
         &self,
         task: usize,

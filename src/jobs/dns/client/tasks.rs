@@ -13,15 +13,15 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// Room for what is received at one time: for datagrams more than servers are told to send, so that one
-/// that was cut off is known by its length.
+/// The size of a receive buffer: one byte more than servers may send in a datagram, so that a datagram
+/// that was cut off is recognized by its length.
 const RECEIVE_LEN: usize = EDNS_SIZE_MAX as usize + 1;
 
-/// How long to wait before what failed because something was exhausted is tried again.
-const EXHAUSTION_PAUSE: Duration = Duration::from_millis(2);
+/// The back-off after an operation has failed because of resource exhaustion.
+const EXHAUSTION_BACKOFF: Duration = Duration::from_millis(2);
 
 impl Client {
-    /// Makes the socket when it is needed, and hands the resolver what comes there.
+    /// Opens the socket when it is needed, and passes received messages to the resolver.
     pub(super) async fn receive_at(self: Rc<Self>, id: SocketId) {
         let state = self.state(id);
         let (address, transport, source) = {
@@ -51,11 +51,11 @@ impl Client {
                         Transport::Stream => self.receive_stream(id, &socket).await,
                     }
                 }
-                Err(errno) if is_our_lack(errno) => self.pause().await,
+                Err(errno) if is_transient(errno) => self.back_off().await,
                 Err(_) => {
-                    // There is no way to that address.
+                    // The address cannot be reached.
                     state.queue.borrow_mut().clear();
-                    self.tell(|resolver, now| resolver.refused(id, now));
+                    self.update(|resolver, now| resolver.connection_refused(id, now));
                 }
             }
         }
@@ -68,28 +68,28 @@ impl Client {
             (bytes, received) = socket.receive(bytes).await;
             match received {
                 Ok(count) => self.received(id, &mut bytes[..count]),
-                Err(errno) if is_our_lack(errno) => self.pause().await,
-                // What an earlier datagram met with on its way, mostly a closed port.
-                Err(_) => self.tell(|resolver, now| resolver.refused(id, now)),
+                Err(errno) if is_transient(errno) => self.back_off().await,
+                // The error of an earlier datagram, mostly because of a closed port.
+                Err(_) => self.update(|resolver, now| resolver.connection_refused(id, now)),
             }
         }
     }
 
     fn note_reply(&self) {
         self.received.set(self.received.get() + 1);
-        self.figures.note_reply();
+        self.server_stats.note_reply();
     }
 
     fn received(&self, id: SocketId, message: &mut [u8]) {
         self.note_reply();
         if message.len() == RECEIVE_LEN {
-            // The rest of it did not fit here: it is to be had in a stream.
+            // The rest did not fit into the buffer: the resolver will ask for all of it in a stream.
             message::set_truncated(message);
         }
-        self.tell(|resolver, now| resolver.received(id, message, now));
+        self.update(|resolver, now| resolver.received(id, message, now));
     }
 
-    /// Ends with the connection.
+    /// Returns when the connection ends.
     async fn receive_stream(&self, id: SocketId, socket: &Socket) {
         let mut frames = Frames::default();
         let mut bytes = vec![0; RECEIVE_LEN];
@@ -105,21 +105,22 @@ impl Client {
                     frames.add(&bytes[..count]);
                     while let Some(message) = frames.next() {
                         self.note_reply();
-                        self.tell(|resolver, now| resolver.received(id, message, now));
+                        self.update(|resolver, now| resolver.received(id, message, now));
                     }
                 }
-                Err(errno) if is_our_lack(errno) => self.pause().await,
+                Err(errno) if is_transient(errno) => self.back_off().await,
                 Ok(_) | Err(_) => {
                     let state = self.state(id);
                     state.open.replace(None);
                     state.queue.borrow_mut().clear();
-                    return self.tell(|resolver, now| resolver.disconnected(id, now));
+                    return self.update(|resolver, now| resolver.disconnected(id, now));
                 }
             }
         }
     }
 
-    /// Sends what is queued for a stream, one after the other: the pieces must keep their order.
+    /// Sends the queued messages of a stream, one write at a time, because the bytes must keep their
+    /// order.
     pub(super) async fn send_at(self: Rc<Self>, id: SocketId) {
         let state = self.state(id);
         loop {
@@ -139,16 +140,16 @@ impl Client {
                 }
                 match sent {
                     Ok(count) => drop(bytes.drain(..count)),
-                    Err(errno) if is_our_lack(errno) => self.pause().await,
-                    // The receiver meets with the end of the connection, too.
+                    Err(errno) if is_transient(errno) => self.back_off().await,
+                    // The receiving task notices the end of the connection, too.
                     Err(_) => break,
                 }
             }
         }
     }
 
-    /// Sends datagrams again that could not be sent because something was exhausted.
-    pub(super) async fn repeat_at(self: Rc<Self>, id: SocketId) {
+    /// Sends datagrams again that could not be sent because of resource exhaustion.
+    pub(super) async fn resend_at(self: Rc<Self>, id: SocketId) {
         let state = self.state(id);
         loop {
             let take = |context: &mut Context<'_>| match state.undelivered.take(context.waker()) {
@@ -156,21 +157,21 @@ impl Client {
                 None => Poll::Pending,
             };
             let (bytes, errno) = poll_fn(take).await;
-            if is_our_lack(errno) {
-                self.pause().await;
+            if is_transient(errno) {
+                self.back_off().await;
                 state.send(bytes, Transport::Datagram);
             } else {
-                self.tell(|resolver, now| resolver.refused(id, now));
+                self.update(|resolver, now| resolver.connection_refused(id, now));
             }
         }
     }
 
-    async fn pause(&self) {
-        let until = self.io.now() + EXHAUSTION_PAUSE;
+    async fn back_off(&self) {
+        let until = self.io.now() + EXHAUSTION_BACKOFF;
         self.io.sleep_until(until).await;
     }
 }
 
-fn is_our_lack(errno: Errno) -> bool {
-    errno.is_shortage() || errno.raw() == libc::EINTR
+fn is_transient(errno: Errno) -> bool {
+    errno.is_exhaustion() || errno.raw() == libc::EINTR
 }

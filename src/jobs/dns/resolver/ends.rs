@@ -1,18 +1,19 @@
 //! How questions end.
 
 use super::{ReplyFrom, Resolver};
-use crate::jobs::dns::answer::{Answer, Status, Subject};
+use crate::jobs::dns::answer::{Answer, Subject};
 use crate::jobs::dns::lookup::{Attempt, Lookup};
 use crate::jobs::dns::message::{self, Reply};
 use crate::jobs::dns::reading;
+use crate::jobs::dns::status::Status;
 use domain::base::iana::OptRcode;
 use domain::base::message::Message;
 use std::time::Duration;
 
 impl Resolver {
-    /// There is no answer; what there was instead is known.
-    pub(super) fn finish_failed(&mut self, place: u32, now: Duration) {
-        let lookup = self.lookup(place);
+    /// Ends a question without an answer, with the status of its attempts.
+    pub(super) fn finish_failed(&mut self, slot: u32, now: Duration) {
+        let lookup = self.lookup(slot);
         let status = lookup.status;
         let truncated = lookup.truncated.take();
         let reply = truncated.as_ref().filter(|_| status == Status::Truncated);
@@ -21,22 +22,22 @@ impl Resolver {
             message: &truncated.message,
             time: truncated.time,
         });
-        self.finish(place, status, reply, now);
+        self.finish(slot, status, reply, now);
     }
 
     pub(super) fn finish(
         &mut self,
-        place: u32,
+        slot: u32,
         status: Status,
         reply: Option<ReplyFrom<'_>>,
         now: Duration,
     ) {
-        let lookup = self.remove(place, now);
+        let lookup = self.remove(slot, now);
         if status.is_definite()
             && let Some(reply) = reply
         {
             let server = self.sockets.server_of(reply.socket);
-            self.servers[server].has_answered(&lookup.question);
+            self.servers[server].note_answered(&lookup.question);
         }
         let qtype = lookup.question.qtype();
         let edns = self.settings.queries.edns.as_ref();
@@ -74,31 +75,31 @@ impl Resolver {
 
     /// Removes a lookup with all its attempts.
     #[inline]
-    pub(super) fn remove(&mut self, place: u32, now: Duration) -> Lookup {
-        self.timers.cancel(place);
-        let mut lookup = self.lookups[place as usize].take().expect("a lookup");
-        if lookup.probes.is_none() {
+    pub(super) fn remove(&mut self, slot: u32, now: Duration) -> Lookup {
+        self.timers.cancel(slot);
+        let mut lookup = self.lookups[slot as usize].take().expect("a lookup");
+        if lookup.probed_server.is_none() {
             let known = self
                 .by_question
-                .find_entry(lookup.question_hash, |&known| known == place);
+                .find_entry(lookup.question_hash, |&known| known == slot);
             known.expect("an item asked it").remove();
         }
-        self.free.push(place);
+        self.free_slots.push(slot);
         if let Some(attempt) = lookup.attempt.take() {
             self.forget_attempt(&attempt, now);
         }
         for attempt in std::mem::take(&mut lookup.earlier) {
-            self.sockets.rest(attempt.socket, attempt.id, now);
+            self.sockets.quarantine(attempt.socket, attempt.id, now);
         }
         lookup
     }
 
-    /// An attempt is under way that nobody waits for any more.
+    /// Gives up an attempt in flight that is no longer needed.
     fn forget_attempt(&mut self, attempt: &Attempt, now: Duration) {
         let server = self.sockets.server_of(attempt.socket);
         let asked = &mut self.servers[server];
-        if let Some(place) = attempt.place {
-            asked.forget(place);
+        if let Some(permit) = attempt.permit {
+            asked.forget(permit);
         }
         if attempt.in_pipeline {
             asked.stream.ended();
@@ -106,9 +107,9 @@ impl Resolver {
         if attempt.is_probe {
             asked.circuit.probe_ended(attempt.sent_at, now);
         }
-        self.sockets.rest(attempt.socket, attempt.id, now);
-        if attempt.place.is_some() {
-            self.look_at(server, now);
+        self.sockets.quarantine(attempt.socket, attempt.id, now);
+        if attempt.permit.is_some() {
+            self.update_server(server, now);
         } else {
             self.serve_stream(server, now);
         }
@@ -122,17 +123,17 @@ impl Resolver {
         is_last: bool,
     ) {
         let measures = self.settings.measures_round_trips;
-        let figures = &mut self.servers[server].figures;
+        let stats = &mut self.servers[server].stats;
         match reply {
-            Reply::Foreign => return figures.mismatched += 1,
-            Reply::Truncated => figures.truncated += 1,
-            Reply::Answer(Status::NxDomain) => figures.answered(OptRcode::NXDOMAIN),
-            Reply::Answer(_) | Reply::Malformed => figures.answered(OptRcode::NOERROR),
-            Reply::Failure(rcode) => figures.answered(rcode),
+            Reply::Foreign => return stats.mismatched += 1,
+            Reply::Truncated => stats.truncated += 1,
+            Reply::Answer(Status::NxDomain) => stats.answered(OptRcode::NXDOMAIN),
+            Reply::Answer(_) | Reply::Malformed => stats.answered(OptRcode::NOERROR),
+            Reply::Failure(rcode) => stats.answered(rcode),
         }
-        figures.late += u64::from(!is_last);
+        stats.late += u64::from(!is_last);
         if measures {
-            figures.record_round_trip(time);
+            stats.record_round_trip(time);
         }
     }
 }

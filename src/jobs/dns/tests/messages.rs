@@ -1,11 +1,11 @@
-//! What is taken for a reply.
+//! Which messages are accepted as replies.
 
 use super::network::reply;
 use super::question;
-use crate::jobs::dns::answer::Status;
 use crate::jobs::dns::message::{self, Reply, Spelling};
 use crate::jobs::dns::query;
 use crate::jobs::dns::random::Random;
+use crate::jobs::dns::status::Status;
 use domain::base::iana::Rcode;
 use domain::base::message_builder::MessageBuilder;
 use proptest::prelude::*;
@@ -28,7 +28,7 @@ fn a_reply_repeats_the_spelling() {
 }
 
 proptest! {
-    /// Whatever comes, nothing but a reply to the question is taken for one, and nothing panics.
+    /// Damaged replies never cause a panic.
     #[test]
     fn garbage_is_not_a_reply(
         cut in any::<prop::sample::Index>(),
@@ -45,8 +45,8 @@ proptest! {
     }
 }
 
-/// Only a failure may come without the question: nobody is to say that a name does not exist who
-/// does not know which was asked for.
+/// Only a failure may come without the question: a sender that does not know the question must not be
+/// able to say that its name does not exist.
 #[test]
 fn an_answer_has_its_question() {
     let question = question(2);

@@ -5,27 +5,26 @@ mod network;
 mod oracle;
 mod streams;
 
-use super::answer::{Answer, Status};
+use super::answer::Answer;
 use super::limit::SharedLimits;
 use super::question::Question;
 use super::random::Random;
 use super::resolver::{Resolver, Settings};
+use super::status::Status;
 use domain::base::Rtype;
 use domain::base::iana::{OptRcode, Rcode};
-use network::{Edns, Event, Faults, Network, SOCKETS, Streams, is_there, kind_of, reply};
-use oracle::Oracle;
+use network::{Edns, Event, Faults, Network, SOCKETS, Streams, exists, kind_of, reply};
+use oracle::{Oracle, TIMEOUT};
 use proptest::prelude::*;
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-const TIMEOUT: Duration = Duration::from_secs(20);
-
 fn question(number: u32) -> Question {
     Question::parse(format!("n{number}.example").as_bytes(), Rtype::A).unwrap()
 }
 
-/// For so many servers.
+/// Settings for this many servers.
 fn settings(servers: usize) -> Settings {
     let addresses = (1..=servers).map(|last| SocketAddr::from(([127, 0, 0, last as u8], 53)));
     Settings {
@@ -35,7 +34,7 @@ fn settings(servers: usize) -> Settings {
     }
 }
 
-/// Asks for everything, at most `at_once` at a time, and returns the answers by asker. The oracle judges
+/// Asks for all names, at most `at_once` at a time, and returns the answers by asker. The oracle judges
 /// every step.
 fn run(
     faults: Faults,
@@ -72,7 +71,7 @@ fn run(
         if at_once <= 100 {
             let has_room = run.resolver.has_room_for_waiting(run.network.now);
             assert!(!has_room, "a name waits though a server has room");
-            let ids = run.resolver.ids_under_way();
+            let ids = run.resolver.ids_in_flight();
             let different: HashSet<_> = ids.iter().collect();
             assert_eq!(ids.len(), different.len(), "an id stands for two queries");
         }
@@ -89,13 +88,13 @@ struct Run<'a> {
     resolver: Resolver,
     network: Network,
     oracle: Oracle,
-    /// By asker, what is asked.
+    /// The numbers of the names, by asker.
     numbers: &'a [u32],
     answers: HashMap<u32, Answer>,
 }
 
 impl Run<'_> {
-    /// Does what the resolver wants done. True if it wanted anything.
+    /// Carries out what the resolver requests. True if it requested anything.
     fn carry_out(&mut self) -> bool {
         let mut is_any = false;
         while let Some(transmit) = self.resolver.transmit() {
@@ -114,14 +113,14 @@ impl Run<'_> {
         is_any
     }
 
-    /// Waits until something comes or time has passed for something.
+    /// Waits until the next event or timer.
     fn wait(&mut self, looks_between: bool) {
         let wake = self.resolver.wake_at();
         let next = self.network.next_at().into_iter().chain(wake).min();
         let next = next.expect("a question is forgotten");
         let before = self.network.now;
         if looks_between && next > before {
-            // Nothing was to be done before the time that it has named.
+            // Nothing may be due before the time that it has returned.
             self.network.now = before + (next - before) / 2;
             self.resolver.time_passed(self.network.now);
             assert!(!self.carry_out(), "it waited for too long");
@@ -132,7 +131,7 @@ impl Run<'_> {
             let answered = self.oracle.comes(socket, &event, &self.network);
             match &event {
                 Event::Message { message, .. } => self.resolver.received(socket, message, now),
-                Event::Refused => self.resolver.refused(socket, now),
+                Event::Refused => self.resolver.connection_refused(socket, now),
                 Event::Closed => self.resolver.disconnected(socket, now),
             }
             self.carry_out();
@@ -148,14 +147,14 @@ impl Run<'_> {
 }
 
 fn honest(number: u32) -> Status {
-    if is_there(number) {
+    if exists(number) {
         Status::NoError
     } else {
         Status::NxDomain
     }
 }
 
-/// Every name, whose number is that of its asker, has the answer that the servers know.
+/// Checks that every name, whose number is that of its asker, has the answer that the servers know.
 #[track_caller]
 fn check_honest(answers: &HashMap<u32, Answer>) {
     let is_honest = |(&asker, answer): (&u32, &Answer)| answer.status == honest(asker);
@@ -191,7 +190,7 @@ fn faults() -> impl Strategy<Value = Faults> {
         let (lost, delayed, forged, doubled) = network;
         let (dead, slow, long) = names;
         let (servfail, alien, edns, streams) = replies;
-        let (down, silent, queue, rate, distance_ms) = servers;
+        let (down, silent, queue, rate, latency_ms) = servers;
         Faults {
             lost,
             delayed,
@@ -208,12 +207,13 @@ fn faults() -> impl Strategy<Value = Faults> {
             streams,
             queue,
             rate,
-            distance_ms,
+            latency_ms,
         }
     })
 }
 
-/// So many cases of a kind: `RINGMILL_CASES=100000 cargo test --release --lib dns::tests` tries that many.
+/// The number of test cases: `RINGMILL_CASES=100000 cargo test --release --lib dns::tests` runs that
+/// many.
 fn cases(usual: u32) -> ProptestConfig {
     let wanted = std::env::var("RINGMILL_CASES");
     ProptestConfig::with_cases(wanted.map_or(usual, |wanted| {
@@ -221,7 +221,7 @@ fn cases(usual: u32) -> ProptestConfig {
     }))
 }
 
-/// Names of which some are asked for again and again, or hardly any.
+/// Names, of which many or hardly any are repeated.
 fn numbers() -> impl Strategy<Value = Vec<u32>> {
     let below = prop_oneof![Just(60_u32), Just(100_000)];
     below.prop_flat_map(|below| proptest::collection::vec(0..below, 1..300))
@@ -230,7 +230,7 @@ fn numbers() -> impl Strategy<Value = Vec<u32>> {
 proptest! {
     #![proptest_config(cases(128))]
 
-    /// Each question has one answer, in time, and an answer that claims to be one is the right one.
+    /// Each question has exactly one answer, in time, and each definite answer is correct.
     #[test]
     fn every_question_is_answered_once_and_rightly(
         faults in faults(),
@@ -246,10 +246,10 @@ proptest! {
             prop_assert_eq!((answer.name(), answer.qtype), (asked.name(), asked.qtype()));
             if answer.status.is_definite() {
                 prop_assert_eq!(answer.status, honest(*number));
-                prop_assert_eq!(answer.records().len(), usize::from(is_there(*number)));
+                prop_assert_eq!(answer.records().len(), usize::from(exists(*number)));
             }
         }
-        // A probe may still be under way.
+        // A probe may still be in flight.
         let mut wakes = 0;
         while let Some(at) = resolver.wake_at() {
             resolver.time_passed(at);
@@ -262,11 +262,11 @@ proptest! {
 }
 
 fn sent(resolver: &Resolver) -> u64 {
-    resolver.figures().map(|figures| figures.sent).sum()
+    resolver.server_stats().map(|stats| stats.sent).sum()
 }
 
 fn mismatched(resolver: &Resolver) -> u64 {
-    resolver.figures().map(|figures| figures.mismatched).sum()
+    resolver.server_stats().map(|stats| stats.mismatched).sum()
 }
 
 #[test]
@@ -279,7 +279,7 @@ fn without_faults_all_is_answered_with_one_query_each() {
 }
 
 #[test]
-fn a_few_losses_are_made_up_for() {
+fn names_with_a_few_losses_are_answered() {
     let faults = Faults {
         lost: 5,
         forged: 20,
@@ -327,7 +327,7 @@ fn an_outage_is_waited_out() {
 }
 
 #[test]
-fn nobody_listens() {
+fn unreachable_servers() {
     let faults = Faults {
         down: Some((0, 0, u64::MAX)),
         ..Faults::default()
@@ -341,7 +341,7 @@ fn nobody_listens() {
     }
 }
 
-/// Dead names cost others nothing: all are answered in not much more than the patience for one.
+/// Dead names do not delay others: all names end in not much more than the time that a dead one takes.
 #[test]
 fn dead_names_hold_up_no_other() {
     for dead in [0, 1, 10] {
@@ -369,7 +369,7 @@ fn dead_names_hold_up_no_other() {
     }
 }
 
-/// A cluster of names without an answer does not look like a server without life for long.
+/// Many names without an answer in a row look like a silent server, but not for long.
 #[test]
 fn many_dead_names_in_a_row() {
     let faults = Faults {
@@ -383,21 +383,22 @@ fn many_dead_names_in_a_row() {
     assert!(last <= Duration::from_secs(10), "{last:?}");
 }
 
-/// What of a server is small: it drops queries that are too many at one time, or in a second.
+/// Small servers, with their queries per second: they drop queries that are too many at one time, or in a
+/// second.
 fn small() -> impl Strategy<Value = (Faults, f64)> {
-    let queue = (40_usize..300, 5_u64..60).prop_map(|(queue, distance_ms)| {
+    let queue = (40_usize..300, 5_u64..60).prop_map(|(queue, latency_ms)| {
         let faults = Faults {
             queue: Some(queue),
-            distance_ms,
+            latency_ms,
             ..Faults::default()
         };
         // A reply takes 2.7 ms more on average.
-        (faults, queue as f64 / (distance_ms as f64 / 1e3 + 0.0027))
+        (faults, queue as f64 / (latency_ms as f64 / 1e3 + 0.0027))
     });
-    let rate = (500_u64..10_000, 0_u64..30).prop_map(|(rate, distance_ms)| {
+    let rate = (500_u64..10_000, 0_u64..30).prop_map(|(rate, latency_ms)| {
         let faults = Faults {
             rate: Some(rate),
-            distance_ms,
+            latency_ms,
             ..Faults::default()
         };
         (faults, rate as f64)
@@ -413,41 +414,43 @@ fn last_ended_at(answers: &HashMap<u32, Answer>) -> Duration {
 proptest! {
     #![proptest_config(cases(8))]
 
-    /// Rule 5: the limit finds what a server bears, and not much is dropped there.
+    /// Rule 5: the limit finds the capacity of a server, and few queries are dropped there.
     #[test]
-    fn small_servers_are_used_and_not_flooded((faults, bears_per_s) in small(), seed in any::<u64>()) {
+    fn small_servers_are_used_and_not_flooded((faults, capacity_per_s) in small(), seed in any::<u64>()) {
         const TIME: Duration = Duration::from_secs(2);
-        let count = (bears_per_s * TIME.as_secs_f64()) as u32;
+        let count = (capacity_per_s * TIME.as_secs_f64()) as u32;
         let numbers: Vec<u32> = (0..count).collect();
-        let distance_ms = faults.distance_ms;
+        let latency_ms = faults.latency_ms;
         let (answers, resolver) = run(faults, 1, &numbers, 4_096, seed);
         check_honest(&answers);
         let last = last_ended_at(&answers);
         prop_assert!(last <= TIME.mul_f64(1.3) + Duration::from_millis(500), "{:?}", last);
         let dropped = sent(&resolver) - u64::from(count);
-        // At first the limit is a guess, which for a small server is too much; one that is busy with fewer
-        // than ten at a time is flooded once more before that is found.
-        let at_first = 600 + (bears_per_s / 8.0) as u64;
-        let busy_with = bears_per_s * (distance_ms as f64 / 1e3 + 0.0027);
+        // The initial limit is a guess, which is too high for a small server; one that handles fewer than
+        // ten at a time is flooded once more before that is found.
+        let at_first = 600 + (capacity_per_s / 8.0) as u64;
+        let busy_with = capacity_per_s * (latency_ms as f64 / 1e3 + 0.0027);
         let at_first = at_first + if busy_with < 10.0 { 700 } else { 0 };
         prop_assert!(dropped <= at_first + u64::from(count) / 20, "{} of {}", dropped, count);
     }
 
-    /// Rule 5: what is lost anyway does not slow a run down by more than must be sent again.
+    /// Rule 5: losses at every limit do not slow a run down by more than the queries that must be sent
+    /// again.
     #[test]
-    fn losses_do_not_shrink_the_limit(lost in 1_u64..35, distance_ms in 0_u64..100, seed in any::<u64>()) {
+    fn losses_do_not_shrink_the_limit(lost in 1_u64..35, latency_ms in 0_u64..100, seed in any::<u64>()) {
         let numbers: Vec<u32> = (0..10_000).collect();
         let time = |lost| {
-            let faults = Faults { lost, distance_ms, ..Faults::default() };
+            let faults = Faults { lost, latency_ms, ..Faults::default() };
             last_ended_at(&run(faults, 1, &numbers, 4_096, seed).0)
         };
-        // A name that loses five queries in a row has its answer after 2.5 to 4.5 s, and may be one of the last.
+        // A name that loses five queries in a row has its answer after 2.5 to 4.5 s, and may be one of the
+        // last.
         let bound = time(0).mul_f64(1.5) + Duration::from_secs(5);
         prop_assert!(time(lost) <= bound, "{:?} {:?}", time(lost), bound);
     }
 }
 
-/// Names are asked without EDNS as soon as a server is known not to do with it.
+/// Names are asked without EDNS as soon as a server is known not to support it.
 #[test]
 fn a_server_without_edns_is_asked_without() {
     let refusals = [Rcode::FORMERR, Rcode::NOTIMP, Rcode::SERVFAIL].map(Edns::Refused);
@@ -464,8 +467,8 @@ fn a_server_without_edns_is_asked_without() {
     }
 }
 
-/// A server that refuses every name is asked as often as names are tried again, and no slower: that it is
-/// too much for it would show in names that it answers.
+/// A server that refuses every name is asked no more slowly than retries require: if it were overloaded,
+/// it would answer some names.
 #[test]
 fn a_server_that_refuses_everything() {
     let faults = Faults {
@@ -474,13 +477,13 @@ fn a_server_that_refuses_everything() {
     };
     let numbers: Vec<u32> = (0..4_000).collect();
     let (answers, _) = run(faults, 1, &numbers, 4_096, 5);
-    let is_told = |answer: &Answer| answer.status == Status::Rcode(OptRcode::SERVFAIL);
-    assert!(answers.values().all(is_told));
+    let is_servfail = |answer: &Answer| answer.status == Status::Rcode(OptRcode::SERVFAIL);
+    assert!(answers.values().all(is_servfail));
     let last = last_ended_at(&answers);
     assert!(last <= Duration::from_secs(4), "{last:?}");
 }
 
-/// Long answers are had from a stream, whatever the server makes of connections.
+/// Long answers come in streams, however early the server closes connections.
 #[test]
 fn long_answers_come_in_streams() {
     for closed_after in [1, 3, 1_000] {
@@ -495,7 +498,7 @@ fn long_answers_come_in_streams() {
     }
 }
 
-/// Another server has the names of one that is silent, or that nobody listens at.
+/// Names that would go to a silent or unreachable server go to another one.
 #[test]
 fn servers_that_are_not_there_cost_little() {
     let faults = Faults {
@@ -516,7 +519,7 @@ fn servers_that_are_not_there_cost_little() {
 fn a_flood_does_not_count_for_the_limit_after_it() {
     let faults = Faults {
         queue: Some(222),
-        distance_ms: 5,
+        latency_ms: 5,
         ..Faults::default()
     };
     let numbers: Vec<u32> = (0..57_000).collect();
@@ -526,8 +529,8 @@ fn a_flood_does_not_count_for_the_limit_after_it() {
     }
 }
 
-/// All queries of one loop were lost before it had any reply. It need not wait for as long as a server
-/// may take of which nothing is known: the other loop knows how long this one takes.
+/// All queries of one loop are lost before it has any reply. It need not wait for the initial timeout:
+/// the other loop knows the round-trip time of the server.
 #[test]
 fn a_loop_learns_from_others_how_long_a_server_takes() {
     const ROUND_TRIP: Duration = Duration::from_millis(20);

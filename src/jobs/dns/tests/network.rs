@@ -1,4 +1,4 @@
-//! Servers with faults, and the ways to them.
+//! A simulated network, and servers with faults.
 
 use crate::jobs::dns::message;
 use crate::jobs::dns::random::Random;
@@ -15,7 +15,7 @@ use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-/// What goes wrong; where there is no unit, in hundredths.
+/// The faults; numbers without a unit are percentages.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Faults {
     pub(super) lost: u64,
@@ -28,7 +28,7 @@ pub(super) struct Faults {
     pub(super) edns: Edns,
     /// The server with this number is down between these times, in milliseconds.
     pub(super) down: Option<(usize, u64, u64)>,
-    /// The server with this number never says anything.
+    /// The server with this number never replies.
     pub(super) silent: Option<usize>,
     /// Names that no server ever answers.
     pub(super) dead: u64,
@@ -37,12 +37,12 @@ pub(super) struct Faults {
     /// Names whose answers do not fit into a datagram.
     pub(super) long: u64,
     pub(super) streams: Streams,
-    /// So many queries may wait at a server for their answers; it drops others.
+    /// This many queries may wait at a server for their answers; it drops others.
     pub(super) queue: Option<usize>,
-    /// So many it answers in a second; it drops others.
+    /// A server answers this many queries per second; it drops others.
     pub(super) rate: Option<u64>,
-    /// Every reply takes so much longer, in milliseconds.
-    pub(super) distance_ms: u64,
+    /// Every reply takes this much longer, in milliseconds.
+    pub(super) latency_ms: u64,
 }
 
 /// What becomes of queries with the OPT record.
@@ -59,24 +59,24 @@ pub(super) enum Edns {
 pub(super) enum Streams {
     #[default]
     Served,
-    /// Each is closed when it has answered so many queries.
+    /// Each is closed when it has answered this many queries.
     ClosedAfter(usize),
     Refused,
     Silent,
 }
 
-/// What a message from a server says, as far as the rules tell such messages apart.
+/// The kind of a message from a server, as far as the rules distinguish kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Says {
     Answer,
     Truncated,
-    /// This, in place of an answer.
+    /// This code instead of an answer.
     Failure(u8),
-    /// Nothing that is to be believed: no server has sent it, or it is one's second copy.
+    /// To be ignored: it is forged, or a duplicate.
     Nothing,
 }
 
-/// What comes to the resolver.
+/// An event for the resolver.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Event {
     Message {
@@ -85,7 +85,7 @@ pub(super) enum Event {
         /// The query it was sent for, by its number.
         query: usize,
     },
-    /// Nobody listens at the server, or the connection is refused.
+    /// Nothing listens at the server, or the connection is refused.
     Refused,
     /// The connection is closed.
     Closed,
@@ -93,24 +93,24 @@ pub(super) enum Event {
 
 #[derive(Debug, Default)]
 struct Connection {
-    /// Queries that it has answered or is to answer.
+    /// Queries that it has answered or will answer.
     taken: usize,
-    /// When its last reply comes.
+    /// When its last reply arrives.
     last_at: Duration,
     is_closing: bool,
 }
 
-/// Servers that know of each name whether it is: those with an even number are.
+/// Servers that know which names exist: those with an even number.
 pub(super) struct Network {
     pub(super) faults: Faults,
     pub(super) now: Duration,
     random: Random,
     servers: usize,
-    /// What is on its way to the resolver, by time.
+    /// Events on their way to the resolver, by time.
     events: BinaryHeap<Reverse<(Duration, SocketId, Event)>>,
-    /// When each server is done with what it was asked.
+    /// When each server will have answered its queries.
     busy: HashMap<usize, Vec<Duration>>,
-    /// What each server may still answer, and since when that has been known.
+    /// The token bucket of each server: tokens, and when they were last updated.
     tokens: HashMap<usize, (f64, Duration)>,
     connections: HashMap<SocketId, Connection>,
     /// The ids of the queries so far.
@@ -121,7 +121,7 @@ pub(super) struct Network {
 /// Sockets for datagrams, for each server.
 pub(super) const SOCKETS: usize = 2;
 
-pub(super) fn is_there(number: u32) -> bool {
+pub(super) fn exists(number: u32) -> bool {
     number.is_multiple_of(2)
 }
 
@@ -142,17 +142,17 @@ pub(super) fn has_edns(query: &[u8]) -> bool {
     Message::from_slice(query).unwrap().opt().is_some()
 }
 
-/// What an honest server answers, or what it says in place of an answer.
+/// The reply of an honest server: its answer, or this code instead.
 pub(super) fn reply(query: &[u8], rcode: Option<Rcode>) -> Vec<u8> {
     reply_with(query, rcode, false)
 }
 
 fn reply_with(query: &[u8], rcode: Option<Rcode>, has_alien: bool) -> Vec<u8> {
-    let there = is_there(number_of(query));
+    let name_exists = exists(number_of(query));
     let query = Message::from_slice(query).unwrap();
     let asked = query.sole_question().unwrap();
     let name: Name<Vec<u8>> = asked.qname().try_to_name().unwrap();
-    let honest = match there {
+    let honest = match name_exists {
         true => Rcode::NOERROR,
         false => Rcode::NXDOMAIN,
     };
@@ -166,7 +166,7 @@ fn reply_with(query: &[u8], rcode: Option<Rcode>, has_alien: bool) -> Vec<u8> {
         reply.push((&other, ttl, forged.clone())).unwrap();
         reply.push((&name, Class::CH, ttl, forged)).unwrap();
     }
-    if rcode.is_none() && there && asked.qtype() == Rtype::A {
+    if rcode.is_none() && name_exists && asked.qtype() == Rtype::A {
         let data = A::new(Ipv4Addr::new(192, 0, 2, 1));
         reply.push((&name, ttl, data)).unwrap();
     }
@@ -202,7 +202,7 @@ impl Network {
         self.events.peek().map(|Reverse((at, ..))| *at)
     }
 
-    /// What comes next, if it comes by now.
+    /// The next event, if it is due.
     pub(super) fn pop(&mut self) -> Option<(SocketId, Event)> {
         if self.next_at()? > self.now {
             return None;
@@ -242,7 +242,7 @@ impl Network {
         self.push(delay, socket, event);
     }
 
-    /// Takes a query to its server. They are numbered in the order in which they come here.
+    /// Delivers a query to its server. Queries are numbered in this order.
     pub(super) fn send(&mut self, transmit: Transmit) {
         let query = self.queries;
         self.queries += 1;
@@ -267,7 +267,8 @@ impl Network {
         if self.percent(self.faults.forged) {
             let mut message = reply(&message, Some(Rcode::NXDOMAIN));
             match self.random.next_u16() % 3 {
-                // Another id (not that of an earlier query for the same name), another name, no reply at all.
+                // Another id (not that of an earlier query for the same name), another name, or not a
+                // reply.
                 0 if !self.ids.contains(&(socket, id ^ 0x5500)) => message[0] ^= 0x55,
                 1 => message[13] ^= 0x01,
                 _ => message[2] &= 0x7f,
@@ -320,7 +321,7 @@ impl Network {
 
     fn usual_delay(&mut self) -> Duration {
         let random = Duration::from_micros(200 + u64::from(self.random.next_u16()) % 5_000);
-        random + Duration::from_millis(self.faults.distance_ms)
+        random + Duration::from_millis(self.faults.latency_ms)
     }
 
     fn ask_in_stream(&mut self, Transmit { socket, message }: Transmit, query: usize) {

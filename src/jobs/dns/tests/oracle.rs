@@ -1,30 +1,33 @@
-//! Judges what a resolver does from what the network knows: each rule by itself.
+//! Checks what a resolver does against what the network knows, rule by rule.
 //!
-//! The rules. A row says what happened to its own name, with evidence of its own (1). Any reply proves
-//! that a server lives; evidence against it are only first attempts for different names, sent after
-//! its last reply (2). A reply to any attempt of a name is its answer (3). Each attempt has its time,
-//! of which further ones have twice as much (4). A server that is set aside is only probed (6). What is
-//! learned of EDNS comes from a server's own words, twice (7). That the number outstanding follows what
-//! is delivered (5) and that only what belongs to an answer is data (8) is for the tests to judge.
+//! The rules. (1) The status of a name follows from events of its own queries. (2) Any reply proves that
+//! a server is alive; only first attempts for different names, sent after its last reply, are evidence
+//! against it. (3) A reply to any attempt of a name is its answer. (4) Each attempt has its timeout,
+//! which doubles with each attempt. (6) A server with an open circuit only gets probes. (7) A server is
+//! asked without EDNS only after two proofs from its own replies. The tests themselves check that the
+//! number of queries in flight follows what is delivered (5), and that only records that belong to an
+//! answer are data (8).
 
-use super::TIMEOUT;
 use super::network::{Event, Network, Says, has_edns, number_of};
-use crate::jobs::dns::answer::{Answer, Status};
+use crate::jobs::dns::answer::Answer;
 use crate::jobs::dns::resolver::{Resolver, Transmit};
 use crate::jobs::dns::sockets::SocketId;
+use crate::jobs::dns::status::Status;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-/// First attempts without a reply that set a server aside.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// First attempts without a reply that open the circuit of a server.
 const UNANSWERED: usize = 16;
 
-/// The time for a first attempt, at least, and the most to which it is doubled; no attempt has more
-/// than the last.
+/// The minimum timeout of a first attempt, the maximum to which it is doubled, and the maximum of any
+/// attempt.
 const TIME_MIN: Duration = Duration::from_millis(100);
 const TIME_DOUBLED: Duration = Duration::from_secs(1);
 const TIME_MAX: Duration = Duration::from_secs(5);
 
-/// Between two probes of a server, at least.
+/// The minimum pause between two probes of a server.
 const PROBE_PAUSE: Duration = Duration::from_millis(100);
 
 /// A query that was sent.
@@ -36,7 +39,7 @@ struct Query {
     has_edns: bool,
     is_probe: bool,
     is_first: bool,
-    /// What came for it first.
+    /// Its outcome, and when that came.
     outcome: Option<(Duration, Outcome)>,
     /// Its connection has ended.
     is_dropped: bool,
@@ -55,18 +58,18 @@ struct Life {
     ended_at: Option<Duration>,
 }
 
-/// What is known of one server.
+/// What is known about one server.
 #[derive(Debug, Default)]
 struct Known {
-    heard_at: Option<Duration>,
+    replied_at: Option<Duration>,
     unreachable_at: Option<Duration>,
     /// Names that were answered without EDNS after they had been asked with it in vain, by their first
     /// queries.
     edns_proofs: HashSet<usize>,
     answered: HashSet<u32>,
-    set_aside: Option<Duration>,
-    /// Queries since then while another server was there.
-    queries_aside: u32,
+    open_since: Option<Duration>,
+    /// Queries since then while another server was available.
+    queries_while_open: u32,
 }
 
 #[derive(Debug, Default)]
@@ -74,8 +77,8 @@ pub(super) struct Oracle {
     queries: Vec<Query>,
     lives: HashMap<u32, Life>,
     servers: Vec<Known>,
-    /// Names of which something came that says nothing new, and when. The second copy of an answer is an
-    /// answer, should the next query for the same name have got the same id: one of 65,536 has.
+    /// Names for which a forged or duplicate message came, and when. The duplicate of an answer is an
+    /// answer if the next query for the same name happens to have the same id: one in 65,536 does.
     copies: HashSet<(u32, Duration)>,
 }
 
@@ -124,15 +127,15 @@ impl Oracle {
                 "rule 7: asked without EDNS after {proofs} proofs"
             );
         }
-        if let Some(since) = known.set_aside
+        if let Some(since) = known.open_since
             && !is_stream
-            && resolver.is_set_aside(server)
+            && resolver.is_circuit_open(server)
             && !resolver.is_silent()
         {
-            known.queries_aside += 1;
+            known.queries_while_open += 1;
             let probes = (network.now - since).as_millis() / PROBE_PAUSE.as_millis() + 1;
             assert!(
-                u128::from(known.queries_aside) <= probes,
+                u128::from(known.queries_while_open) <= probes,
                 "rule 6: more than probes for server {server}"
             );
         }
@@ -148,7 +151,7 @@ impl Oracle {
         });
     }
 
-    /// Something is about to come to the resolver. Tells which name has its answer by that.
+    /// An event is about to reach the resolver. Returns the name that it answers.
     pub(super) fn comes(
         &mut self,
         socket: SocketId,
@@ -188,8 +191,8 @@ impl Oracle {
         let query = &mut self.queries[at];
         let number = query.number;
         let known = &mut self.servers[server];
-        known.heard_at = Some(now);
-        // What came before was that nobody listens.
+        known.replied_at = Some(now);
+        // An earlier outcome can only be that nothing listens.
         query.outcome = Some((now, Outcome::Says(says)));
         let (has_edns, is_dropped, is_probe) = (query.has_edns, query.is_dropped, query.is_probe);
         if says == Says::Answer {
@@ -218,7 +221,7 @@ impl Oracle {
         (is_its && says == Says::Answer && !is_dropped).then_some(number)
     }
 
-    /// What came has been taken by the resolver.
+    /// The resolver has processed the event.
     pub(super) fn came(&self, answered: Option<u32>) {
         if let Some(number) = answered {
             let ended_at = self.lives[&number].ended_at;
@@ -229,22 +232,23 @@ impl Oracle {
         }
     }
 
-    /// Whatever has happened, this holds afterwards.
+    /// Checks what must hold after every step.
     pub(super) fn check(&mut self, resolver: &Resolver, now: Duration) {
         for (server, known) in self.servers.iter_mut().enumerate() {
-            if !resolver.is_set_aside(server) {
-                known.set_aside = None;
-                known.queries_aside = 0;
+            if !resolver.is_circuit_open(server) {
+                known.open_since = None;
+                known.queries_while_open = 0;
                 continue;
             }
             if known
-                .set_aside
-                .replace(known.set_aside.unwrap_or(now))
+                .open_since
+                .replace(known.open_since.unwrap_or(now))
                 .is_some()
             {
                 continue;
             }
-            let is_after = |at: Duration| known.heard_at.is_none_or(|heard_at| at >= heard_at);
+            let is_after =
+                |at: Duration| known.replied_at.is_none_or(|replied_at| at >= replied_at);
             let is_evidence = |query: &&Query| {
                 let is_its = query.socket.0 as usize / super::network::SOCKETS == server;
                 is_its
@@ -255,7 +259,7 @@ impl Oracle {
             let unanswered = self.queries.iter().filter(is_evidence).count();
             assert!(
                 unanswered >= UNANSWERED || known.unreachable_at.is_some_and(is_after),
-                "rule 2: server {server} was set aside for {unanswered} names"
+                "rule 2: the circuit of server {server} is open after {unanswered} names"
             );
         }
     }
@@ -264,12 +268,12 @@ impl Oracle {
     pub(super) fn answered(&mut self, number: u32, answer: &Answer) {
         let life = self.lives.get_mut(&number).expect("it was asked for");
         if life.ended_at == Some(answer.ended_at) {
-            // Another asker's.
+            // It is for another asker.
             return;
         }
         life.ended_at = Some(answer.ended_at);
         let own: Vec<&Query> = life.queries.iter().map(|&at| &self.queries[at]).collect();
-        // A connection's end takes back what it has not answered.
+        // When a connection ends, attempts without a reply do not count.
         let dropped = own.iter().filter(|query| query.is_dropped).count();
         let attempts = own.len() - dropped..=own.len();
         let has_attempts = attempts.contains(&(answer.attempts as usize));
@@ -312,7 +316,7 @@ impl Oracle {
         }
     }
 
-    /// Nothing came, and each attempt had its time, doubled as long as nothing else was heard of it.
+    /// No reply came, and each attempt had its timeout, doubled after each attempt that timed out.
     fn check_timeout(&self, number: u32, answer: &Answer, own: &[&Query]) {
         assert!(!own.is_empty(), "rule 1: n{number} was never asked");
         let says = |query: &&Query| matches!(query.outcome, Some((_, Outcome::Says(_))));
@@ -324,22 +328,23 @@ impl Oracle {
             .iter()
             .map(|query| query.sent_at)
             .chain([answer.ended_at]);
-        let mut patience = TIMEOUT;
+        let mut time_left = TIMEOUT;
         let mut owed = TIME_MIN;
         for (query, end) in own.iter().zip(ends) {
             let had = end - query.sent_at;
             if let Some((at, _)) = query.outcome
                 && at <= end
             {
-                // Nobody listened: that was no attempt. It may have been one before that was known.
-                patience = patience.saturating_sub(at - query.sent_at);
+                // Nothing listened: that was not an attempt, although it counted as one before this was
+                // known.
+                time_left = time_left.saturating_sub(at - query.sent_at);
                 continue;
             }
             assert!(
-                had >= owed.min(patience),
+                had >= owed.min(time_left),
                 "rule 4: n{number}: {had:?} of {owed:?}: {own:#?}"
             );
-            patience = patience.saturating_sub(had);
+            time_left = time_left.saturating_sub(had);
             owed = (owed * 2).min(TIME_DOUBLED);
         }
         let last = own[own.len() - 1].sent_at;

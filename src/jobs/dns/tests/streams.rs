@@ -1,21 +1,23 @@
 //! Queries in streams, one after the other.
 
 use super::network::reply;
-use super::{TIMEOUT, check_honest, question, sent, settings};
+use super::oracle::TIMEOUT;
+use super::{check_honest, question, sent, settings};
 use crate::io::Transport;
-use crate::jobs::dns::answer::{Answer, Status};
+use crate::jobs::dns::answer::Answer;
 use crate::jobs::dns::limit::SharedLimits;
 use crate::jobs::dns::message;
 use crate::jobs::dns::random::Random;
 use crate::jobs::dns::resolver::{Resolver, Settings, Transmit};
+use crate::jobs::dns::status::Status;
 use domain::base::iana::{OptRcode, Rcode};
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// So long a reply takes.
+/// The round-trip time.
 const ROUND_TRIP: Duration = Duration::from_millis(1);
 
-/// The reply that asks for a stream.
+/// A truncated reply, after which the resolver asks in a stream.
 fn truncated(query: &[u8]) -> Vec<u8> {
     let mut reply = reply(query, Some(Rcode::NOERROR));
     message::set_truncated(&mut reply);
@@ -23,7 +25,7 @@ fn truncated(query: &[u8]) -> Vec<u8> {
 }
 
 /// A reply in a stream that comes after its attempt was given up is still the answer, and leaves the
-/// number of queries under way as it was.
+/// number of queries in flight as it was.
 #[test]
 fn a_late_reply_in_a_stream() {
     let limits = SharedLimits::new(2, 64, 1);
@@ -50,7 +52,7 @@ fn a_late_reply_in_a_stream() {
     }
 }
 
-/// A reply in a stream that is said not to fit does not make the resolver ask for ever.
+/// A truncated reply in a stream does not make the resolver ask for ever.
 #[test]
 fn a_reply_in_a_stream_that_is_truncated() {
     let mut resolver =
@@ -64,8 +66,7 @@ fn a_reply_in_a_stream_that_is_truncated() {
     assert!(resolver.transmit().is_none() && resolver.is_idle());
 }
 
-/// What a server says in a stream is all it has to say: a refusal there is what the name comes to, not
-/// that its datagram did not fit.
+/// A refusal in a stream decides the status of the name, not the truncated reply before it.
 #[test]
 fn a_refusal_in_a_stream_after_a_truncated_reply() {
     let mut resolver =
@@ -92,7 +93,7 @@ fn a_refusal_in_a_stream_after_a_truncated_reply() {
     assert!(resolver.is_idle());
 }
 
-/// One server, which is asked in streams alone.
+/// A resolver with one server, and streams only.
 fn in_streams() -> Resolver {
     let settings = Settings {
         streams_only: true,
@@ -118,7 +119,7 @@ fn streams_alone() {
     assert!(resolver.is_idle());
 }
 
-/// Every connection ends after one reply: each name is answered all the same, at its first attempt.
+/// Every connection ends after one reply: each name is nevertheless answered, at its first attempt.
 #[test]
 fn streams_that_end_after_each_reply() {
     let mut resolver = in_streams();
@@ -142,7 +143,7 @@ fn streams_that_end_after_each_reply() {
     assert!(resolver.is_idle());
 }
 
-/// The connection ends without a reply each time: that is an attempt, and the next waits a little.
+/// The connection ends without a reply each time: that counts as an attempt, and the next waits a little.
 #[test]
 fn streams_that_end_without_a_reply() {
     let mut resolver = in_streams();
@@ -171,7 +172,7 @@ fn streams_that_end_without_a_reply() {
     assert!(resolver.is_idle());
 }
 
-/// Nobody listens: the name waits for a while, as it does with datagrams.
+/// Nothing listens: the name waits for a while, as it does with datagrams.
 #[test]
 fn streams_that_are_refused() {
     let mut resolver = in_streams();
@@ -179,7 +180,7 @@ fn streams_that_are_refused() {
     let (mut now, mut answers) = (Duration::ZERO, HashMap::new());
     while answers.len() < 300 {
         while let Some(transmit) = resolver.transmit() {
-            resolver.refused(transmit.socket, now);
+            resolver.connection_refused(transmit.socket, now);
         }
         answers.extend(std::iter::from_fn(|| resolver.answer()));
         if answers.len() < 300 {
@@ -187,13 +188,14 @@ fn streams_that_are_refused() {
             resolver.time_passed(now);
         }
     }
-    let is_told = |answer: &Answer| answer.status == Status::Unreachable && answer.attempts >= 1;
-    assert!(answers.values().all(is_told));
+    let is_unreachable =
+        |answer: &Answer| answer.status == Status::Unreachable && answer.attempts >= 1;
+    assert!(answers.values().all(is_unreachable));
     assert!(now < Duration::from_secs(5), "{now:?}");
     assert!(resolver.is_idle());
 }
 
-/// A connection is forgotten on the way: another is made, and the names are answered.
+/// A connection goes silent: another one is opened, and the names are answered.
 #[test]
 fn a_stream_that_has_gone_silent() {
     let mut resolver = in_streams();
@@ -207,7 +209,7 @@ fn a_stream_that_has_gone_silent() {
             Some(asked) if answers.len() < 50 || hung_up_at.is_some() => {
                 resolver.received(asked.socket, &reply(&asked.message, None), now);
             }
-            // Nobody gets it.
+            // The query is lost.
             Some(_) => {}
             None => {
                 now = resolver.wake_at().unwrap();

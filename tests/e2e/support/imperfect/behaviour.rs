@@ -1,4 +1,4 @@
-//! What a server does, apart from what the names say.
+//! What a server does, apart from what is decided by names.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub enum Tcp {
     Ok,
     /// Sends one answer, and closes.
     ClosesAfterOne,
-    /// Accepts, and says nothing.
+    /// Accepts, and sends nothing.
     Silent,
     /// Forgets the first connection after a few answers, as a firewall may do: it stays open and silent.
     ForgetsFirst,
@@ -34,15 +34,15 @@ pub enum Tcp {
 pub struct Behaviour {
     /// From a query's arrival to its answer.
     pub delay: Duration,
-    /// The same for names with w.
+    /// The same for names that begin with w.
     pub slow: Duration,
-    /// Share of the queries for names with l that are lost.
+    /// Share of the queries for names that begin with l that are lost.
     pub loss_percent: u64,
-    /// Queries beyond so many that wait for their answers are dropped.
+    /// Queries are dropped while this many wait for their answers.
     pub queue: Option<usize>,
-    /// Queries beyond so many a second are dropped.
+    /// Queries beyond this many per second are dropped.
     pub rate: Option<u32>,
-    /// Queries beyond so many that wait for their answers are refused at once.
+    /// Queries are refused at once while this many wait for their answers.
     pub refuse_beyond: Option<usize>,
     pub edns: Edns,
     pub tcp: Tcp,

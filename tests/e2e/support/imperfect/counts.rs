@@ -1,4 +1,4 @@
-//! What a server has to tell about its work.
+//! What a server counts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -12,20 +12,20 @@ pub struct Counts {
     pub answered: u64,
     /// Not a query of one question.
     pub malformed: u64,
-    /// For names with x, or because of an OPT record.
+    /// Queries for names that begin with x, or dropped because of an OPT record.
     pub ignored: u64,
-    /// The share of names with l.
+    /// Lost queries for names that begin with l.
     pub lost: u64,
     pub dropped_beyond_queue: u64,
     pub dropped_beyond_rate: u64,
     pub refused_beyond: u64,
-    /// Replies that the system did not take.
+    /// Replies that the system did not accept.
     pub unsent: u64,
-    /// The most queries that waited for their answers at a time.
+    /// The most queries that waited for their answers at one time.
     pub most_outstanding: usize,
     /// By the first letter of the name.
     pub letters: BTreeMap<char, Letter>,
-    /// Whom queries came from.
+    /// The addresses that queries came from.
     pub clients: BTreeSet<IpAddr>,
     pub tcp: TcpCounts,
 }

@@ -1,4 +1,4 @@
-//! What becomes of a query.
+//! What happens to a query.
 
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ pub enum Verdict {
     Reply(Speed, Content),
 }
 
-/// By the name and the OPT record; the same for datagrams and connections.
+/// Decides by the name and the OPT record; the same for datagrams and connections.
 pub fn judge(behaviour: &Behaviour, query: &Query, is_datagram: bool) -> Verdict {
     let usual = |content| Verdict::Reply(Speed::Usual, content);
     let has_opt = query.has_opt();
@@ -58,26 +58,26 @@ pub fn judge(behaviour: &Behaviour, query: &Query, is_datagram: bool) -> Verdict
 /// Queries a second, with a small burst.
 pub struct TokenBucket {
     per_second: f64,
-    most: f64,
+    tokens_max: f64,
     tokens: f64,
     filled_at: Instant,
 }
 
 impl TokenBucket {
-    /// What comes in a fiftieth of a second may come at once.
+    /// The burst is as many queries as the rate allows in a fiftieth of a second.
     pub fn new(per_second: u32, now: Instant) -> Self {
-        let most = (f64::from(per_second) / 50.0).max(1.0);
+        let tokens_max = (f64::from(per_second) / 50.0).max(1.0);
         Self {
             per_second: per_second.into(),
-            most,
-            tokens: most,
+            tokens_max,
+            tokens: tokens_max,
             filled_at: now,
         }
     }
 
     pub fn take(&mut self, now: Instant) -> bool {
         let since = now.duration_since(self.filled_at).as_secs_f64();
-        self.tokens = (self.tokens + since * self.per_second).min(self.most);
+        self.tokens = (self.tokens + since * self.per_second).min(self.tokens_max);
         self.filled_at = now;
         let has_one = self.tokens >= 1.0;
         if has_one {

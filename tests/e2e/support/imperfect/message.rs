@@ -16,7 +16,7 @@ const TRUNCATED: u8 = 0x02;
 const RECURSION_DESIRED: u8 = 0x01;
 const RECURSION_AVAILABLE: u8 = 0x80;
 
-/// Where the name of the question is, as a compressed name.
+/// A compressed name that points to the question's name.
 const OWNER_OF_QUESTION: [u8; 2] = [0xc0, HEADER_BYTES as u8];
 const FORGED_OWNER: &[u8] = b"\x06forged\x04test\0";
 const FORGED_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 66);
@@ -70,7 +70,7 @@ impl<'a> Query<'a> {
         &self.message[HEADER_BYTES..self.name_end]
     }
 
-    /// The first letter of the name, as a small one; 0 for the root.
+    /// The first letter of the name, in lower case; 0 for the root.
     pub fn letter(&self) -> u8 {
         let first = self.message[HEADER_BYTES + 1];
         if self.name().len() > 1 {
@@ -126,8 +126,8 @@ fn push_address(reply: &mut Vec<u8>, owner: &[u8], address: Ipv4Addr) {
     reply.extend_from_slice(&address.octets());
 }
 
-/// The address of a name in wire form: one that other names hardly have, so that an answer that
-/// belongs to another name is noticed.
+/// The address of a name in wire form: it differs for most names, so that an answer that belongs to
+/// another name is noticed.
 pub fn address_of(name: &[u8]) -> Ipv4Addr {
     let checksum = crc_fast::checksum(
         crc_fast::CrcAlgorithm::Crc32IsoHdlc,

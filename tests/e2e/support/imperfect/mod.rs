@@ -1,5 +1,5 @@
-//! A name server that is not as it should be. What it does with a name is decided by the name's first
-//! letter, so that a test knows what the truth about each name is.
+//! A name server with faults. The first letter of a name decides what the server does with it, so that
+//! a test knows the correct row for each name.
 //!
 //! `benches/imperfect_dns.rs` is the same server as a program.
 
@@ -21,7 +21,8 @@ use rustix::net::sockopt;
 pub use behaviour::{Behaviour, Edns, Tcp};
 pub use counts::Counts;
 
-/// Holds what comes while the server does not run: what it loses is to be what it was told to lose.
+/// Holds queries while the server's thread does not run: it must lose only the queries it is configured
+/// to lose.
 const RECEIVE_BUFFER_BYTES: usize = 64 << 20;
 
 /// A server that has its address and does not answer yet.
@@ -42,13 +43,13 @@ impl Imperfect {
             }
             match TcpListener::bind(udp.local_addr()?) {
                 Ok(tcp) => break (udp, Some(tcp)),
-                // A port that is free for datagrams may be that of somebody's connection.
+                // A port that is free for datagrams may be that of another process's connection.
                 Err(error) if port == 0 && error.kind() == io::ErrorKind::AddrInUse => {}
                 Err(error) => return Err(error),
             }
         };
         udp.set_nonblocking(true)?;
-        // Beyond the limit of the system only for those who may.
+        // To exceed the system's limit needs a privilege.
         if sockopt::set_socket_recv_buffer_size_force(&udp, RECEIVE_BUFFER_BYTES).is_err() {
             sockopt::set_socket_recv_buffer_size(&udp, RECEIVE_BUFFER_BYTES)?;
         }
@@ -61,7 +62,7 @@ impl Imperfect {
         })
     }
 
-    /// Serves until `ended`; returns what there was to count.
+    /// Serves until `ended`; returns what it counted.
     pub fn serve(self, ended: &AtomicBool) -> io::Result<Counts> {
         let behaviour = &self.behaviour;
         thread::scope(|scope| {

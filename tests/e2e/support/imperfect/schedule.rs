@@ -1,4 +1,4 @@
-//! Replies that wait for their time.
+//! Replies that wait until they are due.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ pub enum Speed {
     Slow,
 }
 
-/// The delays are two, so each kind is due in the order in which it came.
+/// There are only two delays, so replies with the same delay are due in the order in which they came.
 pub struct Schedule<T> {
     usual: Delayed<T>,
     slow: Delayed<T>,
@@ -43,12 +43,12 @@ impl<T> Schedule<T> {
         delayed.waiting.push_back((now + delayed.delay, reply));
     }
 
-    /// One whose time has come.
+    /// A reply that is due.
     pub fn pop(&mut self, now: Instant) -> Option<T> {
         self.usual.pop(now).or_else(|| self.slow.pop(now))
     }
 
-    /// Until the next is due, but no longer than this.
+    /// The time until the next reply is due, but no longer than `most`.
     pub fn time_to_next(&self, now: Instant, most: Duration) -> Duration {
         let fronts = [&self.usual, &self.slow].map(|delayed| delayed.waiting.front());
         let dues = fronts.into_iter().flatten();

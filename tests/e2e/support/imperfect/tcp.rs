@@ -13,13 +13,13 @@ use super::judge::{Verdict, judge};
 use super::message::Query;
 use super::schedule::Schedule;
 
-/// Until a thread that has nothing to do looks whether it is to end.
+/// How long an idle thread waits before it checks whether to end.
 const WAIT_MAX: Duration = Duration::from_millis(20);
 
-/// Answers in a connection before it is forgotten.
+/// Answers on a connection before it is forgotten.
 const ANSWERS_OF_FORGOTTEN: usize = 50;
 
-/// The shortest wait that `set_read_timeout` takes for one.
+/// The shortest timeout that `set_read_timeout` accepts.
 const WAIT_MIN: Duration = Duration::from_micros(1);
 
 pub fn serve(
@@ -39,7 +39,7 @@ pub fn serve(
                     counted.clients.insert(client.ip());
                     let is_first = counted.connections == 1;
                     drop(counted);
-                    // A client that goes away is no fault of the server.
+                    // A client that disconnects is no fault of the server.
                     scope.spawn(move || {
                         let _ = Connection::new(stream, behaviour, counts, is_first).serve(ended);
                     });
@@ -59,10 +59,10 @@ struct Connection<'a> {
     stream: TcpStream,
     behaviour: &'a Behaviour,
     counts: &'a Mutex<TcpCounts>,
-    /// What was read and is not a whole message yet.
+    /// Bytes that were read and are not a whole message yet.
     read: Vec<u8>,
     schedule: Schedule<Vec<u8>>,
-    /// Answers that will be sent yet.
+    /// How many more answers will be sent.
     answers_left: usize,
 }
 
@@ -104,8 +104,8 @@ impl<'a> Connection<'a> {
                 self.stream.write_all(&reply)?;
                 self.counts.lock().expect("not poisoned").answered += 1;
                 if self.behaviour.tcp == Tcp::ClosesAfterOne {
-                    // What has come and was not read would make a reset of it, which may overtake
-                    // the answer; so the client's end is awaited.
+                    // Closing with unread data would send a reset, which may overtake the answer; so
+                    // the server waits for the client to close.
                     self.stream.shutdown(Shutdown::Write)?;
                     closing = true;
                 }
@@ -117,7 +117,7 @@ impl<'a> Connection<'a> {
         Ok(())
     }
 
-    /// Returns whether the client may say more.
+    /// Returns whether the client may send more.
     fn receive(&mut self, now: Instant) -> io::Result<bool> {
         let time = self.schedule.time_to_next(now, WAIT_MAX);
         self.stream.set_read_timeout(Some(time.max(WAIT_MIN)))?;

@@ -14,10 +14,10 @@ use super::judge::{Dice, TokenBucket, Verdict, judge};
 use super::message::{Content, Query, REFUSED};
 use super::schedule::Schedule;
 
-/// Queries between two looks at what is due.
+/// Queries between two checks for replies that are due.
 const BURST: usize = 64;
 
-/// Until a server that has nothing to do looks whether it is to end.
+/// How long an idle server waits before it checks whether to end.
 const WAIT_MAX: Duration = Duration::from_millis(50);
 
 struct Pending {
@@ -73,7 +73,7 @@ impl Server<'_> {
         self.letters[usize::from(pending.letter)].answered += 1;
     }
 
-    /// Returns whether there may be more.
+    /// Returns whether there may be more datagrams.
     fn receive_burst(&mut self, now: Instant) -> io::Result<bool> {
         let mut buffer = [0; 4096];
         for _ in 0..BURST {
@@ -133,7 +133,7 @@ impl Server<'_> {
         self.counts.most_outstanding = self.counts.most_outstanding.max(outstanding);
     }
 
-    /// Until a query comes or an answer is due.
+    /// Waits until a query comes or an answer is due.
     fn wait(&self) -> io::Result<()> {
         let time = self.schedule.time_to_next(Instant::now(), WAIT_MAX);
         let time = Timespec::try_from(time).expect("a short time");

@@ -1,4 +1,4 @@
-"""`ringmill dns` and massdns on servers with faults: is what they say true, and how long does it
+"""`ringmill dns` and massdns on servers with faults: are their rows correct, and how long do they
 take?"""
 
 from benchmark.jobs.dns.imperfect.suite import SUITE

@@ -1,4 +1,4 @@
-"""A list that is looked up while its servers do what the situation says."""
+"""Looks up a list at servers that behave as the situation says."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DROPPED = "dropped, ‰"
 COMPLAINTS = "lines on stderr"
 WINDOW = "window"
 
-# Before the one name: the server is known to live by then.
+# Names before the one name, after which the server is known to answer.
 ORDINARY_BEFORE = 200
 
 GIVEN, LOSSLESS, ONE = "given", "lossless", "one"
@@ -29,7 +29,8 @@ GIVEN, LOSSLESS, ONE = "given", "lossless", "one"
 
 @dataclass(frozen=True)
 class Asker(Contender):
-    """LIST: the names that were given; as many without a fault; or one of the letter."""
+    """`list` is GIVEN: the names of the situation; LOSSLESS: as many names without faults; or ONE: a
+    single name with the letter of the situation."""
     list: str = GIVEN
 
 
@@ -76,7 +77,7 @@ def one_of(situation):
 
 
 def require_end(usage, stderr):
-    """Names without an answer make the exit code 1."""
+    """An exit code of 1 means that some names have no answer."""
     if usage.exit_code is None:
         raise WrongOutput(f"did not end within {usage.wall_s} s")
     if usage.exit_code not in (0, 1):
@@ -84,7 +85,7 @@ def require_end(usage, stderr):
 
 
 def of_server(counts):
-    """RECEIVED and DROPPED, by the server's own count; nothing where none answers."""
+    """RECEIVED and DROPPED, by the server's own counts; empty if no server answers."""
     if counts is None:
         return {}
     dropped = counts["dropped_beyond_queue"] + counts["dropped_beyond_rate"]
@@ -94,17 +95,17 @@ def of_server(counts):
 
 @dataclass(frozen=True)
 class Window:
-    """What is between the list and the output at one time, at most."""
+    """The most names, and bytes of rows, between the list and the output at one time."""
     names: int
     bytes: int
 
     def holds(self, rows, output_bytes):
-        """How many names of which the rows are so long."""
+        """How many names it holds if ROWS rows take OUTPUT_BYTES."""
         return min(self.names, self.bytes * rows // max(1, output_bytes))
 
 
 def window(place):
-    """Of ringmill, if nothing is said about it."""
+    """The default window of ringmill."""
     path = place.output / "stats.json"
     done = subprocess.run(["ringmill", "dns", "-r", "127.0.0.1:9", "--stats", path],
                           env=place.env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)

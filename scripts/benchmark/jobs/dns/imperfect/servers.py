@@ -17,11 +17,11 @@ PROGRAM = "imperfect_dns"
 
 
 class Serving:
-    """Servers at work."""
+    """Running servers."""
 
     def __init__(self):
         self.addresses = []
-        self.counts = None  # of the good one, after its end
+        self.counts = None  # those of the good server, after its end
 
 
 @contextmanager
@@ -54,13 +54,13 @@ def answering(options, env, state):
         yield address
     finally:
         server.send_signal(signal.SIGTERM)
-        said, _ = server.communicate()
-    state.counts = json.loads(said)
+        output, _ = server.communicate()
+    state.counts = json.loads(output)
 
 
 @contextmanager
 def silent_port():
-    """Takes queries and says nothing."""
+    """A port that receives queries and never answers."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bound:
         bound.bind(("127.0.0.1", 0))
         yield bound.getsockname()[1]

@@ -1,4 +1,4 @@
-"""What a list is made of and what the servers do with it, and so what the truth about a name is."""
+"""The names of a list and the behaviour of the servers; both decide the correct row of a name."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import dataclass
 
 ORDINARY = "n"
 
-# What a name's row is to say, by the first letter. The others have an address.
+# The correct status of a name, by its first letter. Names with other letters have an address.
 FAILURES = {"x": "TIMEOUT", "s": "SERVFAIL", "r": "REFUSED"}
 
 GOOD, DEAD, SILENT = "good", "dead", "silent"
 
-DELAY_S = 0.020  # what the server takes if it is not told otherwise
+DELAY_S = 0.020  # the default delay of the server
 
 
 @dataclass(frozen=True)
 class Situation:
     most: int | None  # names; None: as many as the option says
     letter: str = ORDINARY
-    percent: int = 100  # of the names begin with LETTER, spread evenly
-    options: str = ""  # of the server
+    percent: int = 100  # the share of names that begin with LETTER, spread evenly
+    options: str = ""  # those of the server
     servers: tuple = (GOOD,)
 
     def length(self, names):
@@ -33,7 +33,7 @@ class Situation:
         return self.letter if number * self.percent % 100 < self.percent else ORDINARY
 
     def truth(self, found):
-        """(status, address) of a name; a status of None is any but NOERROR."""
+        """(status, address) of a name; the status None stands for any but NOERROR."""
         if GOOD not in self.servers:
             return None, None
         status = FAILURES.get(found[0], "NOERROR")
@@ -45,7 +45,7 @@ def name(letter, number):
 
 
 def address_of(found):
-    """As the server makes it: of the checksum of the name in wire form."""
+    """The address that the server returns: from the checksum of the name in wire form."""
     labels = [label.encode() for label in found.split(".")]
     wire = b"".join(bytes([len(label)]) + label for label in labels) + b"\0"
     checksum = zlib.crc32(wire)
@@ -75,7 +75,7 @@ QUEUE, RATE = 100, 2000  # as in the options above
 
 
 def least_time(situation, names):
-    """Seconds that a server with a limit needs for so many names."""
+    """The seconds that a server with a limit needs for this many names."""
     if situation == "queue":
         return names * DELAY_S / QUEUE
-    return max(0, names - RATE / 50) / RATE  # a fiftieth of a second's may come at once
+    return max(0, names - RATE / 50) / RATE  # the burst is what comes in a fiftieth of a second

@@ -1,4 +1,4 @@
-"""The suite as a table: cases, and what is wanted of them."""
+"""The suite as a table: cases and targets."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def quickest(runs, *contenders):
 
 
 def bound_of_window(runs, items):
-    """In order, a window is emitted no sooner than the patience for what is in it has passed."""
+    """In input order, a window is emitted only after the time that its unanswered names take."""
     windows = max(1, items / runs[OURS.label].counts[WINDOW])
     return max(windows * wall(runs, ONE_NAME), wall(runs, NO_FAULT))
 
@@ -126,7 +126,7 @@ def most_of(case, title, most):
     return CountTarget(f"{case}: {title} ≤ {most}", case, title, most)
 
 
-# Of 5,000 names of which 30 % are lost four times, 40 are to be expected, and 65 hardly ever.
+# With 30 % loss, 40 of 5,000 names are expected to be lost four times, and 65 hardly ever.
 LOST_FOUR_TIMES = 65
 
 TARGETS = [
@@ -162,6 +162,6 @@ TARGETS = [
     MemoryTarget("million: max RSS ≤ 64 MiB", 64, "million"),
 ]
 
-# The worst of the runs counts, so their number is part of the target.
+# The worst run counts, so the number of runs is part of the target.
 SUITE = Suite("dns-imperfect", "ringmill dns on servers with faults", CASES, perform, TARGETS,
               defaults={"rounds": 3, "names": 1_000_000}, method=METHOD)

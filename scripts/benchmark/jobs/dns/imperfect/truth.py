@@ -1,4 +1,4 @@
-"""Reads what the programs print, and holds every row against the truth."""
+"""Reads what the programs print, and compares every row with the truth."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def massdns(lines):
 
 
 def simple(lines):
-    """massdns: `name. A address` for each that it has found."""
+    """massdns: `name. A address` for each address that it has found."""
     for line in lines:
         found, _, address = line.split(" ")
         yield found.rstrip("."), "NOERROR", address, None
@@ -44,12 +44,12 @@ def first(values):
 
 FORMS = {"jsonl": jsonl, "text": text, "massdns": massdns, "simple": simple}
 
-# These leave out names that they did not find.
+# These forms leave out names that were not found.
 HAS_GAPS = ("massdns", "simple")
 
 
 class TruthCheck:
-    """One row for each name, in order if that is promised; and counts of what is not true."""
+    """Checks that each name has one row, in order if that is promised, and counts false rows."""
 
     def __init__(self, names, situation):
         self._names = names
@@ -80,8 +80,8 @@ class TruthCheck:
                               f"{len(self._names):,} of the list")
 
     def _is_false(self, found, status, address, attempts):
-        """Whether the row says what did not happen. A healthy name may have been asked for in
-        vain, and is counted as unanswered."""
+        """Whether the row contradicts the server. A TIMEOUT of a healthy name may be true: all of its
+        queries may be lost; it is counted as unanswered."""
         expected, address_expected = self._truth[found]
         if attempts == 0:
             return True

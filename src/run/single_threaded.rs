@@ -1,8 +1,13 @@
-//! A run on the calling thread alone. It is slow, but all is done.
+//! A single-threaded run, on the calling thread: slow, but complete.
 
 use super::emitter::Emitter;
+use super::event_loop::Turn;
 use super::loops::{event_loop, new_workers};
-use super::{Plan, Report, RunError, Sink, Stop, Turn, feed, new_mill};
+use super::plan::{Plan, new_mill};
+use super::report::{Report, RunError};
+use super::sink::Sink;
+use super::source_thread::feed;
+use super::stop::Stop;
 use crate::io::poll::PollCarrier;
 use crate::io::{Carrier, Listings, Wait, Wake, WakeUp};
 use crate::jobs::Job;
@@ -10,11 +15,11 @@ use crate::source::Source;
 use std::io;
 use std::sync::Arc;
 
-/// The same as [`run`](super::run) where no thread could be started, for the reason given. Without
-/// threads, all calls are made at once.
+/// The same as [`run`](super::run), for a process in which no thread could be started, with the `reason`.
+/// All operations are plain calls.
 ///
 /// # Errors
-/// If the loop cannot be woken for want of a descriptor.
+/// If there is no descriptor for the loop's wake-up.
 pub(super) fn run<J: Job, S: Source>(
     plan: &Plan,
     job: &Arc<J>,
@@ -37,10 +42,10 @@ pub(super) fn run<J: Job, S: Source>(
     let mut has_more = true;
     let mut work = || match event_loop.turn() {
         Turn::Ended => mill.loop_ended(0),
-        // What is ready is written out first.
+        // Ready results are written out first.
         Turn::Wait(_) if mill.has_output() => {}
-        // The source may block, so it is not asked before all it gave is done and written out. (A rate
-        // may keep some of that waiting.)
+        // The source may block, so its next items are read only after its earlier ones are finished and
+        // written out. (With a rate, some may still wait in the feed.)
         Turn::Wait(wait)
             if wait != Wait::No
                 && has_more
@@ -51,7 +56,7 @@ pub(super) fn run<J: Job, S: Source>(
         }
         Turn::Wait(wait) => event_loop
             .wait(wait)
-            .expect("plain calls always can be made"),
+            .expect("a wait with plain calls cannot fail"),
     };
     let mut emitter = Emitter::new(&mill, plan);
     let end = emitter.run(sink, stop, Some(&mut work));
@@ -60,7 +65,7 @@ pub(super) fn run<J: Job, S: Source>(
     drop(emitter);
     Ok(Report {
         activity: event_loop.activity(),
-        alone: Some(reason),
+        single_threaded: Some(reason),
         ..Report::new(&mill, end, failed, description)
     })
 }

@@ -1,19 +1,19 @@
-//! What others see of a thread that runs an item.
+//! What other threads see of a worker.
 
-use super::lock;
 use super::outbox::TaskId;
 use crate::io::CurrentOperation;
+use crate::lock::lock;
 use crate::run::tasks::ItemResult;
 use std::sync::{Arc, Mutex};
 
-/// A thread's current item.
-pub(super) struct Seat<V> {
+/// A worker's current item, for other threads.
+pub(super) struct WorkerStatus<V> {
     pub(super) current: Arc<CurrentOperation>,
-    /// The result of an item, while the files that it has left open are closed. That may take for ever.
+    /// The result of an item, while the files that it left open are being closed, which may never end.
     closing: Mutex<Option<(TaskId, ItemResult<V>)>>,
 }
 
-impl<V> Seat<V> {
+impl<V> WorkerStatus<V> {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             current: Arc::default(),
@@ -21,7 +21,7 @@ impl<V> Seat<V> {
         })
     }
 
-    /// Closes what is left of an item that has this result. `None` if the result was taken meanwhile.
+    /// Shows the result of an item to other threads while `close` runs. `None` if it was taken meanwhile.
     pub(super) fn close(
         &self,
         id: TaskId,
@@ -33,7 +33,7 @@ impl<V> Seat<V> {
         self.take(id)
     }
 
-    /// Takes the result of an item, if it is there already.
+    /// Takes the result of an item, if it has one already.
     pub(super) fn take(&self, id: TaskId) -> Option<ItemResult<V>> {
         let mut closing = lock(&self.closing);
         let (_, result) = closing.take_if(|(own, _)| *own == id)?;

@@ -1,7 +1,7 @@
-//! What a worker works with.
+//! The state of a worker: an executor for its items, over plain calls.
 
 use super::outbox::{Done, Task, TaskId};
-use super::seat::Seat;
+use super::status::WorkerStatus;
 use crate::error::{Errno, ItemError, Operation};
 use crate::io::blocking::Blocking;
 use crate::io::{BackgroundTask, Carrier, Io, PartWriter, Wake};
@@ -16,37 +16,37 @@ use std::task::{Context, Poll, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-/// What a worker works with: the tasks of a job and the operations behind them.
-pub struct Desk<V> {
+/// The state of a worker: the tasks of a job and the operations that they use.
+pub struct WorkerContext<V> {
     pub(super) io: Io,
     tasks: Box<dyn Tasks<V>>,
-    /// Tasks that items or the job have spawned. They go on while an item waits.
+    /// Background tasks that items or the job have spawned. They are polled while an item waits.
     background: Vec<BackgroundTask>,
     signal: Arc<Signal>,
     places: Vec<Place>,
     free: Vec<usize>,
-    /// Places of the items that are not suspended: the one that was begun last, and those that were
+    /// Places of the items that are not suspended: the one that was started last, and those that were
     /// woken.
     active: Vec<usize>,
-    /// The place of the item that is polled.
+    /// The place of the item that is being polled.
     polled: usize,
-    /// Items that are suspended.
+    /// The number of suspended items.
     suspended: usize,
-    /// Some have been suspended, or no longer are.
+    /// Items have been suspended or resumed since the pool was updated.
     pub(super) suspended_changed: bool,
     /// Items that were suspended for the first time.
     pub(super) newly_suspended: Vec<TaskId>,
     pub(super) ended: Vec<Done<V>>,
-    /// Where others see what the thread does.
-    seat: Option<Arc<Seat<V>>>,
-    /// Directories were opened after this hand-over. An item of a later one may have been named after
-    /// another directory took the place of one of them.
+    /// Shows the worker's current item to other threads.
+    status: Option<Arc<WorkerStatus<V>>>,
+    /// Cached directories are valid for items up to this hand-over. Items of a later one may have been named
+    /// after a cached directory was replaced by another.
     names_hold_until: u64,
-    /// A batch for one item, used again and again.
+    /// A batch for one item, reused for each item.
     scratch: Arc<Batch>,
 }
 
-/// Where a desk has an item. Its number is that of a slot of the [`Io`].
+/// A slot of a worker_context. It has the same number as its slot of the [`Io`].
 struct Place {
     waker: Waker,
     woken: Arc<PlaceWaker>,
@@ -55,8 +55,8 @@ struct Place {
     was_suspended: bool,
 }
 
-impl<V> Desk<V> {
-    /// For the calling thread, which may have a descriptor table of its own.
+impl<V> WorkerContext<V> {
+    /// A worker_context for the calling thread, which may have its own descriptor table.
     #[must_use]
     pub fn new<J: Job<Value = V>>(
         job: &J,
@@ -68,7 +68,7 @@ impl<V> Desk<V> {
         Self::with(job, carrier, recorder, times_items)
     }
 
-    /// The same with another carrier, which does everything at once.
+    /// A worker_context with another carrier, whose operations complete at once.
     #[must_use]
     pub fn with<J: Job<Value = V>>(
         job: &J,
@@ -95,39 +95,39 @@ impl<V> Desk<V> {
             suspended_changed: false,
             newly_suspended: Vec::new(),
             ended: Vec::new(),
-            seat: None,
+            status: None,
             names_hold_until: 0,
             scratch: Arc::default(),
         }
     }
 
-    /// The same for a job that gives results in parts.
+    /// Sets where parts of results are written.
     #[must_use]
     pub fn writing_to(self, writer: Arc<dyn PartWriter>) -> Self {
         self.io.write_parts_to(writer);
         self
     }
 
-    /// The same where the thread has other waits than those for its items: `wake` ends them.
+    /// Sets the waker that ends other waits of the thread than those for its active items.
     #[must_use]
     pub(crate) fn woken_through(self, wake: Arc<dyn Wake>) -> Self {
         let _ = self.signal.wake.set(wake);
         self
     }
 
-    /// The same for a thread that others look at.
+    /// Shows the worker's current item in `status`, for other threads.
     #[must_use]
-    pub(super) fn seen_at(mut self, seat: &Arc<Seat<V>>) -> Self {
-        self.io.show_operations(&seat.current);
-        self.seat = Some(Arc::clone(seat));
+    pub(super) fn publishing_to(mut self, status: &Arc<WorkerStatus<V>>) -> Self {
+        self.io.show_operations(&status.current);
+        self.status = Some(Arc::clone(status));
         self
     }
 
-    /// Runs an item until it has ended or is suspended, however long that takes. `latest` is the last
-    /// hand-over so far.
+    /// Runs an item until it has ended or is suspended, however long that takes. `latest` is the number of
+    /// the last hand-over so far.
     pub(super) fn run(&mut self, task: Task, latest: u64) {
         if task.batch > self.names_hold_until {
-            self.io.forget_names();
+            self.io.leave_directory();
             self.names_hold_until = latest;
         }
         let item = task.item.copy_into(&mut self.scratch);
@@ -137,24 +137,24 @@ impl<V> Desk<V> {
         });
         self.io.begin_turn();
         self.io.item_started(number(at), item.index());
-        if let Some(seat) = &self.seat {
-            seat.current.is_in(number(at));
+        if let Some(status) = &self.status {
+            status.current.is_in(number(at));
         }
         let place = &mut self.places[at];
         (place.task, place.was_suspended) = (Some(task), false);
         self.active.push(at);
         self.polled = at;
-        self.go_on(|desk| desk.tasks.start(at, item));
+        self.go_on(|worker_context| worker_context.tasks.start(at, item));
     }
 
-    /// Goes on with the suspended items that were woken, until each has ended or is suspended again.
+    /// Resumes the suspended items that were woken, until each has ended or is suspended again.
     pub(super) fn resume(&mut self) {
         self.io.begin_turn();
         self.go_on(|_| {});
     }
 
     fn go_on(&mut self, begin: impl FnOnce(&mut Self)) {
-        // After a panic the worker ends, so nothing inconsistent is used again.
+        // After a panic the worker ends, so inconsistent state is not used again.
         let poll = panic::catch_unwind(AssertUnwindSafe(|| {
             begin(self);
             self.poll_active();
@@ -195,7 +195,7 @@ impl<V> Desk<V> {
         let mut context = Context::from_waker(&self.places[at].waker);
         let poll = || self.tasks.poll(at, &mut context);
         let (poll, _) = self.io.enter(Some(number(at)), poll);
-        self.io.item_goes_on(number(at));
+        self.io.item_polled(number(at));
         poll
     }
 
@@ -209,22 +209,22 @@ impl<V> Desk<V> {
             finished_at_ns: self.io.item_time_ns(),
             operations: self.io.take_operations(),
             has_written: self.io.item_has_written(number(at)),
-            lacks: self.io.item_lacks(number(at)),
+            is_exhausted: self.io.item_is_left_to_loop(number(at)),
         });
         self.io.item_abandoned(number(at));
         self.io.item_ended(number(at));
         self.free.push(at);
     }
 
-    /// Closes what an item has left open. Its result does not wait for that longer than its deadline.
+    /// Closes the files that an item left open. Its result waits for that at most until its deadline.
     fn close_left(&self, at: usize, id: TaskId, result: ItemResult<V>) -> ItemResult<V> {
         if !self.io.has_left_open(number(at)) {
             return result;
         }
         let mut closed = Ok(());
         let mut close = || closed = self.io.close_left(number(at));
-        let result = match &self.seat {
-            Some(seat) => seat.close(id, result, close),
+        let result = match &self.status {
+            Some(status) => status.close(id, result, close),
             None => {
                 close();
                 Some(result)
@@ -234,7 +234,7 @@ impl<V> Desk<V> {
         match (result, closed) {
             (Some(Ok(_)), Err(errno)) => Err(in_close(errno)),
             (Some(result), _) => result,
-            // Nobody waits for this one.
+            // The result was taken already; this one is dropped.
             (None, _) => Err(in_close(Errno::new(libc::ECANCELED))),
         }
     }
@@ -250,13 +250,13 @@ impl<V> Desk<V> {
             self.newly_suspended.push(task.id);
         }
         place.woken.is_suspended.store(true, Ordering::SeqCst);
-        // Whoever has woken it before did not know.
+        // A waker that was called earlier did not know that the item is suspended.
         if place.woken.is_woken.load(Ordering::SeqCst) {
             self.signal.is_wanted.store(true, Ordering::SeqCst);
         }
     }
 
-    /// Suspended items that were woken are active again.
+    /// Makes suspended items that were woken active again.
     fn activate_woken(&mut self) {
         if !self.is_woken() {
             return;
@@ -296,7 +296,7 @@ impl<V> Desk<V> {
         }
     }
 
-    /// The suspended items, and what each did last.
+    /// The suspended items, with the last operation of each.
     pub(super) fn suspended_items(&self) -> impl Iterator<Item = (TaskId, Operation)> {
         let places = self.places.iter().enumerate();
         places.filter_map(|(at, place)| {
@@ -305,7 +305,7 @@ impl<V> Desk<V> {
         })
     }
 
-    /// The item at this place waits meanwhile.
+    /// Polls the background tasks, while the item at this place waits.
     fn poll_background(&mut self, at: usize) {
         self.background.append(&mut self.io.take_spawned());
         let mut context = Context::from_waker(&self.places[at].waker);
@@ -328,31 +328,31 @@ impl<V> Desk<V> {
         self.io.begin_turn();
     }
 
-    /// Publishes what was recorded, and keeps no directory in use while nothing is to do.
+    /// Publishes recorded latencies and closes cached directories, because there is nothing to do.
     pub(super) fn rest(&self) {
-        self.io.forget_names();
+        self.io.leave_directory();
         self.io.publish();
     }
 }
 
-impl<V> Drop for Desk<V> {
-    /// Tasks that were never polled lead back to where they are kept.
+impl<V> Drop for WorkerContext<V> {
+    /// Spawned tasks that were never polled may own the [`Io`] that holds them: drop them to break the cycle.
     fn drop(&mut self) {
         drop(self.io.take_spawned());
     }
 }
 
-/// A place as a slot of the [`Io`].
+/// The number of a place as a slot of the [`Io`].
 fn number(place: usize) -> u32 {
     u32::try_from(place).expect("fewer than 2^32 items")
 }
 
-/// Ends a wait of the thread that has the desk.
+/// Ends a wait of the worker_context's thread.
 struct Signal {
     thread: Thread,
     /// A suspended item was woken.
     is_wanted: AtomicBool,
-    /// Ends the waits that are not for active items alone.
+    /// Ends the waits of the thread that `unpark` does not end: those outside the worker_context.
     wake: OnceLock<Arc<dyn Wake>>,
 }
 

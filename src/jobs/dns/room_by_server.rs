@@ -1,52 +1,53 @@
-//! The room that all servers have together.
+//! How many more queries can be sent to each server and to all of them.
 
-use super::server::{For, Server};
+use super::server::{QueryKind, Server};
 use crate::io::Timers;
 use std::time::Duration;
 
-/// What is known of the room at each server, so that it need not be asked of all of them each time.
+/// The room at each server, cached so that it need not be computed for all servers each time.
 #[derive(Debug)]
-pub(super) struct Rooms {
-    /// For retries and for new names.
+pub(super) struct RoomByServer {
+    /// By server: the room for retries and for new names.
     rooms: Vec<[usize; 2]>,
     totals: [usize; 2],
-    /// Servers that are not silent, and how many.
-    is_there: Vec<bool>,
-    there: usize,
+    /// Whether the circuit of each server is closed, and how many are.
+    is_available: Vec<bool>,
+    available: usize,
     /// By server: when its room may change, other than by a query or a reply.
     events: Timers,
 }
 
-impl Rooms {
+impl RoomByServer {
     pub(super) fn new(servers: usize) -> Self {
         Self {
             rooms: vec![[0; 2]; servers],
             totals: [0; 2],
-            is_there: vec![false; servers],
-            there: 0,
+            is_available: vec![false; servers],
+            available: 0,
             events: Timers::default(),
         }
     }
 
     /// The room for names of this kind, at all servers together.
-    pub(super) fn total(&self, kind: For) -> usize {
+    pub(super) fn total(&self, kind: QueryKind) -> usize {
         self.totals[kind as usize]
     }
 
-    /// True if a server is there that is not silent.
-    pub(super) fn any_is_there(&self) -> bool {
-        self.there > 0
+    /// True if the circuit of any server is closed.
+    pub(super) fn any_available(&self) -> bool {
+        self.available > 0
     }
 
-    /// Takes note of the room that a server has now. True if the first server is there, or none any
-    /// more: then the room at all others has changed, too.
+    /// Updates the room at a server. True if the first server has become available, or the last one
+    /// unavailable: then the room at all others has changed, too.
     pub(super) fn set(&mut self, server: usize, state: &Server, now: Duration) -> bool {
-        let any_was_there = self.any_is_there();
-        let is_there = !state.circuit.is_open();
-        let was_there = std::mem::replace(&mut self.is_there[server], is_there);
-        self.there = self.there + usize::from(is_there) - usize::from(was_there);
-        let any_is_there = self.any_is_there();
-        let rooms = [For::Retry, For::NewName].map(|kind| state.room(kind, any_is_there, now));
+        let any_was_available = self.any_available();
+        let is_available = !state.circuit.is_open();
+        let was_available = std::mem::replace(&mut self.is_available[server], is_available);
+        self.available = self.available + usize::from(is_available) - usize::from(was_available);
+        let any_available = self.any_available();
+        let rooms =
+            [QueryKind::Retry, QueryKind::NewName].map(|kind| state.room(kind, any_available, now));
         let before = std::mem::replace(&mut self.rooms[server], rooms);
         for ((total, before), room) in self.totals.iter_mut().zip(before).zip(rooms) {
             *total = *total - before + room;
@@ -56,7 +57,7 @@ impl Rooms {
             Some(at) => self.events.set(key, at),
             None => self.events.cancel(key),
         }
-        any_is_there != any_was_there
+        any_available != any_was_available
     }
 
     /// When the room of a server next changes.

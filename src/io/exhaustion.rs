@@ -1,48 +1,49 @@
-//! Whether the errno of an operation, which says that something is exhausted, is to be believed.
+//! Whether an errno that reports resource exhaustion is to be believed.
 //!
-//! A file system may give any errno for reasons of its own: ENFILE of a FUSE server, or EAGAIN because
-//! of a lease, says nothing about us. Nothing in the errno itself tells the two apart. So each time a
-//! small call of our own is made at once which needs the same ([`Carrier::is_exhausted`]). If that
-//! fails, too, the shortage is real: it is waited out, for as long as anything could free something. If
-//! it succeeds, several times at a distance, the errno is the item's own: unless it is the server that
-//! can have only so many files open for us, which is a shortage that goes away when we hold less. So a
-//! failure counts only if workers held no more than half of the files open that they once could.
+//! A file system may return any errno for reasons of its own: ENFILE from a FUSE server, or EAGAIN
+//! because of a lease, says nothing about this process. The errno itself does not show the
+//! difference. So each time, a small call that needs the same resource is made at once
+//! ([`Carrier::is_exhausted`]). If that fails, too, the exhaustion is real, and the operation is
+//! retried for as long as anything could free something. If it succeeds several times, with pauses
+//! between, the errno is the item's own. There is one exception: the server may allow us only a
+//! certain number of open files, and then the exhaustion ends when we have fewer open. So a failure
+//! counts only if workers had at most half as many files open as they once could.
 //!
-//! On a loop other operations come between an operation and that call, so a loop decides nothing: it
-//! gives an item whose shortage cannot be seen to a worker.
+//! On a loop, other operations come between an operation and that call, so a loop decides nothing:
+//! if it finds no resource exhausted, it gives the item to a worker.
 //!
 //! [`Carrier::is_exhausted`]: super::Carrier::is_exhausted
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Pauses of a worker before an operation is tried again. The item could be begun anew instead, as it is
-/// for want of a descriptor, which other items hold. But then much would have been done for nothing,
-/// and on a busy system a large file would never be read to its end.
+/// Pauses of a worker before an operation is retried. The item could be restarted instead, as it is
+/// for lack of a descriptor, which other items hold. But then much work would be lost, and on a
+/// busy system a large file would never be read to its end.
 const PAUSES_MS: [u64; 7] = [1, 2, 4, 8, 16, 32, 64];
 
-/// Failures that nothing of ours explains, with which an errno is the item's own: 15 ms after the first of
-/// them, so that a server may be short of something for a moment.
+/// Unexplained failures after which an errno is the item's own. The last is 15 ms after the first,
+/// so that a server may be short of something for a moment.
 const UNEXPLAINED_MAX: u8 = 5;
 
-/// So many open files are few for any server.
+/// This many open files are few for any server.
 const FEW: usize = 4;
 
-/// How often it is looked whether we hold little by now.
-const LOOK_EVERY: Duration = Duration::from_millis(1);
+/// How often a pause checks whether few files are open by now.
+const CHECK_INTERVAL: Duration = Duration::from_millis(1);
 
 /// The files that all workers of a run have open.
 #[derive(Debug, Default)]
 pub(crate) struct OpenFiles {
     now: AtomicUsize,
-    most: AtomicUsize,
+    peak: AtomicUsize,
 }
 
 impl OpenFiles {
     pub(super) fn opened(&self) {
         let now = self.now.fetch_add(1, Ordering::Relaxed) + 1;
-        if now > self.most.load(Ordering::Relaxed) {
-            self.most.fetch_max(now, Ordering::Relaxed);
+        if now > self.peak.load(Ordering::Relaxed) {
+            self.peak.fetch_max(now, Ordering::Relaxed);
         }
     }
 
@@ -50,48 +51,49 @@ impl OpenFiles {
         self.now.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// True if there are so few, besides those of one item, that many more could be opened before. By
-    /// half, because a server may learn late that a file was closed.
+    /// True if, not counting those of one item, at most half as many files are open as once could
+    /// be, or at most [`FEW`]. Half, because a server may learn late that a file was closed.
     pub(super) fn are_few(&self, of_item: usize) -> bool {
         let now = self.now.load(Ordering::Relaxed);
-        let few = (self.most.load(Ordering::Relaxed) / 2).max(FEW);
+        let few = (self.peak.load(Ordering::Relaxed) / 2).max(FEW);
         now.saturating_sub(of_item) <= few
     }
 }
 
-/// How often an operation on a worker has failed because something was, or seemed to be, exhausted.
+/// How often an operation on a worker has failed because a resource was exhausted, or seemed to be.
+/// A failure is explained if a resource was exhausted or many files were open.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Failures {
     explained: u8,
     unexplained: u8,
 }
 
-/// What is to be done about one more of them.
+/// What to do about another failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Remedy {
     /// Try again after this time.
     TryAgain(Duration),
-    /// Try again when we hold little, or after this time.
+    /// Try again when few files are open, or after this time.
     TryWhenFewAreOpen(Duration),
-    /// It is for the loop to wait until something is freed.
+    /// Leave the item to the loop, which waits until something is freed.
     LeaveToLoop,
     /// Nothing is exhausted: the errno is the item's own.
     GiveUp,
 }
 
 impl Failures {
-    /// Counts one. `is_exhausted` is what was found then; `held_little` says that we held less than we
-    /// once could.
+    /// Counts a failure. `is_exhausted` is what was found at that time; `few_open` says whether few
+    /// files were open then.
     pub(super) fn add(
         &mut self,
         is_exhausted: bool,
-        held_little: bool,
+        few_open: bool,
         lacks_descriptor: bool,
     ) -> Remedy {
         if is_exhausted && lacks_descriptor {
             return Remedy::LeaveToLoop;
         }
-        let is_explained = is_exhausted || !held_little;
+        let is_explained = is_exhausted || !few_open;
         let count = if is_explained {
             &mut self.explained
         } else {
@@ -110,7 +112,7 @@ impl Failures {
     }
 }
 
-/// Lets this time pass in short parts, by `pause`, or less of it once `is_over`.
+/// Pauses for this time in short parts, by `pause`, or until `is_over`.
 pub(super) fn pause_until(
     is_over: impl Fn() -> bool,
     time: Duration,
@@ -118,7 +120,7 @@ pub(super) fn pause_until(
 ) {
     let mut left = time;
     while !left.is_zero() && !is_over() {
-        let part = left.min(LOOK_EVERY);
+        let part = left.min(CHECK_INTERVAL);
         pause(part);
         left -= part;
     }

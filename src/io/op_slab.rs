@@ -1,4 +1,4 @@
-//! Operations in flight, by key, and who gets their outcomes.
+//! The slab of operations in flight, and where their outcomes go.
 
 use super::op::{Completion, Op, Outcome};
 use super::undelivered::Detached;
@@ -8,30 +8,30 @@ use std::task::Waker;
 /// The owner of operations that belong to no item.
 pub(super) const BACKGROUND: u32 = u32::MAX;
 
-/// Operations that are with the carrier, or whose outcomes have not been taken.
+/// Operations that are in flight, or whose outcomes have not been taken.
 #[derive(Debug, Default)]
-pub(super) struct Flights(Slab<Flight>);
+pub(super) struct OpSlab(Slab<OpEntry>);
 
 #[derive(Debug)]
-struct Flight {
+struct OpEntry {
     /// The slot of the item it belongs to.
     owner: u32,
     submitted_at_ns: u64,
     to: Recipient,
-    /// It failed as if something was exhausted, but nothing was.
+    /// It failed with an errno of exhaustion, but no resource was exhausted.
     is_unexplained: bool,
 }
 
-/// Who gets the outcome of an operation.
+/// Where the outcome of an operation goes.
 #[derive(Debug)]
 pub(super) enum Recipient {
-    /// A future, which is woken.
+    /// To the future with this waker.
     Waiting(Waker),
-    /// The future that was woken, when it asks.
+    /// The outcome, until the future that was woken takes it.
     Ended(Op, Outcome),
-    /// Nobody any more.
+    /// Nowhere: the future was dropped.
     Abandoned,
-    /// Nobody, unless it fails.
+    /// Nowhere, unless the operation fails.
     Detached(Detached),
 }
 
@@ -39,7 +39,7 @@ pub(super) enum Recipient {
 pub(super) struct Ended {
     pub(super) op: Op,
     pub(super) outcome: Outcome,
-    /// It failed as if something was exhausted, but nothing was.
+    /// It failed with an errno of exhaustion, but no resource was exhausted.
     pub(super) is_unexplained: bool,
 }
 
@@ -49,9 +49,9 @@ pub(super) struct Completed {
     pub(super) submitted_at_ns: u64,
 }
 
-impl Flights {
+impl OpSlab {
     pub(super) fn insert(&mut self, owner: u32, submitted_at_ns: u64, to: Recipient) -> u32 {
-        let key = self.0.insert(Flight {
+        let key = self.0.insert(OpEntry {
             owner,
             submitted_at_ns,
             to,
@@ -60,23 +60,24 @@ impl Flights {
         u32::try_from(key).expect("fewer than 2^32 operations")
     }
 
-    /// Notes that an operation has failed as if something was exhausted, but nothing was.
+    /// Notes that an operation has failed with an errno of exhaustion, but no resource was
+    /// exhausted.
     pub(super) fn note_unexplained(&mut self, key: u32) {
         self.0[key as usize].is_unexplained = true;
     }
 
-    /// Gives a completion to whoever waits for it. What nobody waits for any more is freed: buffers
-    /// go back, files that a late open has brought are closed.
+    /// Delivers a completion. If the future was dropped, everything the operation owned is freed:
+    /// buffers return to their pool, files that were opened late are closed.
     pub(super) fn complete(&mut self, completion: Completion) -> Completed {
         let Completion { key, op, outcome } = completion;
-        let flight = &mut self.0[key as usize];
+        let entry = &mut self.0[key as usize];
         let completed = Completed {
-            owner: flight.owner,
-            submitted_at_ns: flight.submitted_at_ns,
+            owner: entry.owner,
+            submitted_at_ns: entry.submitted_at_ns,
         };
-        match std::mem::replace(&mut flight.to, Recipient::Abandoned) {
+        match std::mem::replace(&mut entry.to, Recipient::Abandoned) {
             Recipient::Waiting(waker) => {
-                flight.to = Recipient::Ended(op, outcome);
+                entry.to = Recipient::Ended(op, outcome);
                 waker.wake();
             }
             Recipient::Abandoned => drop(self.0.remove(key as usize)),
@@ -94,28 +95,29 @@ impl Flights {
         self.0.len()
     }
 
-    /// The outcome if it is there. Otherwise the waker is called when it is.
+    /// The outcome if the operation has ended. Otherwise the waker is called when it ends.
     pub(super) fn take(&mut self, key: u32, waker: &Waker) -> Option<Ended> {
-        let flight = &mut self.0[key as usize];
-        if let Recipient::Waiting(known) = &mut flight.to {
+        let entry = &mut self.0[key as usize];
+        if let Recipient::Waiting(known) = &mut entry.to {
             known.clone_from(waker);
             return None;
         }
-        let flight = self.0.remove(key as usize);
-        match flight.to {
+        let entry = self.0.remove(key as usize);
+        match entry.to {
             Recipient::Ended(op, outcome) => Some(Ended {
                 op,
                 outcome,
-                is_unexplained: flight.is_unexplained,
+                is_unexplained: entry.is_unexplained,
             }),
-            _ => unreachable!("whoever asks waits for it"),
+            _ => unreachable!("only a future that waits takes an outcome"),
         }
     }
 
-    /// Nobody waits for the operation any more. True if it is still in flight.
+    /// The future that waited for the operation was dropped. True if the operation is still in
+    /// flight.
     pub(super) fn abandon(&mut self, key: u32) -> bool {
-        let flight = &mut self.0[key as usize];
-        let was = std::mem::replace(&mut flight.to, Recipient::Abandoned);
+        let entry = &mut self.0[key as usize];
+        let was = std::mem::replace(&mut entry.to, Recipient::Abandoned);
         let is_in_flight = matches!(was, Recipient::Waiting(_));
         if !is_in_flight {
             drop(self.0.remove(key as usize));

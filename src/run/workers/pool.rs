@@ -1,8 +1,8 @@
 //! Which thread runs which item: pure state, without threads or clock.
 //!
-//! Items wait in a queue for each mounted file system, and each queue has threads of its own, so that
-//! one whose calls do not return cannot take them all. A thread whose item was given up is stuck, as
-//! far as anybody knows; another may take its place.
+//! Each mounted file system has a queue of items and its own threads, so that a file system whose calls
+//! do not return cannot block all threads. A thread whose item was given up counts as stuck; another may
+//! replace it.
 
 use super::outbox::{Task, TaskId};
 use crate::error::Operation;
@@ -11,37 +11,36 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Threads that a file system may have in all, the stuck ones included, for each that may run its
-/// items.
+/// Limit on the threads of a file system, including stuck ones, as a multiple of the limit on workers.
 const THREADS_PER_WORKER: usize = 5;
 
-/// How often it is looked whether threads are blocked, while items wait for one.
-const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+/// How often to check whether threads are blocked, while items wait for one.
+const CHECK_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Looks without an item having ended since the one before, after which the interval is doubled.
-const IDLE_LOOKS: u32 = 20;
+/// After this many checks in a row without an item having ended, the interval is doubled.
+const IDLE_CHECKS: u32 = 20;
 
-/// The interval is doubled so many times at most.
+/// The interval is doubled at most this many times.
 const DOUBLINGS_MAX: u32 = 8;
 
-/// What the threads do, and what waits for them.
-pub(super) struct Roster {
-    /// One for each file system that items have been on. There are never many.
+/// The threads with what they run, and the queues of items.
+pub(super) struct PoolState {
+    /// One for each file system that had items. There are never many.
     queues: Vec<Queue>,
-    /// Hand-overs so far.
+    /// The number of hand-overs so far.
     pub(super) batches: u64,
     /// The threads that were started.
     pub(super) threads: Vec<Worker>,
-    /// Of these, threads that run an item.
+    /// The number of threads that run an item.
     busy: usize,
-    /// Threads that may run the items of a file system at a time, if none is blocked, and at most.
+    /// How many threads may run the items of one file system at a time: while none is blocked, and at most.
     processors: usize,
     workers_max: usize,
-    /// Items that have ended.
+    /// The number of items that have ended.
     ended: u64,
     pub(super) closed: bool,
-    looks: Looks,
-    /// Which loops will look for results within the shortest interval, even if nobody wakes them.
+    checks: Checks,
+    /// By loop: whether it will look for results within the shortest interval without being woken.
     pub(super) looking: Vec<bool>,
 }
 
@@ -51,37 +50,38 @@ struct Queue {
     tasks: VecDeque<Task>,
     /// Threads that run one of them, stuck ones not included.
     running: usize,
-    /// Threads that run one nobody waits for any more.
+    /// Threads that run one that was given up.
     stuck: usize,
-    /// Threads that may run them now.
+    /// Limit on `running`, adapted to how many threads are blocked.
     active_max: usize,
-    /// Since when no thread has been there that could run one.
+    /// Since when there has been no thread that could run one.
     stuck_since: Option<Duration>,
 }
 
-/// When the threads were looked at.
+/// The checks of the threads.
 #[derive(Default)]
-struct Looks {
+struct Checks {
+    /// When the last one was.
     at: Duration,
     /// Items that had ended by then.
     ended: u64,
-    /// Looks since an item last ended.
+    /// Checks since an item last ended.
     idle: u32,
 }
 
-/// A thread.
+/// A worker thread.
 pub(super) struct Worker {
     /// `None` until it runs.
     pub(super) id: Option<rustix::thread::Pid>,
     pub(super) current: Arc<CurrentOperation>,
     runs: Runs,
-    /// When it began that.
+    /// When it started that.
     began_at: Duration,
     /// The queue its last item was from.
     queue: usize,
-    /// Suspended items, and what each did last.
+    /// Suspended items, with the last operation of each.
     pub(super) suspended: Vec<(TaskId, Operation)>,
-    /// Nobody waits for what it runs any more.
+    /// The item that it runs was given up.
     pub(super) is_stuck: bool,
 }
 
@@ -89,29 +89,29 @@ pub(super) struct Worker {
 enum Runs {
     Nothing,
     Item(TaskId),
-    /// It goes on with suspended items.
+    /// It resumes suspended items.
     Suspended,
 }
 
-/// What a thread does next.
+/// The next work of a thread.
 pub(super) enum Next {
     /// Run an item.
     Run {
         task: Task,
-        /// The last hand-over so far.
+        /// The number of the last hand-over so far.
         latest: u64,
     },
-    /// Go on with suspended items that were woken.
+    /// Resume the suspended items that were woken.
     Resume,
 }
 
-/// What is known of an item whose time has come.
+/// The state of an item whose deadline has come.
 pub(super) enum Overdue {
-    /// No thread has begun it, but one may.
+    /// No thread has started it, but one may.
     Waits,
-    /// It was begun at this time.
+    /// It was started at this time.
     Since(Duration),
-    /// No thread has begun it, and since this time none has been there that could.
+    /// No thread has started it, and since this time there has been none that could.
     Never {
         since: Duration,
         /// Threads that are stuck on its file system.
@@ -132,7 +132,7 @@ impl Worker {
         }
     }
 
-    /// True if it may be stuck in an item like this.
+    /// True if it may be running an item of which `is_it` is true.
     fn may_run(&self, is_it: impl Fn(TaskId) -> bool) -> bool {
         match self.runs {
             Runs::Nothing => false,
@@ -146,8 +146,8 @@ impl Worker {
     }
 }
 
-impl Roster {
-    /// No threads and no items, of so many loops.
+impl PoolState {
+    /// No threads and no items yet.
     pub(super) fn new(loops: usize, processors: usize, workers_max: usize) -> Self {
         Self {
             queues: Vec::new(),
@@ -158,12 +158,12 @@ impl Roster {
             workers_max,
             ended: 0,
             closed: false,
-            looks: Looks::default(),
+            checks: Checks::default(),
             looking: vec![false; loops],
         }
     }
 
-    /// Items that came in one hand-over.
+    /// Adds the items of one hand-over.
     pub(super) fn add(&mut self, tasks: impl Iterator<Item = Task>) {
         self.batches += 1;
         for task in tasks {
@@ -193,12 +193,12 @@ impl Roster {
         self.queues.iter().all(|queue| queue.tasks.is_empty())
     }
 
-    /// Takes all items out.
+    /// Empties the queues.
     pub(super) fn clear(&mut self) {
         self.queues.iter_mut().for_each(|queue| queue.tasks.clear());
     }
 
-    /// True if a thread that runs nothing may begin an item.
+    /// True if an idle thread may start an item.
     pub(super) fn has_work(&self) -> bool {
         self.queues.iter().any(|queue| self.may_begin(queue))
     }
@@ -207,42 +207,42 @@ impl Roster {
         !queue.tasks.is_empty() && self.places(queue) > 0
     }
 
-    /// How many more threads may run the items of a queue now.
+    /// How many more threads may run items of a queue now.
     fn places(&self, queue: &Queue) -> usize {
         let in_all = THREADS_PER_WORKER * self.workers_max;
         let active = queue.active_max.saturating_sub(queue.running);
         active.min(in_all.saturating_sub(queue.running + queue.stuck))
     }
 
-    /// Threads that run nothing.
+    /// The number of idle threads.
     pub(super) fn idle(&self) -> usize {
         self.threads.len() - self.busy
     }
 
-    /// Threads that could begin an item now if there were as many idle ones.
+    /// The number of idle threads that could start an item now, if there were enough of them.
     pub(super) fn wanted(&self) -> usize {
         let wanted = |queue: &Queue| queue.tasks.len().min(self.places(queue));
         self.queues.iter().map(wanted).sum()
     }
 
-    /// The next item, for whoever asks.
+    /// Takes the next item of any queue, regardless of limits.
     pub(super) fn pop(&mut self) -> Option<Task> {
         self.queues
             .iter_mut()
             .find_map(|queue| queue.tasks.pop_front())
     }
 
-    // What a thread asks for.
+    // Called by a worker.
 
-    /// The thread that shows what it does there.
+    /// The thread that publishes its current operation in `own`.
     pub(super) fn worker(&mut self, own: &Arc<CurrentOperation>) -> &mut Worker {
         let mut threads = self.threads.iter_mut();
         let own = threads.find(|worker| Arc::ptr_eq(&worker.current, own));
-        own.expect("a thread is known until it ends")
+        own.expect("a thread is in the pool until it ends")
     }
 
-    /// Gives a thread the next item, if there is one and it may run. A thread of which suspended items
-    /// were woken goes on with those: what has been begun does not wait for others that may be blocked.
+    /// Gives a thread the next item, if there is one that may run. A thread with suspended items that were
+    /// woken resumes those: a started item does not wait for others, which may block.
     pub(super) fn begin(
         &mut self,
         own: &Arc<CurrentOperation>,
@@ -269,8 +269,8 @@ impl Roster {
         Some(next)
     }
 
-    /// The queue from which a thread that had an item of the queue `last` takes the next: another that
-    /// no thread serves, or the same, so that it keeps the directory it is in, or any other.
+    /// The queue from which a thread takes its next item, if its last one was of the queue `last`: another
+    /// queue that no thread serves, or else the same, so that it keeps its cached directory, or else any.
     fn next_queue(&self, last: usize) -> Option<usize> {
         let count = self.queues.len();
         let others = || (1..count).map(|ahead| (last + ahead) % count);
@@ -283,7 +283,7 @@ impl Roster {
             .or_else(|| others().find(ready))
     }
 
-    /// A thread runs nothing any more.
+    /// A thread has become idle.
     pub(super) fn end(&mut self, own: &Arc<CurrentOperation>) {
         let worker = self.worker(own);
         if std::mem::replace(&mut worker.runs, Runs::Nothing) == Runs::Nothing {
@@ -311,9 +311,9 @@ impl Roster {
             .retain(|worker| !Arc::ptr_eq(&worker.current, own));
     }
 
-    // What a loop asks for.
+    // Called by a loop.
 
-    /// What keeps an item whose time has come.
+    /// The state of an item whose deadline has come.
     pub(super) fn overdue(&self, id: TaskId) -> Overdue {
         let waits = |queue: &&Queue| queue.tasks.iter().any(|task| task.id == id);
         if let Some(queue) = self.queues.iter().find(waits) {
@@ -326,11 +326,11 @@ impl Roster {
             };
         }
         let worker = self.threads.iter().find(|worker| worker.runs(id));
-        // It may have been suspended, or its result may be there already.
+        // Without a worker, it is suspended, or its result has been posted already.
         Overdue::Since(worker.map_or(Duration::ZERO, |worker| worker.began_at))
     }
 
-    /// Takes an item out that no thread has begun. False if one has.
+    /// Removes an item from its queue. False if a thread has started it.
     pub(super) fn withdraw(&mut self, id: TaskId) -> bool {
         for queue in &mut self.queues {
             if let Some(at) = queue.tasks.iter().position(|task| task.id == id) {
@@ -341,8 +341,7 @@ impl Roster {
         false
     }
 
-    /// Nobody waits for an item any more that a thread has begun. Gives what it does, as far as that is
-    /// known.
+    /// Gives up an item that a thread has started. Returns its current operation, as far as that is known.
     pub(super) fn abandon(&mut self, id: TaskId) -> Option<Operation> {
         self.give_up(|other| other == id);
         let running = self.threads.iter().find(|worker| worker.runs(id));
@@ -354,7 +353,7 @@ impl Roster {
         }
     }
 
-    /// Nobody waits for a loop's items any more.
+    /// Gives up all items of a loop.
     pub(super) fn abandon_all(&mut self, of_loop: usize) {
         for queue in &mut self.queues {
             queue.tasks.retain(|task| task.id.of_loop != of_loop);
@@ -378,7 +377,7 @@ impl Roster {
         }
     }
 
-    /// Takes note of the file systems that no thread is left for, or to be had.
+    /// Records which file systems have items but no thread that could run one.
     pub(super) fn note_stuck(&mut self, now: Duration) {
         let has_idle = self.idle() > 0;
         for at in 0..self.queues.len() {
@@ -392,42 +391,42 @@ impl Roster {
 
     // Supervision.
 
-    /// When the threads are to be looked at next; `None` if no item waits for one.
-    pub(super) fn look_at(&self) -> Option<Duration> {
-        (!self.is_empty()).then(|| self.looks.at.saturating_add(self.interval()))
+    /// When to check the threads next; `None` if no item waits for one.
+    pub(super) fn next_check_at(&self) -> Option<Duration> {
+        (!self.is_empty()).then(|| self.checks.at.saturating_add(self.interval()))
     }
 
-    /// True if the threads are looked at in the shortest interval.
-    pub(super) fn looks_often(&self) -> bool {
-        !self.is_empty() && self.interval() == LOOK_INTERVAL
+    /// True if the threads are checked at the shortest interval.
+    pub(super) fn checks_often(&self) -> bool {
+        !self.is_empty() && self.interval() == CHECK_INTERVAL
     }
 
     fn interval(&self) -> Duration {
-        let is_idle = self.ended == self.looks.ended;
+        let is_idle = self.ended == self.checks.ended;
         let doublings = if is_idle {
-            self.looks.idle / IDLE_LOOKS
+            self.checks.idle / IDLE_CHECKS
         } else {
             0
         };
-        LOOK_INTERVAL * 2_u32.pow(doublings.min(DOUBLINGS_MAX))
+        CHECK_INTERVAL * 2_u32.pow(doublings.min(DOUBLINGS_MAX))
     }
 
-    /// Lets more threads run the items of a file system if some wait while most of its threads are
-    /// blocked, and fewer while none is.
-    pub(super) fn look(&mut self, now: Duration, is_blocked: impl Fn(&Worker) -> bool) {
-        let has_ended = std::mem::replace(&mut self.looks.ended, self.ended) != self.ended;
-        self.looks.idle = if has_ended {
+    /// Raises the limit on the active threads of a file system if items wait while most of its threads are
+    /// blocked, and lowers it while none is.
+    pub(super) fn check_threads(&mut self, now: Duration, is_blocked: impl Fn(&Worker) -> bool) {
+        let has_ended = std::mem::replace(&mut self.checks.ended, self.ended) != self.ended;
+        self.checks.idle = if has_ended {
             0
         } else {
-            self.looks.idle.saturating_add(1)
+            self.checks.idle.saturating_add(1)
         };
-        self.looks.at = now;
+        self.checks.at = now;
         for (at, queue) in self.queues.iter_mut().enumerate() {
             if queue.tasks.is_empty() || queue.running == 0 {
                 continue;
             }
-            // Those that wait for a processor are not blocked: more of them would not help. To look at
-            // one takes as long as a small file, so no more of them are than it takes to know.
+            // Threads that wait for a processor are not blocked: more of them would not help. A check of one
+            // thread takes as long as a small file, so only as many are checked as the decision needs.
             let may_grow = queue.active_max < self.workers_max;
             let most = if may_grow { queue.running / 2 + 1 } else { 1 };
             let threads = self.threads.iter();
@@ -465,26 +464,26 @@ mod tests {
         TaskId { of_loop: 0, slot }
     }
 
-    /// A roster with two processors, and threads that may run `workers_max` items of a file system.
-    fn roster(workers_max: usize, items: &[(u32, u64)]) -> Roster {
-        let mut roster = Roster::new(1, workers_max.min(2), workers_max);
-        roster.add(items.iter().map(|&(slot, mount)| task(slot, mount)));
-        roster
+    /// A pool for two processors and up to `workers_max` threads for each file system.
+    fn pool(workers_max: usize, items: &[(u32, u64)]) -> PoolState {
+        let mut pool = PoolState::new(1, workers_max.min(2), workers_max);
+        pool.add(items.iter().map(|&(slot, mount)| task(slot, mount)));
+        pool
     }
 
-    /// Starts threads as long as that lets items be begun. Gives the slots of those.
-    fn begin_all(roster: &mut Roster, now: Duration) -> Vec<u32> {
+    /// Starts threads and items as long as items may be started. Returns the slots of the items.
+    fn begin_all(pool: &mut PoolState, now: Duration) -> Vec<u32> {
         let mut begun = Vec::new();
-        while roster.wanted() > 0 {
-            let current = match roster.threads.iter().find(|w| w.runs == Runs::Nothing) {
+        while pool.wanted() > 0 {
+            let current = match pool.threads.iter().find(|w| w.runs == Runs::Nothing) {
                 Some(worker) => Arc::clone(&worker.current),
                 None => {
                     let current = Arc::default();
-                    roster.threads.push(Worker::new(Arc::clone(&current)));
+                    pool.threads.push(Worker::new(Arc::clone(&current)));
                     current
                 }
             };
-            match roster.begin(&current, false, now) {
+            match pool.begin(&current, false, now) {
                 Some(Next::Run { task, .. }) => begun.push(task.id.slot),
                 _ => panic!("an item may be begun"),
             }
@@ -492,32 +491,32 @@ mod tests {
         begun
     }
 
-    fn end(roster: &mut Roster, slot: u32) {
-        let worker = roster.threads.iter().find(|worker| worker.runs(id(slot)));
+    fn end(pool: &mut PoolState, slot: u32) {
+        let worker = pool.threads.iter().find(|worker| worker.runs(id(slot)));
         let current = Arc::clone(&worker.expect("it was begun").current);
-        roster.end(&current);
+        pool.end(&current);
     }
 
     #[test]
     fn a_file_system_that_hangs_takes_no_thread_of_another() {
-        let mut roster = roster(2, &[(1, 7), (2, 7), (3, 7), (4, 8)]);
-        assert_eq!(begin_all(&mut roster, S), [4, 1, 2]);
-        assert!(!roster.has_work());
-        end(&mut roster, 4);
-        assert!(!roster.has_work(), "item 3 is not for that thread");
-        roster.add([task(5, 8)].into_iter());
-        assert_eq!(begin_all(&mut roster, S), [5]);
+        let mut pool = pool(2, &[(1, 7), (2, 7), (3, 7), (4, 8)]);
+        assert_eq!(begin_all(&mut pool, S), [4, 1, 2]);
+        assert!(!pool.has_work());
+        end(&mut pool, 4);
+        assert!(!pool.has_work(), "item 3 is not for that thread");
+        pool.add([task(5, 8)].into_iter());
+        assert_eq!(begin_all(&mut pool, S), [5]);
     }
 
     #[test]
     fn a_thread_keeps_to_a_file_system_unless_no_thread_serves_another() {
-        let mut roster = roster(2, &[(1, 7), (2, 8), (3, 8), (4, 7), (5, 9)]);
+        let mut pool = pool(2, &[(1, 7), (2, 8), (3, 8), (4, 7), (5, 9)]);
         let current = Arc::default();
-        roster.threads.push(Worker::new(Arc::clone(&current)));
+        pool.threads.push(Worker::new(Arc::clone(&current)));
         let mut begun = Vec::new();
-        while let Some(Next::Run { task, .. }) = roster.begin(&current, false, S) {
+        while let Some(Next::Run { task, .. }) = pool.begin(&current, false, S) {
             begun.push(task.id.slot);
-            roster.end(&current);
+            pool.end(&current);
         }
         assert_eq!(begun.len(), 5);
         let at = |slot| begun.iter().position(|other| *other == slot).unwrap();
@@ -530,76 +529,76 @@ mod tests {
     #[test]
     fn threads_that_are_stuck_are_replaced_to_a_bound() {
         let items: Vec<_> = (0..20).map(|slot| (slot, 7)).collect();
-        let mut roster = roster(2, &items);
+        let mut pool = pool(2, &items);
         let mut begun = Vec::new();
         for round in 0..10 {
-            for slot in begin_all(&mut roster, S * round) {
+            for slot in begin_all(&mut pool, S * round) {
                 begun.push(slot);
-                assert!(roster.abandon(id(slot)).is_some());
+                assert!(pool.abandon(id(slot)).is_some());
             }
         }
         assert_eq!(begun.len(), 2 * THREADS_PER_WORKER);
-        roster.note_stuck(S * 20);
-        roster.note_stuck(S * 21);
-        let overdue = roster.overdue(id(19));
+        pool.note_stuck(S * 20);
+        pool.note_stuck(S * 21);
+        let overdue = pool.overdue(id(19));
         let Overdue::Never { since, stuck } = overdue else {
             panic!("no thread is left for it")
         };
         assert_eq!((since, stuck), (S * 20, 2 * THREADS_PER_WORKER));
         // One call returns after all.
-        end(&mut roster, 0);
-        assert_eq!(begin_all(&mut roster, S), [10]);
-        assert!(matches!(roster.overdue(id(19)), Overdue::Waits));
+        end(&mut pool, 0);
+        assert_eq!(begin_all(&mut pool, S), [10]);
+        assert!(matches!(pool.overdue(id(19)), Overdue::Waits));
     }
 
     #[test]
-    fn where_no_thread_can_be_had_an_item_is_never_tried() {
-        let mut roster = roster(2, &[(1, 7)]);
-        roster.note_stuck(S);
+    fn an_item_is_never_tried_if_no_thread_can_be_started() {
+        let mut pool = pool(2, &[(1, 7)]);
+        pool.note_stuck(S);
         assert!(matches!(
-            roster.overdue(id(1)),
+            pool.overdue(id(1)),
             Overdue::Never { since: S, .. }
         ));
     }
 
     #[test]
     fn the_time_of_an_item_runs_from_when_it_was_begun() {
-        let mut roster = roster(1, &[(1, 7), (2, 7)]);
-        assert_eq!(begin_all(&mut roster, S), [1]);
-        assert!(matches!(roster.overdue(id(1)), Overdue::Since(S)));
-        assert!(matches!(roster.overdue(id(2)), Overdue::Waits));
-        end(&mut roster, 1);
-        assert_eq!(begin_all(&mut roster, 5 * S), [2]);
-        assert!(matches!(roster.overdue(id(2)), Overdue::Since(at) if at == 5 * S));
+        let mut pool = pool(1, &[(1, 7), (2, 7)]);
+        assert_eq!(begin_all(&mut pool, S), [1]);
+        assert!(matches!(pool.overdue(id(1)), Overdue::Since(S)));
+        assert!(matches!(pool.overdue(id(2)), Overdue::Waits));
+        end(&mut pool, 1);
+        assert_eq!(begin_all(&mut pool, 5 * S), [2]);
+        assert!(matches!(pool.overdue(id(2)), Overdue::Since(at) if at == 5 * S));
     }
 
     #[test]
     fn more_threads_run_while_most_are_blocked_and_fewer_while_none_is() {
         let items: Vec<_> = (0..100).map(|slot| (slot, 7)).collect();
-        let mut roster = roster(16, &items);
-        assert_eq!(begin_all(&mut roster, S).len(), 2);
-        roster.look(S, |_| true);
-        assert_eq!(begin_all(&mut roster, S).len(), 6);
-        roster.look(S, |_| true);
-        assert_eq!(begin_all(&mut roster, S).len(), 8);
-        roster.look(S, |_| false);
-        assert_eq!(roster.queues[0].active_max, 15);
+        let mut pool = pool(16, &items);
+        assert_eq!(begin_all(&mut pool, S).len(), 2);
+        pool.check_threads(S, |_| true);
+        assert_eq!(begin_all(&mut pool, S).len(), 6);
+        pool.check_threads(S, |_| true);
+        assert_eq!(begin_all(&mut pool, S).len(), 8);
+        pool.check_threads(S, |_| false);
+        assert_eq!(pool.queues[0].active_max, 15);
     }
 
     #[test]
-    fn threads_that_end_nothing_are_looked_at_more_and_more_seldom() {
-        let mut roster = roster(1, &[(1, 7), (2, 7)]);
-        begin_all(&mut roster, S);
+    fn threads_without_progress_are_checked_less_and_less_often() {
+        let mut pool = pool(1, &[(1, 7), (2, 7)]);
+        begin_all(&mut pool, S);
         let mut now = S;
-        let mut looks = 0;
+        let mut checks = 0;
         while now < 101 * S {
-            now = roster.look_at().expect("an item waits").max(now);
-            roster.look(now, |_| true);
-            looks += 1;
+            now = pool.next_check_at().expect("an item waits").max(now);
+            pool.check_threads(now, |_| true);
+            checks += 1;
         }
-        assert!(looks < 250, "{looks} looks in 100 s");
-        assert!(!roster.looks_often());
-        end(&mut roster, 1);
-        assert!(roster.looks_often());
+        assert!(checks < 250, "{checks} checks in 100 s");
+        assert!(!pool.checks_often());
+        end(&mut pool, 1);
+        assert!(pool.checks_often());
     }
 }

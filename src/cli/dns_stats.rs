@@ -1,7 +1,7 @@
-//! What `ringmill dns` counts: rows by their status, and queries by server.
+//! The statistics of `ringmill dns`: rows by status, and queries by server.
 
 use crate::clock::to_ns;
-use crate::jobs::dns::{Figures, RowStatus};
+use crate::jobs::dns::{RowStatus, ServerStats};
 use crate::stats::document::{self, Form};
 use crate::stats::{HumanTime, Series, columns};
 use indicatif::HumanCount;
@@ -9,10 +9,10 @@ use serde_json::{Map, Value, json};
 use std::cmp::Reverse;
 use std::net::SocketAddr;
 
-/// Rows by their status.
+/// The number of rows with each status.
 #[derive(Default)]
 pub(super) struct StatusCounts(
-    /// So few that a look at each is quicker than a map.
+    /// There are so few statuses that a linear search is faster than a map.
     Vec<(RowStatus, u64)>,
 );
 
@@ -24,7 +24,7 @@ impl StatusCounts {
         }
     }
 
-    /// One line for people, the most frequent first. Empty if there are no rows.
+    /// One line of text, the most frequent status first. Empty if there are no rows.
     pub(super) fn line(&self) -> String {
         let named = self.0.iter();
         let mut named: Vec<(String, u64)> = named
@@ -49,11 +49,14 @@ impl StatusCounts {
     }
 }
 
-/// A table with a line for each server; `percentiles` are those of the times of its replies.
-pub(super) fn resolver_table(resolvers: &[(&SocketAddr, &Figures)], percentiles: &[f64]) -> String {
+/// A table with a line for each server; `percentiles` are those of its round-trip times.
+pub(super) fn resolver_table(
+    resolvers: &[(&SocketAddr, &ServerStats)],
+    percentiles: &[f64],
+) -> String {
     let mut rows = vec![header(percentiles)];
     let lines = resolvers.iter();
-    rows.extend(lines.map(|(server, figures)| row(server, figures, percentiles)));
+    rows.extend(lines.map(|(server, stats)| row(server, stats, percentiles)));
     format!("\n{}", columns(&rows))
 }
 
@@ -75,24 +78,24 @@ fn header(percentiles: &[f64]) -> Vec<String> {
     header.chain(["replies".to_owned()]).collect()
 }
 
-fn row(server: &SocketAddr, figures: &Figures, percentiles: &[f64]) -> Vec<String> {
+fn row(server: &SocketAddr, stats: &ServerStats, percentiles: &[f64]) -> Vec<String> {
     let counts = [
-        figures.sent,
-        figures.answered,
-        figures.lost,
-        figures.truncated,
-        figures.mismatched,
-        figures.late,
-        figures.limit as u64,
+        stats.sent,
+        stats.answered,
+        stats.lost,
+        stats.truncated,
+        stats.mismatched,
+        stats.late,
+        stats.limit as u64,
     ];
     let counts = counts.map(|count| HumanCount(count).to_string());
-    let srtt = figures.smoothed_round_trip;
+    let srtt = stats.smoothed_round_trip;
     let srtt = srtt.map_or("-".to_owned(), |time| HumanTime(to_ns(time)).to_string());
     let percentiles = percentiles.iter().map(|&percentile| {
-        let time_ns = figures.round_trips_ns.value_at_percentile(percentile);
+        let time_ns = stats.round_trips_ns.value_at_percentile(percentile);
         HumanTime(time_ns).to_string()
     });
-    let rcodes = figures.rcodes.iter();
+    let rcodes = stats.rcodes.iter();
     let rcodes: Vec<String> = rcodes
         .map(|(rcode, &count)| format!("{rcode} {}", HumanCount(count)))
         .collect();
@@ -100,31 +103,31 @@ fn row(server: &SocketAddr, figures: &Figures, percentiles: &[f64]) -> Vec<Strin
     row.chain(percentiles).chain([rcodes.join(" ")]).collect()
 }
 
-/// The same for programs.
-pub(super) fn resolver_document(server: &SocketAddr, figures: &Figures, form: &Form) -> Value {
+/// The statistics of a server for the document of --stats.
+pub(super) fn resolver_document(server: &SocketAddr, stats: &ServerStats, form: &Form) -> Value {
     let mut round_trips = Series::new("round-trip");
-    for bucket in figures.round_trips_ns.iter_recorded() {
+    for bucket in stats.round_trips_ns.iter_recorded() {
         let count = u64::from(bucket.count_at_value());
         let recorded = round_trips
             .histogram
             .record_n(bucket.value_iterated_to(), count);
-        recorded.expect("it is within the bounds");
+        recorded.expect("the value is within the bounds");
     }
-    let rcodes = figures.rcodes.iter();
+    let rcodes = stats.rcodes.iter();
     let rcodes: Map<String, Value> = rcodes
         .map(|(rcode, &count)| (rcode.to_string(), count.into()))
         .collect();
     json!({
         "resolver": server.to_string(),
-        "sent": figures.sent,
-        "answered": figures.answered,
+        "sent": stats.sent,
+        "answered": stats.answered,
         "rcodes": rcodes,
-        "lost": figures.lost,
-        "truncated": figures.truncated,
-        "mismatched": figures.mismatched,
-        "late": figures.late,
-        "limit": figures.limit,
-        "srtt_ns": figures.smoothed_round_trip.map(to_ns),
+        "lost": stats.lost,
+        "truncated": stats.truncated,
+        "mismatched": stats.mismatched,
+        "late": stats.late,
+        "limit": stats.limit,
+        "srtt_ns": stats.smoothed_round_trip.map(to_ns),
         "round_trip": document::phase(&round_trips, form),
     })
 }
