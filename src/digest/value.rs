@@ -76,7 +76,7 @@ impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut hex = Vec::with_capacity(2 * self.as_bytes().len());
         self.write_hex(&mut hex);
-        f.pad(&String::from_utf8_lossy(&hex))
+        f.pad(std::str::from_utf8(&hex).expect("hexadecimal digits are ASCII"))
     }
 }
 
