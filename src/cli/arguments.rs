@@ -1,5 +1,6 @@
 //! The options and arguments of the command line, as plain data. Nothing here inspects the system.
 
+use super::connect_arguments::ConnectArguments;
 use super::forms::FormArguments;
 use super::help;
 use super::query_arguments::QueryArguments;
@@ -76,7 +77,7 @@ impl Arguments {
             option.hide_short_help(is_rare)
         };
         let mut command = Self::command();
-        for subcommand in ["hash", "dns"] {
+        for subcommand in ["hash", "dns", "connect"] {
             command = command.mut_subcommand(subcommand, |it| it.mut_args(leave_out));
         }
         command
@@ -139,6 +140,7 @@ pub(super) enum Generate {
     Man,
     ManHash,
     ManDns,
+    ManConnect,
     ManMerge,
     ManPlot,
     StatsSchema,
@@ -156,6 +158,10 @@ pub(super) enum Command {
     /// Look up many names at once and print one line for each, in input order.
     #[command(after_help = help::DNS.short(), after_long_help = help::DNS.long())]
     Dns(DnsArguments),
+
+    /// Connect to many endpoints at once and print one line for each, in input order.
+    #[command(after_help = help::CONNECT.short(), after_long_help = help::CONNECT.long())]
+    Connect(ConnectArguments),
 
     /// Merge the latencies of several runs, from interval logs that --hlog wrote.
     #[command(after_help = help::MERGE.short(), after_long_help = help::MERGE.long())]
@@ -275,8 +281,8 @@ pub(super) struct DnsArguments {
 
     /// Record type to query if a line does not give one.
     ///
-    /// Several types, separated by commas, give one row each. For an IP address, its PTR record is
-    /// queried. With type PTR, a block such as 192.0.2.0/24 stands for all its addresses.
+    /// Several types, separated by commas, give one row each. For an IP address in a line without a type,
+    /// the type is always PTR. With type PTR, a block such as 192.0.2.0/24 stands for all its addresses.
     #[arg(
         short = 't',
         long = "type",
@@ -289,8 +295,8 @@ pub(super) struct DnsArguments {
 
     /// Ignore comments and blank lines in lists.
     ///
-    /// A comment starts with a word that begins with # and ends with the line. Lines that are blank or
-    /// only a comment have no row and no index.
+    /// A # at the start of a line or after a space begins a comment, up to the end of the line. Lines
+    /// that are blank or only a comment have no row and no index.
     #[arg(long, conflicts_with = "names", help_heading = "Input")]
     pub(super) comments: bool,
 
@@ -307,20 +313,20 @@ pub(super) struct DnsArguments {
     /// Query every server for each name.
     ///
     /// There is one row for each name and server: names in the order of the list and, for each name,
-    /// servers in the order given, -r before --resolvers. No server replaces another one. With --format
-    /// text the server is the fourth column, between status and data.
+    /// servers in the order given, -r before --resolvers. If a server fails, its row says so; the query is
+    /// not sent to another. With --format text the server is the fourth column, between status and data.
     #[arg(long, help_heading = "Resolvers")]
     pub(super) all_resolvers: bool,
 
     /// Detect names whose records come from a wildcard.
     ///
     /// If a name has records, a random name with the same parent is queried, once for each parent and type.
-    /// If it has the same records, they come from a wildcard. With --format text, the column before the
-    /// data is then `WILDCARD`; it is `?` if the random name got no answer, and otherwise `-`.
+    /// If it has the same records, they come from a wildcard. With --format text, there is one more column
+    /// before the data: `WILDCARD`, or `?` if the random name got no answer, or otherwise `-`.
     #[arg(long, help_heading = "Resolvers")]
     pub(super) wildcards: bool,
 
-    /// UDP sockets for each server, in all loops together.
+    /// UDP sockets for each server in total, shared by all event loops.
     #[arg(long, value_name = "K", default_value = "8", value_parser = parse_count, allow_hyphen_values = true, help_heading = "Resolvers")]
     pub(super) sockets: usize,
 
@@ -339,26 +345,26 @@ pub(super) struct DnsArguments {
 
     /// Timeout of the first attempt.
     ///
-    /// The timeout doubles with each retry, up to 1 s or the first timeout, whichever is longer [default:
-    /// measured for each server from its round-trip times, at least 100 ms].
+    /// It doubles with each retry but stays at most 1 s; a first timeout of over 1 s is used for all
+    /// attempts [default: measured for each server from its round-trip times, at least 100 ms].
     #[arg(long, value_name = "DURATION", value_parser = parse_timeout, allow_hyphen_values = true, help_heading = "Resolvers")]
     pub(super) attempt_timeout: Option<Duration>,
 
     /// Maximum rate of queries per second to each server.
     ///
-    /// Queries above this rate wait.
+    /// Queries above this rate wait [default: no limit].
     #[arg(long, value_name = "R", value_parser = parse_rate, allow_hyphen_values = true, help_heading = "Resolvers")]
     pub(super) rate_per_resolver: Option<f64>,
 
-    /// Mix upper and lower case in queried names, and require replies to repeat it.
+    /// Mix upper and lower case in queried names, and accept only replies that have the same mix.
     ///
-    /// This makes replies harder to forge. Replies of servers that do not repeat the case are ignored.
+    /// This makes replies harder to forge.
     #[arg(long = "0x20", help_heading = "Resolvers")]
     pub(super) mixes_case: bool,
 
     /// Timeout for each name, all attempts together.
     ///
-    /// Only the time spent waiting for replies counts.
+    /// Time that a query waits to be sent (as with --rate-per-resolver) does not count.
     #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = parse_timeout, allow_hyphen_values = true, help_heading = "Resolvers")]
     pub(super) timeout: Duration,
 
@@ -374,8 +380,9 @@ pub(super) struct DnsArguments {
 
     /// Print only rows with these statuses.
     ///
-    /// Several are separated by commas: `NOERROR,NODATA`. Rows that are not printed still count for --summary
-    /// and the exit status.
+    /// Several are separated by commas: `NOERROR,NODATA`. The others are NXDOMAIN, REFERRAL, MALFORMED,
+    /// TIMEOUT, UNREACHABLE, TRUNCATED, INVALID, and error codes of replies such as SERVFAIL and REFUSED.
+    /// Rows that are not printed still count for --summary and the exit status.
     #[arg(
         long = "status",
         value_name = "STATUS",
@@ -413,7 +420,7 @@ pub(super) struct StreamArguments {
 
     /// Stop at the first failure.
     ///
-    /// Nothing is printed for the items after it.
+    /// The failure itself is reported as usual; nothing is printed for the items after it.
     #[arg(long, help_heading = "Failures")]
     pub(super) fail_fast: bool,
 
@@ -425,7 +432,7 @@ pub(super) struct StreamArguments {
 
     /// Print the settings of the run on standard error.
     ///
-    /// These are the engine, items in flight, window, loops and limits.
+    /// These are the engine, items in flight, window, event loops and limits.
     #[arg(short, long, help_heading = "Messages")]
     pub(super) verbose: bool,
 }
@@ -433,15 +440,17 @@ pub(super) struct StreamArguments {
 /// What a run may use; the same for every job.
 #[derive(Debug, Args)]
 pub(super) struct ResourceArguments {
-    /// Maximum items in flight, all loops together.
+    /// Maximum items in flight [default: hash and connect 512, dns 8192].
     ///
-    /// [default: 8192 names; 512 files, or fewer if the limit on open files is lower]
+    /// In flight means started and not finished. All event loops share this limit. `hash` has fewer in
+    /// flight if the limit on open files is lower.
     #[arg(long, value_name = "N", value_parser = parse_count, allow_hyphen_values = true, help_heading = "Resources")]
     pub(super) in_flight: Option<usize>,
 
-    /// Maximum items that were read from the list and whose result is not printed yet.
+    /// Maximum items that are started and not printed yet.
     ///
-    /// [default: for files 16 times --in-flight; for names 196608, or fewer if their rows take 30 MiB]
+    /// A result waits until all earlier items are printed. While W items are not printed, no other is
+    /// started [default: hash 16 times --in-flight; dns 196608, or fewer if their rows take 30 MiB].
     #[arg(long, value_name = "W", value_parser = parse_count, allow_hyphen_values = true, help_heading = "Resources")]
     pub(super) window: Option<usize>,
 
@@ -449,14 +458,16 @@ pub(super) struct ResourceArguments {
     #[arg(long, value_name = "R", value_parser = parse_count, allow_hyphen_values = true, help_heading = "Resources")]
     pub(super) loops: Option<usize>,
 
-    /// Threads for calls that block, per mounted file system, for all loops together [default: 64].
+    /// Threads for calls that block, for each mounted file system (only for `hash`) [default: 64].
+    ///
+    /// All event loops share them.
     #[arg(long, value_name = "N", value_parser = parse_count, allow_hyphen_values = true, help_heading = "Resources")]
     pub(super) io_workers: Option<usize>,
 
     /// Maximum items to start per second.
     ///
-    /// Items start on a schedule. Late items start as soon as possible, and latencies are also measured
-    /// from the scheduled times [default: no limit].
+    /// Items start on a schedule. If the run falls behind, items start at once. Latency is reported twice:
+    /// from the actual and from the scheduled start [default: no limit].
     #[arg(long, value_name = "R", value_parser = parse_rate, allow_hyphen_values = true, help_heading = "Resources")]
     pub(super) rate: Option<f64>,
 
@@ -502,7 +513,7 @@ pub(super) struct MeasureArguments {
 
     /// At the end, print counts, rates and the time per item on standard error.
     ///
-    /// For names, also print counts for each status and each server.
+    /// With dns, also print counts for each status and each server.
     #[arg(long, help_heading = "Messages")]
     pub(super) summary: bool,
 }

@@ -97,6 +97,8 @@ pub(super) fn dns(arguments: DnsArguments) -> Outcome {
         arguments: &arguments.stream,
         timeout: None,
         items_hold_files: false,
+        items_are_paths: false,
+        service_descriptors: 0,
         resolvers_from: arguments.resolvers_from.as_deref(),
         expand: Some(Box::new(Repeated::new(lines, times))),
         options: Map::from_iter(options.map(|(name, value)| (name.to_owned(), value))),

@@ -42,7 +42,10 @@ pub(super) struct FormArguments {
     #[arg(long, requires = "stats", help_heading = "Measurements")]
     pub(super) bins: bool,
 
-    /// Write an HdrHistogram interval log with a tag for each phase; `-` for standard output.
+    /// Write an HdrHistogram interval log; `-` for standard output.
+    ///
+    /// Each line is the latency histogram of one phase in one interval; its tag is the phase. `ringmill
+    /// merge`, `ringmill plot` and HdrHistogram's tools read such logs.
     #[arg(long, value_name = "FILE", help_heading = "Measurements")]
     pub(super) hlog: Option<PathBuf>,
 
@@ -51,7 +54,9 @@ pub(super) struct FormArguments {
     #[arg(long, value_name = "FILE", help_heading = "Measurements")]
     pub(super) hgrm: Option<PathBuf>,
 
-    /// Write only the distribution of this phase, to the FILE of --hgrm itself; `-` for standard output.
+    /// Write one phase only, to exactly the file named by --hgrm, which may then be `-` for standard output.
+    ///
+    /// --latency prints the names of the phases.
     #[arg(
         long,
         value_name = "PHASE",

@@ -11,10 +11,11 @@ use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 use std::io::{self, Write};
 
 /// All man pages. Each refers to the others.
-const PAGES: [&str; 5] = [
+const PAGES: [&str; 6] = [
     "ringmill",
     "ringmill-hash",
     "ringmill-dns",
+    "ringmill-connect",
     "ringmill-merge",
     "ringmill-plot",
 ];
@@ -41,6 +42,9 @@ fn write(what: Generate, text: &mut Vec<u8>) -> io::Result<()> {
         }
         Generate::ManHash => return write_man_of("hash", command, &help::HASH, text),
         Generate::ManDns => return write_man_of("dns", command, &help::DNS, text),
+        Generate::ManConnect => {
+            return write_man_of("connect", command, &help::CONNECT, text);
+        }
         Generate::ManMerge => return write_man_of("merge", command, &help::MERGE, text),
         Generate::ManPlot => return write_man_of("plot", command, &help::PLOT, text),
         Generate::StatsSchema => return text.write_all(document::SCHEMA.as_bytes()),

@@ -55,6 +55,8 @@ pub(super) fn hash(arguments: HashArguments) -> Outcome {
         arguments: &arguments.stream,
         timeout: arguments.timeout,
         items_hold_files: true,
+        items_are_paths: true,
+        service_descriptors: 0,
         resolvers_from: None,
         expand: None,
         options: Map::from_iter(options.map(|(name, value)| (name.to_owned(), value))),

@@ -12,7 +12,13 @@ pub(super) struct Texts {
 pub(super) const RINGMILL: Texts = Texts {
     notes: &[],
     examples: &[],
-    exit_status: &[ALL_WELL, ("1", "some items failed"), NO_RUN, SIGNAL],
+    exit_status: &[
+        ALL_WELL,
+        ("1", "some items failed"),
+        NO_RUN,
+        SIGINT,
+        SIGTERM,
+    ],
 };
 
 pub(super) const HASH: Texts = Texts {
@@ -24,24 +30,50 @@ pub(super) const HASH: Texts = Texts {
         "ringmill hash -a sha256 --files-from list.txt -o SHA256SUMS",
         "ringmill hash --format jsonl *.iso | jq .digest",
     ],
-    exit_status: &[ALL_WELL, ("1", "some files failed"), NO_RUN, SIGNAL],
+    exit_status: &[
+        ALL_WELL,
+        ("1", "some files failed"),
+        NO_RUN,
+        SIGINT,
+        SIGTERM,
+    ],
 };
 
 pub(super) const DNS: Texts = Texts {
     notes: &[
         "A line of a list is NAME or NAME TYPE. A row of text is name, type, status and the data of the \
-         records, separated by tabs. Records of another type, such as CNAME, have their type before \
-         their data.",
+         records, separated by tabs. Records of a type other than the queried one, such as CNAME, have \
+         their type before their data.",
     ],
     examples: &[
         "ringmill dns --files-from names.txt -o answers.txt",
         "ringmill dns -r 192.0.2.53 -r '[2001:db8::53]:5353' -t AAAA < names.txt",
     ],
     exit_status: &[
-        ("0", "all names got an answer"),
+        ("0", "every name got NOERROR, NODATA or NXDOMAIN"),
         ("1", "some did not"),
         NO_RUN,
-        SIGNAL,
+        SIGINT,
+        SIGTERM,
+    ],
+};
+
+pub(super) const CONNECT: Texts = Texts {
+    notes: &[
+        "A line of a list is HOST:PORT or, with -p, HOST. A row of text is the endpoint, its status (open, \
+         refused, timeout, unreachable, reset, unresolved or invalid), the address and the time of the connect, \
+         separated by tabs. The addresses of a name are tried one after the other until one is open.",
+    ],
+    examples: &[
+        "ringmill connect example.com:443 '[::1]:22'",
+        "ringmill connect -p 22,80,443 --files-from hosts.txt --format jsonl",
+    ],
+    exit_status: &[
+        ("0", "all endpoints are open"),
+        ("1", "some are not"),
+        NO_RUN,
+        SIGINT,
+        SIGTERM,
     ],
 };
 
@@ -72,7 +104,8 @@ pub(super) const PLOT: Texts = Texts {
 
 const ALL_WELL: (&str, &str) = ("0", "success");
 const NO_RUN: (&str, &str) = ("2", "usage, set-up or output failed");
-const SIGNAL: (&str, &str) = ("130 or 143", "SIGINT or SIGTERM, which is raised again");
+const SIGINT: (&str, &str) = ("130", "ended by SIGINT");
+const SIGTERM: (&str, &str) = ("143", "ended by SIGTERM");
 
 impl Texts {
     /// The text after the options in `-h`, which must fit a screen.

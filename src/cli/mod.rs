@@ -2,6 +2,8 @@
 
 mod arguments;
 mod closed;
+mod connect;
+mod connect_arguments;
 mod dns;
 mod dns_stats;
 mod forms;
@@ -39,6 +41,7 @@ pub fn main() -> ExitCode {
         _ if arguments.generate.is_some() => generate::generate(arguments.generate),
         Some(Command::Hash(options)) => hash::hash(options),
         Some(Command::Dns(options)) => dns::dns(options),
+        Some(Command::Connect(options)) => connect::connect(options),
         Some(Command::Plot(options)) => plot::plot(&options),
         Some(Command::Merge(options)) => merge::merge(&options),
         None => unreachable!("clap shows the help if there are no arguments"),

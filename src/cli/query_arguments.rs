@@ -13,7 +13,7 @@ use std::net::IpAddr;
 pub(super) struct QueryArguments {
     /// Send queries over TCP only.
     ///
-    /// There is one connection for each server and loop, with up to 128 queries in flight.
+    /// There is one connection for each server and event loop, with up to 128 queries in flight.
     #[arg(long, conflicts_with = "sockets", help_heading = "Queries")]
     pub(super) tcp: bool,
 

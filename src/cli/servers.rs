@@ -13,7 +13,7 @@ pub(super) fn servers(arguments: &DnsArguments) -> Result<Vec<SocketAddr>, Setup
     if let Some(path) = &arguments.resolvers_from {
         servers.extend(servers_in_list(path)?);
     } else if servers.is_empty() {
-        servers = servers_in_resolv_conf(Path::new(RESOLV_CONF))?;
+        servers = servers_of_system()?;
     }
     Ok(each_once(servers))
 }
@@ -35,7 +35,9 @@ fn servers_in_list(path: &Path) -> Result<Vec<SocketAddr>, SetupError> {
     Ok(servers)
 }
 
-fn servers_in_resolv_conf(path: &Path) -> Result<Vec<SocketAddr>, SetupError> {
+/// The servers of /etc/resolv.conf.
+pub(super) fn servers_of_system() -> Result<Vec<SocketAddr>, SetupError> {
+    let path = Path::new(RESOLV_CONF);
     let name = path.display();
     let found = system_servers(path).map_err(SetupError::new)?;
     for (server, error) in found.left_out {

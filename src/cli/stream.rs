@@ -47,7 +47,12 @@ pub(super) struct Task<'a> {
     pub(super) arguments: &'a StreamArguments,
     /// The timeout of each item, if the loops must enforce it.
     pub(super) timeout: Option<Duration>,
+    /// Each item holds a descriptor open.
     pub(super) items_hold_files: bool,
+    /// The items are the paths of files that the run reads.
+    pub(super) items_are_paths: bool,
+    /// Descriptors that each loop needs besides those of its items.
+    pub(super) service_descriptors: usize,
     /// The list of servers, which has already been read.
     pub(super) resolvers_from: Option<&'a Path>,
     /// Turns an item of a list or an argument into the items it stands for, if they can differ.
@@ -98,7 +103,7 @@ impl Task<'_> {
         let phases: Vec<&str> = J::PHASES.iter().map(|phase| phase.name()).collect();
         let mut forms = Forms::of_run(&arguments.measure.forms, &phases, &interrupt.signals)?;
         let mut descriptors = Descriptors::raise();
-        descriptors.in_use += arguments.measure.forms.descriptors();
+        descriptors.in_use += arguments.measure.forms.descriptors() + self.service_descriptors;
         let request = PlanRequest {
             order: if arguments.unordered {
                 Order::Completion
@@ -216,7 +221,7 @@ impl Task<'_> {
             true => Input::Stdin,
             false => Input::List(list),
         });
-        let items = self.items.iter().filter(|_| self.items_hold_files);
+        let items = self.items.iter().filter(|_| self.items_are_paths);
         let items = items.map(|item| Input::Item(Path::new(item)));
         let resolvers = self.resolvers_from.map(Input::Resolvers);
         lists.chain(items).chain(resolvers).collect()

@@ -1,7 +1,8 @@
 //! Futures that wait until a time.
 
 use super::core::Io;
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,6 +19,16 @@ impl Io {
     /// Waits until this time.
     pub fn sleep_until(&self, at: Duration) -> Sleep {
         Sleep::new(self.clone(), at)
+    }
+
+    /// Waits for `future` until a time. `None` if it is not ready by then; it is dropped.
+    pub async fn until<F: Future>(&self, at: Duration, future: F) -> Option<F::Output> {
+        let (mut future, mut sleep) = (pin!(future), pin!(self.sleep_until(at)));
+        poll_fn(|context| match future.as_mut().poll(context) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending => sleep.as_mut().poll(context).map(|()| None),
+        })
+        .await
     }
 }
 

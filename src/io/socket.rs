@@ -2,13 +2,14 @@
 
 use super::core::Io;
 use super::op::{Op, Value};
-use super::open_file::OpenFile;
+use super::open_file::{Handle, OpenFile};
 use super::perform::Perform;
 use super::socket_calls::Transport;
 use super::undelivered::{Detached, Undelivered};
 use crate::error::Errno;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::time::Duration;
 
 /// A connected socket. It closes when it is dropped and no operation uses it any more.
 ///
@@ -70,6 +71,15 @@ impl Socket {
     pub async fn send(&self, bytes: Vec<u8>) -> (Vec<u8>, Result<usize, Errno>) {
         let socket = Rc::clone(&self.open);
         self.exchange(Op::Send { socket, bytes }).await
+    }
+
+    /// Lets the close of a connected stream reset the connection, so that this machine keeps no state for it
+    /// (TIME_WAIT). What was sent and not acknowledged is lost.
+    pub fn abort_on_close(&self) {
+        if let Handle::Descriptor(socket) = &self.open.handle {
+            // If it fails, the connection is closed as usual.
+            let _ignored = rustix::net::sockopt::set_socket_linger(socket, Some(Duration::ZERO));
+        }
     }
 
     async fn exchange(&self, op: Op) -> (Vec<u8>, Result<usize, Errno>) {

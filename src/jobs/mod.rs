@@ -2,9 +2,13 @@
 //! runs unchanged on every carrier, and on workers where a file system blocks.
 
 #[cfg(feature = "dns")]
+pub mod connect;
+#[cfg(feature = "dns")]
 pub mod dns;
 pub mod hash;
 pub mod rendered;
+#[cfg(feature = "dns")]
+mod shared_facts;
 
 use crate::error::ItemError;
 use crate::io::Io;

@@ -1,5 +1,6 @@
 //! Output formats for results, and messages.
 
+pub mod connect;
 pub mod dns;
 pub mod gnu;
 mod json;

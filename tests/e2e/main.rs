@@ -7,6 +7,7 @@
 
 mod all_resolvers;
 mod calls;
+mod connect;
 mod dns;
 mod dns_rows;
 mod faults;

@@ -173,14 +173,21 @@ fn man_pages_have_their_sections_and_refer_to_each_other() {
             .unwrap()
             .replace("\\-", "-")
     };
-    let pages = ["man", "man-hash", "man-dns", "man-merge", "man-plot"];
+    let pages = [
+        "man",
+        "man-hash",
+        "man-dns",
+        "man-connect",
+        "man-merge",
+        "man-plot",
+    ];
     for what in pages {
         let page = page(what);
         let mut sections = vec!["NAME", "SYNOPSIS", "DESCRIPTION", "EXIT STATUS", "SEE ALSO"];
         if what != "man" {
             sections.push("EXAMPLES");
         }
-        if matches!(what, "man-hash" | "man-dns") {
+        if matches!(what, "man-hash" | "man-dns" | "man-connect") {
             sections.push("ENVIRONMENT");
             assert!(page.contains("RINGMILL_ENGINE") && page.contains("--io-workers"));
             // Options that the short help leaves out are described, too.

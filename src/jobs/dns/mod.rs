@@ -4,6 +4,7 @@
 //! question has its answer. A client runs the resolver on a few connected sockets; a reply is matched to
 //! its query by socket and id.
 
+mod addresses;
 mod aliases;
 mod answer;
 mod block;
@@ -57,6 +58,7 @@ mod wire;
 
 pub use answer::{Answer, LastReply, Record, Wildcard};
 pub use block::Block;
+pub(super) use client::Client;
 pub use invalid::Invalid;
 pub use job::{DnsJob, Found, QUERY, WAIT};
 pub use limit::{SharedLimits, queries_in_flight_max};

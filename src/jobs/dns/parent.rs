@@ -30,3 +30,23 @@ impl Parent {
         &self.name
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parent(name: &str) -> Parent {
+        let question = Question::parse(name.as_bytes(), Rtype::A).unwrap();
+        Parent::of(&question, 0).unwrap()
+    }
+
+    #[test]
+    fn siblings_have_one_parent() {
+        assert_eq!(parent("a.Example"), parent("b.eXample"));
+        assert_ne!(parent("a.example"), parent("a.b.example"));
+        assert_ne!(parent("a.example"), parent("a.example AAAA"));
+        assert_eq!(parent("example").name(), b"\0");
+        let root = Question::parse(b".", Rtype::A).unwrap();
+        assert_eq!(Parent::of(&root, 0), None);
+    }
+}

@@ -103,6 +103,13 @@ impl Question {
         }
     }
 
+    /// The same name with another type.
+    #[must_use]
+    pub fn with_type(&self, qtype: Rtype) -> Self {
+        let name = self.name.clone();
+        Self { name, qtype }
+    }
+
     /// A question for the name of a label below a name in wire format; `None` if it would be too long.
     pub(super) fn below(label: &[u8], name: &[u8], qtype: Rtype) -> Option<Self> {
         let label_len = label_len(label.len())?;

@@ -11,7 +11,7 @@ impl Client {
     /// Asks a question once the resolver has room for it. Until then the item is parked. It is parked
     /// again if all servers are silent and there are other clients: otherwise it would occupy a slot in
     /// flight for long.
-    pub(in crate::jobs::dns) async fn ask(&self, question: Question) -> Answer {
+    pub(in crate::jobs) async fn ask(&self, question: Question) -> Answer {
         let mut admission = Admission::new(self);
         self.io
             .park(poll_fn(|context| admission.poll(context)))

@@ -43,7 +43,7 @@ pub struct Client {
 impl Client {
     /// Spawns the tasks that a resolver needs. When the client is dropped, it adds the resolver's
     /// statistics to `server_stats`. `is_only_client` says that the loop has no other client.
-    pub(super) fn start(
+    pub(in crate::jobs) fn start(
         io: &Io,
         mut resolver: Resolver,
         server_stats: SharedServerStats,

@@ -1,0 +1,91 @@
+//! What `ringmill connect` accepts on the command line.
+
+use super::arguments::StreamArguments;
+use super::values::parse_timeout;
+use crate::jobs::connect::parse_port;
+use crate::jobs::dns::parse_server;
+use clap::{Args, ValueEnum};
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Bytes of a banner that can be requested.
+const BANNER_LEN_MAX: usize = 64 * 1024;
+
+#[derive(Debug, Args)]
+pub(super) struct ConnectArguments {
+    /// Endpoints to connect to. Without HOST:PORT and --files-from, they are read from standard input.
+    ///
+    /// An IPv6 address is in brackets: `[2001:db8::1]:443`.
+    #[arg(value_name = "HOST:PORT", conflicts_with = "files_from")]
+    pub(super) endpoints: Vec<OsString>,
+
+    /// Ports for lines without a port; each gives a row.
+    #[arg(short, long = "port", value_name = "PORT", value_delimiter = ',', value_parser = port, help_heading = "Input")]
+    pub(super) ports: Vec<u16>,
+
+    /// Use only the IPv4 addresses of names.
+    #[arg(
+        short = '4',
+        long = "ipv4",
+        conflicts_with = "v6_only",
+        help_heading = "Names"
+    )]
+    pub(super) v4_only: bool,
+
+    /// Use only the IPv6 addresses of names.
+    #[arg(short = '6', long = "ipv6", help_heading = "Names")]
+    pub(super) v6_only: bool,
+
+    /// Query this server instead of /etc/resolv.conf.
+    ///
+    /// May be given several times. Names in /etc/hosts are not queried.
+    #[arg(short, long = "resolver", value_name = "ADDR[:PORT]", value_parser = parse_server, help_heading = "Names")]
+    pub(super) resolvers: Vec<SocketAddr>,
+
+    /// Timeout for each address of an endpoint.
+    ///
+    /// The time that a connect waits for free local ports, descriptors or memory does not count. With
+    /// --banner, the wait for the first bytes has the same timeout.
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_timeout, allow_hyphen_values = true, help_heading = "Connections")]
+    pub(super) timeout: Duration,
+
+    /// Close connections by a reset (RST).
+    ///
+    /// This keeps no connections in TIME_WAIT, so their local ports can be used again at once.
+    #[arg(long, help_heading = "Connections")]
+    pub(super) abort: bool,
+
+    /// Read up to this many bytes of what the peer sends first.
+    ///
+    /// Only the bytes that arrive together are read: 1 to 65536.
+    #[arg(long, value_name = "BYTES", value_parser = banner_len, allow_hyphen_values = true, help_heading = "Connections")]
+    pub(super) banner: Option<usize>,
+
+    /// Output format.
+    ///
+    /// `text` prints endpoint, status, address and time, separated by tabs; `jsonl` prints one JSON object
+    /// for every endpoint.
+    #[arg(long, value_enum, default_value = "text", help_heading = "Output")]
+    pub(super) format: ConnectFormat,
+
+    #[command(flatten)]
+    pub(super) stream: StreamArguments,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ConnectFormat {
+    Text,
+    Jsonl,
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    parse_port(text).map_err(|invalid| invalid.to_string())
+}
+
+fn banner_len(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(len @ 1..=BANNER_LEN_MAX) => Ok(len),
+        _ => Err(format!("not a whole number from 1 to {BANNER_LEN_MAX}")),
+    }
+}
