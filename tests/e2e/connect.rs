@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::support::mill::binary;
 use crate::support::nsd::Nsd;
+use crate::support::responder::{Responder, Script};
 use crate::support::{Engine, Mill, Output, for_each_engine, ports};
 
 fn mill(engine: Engine) -> Mill {
@@ -187,6 +188,43 @@ fn names_with_several_addresses() {
             json_rows(&output).iter().all(|row| row["status"] != "open"),
             "{output:?}"
         );
+    });
+}
+
+/// However many endpoints and loops: a name whose records are valid is queried once, and one that cannot be
+/// resolved at present is not queried again for each endpoint.
+#[test]
+fn names_are_looked_up_once() {
+    let open = Listener::start(b"");
+    let server = Responder::start(|name| match name[1] {
+        b'o' => Script {
+            flags: 0x80,
+            counts: [1, 0, 0],
+            records: b"\xc0\x0c\0\x01\0\x01\0\0\x0e\x10\0\x04\x7f\0\0\x01".to_vec(),
+        },
+        _ => Script {
+            flags: 0x82,
+            counts: [0, 0, 0],
+            records: Vec::new(),
+        },
+    });
+    let line = |number: usize| {
+        let name = ["open", "OPEN", "broken"][number % 3];
+        format!("{name}.example:{}\n", open.at.port())
+    };
+    let lines: String = (0..3_000).map(line).collect();
+    for_each_engine(|engine| {
+        let mill = mill(engine).args(["-4", "--loops=2", "--abort", "-r", &server.at.to_string()]);
+        let output = mill.stdin(lines.clone()).run().exits(1);
+        for (number, status) in statuses(&output).iter().enumerate() {
+            let expected = ["open", "open", "unresolved"][number % 3];
+            assert_eq!(status, expected, "line {number}");
+        }
+        let queries = server.take_queries();
+        let is_open = |query: &&Vec<u8>| query[13].eq_ignore_ascii_case(&b'o');
+        assert_eq!(queries.iter().filter(is_open).count(), 1);
+        // Retries of one lookup; of a second one, if the run takes longer than its failure is remembered.
+        assert!(queries.len() < 50, "{} queries", queries.len());
     });
 }
 

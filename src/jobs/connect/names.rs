@@ -15,6 +15,10 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+/// How long a failed lookup is remembered (RFC 9520, section 3.2: at least a second, at most five minutes), so that
+/// further endpoints of the name need not wait for the same failure.
+const FAILURE_VALIDITY: Duration = Duration::from_secs(5);
+
 /// Which addresses of names are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Families {
@@ -176,15 +180,12 @@ impl Resolved {
 
     /// The result of a name's lookups: at least one.
     fn of(answers: &[Answer]) -> Self {
-        let validity = answers.iter().filter_map(Answer::valid_for).min();
-        let ended_at = answers.iter().map(|answer| answer.ended_at).max();
-        let expires_at = match (validity, ended_at) {
-            // What has failed is looked up again for the next item that needs it.
-            (Some(validity), Some(ended_at)) if answers.iter().all(is_definite) => {
-                ended_at.saturating_add(validity)
-            }
-            _ => Duration::ZERO,
+        let validity = match answers.iter().all(is_definite) {
+            true => answers.iter().filter_map(Answer::valid_for).min(),
+            false => Some(FAILURE_VALIDITY),
         };
+        let ended_at = answers.iter().map(|answer| answer.ended_at).max();
+        let expires_at = ended_at.unwrap_or_default() + validity.unwrap_or_default();
         let addresses: Arc<[IpAddr]> = answers.iter().flat_map(Answer::addresses).collect();
         if addresses.is_empty() {
             let failed = answers.iter().find(|answer| !is_definite(answer));
