@@ -90,6 +90,7 @@ fn all_names_in_spite_of(rules: &str) {
     for_each_engine(|engine| {
         let mill = Mill::dns(engine, dnsdist.at).arg("--retries=8");
         let mill = mill.stdin(list()).limit(Resource::Nofile, 64, 64);
+        let mill = mill.deadline(Duration::from_secs(900));
         mill.run().exits(0).complains("").prints(&expected);
     });
 }

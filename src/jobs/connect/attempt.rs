@@ -65,41 +65,36 @@ pub(super) async fn attempt(
         let started_at = io.now();
         let connect = Socket::connect(io, address, Transport::Stream, None);
         let connected = io.until(started_at + timeout, connect).await;
-        let (status, errno, socket) = match connected {
-            None => (Status::Timeout, None, None),
-            Some(Ok(socket)) => (Status::Open, None, Some(socket)),
-            Some(Err(errno)) => match status_of(errno) {
-                Some(status) => (status, Some(errno), None),
-                None if is_port_exhaustion(errno) => {
-                    has_source = has_source || has_source_address(io, address).await;
-                    if !has_source {
-                        let attempt = Attempt {
-                            address,
-                            status: Status::Unreachable,
-                            errno: Some(errno),
-                            time: io.now().saturating_sub(started_at),
-                        };
-                        return (attempt, None);
-                    }
-                    // Only connections to the same address and port compete for the ports.
-                    io.park(io.sleep_until(io.now() + pause)).await;
-                    pause = (2 * pause).min(PAUSE_MAX);
-                    continue;
-                }
-                None => {
-                    io.sleep_until(io.now() + pause).await;
-                    pause = (2 * pause).min(PAUSE_MAX);
-                    continue;
-                }
-            },
+        let time = io.now().saturating_sub(started_at);
+        let (errno, socket) = match connected {
+            None => (None, None),
+            Some(Ok(socket)) => (None, Some(socket)),
+            Some(Err(errno)) => (Some(errno), None),
         };
-        let attempt = Attempt {
-            address,
-            status,
-            errno,
-            time: io.now().saturating_sub(started_at),
+        let lacks_port = errno.is_some_and(is_port_exhaustion);
+        has_source = has_source || lacks_port && has_source_address(io, address).await;
+        let status = match errno {
+            None if socket.is_some() => Some(Status::Open),
+            None => Some(Status::Timeout),
+            Some(_) if lacks_port && !has_source => Some(Status::Unreachable),
+            Some(errno) => status_of(errno),
         };
-        return (attempt, socket);
+        if let Some(status) = status {
+            let attempt = Attempt {
+                address,
+                status,
+                errno,
+                time,
+            };
+            return (attempt, socket);
+        }
+        let retry = io.sleep_until(io.now() + pause);
+        match lacks_port {
+            // Only connects to the same address and port need the same local ports.
+            true => io.park(retry).await,
+            false => retry.await,
+        }
+        pause = (2 * pause).min(PAUSE_MAX);
     }
 }
 
