@@ -50,6 +50,18 @@ impl Errno {
 }
 
 impl Errno {
+    /// True if the same call may succeed later: something was exhausted, or a signal interrupted it.
+    #[must_use]
+    pub fn is_transient(self) -> bool {
+        self.is_exhaustion() || self.is_interruption()
+    }
+
+    /// True if a signal interrupted the call.
+    #[must_use]
+    pub fn is_interruption(self) -> bool {
+        self.0 == libc::EINTR
+    }
+
     /// True for the errors of descriptor exhaustion: another item may free a descriptor.
     #[must_use]
     pub fn is_descriptor_exhaustion(self) -> bool {

@@ -12,7 +12,7 @@ use crate::error::ItemError;
 use crate::io::FileId;
 use crate::item::Item;
 use crate::jobs::connect::{
-    ConnectJob, Connection, Families, Found, HOSTS, Hosts, INVALID, NameService, Ports,
+    self, ConnectJob, Connection, Families, Found, HOSTS, Hosts, INVALID, NameService, Ports,
 };
 use crate::jobs::dns::{Settings, SharedLimits, each_once, queries_in_flight_max};
 use crate::jobs::rendered::{Render, Rendered, Row};
@@ -63,9 +63,11 @@ pub(super) fn connect(arguments: ConnectArguments) -> Outcome {
     let job = |plan: &Plan, _: &Descriptors, _: Vec<FileId>| {
         let job = ConnectJob {
             names: name_service(&arguments, servers, plan),
-            timeout: arguments.timeout,
-            abort: arguments.abort,
-            banner_len_max: arguments.banner.unwrap_or(0),
+            options: connect::Options {
+                timeout: arguments.timeout,
+                abort: arguments.abort,
+                banner_len_max: arguments.banner.unwrap_or(0),
+            },
         };
         let render = Arc::new(Format(format));
         Ok(Rendered { job, render })
@@ -143,12 +145,8 @@ impl Rows<Row<Counted>> for ConnectRows {
         result: &Result<Row<Counted>, ItemError>,
         observer: &mut Observer,
     ) {
-        let row = match result {
-            Ok(row) => row,
-            Err(error) => {
-                observer.count(Err(error.cause.key()));
-                return observer.about_item(item.bytes(), error);
-            }
+        let Some(row) = observer.value_of(item, result) else {
+            return;
         };
         let Counted(counted) = row.note;
         if counted == Err(INVALID) {

@@ -232,12 +232,8 @@ impl Rows<Row<Counted>> for DnsRows {
         result: &Result<Row<Counted>, ItemError>,
         observer: &mut Observer,
     ) {
-        let row = match result {
-            Ok(row) => row,
-            Err(error) => {
-                observer.count(Err(error.cause.key()));
-                return observer.about_item(item.bytes(), error);
-            }
+        let Some(row) = observer.value_of(item, result) else {
+            return;
         };
         let Counted { status, bytes } = row.note;
         self.statuses.count(status);

@@ -5,7 +5,9 @@ use super::forms::Forms;
 use super::outputs::Output;
 use super::setup_error::SetupError;
 use crate::clock;
+use crate::error::ItemError;
 use crate::io::uring;
+use crate::item::Item;
 use crate::mill::Counters;
 use crate::run::{Descriptors, End, EngineKind, Plan, Report};
 use crate::sink::messages;
@@ -153,6 +155,21 @@ impl Observer {
     /// Counts a result: its size in bytes, or the key of its cause of failure.
     pub(super) fn count(&mut self, result: Result<u64, String>) {
         self.summary.count(result);
+    }
+
+    /// The value of an item. Counts and reports a failure.
+    pub(super) fn value_of<'a, V>(
+        &mut self,
+        item: &Item,
+        result: &'a Result<V, ItemError>,
+    ) -> Option<&'a V> {
+        result
+            .as_ref()
+            .inspect_err(|error| {
+                self.count(Err(error.cause.key()));
+                self.about_item(item.bytes(), error);
+            })
+            .ok()
     }
 
     /// The number of failed results.

@@ -26,20 +26,12 @@ impl Io {
             return Err(First::NotMade);
         }
         match self.attempt(operation, Some(phase), attempt) {
-            Attempt::Done(Err(errno)) if may_be_transient(errno) => Err(First::Failed(errno)),
+            Attempt::Done(Err(errno)) if errno.is_transient() => Err(First::Failed(errno)),
             Attempt::Done(result) => Ok(result),
             Attempt::Submit => Err(First::Submit),
             Attempt::Block => Err(First::Block),
         }
     }
-}
-
-fn may_be_transient(errno: Errno) -> bool {
-    errno.is_exhaustion() || is_interruption(errno)
-}
-
-fn is_interruption(errno: Errno) -> bool {
-    errno.raw() == libc::EINTR
 }
 
 /// An operation, from its first attempt to its outcome. Handles resource exhaustion and
@@ -189,7 +181,7 @@ impl Future for Perform<'_> {
                     this.stage = Stage::ToRetry(this.io.retry_later(op, errno, context.waker()));
                     return Poll::Pending;
                 }
-                Err(errno) if is_interruption(errno) && this.interruptions < INTERRUPTIONS_MAX => {
+                Err(errno) if errno.is_interruption() && this.interruptions < INTERRUPTIONS_MAX => {
                     this.interruptions += 1;
                     this.stage = Stage::New(First::NotMade);
                 }

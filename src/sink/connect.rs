@@ -1,12 +1,12 @@
 //! Rows for the results of connects.
 
-use super::json::{Object, key, list_of};
+use super::json::{Object, key};
 use super::jsonl;
+use super::text::{write_address, write_displayed};
 use crate::clock::to_ns;
 use crate::escape::write_escaped;
 use crate::item::Item;
 use crate::jobs::connect::{Attempt, Connection, Found, INVALID};
-use std::io::Write;
 
 /// Appends a line of text, with tabs between: endpoint, status, address, time of the connect and, if there is
 /// one, the banner with escapes. Without an address tried, the reason takes its place.
@@ -17,16 +17,16 @@ pub fn write_text(out: &mut Vec<u8>, item: &Item, found: &Found) {
             out.push(b'\t');
             out.extend_from_slice(connection.status_name().as_bytes());
             if let Some(attempt) = connection.last() {
-                write_to(out, format_args!("\t{}\t", attempt.address));
+                write_displayed(out, format_args!("\t{}\t", attempt.address));
                 write_time(out, attempt);
             } else if let Some(reason) = connection.unresolved {
-                write_to(out, format_args!("\t{reason}"));
+                write_displayed(out, format_args!("\t{reason}"));
             }
             if let Some(banner) = &connection.banner {
-                write_to(out, format_args!("\t{}", banner.escape_ascii()));
+                write_displayed(out, format_args!("\t{}", banner.escape_ascii()));
             }
         }
-        Err(invalid) => write_to(out, format_args!("\t{INVALID}\t{invalid}")),
+        Err(invalid) => write_displayed(out, format_args!("\t{INVALID}\t{invalid}")),
     }
     out.push(b'\n');
 }
@@ -35,11 +35,7 @@ pub fn write_text(out: &mut Vec<u8>, item: &Item, found: &Found) {
 fn write_time(out: &mut Vec<u8>, attempt: &Attempt) {
     let microseconds = attempt.time.as_micros();
     let (whole, rest) = (microseconds / 1000, microseconds % 1000);
-    write_to(out, format_args!("{whole}.{rest:03} ms"));
-}
-
-fn write_to(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
-    out.write_fmt(text).expect("memory can be written to");
+    write_displayed(out, format_args!("{whole}.{rest:03} ms"));
 }
 
 /// Appends a JSON object.
@@ -52,9 +48,7 @@ pub fn write_jsonl(out: &mut Vec<u8>, item: &Item, found: &Found) {
         Ok(connection) => write_connection(&mut row, connection),
         Err(invalid) => {
             row.plain(key!("status"), INVALID.as_bytes());
-            row.text(key!("error"), |out| {
-                write_to(out, format_args!("{invalid}"))
-            });
+            row.text(key!("error"), |out| write_displayed(out, invalid));
         }
     }
     row.end();
@@ -66,16 +60,16 @@ fn write_connection(row: &mut Object<'_>, connection: &Connection) {
     if let Some((last, earlier)) = connection.attempts.split_last() {
         write_attempt(row, last);
         if !earlier.is_empty() {
-            list_of(row.member(key!("tried")), earlier, |row, attempt| {
-                row.plain(key!("status"), attempt.status.name().as_bytes());
-                write_attempt(row, attempt);
+            row.list(key!("tried"), earlier, |out, attempt| {
+                let mut tried = Object::begin(out);
+                tried.plain(key!("status"), attempt.status.name().as_bytes());
+                write_attempt(&mut tried, attempt);
+                tried.end();
             });
         }
     }
     if let Some(reason) = connection.unresolved {
-        row.text(key!("reason"), |out| {
-            write_to(out, format_args!("{reason}"))
-        });
+        row.text(key!("reason"), |out| write_displayed(out, reason));
     }
     if let Some(time) = connection.resolve_time {
         row.number(key!("resolve_ns"), to_ns(time));
@@ -88,9 +82,7 @@ fn write_connection(row: &mut Object<'_>, connection: &Connection) {
 }
 
 fn write_attempt(row: &mut Object<'_>, attempt: &Attempt) {
-    row.text(key!("address"), |out| {
-        write_to(out, format_args!("{}", attempt.address))
-    });
+    row.text(key!("address"), |out| write_address(out, attempt.address));
     if let Some(errno) = attempt.errno {
         row.text(key!("errno"), |out| {
             out.extend_from_slice(errno.name().as_bytes())

@@ -2,15 +2,15 @@
 
 use super::json::{self, Object, key};
 use super::jsonl;
+use super::text::{write_address, write_displayed};
 use crate::clock::to_ns;
 use crate::io::Transport;
 use crate::item::Item;
 use crate::jobs::dns::{
-    Answer, Found, LastReply, Malformed, RawRecord, Section, Status, Wildcard, words, write_ipv4,
+    Answer, Found, LastReply, Malformed, RawRecord, Section, Status, Wildcard, words,
 };
 use domain::base::Rtype;
 use domain::base::opt::subnet::ClientSubnet;
-use std::fmt::Display;
 use std::io::Write;
 use std::iter;
 use std::net::SocketAddr;
@@ -83,10 +83,6 @@ fn write_status(out: &mut Vec<u8>, status: Status) {
         Some(name) => out.extend_from_slice(name.as_bytes()),
         None => write_displayed(out, status),
     }
-}
-
-fn write_displayed(out: &mut Vec<u8>, displayed: impl Display) {
-    write!(out, "{displayed}").expect("memory can be written to");
 }
 
 /// Appends a JSON object.
@@ -207,15 +203,6 @@ fn write_server(row: &mut Object<'_>, server: Option<SocketAddr>) {
         Some(address) => row.text(key!("resolver"), |out| write_address(out, address)),
         None => row.null(key!("resolver")),
     }
-}
-
-fn write_address(out: &mut Vec<u8>, address: SocketAddr) {
-    let SocketAddr::V4(address) = address else {
-        return write_displayed(out, address);
-    };
-    write_ipv4(out, *address.ip());
-    out.push(b':');
-    out.extend_from_slice(itoa::Buffer::new().format(address.port()).as_bytes());
 }
 
 /// Appends a JSON object as `massdns -o Je` (version 1.1.0) prints it. The differences are listed in

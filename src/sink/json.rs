@@ -98,19 +98,6 @@ fn list<T>(
     out.push(b']');
 }
 
-/// Appends a list of objects; `write` appends the members of each.
-pub(super) fn list_of<T>(
-    out: &mut Vec<u8>,
-    items: impl IntoIterator<Item = T>,
-    mut write: impl FnMut(&mut Object<'_>, T),
-) {
-    list(out, items, |out, item| {
-        let mut object = Object::begin(out);
-        write(&mut object, item);
-        object.end();
-    });
-}
-
 /// Appends a string with this text, which must not need escapes.
 pub(super) fn plain(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');

@@ -6,3 +6,4 @@ pub mod gnu;
 mod json;
 pub mod jsonl;
 pub mod messages;
+mod text;

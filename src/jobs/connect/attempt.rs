@@ -104,8 +104,7 @@ fn status_of(errno: Errno) -> Option<Status> {
         libc::ECONNREFUSED => Some(Status::Refused),
         libc::ETIMEDOUT => Some(Status::Timeout),
         libc::ECONNRESET => Some(Status::Reset),
-        libc::EINTR => None,
-        _ if errno.is_exhaustion() || is_port_exhaustion(errno) => None,
+        _ if errno.is_transient() || is_port_exhaustion(errno) => None,
         _ => Some(Status::Unreachable),
     }
 }

@@ -35,6 +35,13 @@ pub const BANNER: Phase = Phase::of_job(2, "banner");
 pub struct ConnectJob {
     /// How names are resolved.
     pub names: NameService,
+    /// How connections are made.
+    pub options: Options,
+}
+
+/// How connections are made.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
     /// How long a connect may take, and then the banner.
     pub timeout: Duration,
     /// Connections are closed by a reset, which leaves no state (TIME_WAIT) behind.
@@ -46,9 +53,7 @@ pub struct ConnectJob {
 /// What the items of a loop share.
 pub struct Local {
     names: Names,
-    timeout: Duration,
-    abort: bool,
-    banner_len_max: usize,
+    options: Options,
 }
 
 /// The result of an item: what happened, or why it is not an endpoint.
@@ -114,9 +119,7 @@ impl Job for ConnectJob {
     fn local(&self, io: &Io) -> Local {
         Local {
             names: self.names.local(io),
-            timeout: self.timeout,
-            abort: self.abort,
-            banner_len_max: self.banner_len_max,
+            options: self.options,
         }
     }
 
@@ -153,7 +156,7 @@ async fn connect(local: Rc<Local>, io: Io, item: Item) -> Result<Found, ItemErro
     };
     match endpoint {
         Endpoint::Address(address) => {
-            try_address(&local, &io, address, &mut connection).await;
+            try_address(&local.options, &io, address, &mut connection).await;
         }
         Endpoint::Name(name, port) => {
             let started_at = io.now();
@@ -165,7 +168,7 @@ async fn connect(local: Rc<Local>, io: Io, item: Item) -> Result<Found, ItemErro
             connection.unresolved = resolved.failure;
             for &ip in &*resolved.addresses {
                 let address = SocketAddr::new(ip, port);
-                try_address(&local, &io, address, &mut connection).await;
+                try_address(&local.options, &io, address, &mut connection).await;
                 if connection.is_open() {
                     break;
                 }
@@ -175,24 +178,24 @@ async fn connect(local: Rc<Local>, io: Io, item: Item) -> Result<Found, ItemErro
     Ok(Ok(connection))
 }
 
-async fn try_address(local: &Local, io: &Io, address: SocketAddr, connection: &mut Connection) {
-    let (attempt, socket) = attempt(io, address, local.timeout).await;
+async fn try_address(options: &Options, io: &Io, address: SocketAddr, connection: &mut Connection) {
+    let (attempt, socket) = attempt(io, address, options.timeout).await;
     io.record(CONNECT, attempt.time);
     connection.attempts.push(attempt);
     let Some(socket) = socket else { return };
-    if local.banner_len_max > 0 {
-        connection.banner = Box::pin(read_banner(local, io, &socket)).await;
+    if options.banner_len_max > 0 {
+        connection.banner = Box::pin(read_banner(options, io, &socket)).await;
     }
-    if local.abort {
+    if options.abort {
         socket.abort_on_close();
     }
 }
 
 /// What the peer sends first: the bytes that arrive together.
-async fn read_banner(local: &Local, io: &Io, socket: &Socket) -> Option<Box<[u8]>> {
+async fn read_banner(options: &Options, io: &Io, socket: &Socket) -> Option<Box<[u8]>> {
     let started_at = io.now();
-    let receive = socket.receive(vec![0; local.banner_len_max]);
-    let (mut bytes, received) = io.until(started_at + local.timeout, receive).await?;
+    let receive = socket.receive(vec![0; options.banner_len_max]);
+    let (mut bytes, received) = io.until(started_at + options.timeout, receive).await?;
     let count = received.ok().filter(|&count| count > 0)?;
     io.record(BANNER, io.now().saturating_sub(started_at));
     bytes.truncate(count);

@@ -40,12 +40,9 @@ pub struct NameService {
     /// How each loop asks, and the limits on queries in flight at each server for all loops together.
     /// `None` if there is no server: other names than those of `hosts` then have no addresses.
     pub resolver: Option<(Settings, SharedLimits)>,
-    known: SharedNames,
+    /// The names that were looked up, shared by all loops.
+    known: SharedFacts<Question, Resolved>,
 }
-
-/// The names that were looked up, shared by all loops.
-#[derive(Clone, Debug, Default)]
-struct SharedNames(SharedFacts<Question, Resolved>);
 
 /// The addresses of a name.
 #[derive(Clone, Debug)]
@@ -90,7 +87,7 @@ impl NameService {
             hosts: Arc::new(hosts),
             families,
             resolver,
-            known: SharedNames::default(),
+            known: SharedFacts::default(),
         }
     }
 
@@ -122,7 +119,7 @@ impl Names {
         let Some(client) = &self.client else {
             return Resolved::none(Unresolved::NoServer, Duration::ZERO);
         };
-        let known = &self.service.known.0;
+        let known = &self.service.known;
         loop {
             let now = io.now();
             match known.begin(name, |resolved| resolved.expires_at > now) {

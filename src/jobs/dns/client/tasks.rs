@@ -2,7 +2,6 @@
 
 use super::Client;
 use super::socket_state::{RECEIVES, SENDS, wait_as};
-use crate::error::Errno;
 use crate::io::{Socket, Transport};
 use crate::jobs::dns::frames::Frames;
 use crate::jobs::dns::message;
@@ -51,7 +50,7 @@ impl Client {
                         Transport::Stream => self.receive_stream(id, &socket).await,
                     }
                 }
-                Err(errno) if is_transient(errno) => self.back_off().await,
+                Err(errno) if errno.is_transient() => self.back_off().await,
                 Err(_) => {
                     // The address cannot be reached.
                     state.queue.borrow_mut().clear();
@@ -68,7 +67,7 @@ impl Client {
             (bytes, received) = socket.receive(bytes).await;
             match received {
                 Ok(count) => self.received(id, &mut bytes[..count]),
-                Err(errno) if is_transient(errno) => self.back_off().await,
+                Err(errno) if errno.is_transient() => self.back_off().await,
                 // The error of an earlier datagram, mostly because of a closed port.
                 Err(_) => self.update(|resolver, now| resolver.connection_refused(id, now)),
             }
@@ -108,7 +107,7 @@ impl Client {
                         self.update(|resolver, now| resolver.received(id, message, now));
                     }
                 }
-                Err(errno) if is_transient(errno) => self.back_off().await,
+                Err(errno) if errno.is_transient() => self.back_off().await,
                 Ok(_) | Err(_) => {
                     let state = self.state(id);
                     state.open.replace(None);
@@ -140,7 +139,7 @@ impl Client {
                 }
                 match sent {
                     Ok(count) => drop(bytes.drain(..count)),
-                    Err(errno) if is_transient(errno) => self.back_off().await,
+                    Err(errno) if errno.is_transient() => self.back_off().await,
                     // The receiving task notices the end of the connection, too.
                     Err(_) => break,
                 }
@@ -157,7 +156,7 @@ impl Client {
                 None => Poll::Pending,
             };
             let (bytes, errno) = poll_fn(take).await;
-            if is_transient(errno) {
+            if errno.is_transient() {
                 self.back_off().await;
                 state.send(bytes, Transport::Datagram);
             } else {
@@ -170,8 +169,4 @@ impl Client {
         let until = self.io.now() + EXHAUSTION_BACKOFF;
         self.io.sleep_until(until).await;
     }
-}
-
-fn is_transient(errno: Errno) -> bool {
-    errno.is_exhaustion() || errno.raw() == libc::EINTR
 }
