@@ -434,6 +434,8 @@ fn a_stall_is_not_omitted() {
 /// Each cause of having fewer items in flight than allowed is reported separately.
 #[test]
 fn what_holds_a_run_back_is_reported() {
+    // A starved machine may need most of this until the run has nothing left to do.
+    let wait = Duration::from_secs(3);
     let gate = Gate::new();
     let mut files = vec![("first".to_owned(), Script::new("x").behind(&gate))];
     files.extend((0..20).map(|number| (format!("f{number}"), Script::new("x"))));
@@ -454,11 +456,11 @@ fn what_holds_a_run_back_is_reported() {
     mill.feed(list(&names, b'\n'));
     gate.wait_for_a_reader();
     // The head is not ready, and the window fills up behind it.
-    std::thread::sleep(Duration::from_millis(300));
+    std::thread::sleep(wait);
     gate.open();
     names.iter().for_each(|_| drop(mill.read_line()));
     // Now there is no input.
-    std::thread::sleep(Duration::from_millis(300));
+    std::thread::sleep(wait);
     drop(mill.take_stdin());
     mill.finish().succeeds();
     let document = document_of(&scratch, &path);
