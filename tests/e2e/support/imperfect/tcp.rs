@@ -88,6 +88,25 @@ impl<'a> Connection<'a> {
     }
 
     fn serve(mut self, ended: &AtomicBool) -> io::Result<()> {
+        let answered = self.answer(ended);
+        self.receive_rest()?;
+        answered
+    }
+
+    /// Reads what has arrived, so that it is counted even if the client ended before it was answered.
+    fn receive_rest(&mut self) -> io::Result<()> {
+        self.stream.set_nonblocking(true)?;
+        let mut piece = [0; 4096];
+        loop {
+            match self.stream.read(&mut piece)? {
+                0 => return Ok(()),
+                len => self.read.extend_from_slice(&piece[..len]),
+            }
+            self.take_messages();
+        }
+    }
+
+    fn answer(&mut self, ended: &AtomicBool) -> io::Result<()> {
         self.stream.set_nonblocking(false)?;
         self.stream.set_nodelay(true)?;
         let mut closing = false;
