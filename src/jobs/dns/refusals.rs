@@ -70,16 +70,21 @@ impl Refusals {
         self.again.asked >= KNOWN_MIN && !self.is_any_answered
     }
 
-    /// The back-off of a name that was refused `refusals` times, at least once. If the load is not the
-    /// cause, nothing is gained by waiting longer.
-    pub(super) fn pause(&self, refusals: u32) -> Duration {
-        match refusals.checked_sub(2) {
-            Some(before) if !self.are_due_to_names() => {
-                let doubled = PAUSE.saturating_mul(2_u32.saturating_pow(before));
-                doubled.min(PAUSE_MAX)
-            }
-            _ => PAUSE_FIRST,
+    /// The back-off of a name that was refused `refusals` times, at least once, by a server with this
+    /// round-trip time. It lets the server do what it had to do then: a refusal by a server that has done
+    /// nothing meanwhile says nothing new. If the load is not the cause, nothing is gained by waiting longer.
+    pub(super) fn pause(&self, refusals: u32, round_trip: Duration) -> Duration {
+        if self.are_due_to_names() {
+            return PAUSE_FIRST;
         }
+        let least = 2 * round_trip;
+        let pause = match refusals.checked_sub(2) {
+            None => PAUSE_FIRST.max(least),
+            Some(before) => PAUSE
+                .max(least)
+                .saturating_mul(2_u32.saturating_pow(before)),
+        };
+        pause.min(PAUSE_MAX)
     }
 }
 
@@ -105,7 +110,20 @@ mod tests {
         assert!(!refusals.are_due_to_names());
         (0..200).for_each(|_| refusals.replied(false, false));
         assert!(refusals.are_due_to_names());
+        assert_eq!(refusals.pause(5, Duration::from_secs(1)), PAUSE_FIRST);
         (0..40).for_each(|at| refusals.replied(true, at % 2 == 0));
         assert!(!refusals.are_due_to_names());
+    }
+
+    #[test]
+    fn pauses_suit_the_server() {
+        let refusals = Refusals::default();
+        let pauses = |round_trip_ms| {
+            let round_trip = Duration::from_millis(round_trip_ms);
+            [1, 2, 3, 9].map(|count| refusals.pause(count, round_trip).as_millis())
+        };
+        assert_eq!(pauses(1), [10, 50, 100, 1600]);
+        assert_eq!(pauses(100), [200, 200, 400, 1600]);
+        assert_eq!(pauses(5000), [1600; 4]);
     }
 }

@@ -20,6 +20,8 @@ pub(super) struct Stream {
     answered: usize,
     /// Since when queries have been in flight without a reply.
     silent_since: Option<Duration>,
+    /// When a reply came last, in any connection.
+    answered_at: Option<Duration>,
     /// Lookups, with their serial numbers.
     waiting: VecDeque<(u32, u64)>,
 }
@@ -31,6 +33,7 @@ impl Default for Stream {
             pipeline: PIPELINE_MAX,
             answered: 0,
             silent_since: None,
+            answered_at: None,
             waiting: VecDeque::new(),
         }
     }
@@ -72,6 +75,7 @@ impl Stream {
     pub(super) fn answered(&mut self, was_in_flight: bool, now: Duration) {
         self.in_flight -= usize::from(was_in_flight);
         self.answered += 1;
+        self.answered_at = Some(now);
         self.silent_since = (self.in_flight > 0).then_some(now);
         if self.answered > self.pipeline {
             // This connection accepts more than the last one did.
@@ -82,6 +86,11 @@ impl Stream {
     /// A query was given up.
     pub(super) fn ended(&mut self) {
         self.in_flight -= 1;
+    }
+
+    /// True if a reply has come since this time.
+    pub(super) fn has_answered_since(&self, time: Duration) -> bool {
+        self.answered_at.is_some_and(|at| at >= time)
     }
 
     /// True if the connection is to be given up.

@@ -83,7 +83,7 @@ impl Resolver {
             asked.stream.ended();
         }
         if !has_permit {
-            self.stream_failed(slot, server, now);
+            self.timed_out_in_stream(slot, server, sent_at, now);
             return self.serve_stream(server, now);
         }
         asked.circuit.unanswered(is_first, sent_at, now);
@@ -180,8 +180,13 @@ impl Resolver {
         if (self.lookup(slot).tries as usize) < self.servers.len() {
             return self.wait(slot, now);
         }
-        self.lookup(slot).state = State::BackingOff;
-        let pause = self.refusals.pause(refusals);
+        let lookup = self.lookup(slot);
+        lookup.state = State::BackingOff;
+        let refused_by = lookup
+            .refused_by
+            .map(|server| &self.servers[server].estimate);
+        let round_trip = refused_by.and_then(|it| it.smoothed()).unwrap_or_default();
+        let pause = self.refusals.pause(refusals, round_trip);
         self.timers.set(slot, now + pause);
     }
 

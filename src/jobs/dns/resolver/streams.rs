@@ -189,6 +189,23 @@ impl Resolver {
         self.transmits.push_back(Transmit { socket, message });
     }
 
+    /// No reply has come in time. If others came meanwhile, the stream is only slow, and the server may be
+    /// asked again.
+    pub(super) fn timed_out_in_stream(
+        &mut self,
+        slot: u32,
+        server: usize,
+        sent_at: Duration,
+        now: Duration,
+    ) {
+        if self.servers[server].stream.has_answered_since(sent_at) {
+            self.lookup(slot).note(Status::Truncated);
+            self.try_again(slot, now);
+        } else {
+            self.stream_failed(slot, server, now);
+        }
+    }
+
     /// The stream to this server gave no complete answer: tries another server.
     pub(super) fn stream_failed(&mut self, slot: u32, server: usize, now: Duration) {
         let is_only_server = self.servers.len() == 1;

@@ -1,6 +1,6 @@
 //! Queries in streams, one after the other.
 
-use super::network::reply;
+use super::network::{number_of, reply};
 use super::oracle::TIMEOUT;
 use super::{check_honest, question, sent, settings};
 use crate::io::Transport;
@@ -64,6 +64,47 @@ fn a_reply_in_a_stream_that_is_truncated() {
     }
     assert_eq!(resolver.answer().unwrap().1.status, Status::Truncated);
     assert!(resolver.transmit().is_none() && resolver.is_idle());
+}
+
+/// A stream that answers other names is only slow: a name that has timed out in it is asked again, as
+/// often as retries allow.
+#[test]
+fn a_name_that_times_out_in_a_stream_that_answers_others() {
+    let mut resolver =
+        Resolver::with_random(settings(1), &SharedLimits::new(1, 64, 1), Random::seeded(1));
+    let retries = settings(1).retries;
+    resolver.ask(0, question(2), Duration::ZERO);
+    let (mut now, mut others, mut in_stream) = (Duration::ZERO, 2, 0);
+    let answer = loop {
+        match resolver.answer() {
+            Some((0, answer)) => break answer,
+            Some((_, answer)) => assert_eq!(answer.status, Status::NoError),
+            None => {}
+        }
+        if let Some(asked) = resolver.transmit() {
+            let is_other = number_of(&asked.message) != 2;
+            match resolver.transport(asked.socket) {
+                Transport::Datagram => {
+                    resolver.received(asked.socket, &truncated(&asked.message), now);
+                }
+                Transport::Stream if is_other => {
+                    resolver.received(asked.socket, &reply(&asked.message, None), now);
+                }
+                // Lost, while the next name is answered.
+                Transport::Stream => {
+                    in_stream += 1;
+                    others += 2;
+                    resolver.ask(others, question(others), now);
+                }
+            }
+        } else {
+            now = resolver.wake_at().unwrap();
+            resolver.time_passed(now);
+        }
+    };
+    assert_eq!(answer.status, Status::Truncated);
+    assert_eq!(in_stream, retries + 1);
+    assert!(resolver.is_idle());
 }
 
 /// A refusal in a stream decides the status of the name, not the truncated reply before it.
