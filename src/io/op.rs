@@ -100,6 +100,16 @@ pub enum Value {
     Done,
 }
 
+impl Value {
+    /// The number of bytes of an exchange.
+    pub(super) fn count(self) -> usize {
+        match self {
+            Self::Count(count) => count,
+            other => unreachable!("bytes are counted, not {other:?}"),
+        }
+    }
+}
+
 /// How an operation ended.
 pub type Outcome = Result<Value, Errno>;
 

@@ -48,14 +48,19 @@ impl Semaphore {
     /// A permit, if one is free and no future waits for one.
     #[must_use]
     pub fn try_acquire(&self) -> Option<Permit> {
-        let mut state = self.0.borrow_mut();
-        // Waiters that were granted a permit and not polled since then no longer count as waiting.
-        let some_wait = state.waiters.back().is_some_and(|last| !last.is_granted);
-        if state.free == 0 || some_wait {
+        if self.free() == 0 || self.is_awaited() {
             return None;
         }
-        state.free -= 1;
+        self.0.borrow_mut().free -= 1;
         Some(Permit(self.clone()))
+    }
+
+    /// True if a future waits for a permit.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        // Waiters that were granted a permit and not polled since then no longer wait.
+        let last = self.0.borrow().waiters.back().map(|last| last.is_granted);
+        last == Some(false)
     }
 
     /// Permits that are free.

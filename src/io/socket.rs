@@ -82,11 +82,18 @@ impl Socket {
         }
     }
 
+    /// What it consists of.
+    pub(super) fn into_parts(self) -> (Io, Rc<OpenFile>) {
+        (self.io, self.open)
+    }
+
     async fn exchange(&self, op: Op) -> (Vec<u8>, Result<usize, Errno>) {
         let mut perform = Perform::new(&self.io, op);
         let outcome = (&mut perform).await;
         match perform.take_op() {
-            Op::Send { bytes, .. } | Op::Receive { bytes, .. } => (bytes, outcome.map(count_in)),
+            Op::Send { bytes, .. } | Op::Receive { bytes, .. } => {
+                (bytes, outcome.map(Value::count))
+            }
             op => unreachable!("{op:?} exchanges nothing"),
         }
     }
@@ -98,12 +105,5 @@ impl Socket {
         let undelivered = Rc::clone(undelivered);
         self.io
             .detach(Op::Send { socket, bytes }, Detached(undelivered));
-    }
-}
-
-fn count_in(value: Value) -> usize {
-    match value {
-        Value::Count(count) => count,
-        other => unreachable!("bytes are counted, not {other:?}"),
     }
 }
