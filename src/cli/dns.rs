@@ -198,20 +198,20 @@ impl Render<Found> for Format {
     type Note = Counted;
 
     /// A row whose status is not requested stays empty.
-    fn render(&self, row: &mut Vec<u8>, item: &Item, found: &Found) -> Counted {
+    fn render(&self, row: &mut Vec<u8>, item: &Item, found: Found) -> Counted {
         let pinned_to = NonZeroUsize::new(self.pinned_to.len())
             .map(|servers| self.pinned_to[DnsJob::server_of(item, servers)]);
         let extras = Extras {
             resolver: pinned_to,
             wildcard: self.shows_wildcards,
         };
-        let status = RowStatus::of(found);
+        let status = RowStatus::of(&found);
         if self.statuses.is_empty() || self.statuses.contains(&status) {
             match self.format {
-                DnsFormat::Text => write_text(row, item, found, extras),
-                DnsFormat::Jsonl => write_jsonl(row, item, found, extras),
+                DnsFormat::Text => write_text(row, item, &found, extras),
+                DnsFormat::Jsonl => write_jsonl(row, item, &found, extras),
                 DnsFormat::Massdns => {
-                    write_massdns(row, item, found, self.clock_started_at, extras);
+                    write_massdns(row, item, &found, self.clock_started_at, extras);
                 }
             }
         }
@@ -229,7 +229,7 @@ impl Rows<Row<Counted>> for DnsRows {
         &mut self,
         out: &mut Vec<u8>,
         item: &Item,
-        result: &Result<Row<Counted>, ItemError>,
+        result: Result<Row<Counted>, ItemError>,
         observer: &mut Observer,
     ) {
         let Some(row) = observer.value_of(item, result) else {

@@ -101,13 +101,13 @@ impl Rows<Hashed> for HashRows {
         &mut self,
         out: &mut Vec<u8>,
         item: &Item,
-        result: &Result<Hashed, ItemError>,
+        result: Result<Hashed, ItemError>,
         observer: &mut Observer,
     ) {
         let name = item.bytes();
         let size_bytes = result.as_ref().map(|hashed| hashed.size_bytes);
         observer.count(size_bytes.map_err(|error| error.cause.key()));
-        match result {
+        match &result {
             Err(error) => {
                 match remedy(&error.cause) {
                     Some(remedy) => observer.about_item(name, &format_args!("{error} ({remedy})")),
@@ -122,7 +122,7 @@ impl Rows<Hashed> for HashRows {
                 }
             }
         }
-        match (self.format, result) {
+        match (self.format, &result) {
             (Format::Gnu, Ok(hashed)) => {
                 gnu::write_line(out, self.layout, self.algorithm, &hashed.digest, name);
             }

@@ -158,13 +158,8 @@ impl Observer {
     }
 
     /// The value of an item. Counts and reports a failure.
-    pub(super) fn value_of<'a, V>(
-        &mut self,
-        item: &Item,
-        result: &'a Result<V, ItemError>,
-    ) -> Option<&'a V> {
+    pub(super) fn value_of<V>(&mut self, item: &Item, result: Result<V, ItemError>) -> Option<V> {
         result
-            .as_ref()
             .inspect_err(|error| {
                 self.count(Err(error.cause.key()));
                 self.about_item(item.bytes(), error);

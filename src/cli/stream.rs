@@ -68,7 +68,7 @@ pub(super) trait Rows<V> {
         &mut self,
         out: &mut Vec<u8>,
         item: &Item,
-        result: &Result<V, ItemError>,
+        result: Result<V, ItemError>,
         observer: &mut Observer,
     );
 
@@ -340,7 +340,7 @@ impl<V, R: Rows<V>> Sink<V> for RowSink<'_, R> {
             ..
         } = self;
         let start = buffer.len();
-        rows.write(buffer, &item, &result, observer);
+        rows.write(buffer, &item, result, observer);
         if buffer.len() > start {
             self.row_ends.push(buffer.len());
         }

@@ -16,7 +16,12 @@ pub trait Render<V>: Send + Sync + 'static {
     type Note: Send + 'static;
 
     /// Appends the row of an item with this value.
-    fn render(&self, row: &mut Vec<u8>, item: &Item, value: &V) -> Self::Note;
+    fn render(&self, row: &mut Vec<u8>, item: &Item, value: V) -> Self::Note;
+
+    /// The memory that a note holds besides itself, in bytes.
+    fn bytes_held(_note: &Self::Note) -> usize {
+        0
+    }
 }
 
 /// A job whose values are the rows of another job's values.
@@ -71,11 +76,12 @@ impl<J: Job, R: Render<J::Value>> Job for Rendered<J, R> {
             let value = task.await?;
             let row = &mut *local.row.borrow_mut();
             row.clear();
-            let note = local.render.render(row, &item, &value);
+            let is_failure = J::is_failure(&value);
+            let note = local.render.render(row, &item, value);
             Ok(Row {
                 bytes: row.as_slice().into(),
                 note,
-                is_failure: J::is_failure(&value),
+                is_failure,
             })
         }
     }
@@ -85,6 +91,6 @@ impl<J: Job, R: Render<J::Value>> Job for Rendered<J, R> {
     }
 
     fn bytes_held(row: &Self::Value) -> usize {
-        row.bytes.len()
+        row.bytes.len() + R::bytes_held(&row.note)
     }
 }
