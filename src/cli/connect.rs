@@ -2,38 +2,24 @@
 
 use super::connect_arguments::{ConnectArguments, ConnectFormat};
 use super::hints::Hints;
+use super::name_arguments::NameServers;
 use super::observer::Observer;
 use super::outcome::Outcome;
-use super::servers::servers_of_system;
-use super::setup_error::SetupError;
 use super::stream::{Rows, Task};
 use crate::clock;
 use crate::error::ItemError;
 use crate::io::FileId;
 use crate::item::Item;
-use crate::jobs::connect::{
-    self, ConnectJob, Connection, Families, Found, HOSTS, Hosts, INVALID, NameService, Ports,
-};
-use crate::jobs::dns::{Settings, SharedLimits, each_once, queries_in_flight_max};
+use crate::jobs::connect::{self, ConnectJob, Connection, Found, INVALID, Ports};
 use crate::jobs::rendered::{Render, Rendered, Row};
 use crate::run::{Descriptors, Plan};
 use crate::sink::connect::{write_jsonl, write_text};
 use crate::source::Expand;
 use serde_json::Map;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// Sockets that each loop may open for each name server: one for datagrams, one for long answers.
-const SOCKETS_PER_SERVER: usize = 2;
-
 pub(super) fn connect(arguments: ConnectArguments) -> Outcome {
-    let servers = match servers(&arguments) {
-        Ok(servers) => servers,
-        Err(error) => {
-            error.report();
-            return Outcome::RunFailed;
-        }
-    };
+    let servers = NameServers::of(&arguments.names);
     let options = [
         ("timeout_ns", clock::to_ns(arguments.timeout).into()),
         ("ports", arguments.ports.clone().into()),
@@ -55,14 +41,14 @@ pub(super) fn connect(arguments: ConnectArguments) -> Outcome {
         timeout: None,
         items_hold_files: true,
         items_are_paths: false,
-        service_descriptors: SOCKETS_PER_SERVER * servers.len(),
+        service_descriptors: servers.descriptors(),
         resolvers_from: None,
         expand,
         options: Map::from_iter(options.map(|(name, value)| (name.to_owned(), value))),
     };
     let job = |plan: &Plan, _: &Descriptors, _: Vec<FileId>| {
         let job = ConnectJob {
-            names: name_service(&arguments, servers, plan),
+            names: servers.service(&arguments.names, plan),
             options: connect::Options {
                 timeout: arguments.timeout,
                 abort: arguments.abort,
@@ -75,35 +61,6 @@ pub(super) fn connect(arguments: ConnectArguments) -> Outcome {
     task.perform(job, rows)
 }
 
-/// The name servers. If those of the system cannot be read, names fail, but addresses do not.
-fn servers(arguments: &ConnectArguments) -> Result<Vec<SocketAddr>, SetupError> {
-    if arguments.resolvers.is_empty() {
-        return Ok(servers_of_system().unwrap_or_default());
-    }
-    Ok(each_once(arguments.resolvers.iter().copied()))
-}
-
-fn name_service(
-    arguments: &ConnectArguments,
-    servers: Vec<SocketAddr>,
-    plan: &Plan,
-) -> NameService {
-    // A system without the file has no such names.
-    let hosts = std::fs::read(HOSTS).map_or_else(|_| Hosts::default(), |text| Hosts::parse(&text));
-    let families = match (arguments.v4_only, arguments.v6_only) {
-        (true, _) => Families::V4,
-        (_, true) => Families::V6,
-        _ => Families::Both,
-    };
-    let resolver = (!servers.is_empty()).then(|| {
-        let names_servers = !arguments.resolvers.is_empty();
-        let queries_max = queries_in_flight_max(plan.in_flight, false, names_servers);
-        let limits = SharedLimits::new(servers.len(), queries_max, plan.loops);
-        (Settings::new(servers), limits)
-    });
-    NameService::new(hosts, families, resolver)
-}
-
 /// How results become rows.
 struct Format(ConnectFormat);
 
@@ -113,12 +70,12 @@ struct Counted(Result<u64, &'static str>);
 impl Render<Found> for Format {
     type Note = Counted;
 
-    fn render(&self, row: &mut Vec<u8>, item: &Item, found: &Found) -> Counted {
+    fn render(&self, row: &mut Vec<u8>, item: &Item, found: Found) -> Counted {
         match self.0 {
-            ConnectFormat::Text => write_text(row, item, found),
-            ConnectFormat::Jsonl => write_jsonl(row, item, found),
+            ConnectFormat::Text => write_text(row, item, &found),
+            ConnectFormat::Jsonl => write_jsonl(row, item, &found),
         }
-        Counted(match found {
+        Counted(match &found {
             Ok(connection) if connection.is_open() => Ok(banner_len(connection)),
             Ok(connection) => Err(connection.status_name()),
             Err(_) => Err(INVALID),
@@ -142,7 +99,7 @@ impl Rows<Row<Counted>> for ConnectRows {
         &mut self,
         out: &mut Vec<u8>,
         item: &Item,
-        result: &Result<Row<Counted>, ItemError>,
+        result: Result<Row<Counted>, ItemError>,
         observer: &mut Observer,
     ) {
         let Some(row) = observer.value_of(item, result) else {

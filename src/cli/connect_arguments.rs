@@ -1,12 +1,11 @@
 //! What `ringmill connect` accepts on the command line.
 
 use super::arguments::StreamArguments;
+use super::name_arguments::NameArguments;
 use super::values::parse_timeout;
 use crate::jobs::connect::parse_port;
-use crate::jobs::dns::parse_server;
 use clap::{Args, ValueEnum};
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Bytes of a banner that can be requested.
@@ -24,24 +23,8 @@ pub(super) struct ConnectArguments {
     #[arg(short, long = "port", value_name = "PORT", value_delimiter = ',', value_parser = port, help_heading = "Input")]
     pub(super) ports: Vec<u16>,
 
-    /// Use only the IPv4 addresses of names.
-    #[arg(
-        short = '4',
-        long = "ipv4",
-        conflicts_with = "v6_only",
-        help_heading = "Names"
-    )]
-    pub(super) v4_only: bool,
-
-    /// Use only the IPv6 addresses of names.
-    #[arg(short = '6', long = "ipv6", help_heading = "Names")]
-    pub(super) v6_only: bool,
-
-    /// Query this server instead of /etc/resolv.conf.
-    ///
-    /// May be given several times. Names in /etc/hosts are not queried.
-    #[arg(short, long = "resolver", value_name = "ADDR[:PORT]", value_parser = parse_server, help_heading = "Names")]
-    pub(super) resolvers: Vec<SocketAddr>,
+    #[command(flatten)]
+    pub(super) names: NameArguments,
 
     /// Timeout for each address of an endpoint.
     ///

@@ -54,7 +54,7 @@ pub struct Attempt {
 
 /// Connects. Exhaustion of this machine's resources is not a result: the attempt is then repeated, with a
 /// new timeout. Returns the socket if it is connected.
-pub(super) async fn attempt(
+pub(in crate::jobs) async fn attempt(
     io: &Io,
     address: SocketAddr,
     timeout: Duration,

@@ -6,19 +6,21 @@ mod attempt;
 mod endpoint;
 mod hosts;
 mod names;
+mod pins;
 
+pub(in crate::jobs) use attempt::attempt;
 pub use attempt::{Attempt, Status};
 pub use endpoint::{Endpoint, Invalid, Ports, parse_port};
 pub use hosts::{HOSTS, Hosts};
+pub(in crate::jobs) use names::Names;
 pub use names::{Families, NameService, Unresolved};
+pub use pins::{Pin, Pins};
 
 use super::Job;
 use crate::error::ItemError;
 use crate::io::{Io, Socket};
 use crate::item::Item;
 use crate::stats::Phase;
-use attempt::attempt;
-use names::Names;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -161,7 +163,7 @@ async fn connect(local: Rc<Local>, io: Io, item: Item) -> Result<Found, ItemErro
         Endpoint::Name(name, port) => {
             let started_at = io.now();
             // In a box, so that the futures of addresses stay small.
-            let resolved = Box::pin(local.names.resolve(&io, &name)).await;
+            let resolved = Box::pin(local.names.resolve(&io, &name, port)).await;
             let time = io.now().saturating_sub(started_at);
             io.record(RESOLVE, time);
             connection.resolve_time = Some(time);

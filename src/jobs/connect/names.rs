@@ -1,6 +1,7 @@
 //! The addresses of names: from hosts(5), or looked up once for all loops within their time to live.
 
 use super::hosts::Hosts;
+use super::pins::Pins;
 use crate::io::Io;
 use crate::jobs::dns::{
     Answer, Client, Question, Resolver, Settings, SharedLimits, SharedServerStats, Status,
@@ -33,6 +34,8 @@ pub enum Families {
 /// How names are resolved.
 #[derive(Clone, Debug)]
 pub struct NameService {
+    /// The names that have other addresses with some ports.
+    pub pins: Arc<Pins>,
     /// The names that are not looked up.
     pub hosts: Arc<Hosts>,
     /// Which addresses are used.
@@ -63,6 +66,8 @@ pub enum Unresolved {
     NoServer,
     /// It has addresses of the other family only.
     Family,
+    /// DNS allows no such name.
+    NotAName,
 }
 
 impl std::fmt::Display for Unresolved {
@@ -71,6 +76,7 @@ impl std::fmt::Display for Unresolved {
             Self::Lookup(status) => status.fmt(f),
             Self::NoServer => f.write_str("NO-SERVER"),
             Self::Family => f.write_str("NODATA"),
+            Self::NotAName => f.write_str("not a name that DNS allows"),
         }
     }
 }
@@ -79,11 +85,13 @@ impl NameService {
     /// Resolves names by these means.
     #[must_use]
     pub fn new(
+        pins: Pins,
         hosts: Hosts,
         families: Families,
         resolver: Option<(Settings, SharedLimits)>,
     ) -> Self {
         Self {
+            pins: Arc::new(pins),
             hosts: Arc::new(hosts),
             families,
             resolver,
@@ -92,7 +100,7 @@ impl NameService {
     }
 
     /// The state that the items of a loop share.
-    pub(super) fn local(&self, io: &Io) -> Names {
+    pub(in crate::jobs) fn local(&self, io: &Io) -> Names {
         let client = self.resolver.as_ref().map(|(settings, limits)| {
             let resolver = Resolver::new(settings.clone(), limits);
             Client::start(io, resolver, SharedServerStats::default(), false)
@@ -105,16 +113,33 @@ impl NameService {
 }
 
 /// Resolves the names of a loop's items.
-pub(super) struct Names {
+pub(in crate::jobs) struct Names {
     service: NameService,
     client: Option<Rc<Client>>,
 }
 
 impl Names {
-    /// The addresses of a name, which is a question for its A records.
-    pub(super) async fn resolve(&self, io: &Io, name: &Question) -> Resolved {
-        if let Some(addresses) = self.service.hosts.addresses(name) {
-            return self.of_hosts(addresses);
+    /// The addresses of a name as text, with this port.
+    pub(in crate::jobs) async fn addresses_of(
+        &self,
+        io: &Io,
+        name: &str,
+        port: u16,
+    ) -> Result<Arc<[IpAddr]>, Unresolved> {
+        let question = Question::parse(name.as_bytes(), Rtype::A);
+        let question = question.map_err(|_| Unresolved::NotAName)?;
+        let resolved = Box::pin(self.resolve(io, &question, port)).await;
+        match resolved.failure {
+            Some(failure) => Err(failure),
+            None => Ok(resolved.addresses),
+        }
+    }
+
+    /// The addresses of a name with this port. The name is a question for its A records.
+    pub(super) async fn resolve(&self, io: &Io, name: &Question, port: u16) -> Resolved {
+        let pinned = self.service.pins.addresses(name, port);
+        if let Some(addresses) = pinned.or_else(|| self.service.hosts.addresses(name)) {
+            return self.given(addresses);
         }
         let Some(client) = &self.client else {
             return Resolved::none(Unresolved::NoServer, Duration::ZERO);
@@ -139,7 +164,8 @@ impl Names {
         }
     }
 
-    fn of_hosts(&self, addresses: &[IpAddr]) -> Resolved {
+    /// Addresses that are not looked up.
+    fn given(&self, addresses: &[IpAddr]) -> Resolved {
         let is_wanted = |address: &IpAddr| match self.service.families {
             Families::Both => true,
             Families::V4 => address.is_ipv4(),
