@@ -3,6 +3,7 @@
 use super::connect_arguments::ConnectArguments;
 use super::forms::FormArguments;
 use super::help;
+use super::http_arguments::HttpArguments;
 use super::query_arguments::QueryArguments;
 use super::values::{
     EngineParser, algorithm_parser, parse_count, parse_interval, parse_rate, parse_record_type,
@@ -77,7 +78,7 @@ impl Arguments {
             option.hide_short_help(is_rare)
         };
         let mut command = Self::command();
-        for subcommand in ["hash", "dns", "connect"] {
+        for subcommand in ["hash", "dns", "connect", "http"] {
             command = command.mut_subcommand(subcommand, |it| it.mut_args(leave_out));
         }
         command
@@ -141,6 +142,7 @@ pub(super) enum Generate {
     ManHash,
     ManDns,
     ManConnect,
+    ManHttp,
     ManMerge,
     ManPlot,
     StatsSchema,
@@ -162,6 +164,10 @@ pub(super) enum Command {
     /// Connect to many endpoints at once and print one line for each, in input order.
     #[command(after_help = help::CONNECT.short(), after_long_help = help::CONNECT.long())]
     Connect(ConnectArguments),
+
+    /// Send many requests to web servers at once and print one row for each, in input order.
+    #[command(after_help = help::HTTP.short(), after_long_help = help::HTTP.long())]
+    Http(HttpArguments),
 
     /// Merge the latencies of several runs, from interval logs that --hlog wrote.
     #[command(after_help = help::MERGE.short(), after_long_help = help::MERGE.long())]

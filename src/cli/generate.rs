@@ -45,6 +45,7 @@ fn write(what: Generate, text: &mut Vec<u8>) -> io::Result<()> {
         Generate::ManConnect => {
             return write_man_of("connect", command, &help::CONNECT, text);
         }
+        Generate::ManHttp => return write_man_of("http", command, &help::HTTP, text),
         Generate::ManMerge => return write_man_of("merge", command, &help::MERGE, text),
         Generate::ManPlot => return write_man_of("plot", command, &help::PLOT, text),
         Generate::StatsSchema => return text.write_all(document::SCHEMA.as_bytes()),

@@ -77,6 +77,26 @@ pub(super) const CONNECT: Texts = Texts {
     ],
 };
 
+pub(super) const HTTP: Texts = Texts {
+    notes: &[
+        "A line of a list is a URL, or a JSON object with `url` and, for this request, `method`, `headers` and \
+         `body`; its other members are repeated in the row as `input`. Bodies in gzip, br and zstd are decoded.",
+        "After status 429 or 503, an origin is left alone for the time that it asks for (Retry-After), and other \
+         origins go on. HTTP/2, cookies and proxies are not supported.",
+    ],
+    examples: &[
+        "ringmill http https://example.com/",
+        "ringmill http --files-from urls.txt -a sha256 --rate-per-host 10",
+    ],
+    exit_status: &[
+        ("0", "all requests have a response with a status below 400"),
+        ("1", "some have not"),
+        NO_RUN,
+        SIGINT,
+        SIGTERM,
+    ],
+};
+
 pub(super) const MERGE: Texts = Texts {
     notes: &[
         "Without options, the table of --latency is printed. It is written to standard output.",

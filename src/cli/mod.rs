@@ -1,6 +1,7 @@
 //! The command line: parses arguments into options, makes a plan of them, and runs it.
 
 mod arguments;
+mod bodies;
 mod closed;
 mod connect;
 mod connect_arguments;
@@ -11,10 +12,14 @@ mod generate;
 mod hash;
 mod help;
 mod hints;
+mod http;
+mod http_arguments;
+mod http_rows;
 mod interrupt;
 mod lingering;
 mod memory;
 mod merge;
+mod name_arguments;
 mod observer;
 mod outcome;
 mod outputs;
@@ -42,6 +47,7 @@ pub fn main() -> ExitCode {
         Some(Command::Hash(options)) => hash::hash(options),
         Some(Command::Dns(options)) => dns::dns(options),
         Some(Command::Connect(options)) => connect::connect(options),
+        Some(Command::Http(options)) => http::http(options),
         Some(Command::Plot(options)) => plot::plot(&options),
         Some(Command::Merge(options)) => merge::merge(&options),
         None => unreachable!("clap shows the help if there are no arguments"),

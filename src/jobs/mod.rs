@@ -6,6 +6,8 @@ pub mod connect;
 #[cfg(feature = "dns")]
 pub mod dns;
 pub mod hash;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod rendered;
 #[cfg(feature = "dns")]
 mod shared_facts;

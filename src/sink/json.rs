@@ -47,6 +47,16 @@ impl<'a> Object<'a> {
         self.out
     }
 
+    /// A member with this name, which must not need escapes; the caller appends its value.
+    pub(super) fn named_member(&mut self, name: &str) -> &mut Vec<u8> {
+        if !std::mem::take(&mut self.is_empty) {
+            self.out.push(b',');
+        }
+        plain(self.out, name.as_bytes());
+        self.out.push(b':');
+        self.out
+    }
+
     /// A string member with this text, which must not need escapes.
     #[inline]
     pub(super) fn plain(&mut self, key: Key, text: &[u8]) {

@@ -3,6 +3,7 @@
 pub mod connect;
 pub mod dns;
 pub mod gnu;
+pub mod http;
 mod json;
 pub mod jsonl;
 pub mod messages;

@@ -178,6 +178,7 @@ fn man_pages_have_their_sections_and_refer_to_each_other() {
         "man-hash",
         "man-dns",
         "man-connect",
+        "man-http",
         "man-merge",
         "man-plot",
     ];
@@ -187,7 +188,7 @@ fn man_pages_have_their_sections_and_refer_to_each_other() {
         if what != "man" {
             sections.push("EXAMPLES");
         }
-        if matches!(what, "man-hash" | "man-dns" | "man-connect") {
+        if matches!(what, "man-hash" | "man-dns" | "man-connect" | "man-http") {
             sections.push("ENVIRONMENT");
             assert!(page.contains("RINGMILL_ENGINE") && page.contains("--io-workers"));
             // Options that the short help leaves out are described, too.

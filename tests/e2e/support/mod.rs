@@ -1,14 +1,17 @@
 //! Shared by the tests: running the binary, oracles, trees of files, and a scripted file system.
 
+pub mod certificates;
 pub mod crc32c;
 pub mod disk;
 pub mod dnsdist;
 pub mod fusefs;
+pub mod haproxy;
 pub mod healthy;
 pub mod imperfect;
 pub mod judge;
 pub mod mill;
 pub mod name_servers;
+pub mod nginx;
 pub mod nsd;
 pub mod peers;
 pub mod ports;
@@ -20,6 +23,7 @@ pub mod small_disk;
 pub mod terminal;
 pub mod tree;
 pub mod troubled;
+pub mod web;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::sleep;

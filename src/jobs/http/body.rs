@@ -1,0 +1,166 @@
+//! Bodies of responses: decoded, limited, hashed, kept.
+
+use super::options::Keep;
+use crate::digest::{Digest, Hasher};
+use std::io::{self, Write};
+
+/// The window that a body in zstd may need: RFC 9659 allows 8 MiB.
+const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+
+/// The buffer of the brotli decoder.
+const BROTLI_BUFFER_LEN: usize = 4096;
+
+/// Decodes a body that arrives in pieces, and passes it to a [`Consumer`].
+pub(super) enum Decoder {
+    Identity(Consumer),
+    Gzip(Box<flate2::write::MultiGzDecoder<Consumer>>),
+    Brotli(Box<brotli_decompressor::DecompressorWriter<Consumer>>),
+    Zstd(Box<zstd::stream::zio::Writer<Consumer, zstd::stream::raw::Decoder<'static>>>),
+}
+
+/// Takes the decoded body.
+#[derive(Debug)]
+pub(super) struct Consumer {
+    /// Bytes that may follow.
+    left: u64,
+    is_too_long: bool,
+    /// Bytes so far.
+    size: u64,
+    hasher: Option<Box<Hasher>>,
+    body: Option<Vec<u8>>,
+}
+
+/// What is known of a body that was read to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Consumed {
+    pub(super) size: u64,
+    pub(super) digest: Option<Digest>,
+    pub(super) body: Option<Vec<u8>>,
+}
+
+/// Why a body cannot be decoded.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Undecodable {
+    /// It is longer than allowed.
+    TooLong,
+    /// It is not in this encoding, which its header names, because of this.
+    Invalid(&'static str, String),
+}
+
+impl Consumer {
+    pub(super) fn new(keep: Keep, len_max: u64) -> Self {
+        Self {
+            left: len_max,
+            is_too_long: false,
+            size: 0,
+            hasher: keep
+                .digest
+                .map(|algorithm| Box::new(Hasher::new(algorithm))),
+            body: keep.body.then(Vec::new),
+        }
+    }
+
+    fn finish(self) -> Consumed {
+        Consumed {
+            size: self.size,
+            digest: self.hasher.map(|mut hasher| hasher.finalize_reset()),
+            body: self.body,
+        }
+    }
+}
+
+impl Write for Consumer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = bytes.len() as u64;
+        if count > self.left {
+            self.is_too_long = true;
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.left -= count;
+        self.size += count;
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(bytes);
+        }
+        if let Some(body) = &mut self.body {
+            body.extend_from_slice(bytes);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Decoder {
+    /// For the value of Content-Encoding, if there is one. A body in an encoding that is not known is not decoded.
+    pub(super) fn new(encoding: Option<&[u8]>, consumer: Consumer) -> Self {
+        let is = |name: &str| {
+            encoding.is_some_and(|one| one.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
+        };
+        if is("gzip") || is("x-gzip") {
+            return Self::Gzip(Box::new(flate2::write::MultiGzDecoder::new(consumer)));
+        }
+        if is("br") {
+            let decoder = brotli_decompressor::DecompressorWriter::new(consumer, BROTLI_BUFFER_LEN);
+            return Self::Brotli(Box::new(decoder));
+        }
+        if is("zstd")
+            && let Ok(mut decoder) = zstd::stream::raw::Decoder::new()
+            && decoder
+                .set_parameter(zstd::stream::raw::DParameter::WindowLogMax(
+                    ZSTD_WINDOW_LOG_MAX,
+                ))
+                .is_ok()
+        {
+            return Self::Zstd(Box::new(zstd::stream::zio::Writer::new(consumer, decoder)));
+        }
+        Self::Identity(consumer)
+    }
+
+    /// Decodes the next piece.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Undecodable> {
+        let written = match self {
+            Self::Identity(consumer) => consumer.write_all(bytes),
+            Self::Gzip(decoder) => decoder.write_all(bytes),
+            Self::Brotli(decoder) => decoder.write_all(bytes),
+            Self::Zstd(decoder) => decoder.write_all(bytes),
+        };
+        written.map_err(|error| self.explain(&error))
+    }
+
+    /// The body has ended.
+    pub(super) fn finish(mut self) -> Result<Consumed, Undecodable> {
+        let finished = match &mut self {
+            Self::Identity(_) => Ok(()),
+            Self::Gzip(decoder) => decoder.try_finish(),
+            Self::Brotli(decoder) => decoder.close(),
+            Self::Zstd(decoder) => decoder.finish(),
+        };
+        finished.map_err(|error| self.explain(&error))?;
+        let consumer = match self {
+            Self::Identity(consumer) => consumer,
+            Self::Gzip(decoder) => decoder
+                .finish()
+                .map_err(|error| Undecodable::Invalid("gzip", error.to_string()))?,
+            Self::Brotli(decoder) => match decoder.into_inner() {
+                Ok(consumer) | Err(consumer) => consumer,
+            },
+            Self::Zstd(decoder) => decoder.into_inner().0,
+        };
+        Ok(consumer.finish())
+    }
+
+    fn explain(&self, error: &io::Error) -> Undecodable {
+        let (encoding, consumer) = match self {
+            Self::Identity(consumer) => ("identity", consumer),
+            Self::Gzip(decoder) => ("gzip", decoder.get_ref()),
+            Self::Brotli(decoder) => ("br", decoder.get_ref()),
+            Self::Zstd(decoder) => ("zstd", decoder.writer()),
+        };
+        match consumer.is_too_long {
+            true => Undecodable::TooLong,
+            false => Undecodable::Invalid(encoding, error.to_string()),
+        }
+    }
+}
