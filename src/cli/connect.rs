@@ -1,8 +1,8 @@
 //! `ringmill connect`.
 
-use super::connect_arguments::{ConnectArguments, ConnectFormat};
+use super::arguments::{ConnectArguments, ConnectFormat};
 use super::hints::Hints;
-use super::name_arguments::NameServers;
+use super::name_servers::NameServers;
 use super::observer::Observer;
 use super::outcome::Outcome;
 use super::stream::{Rows, Task};

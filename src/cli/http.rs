@@ -1,10 +1,10 @@
 //! `ringmill http`.
 
+use super::arguments::{HttpArguments, HttpFormat};
 use super::bodies::{self, Bodies};
 use super::hints::Hints;
-use super::http_arguments::{HttpArguments, HttpFormat};
 use super::http_rows::{Form, HttpRows, Renderer};
-use super::name_arguments::NameServers;
+use super::name_servers::NameServers;
 use super::outcome::Outcome;
 use super::setup_error::SetupError;
 use super::stream::Task;

@@ -11,6 +11,7 @@ mod options;
 mod origins;
 #[cfg(test)]
 mod origins_tests;
+mod phases;
 mod progress;
 mod redirect;
 mod request;
@@ -21,6 +22,7 @@ use failure::Outlook;
 pub use failure::{Failure, Step};
 pub use options::{Keep, Options};
 pub use origins::OriginLimits;
+pub use phases::{BODY, CONNECT, FIRST_BYTE, PARK, RESOLVE, TLS};
 pub use progress::{Progress, Timings};
 pub use request::{Invalid, Line, Request, Template, parse_header, parse_method, parse_url};
 pub use tls::{Trust, client_config};
@@ -42,19 +44,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use url::Url;
-
-/// The time until the addresses of a name were known.
-pub const RESOLVE: Phase = Phase::of_job(0, "resolve");
-/// The time until it was the request's turn at its origin.
-pub const PARK: Phase = Phase::of_job(1, "park");
-/// The time from a connect to its result.
-pub const CONNECT: Phase = Phase::of_job(2, "connect");
-/// The time of a TLS handshake.
-pub const TLS: Phase = Phase::of_job(3, "tls");
-/// The time from the beginning of a request to the head of the response.
-pub const FIRST_BYTE: Phase = Phase::of_job(4, "first-byte");
-/// The time from the head of the response to the end of its body.
-pub const BODY: Phase = Phase::of_job(5, "body");
 
 /// Sends requests.
 #[derive(Clone, Debug)]

@@ -1,6 +1,6 @@
 //! How far a request got, and how long its steps took.
 
-use super::{BODY, CONNECT, FIRST_BYTE, PARK, RESOLVE, TLS};
+use super::phases::{BODY, CONNECT, FIRST_BYTE, PARK, RESOLVE, TLS};
 use crate::io::Io;
 use std::net::SocketAddr;
 use std::time::Duration;

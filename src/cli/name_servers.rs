@@ -1,42 +1,14 @@
-//! How `connect` and `http` resolve names.
+//! The name servers of `connect` and `http`.
 
+use super::arguments::NameArguments;
 use super::servers::servers_of_system;
-use crate::jobs::connect::{Families, HOSTS, Hosts, NameService, Pin};
-use crate::jobs::dns::{Settings, SharedLimits, each_once, parse_server, queries_in_flight_max};
+use crate::jobs::connect::{Families, HOSTS, Hosts, NameService};
+use crate::jobs::dns::{Settings, SharedLimits, each_once, queries_in_flight_max};
 use crate::run::Plan;
-use clap::Args;
 use std::net::SocketAddr;
 
 /// Sockets that each loop may open for each name server: one for datagrams, one for long answers.
 const SOCKETS_PER_SERVER: usize = 2;
-
-#[derive(Clone, Debug, Args)]
-pub(super) struct NameArguments {
-    /// Use only the IPv4 addresses of names.
-    #[arg(
-        short = '4',
-        long = "ipv4",
-        conflicts_with = "v6_only",
-        help_heading = "Names"
-    )]
-    v4_only: bool,
-
-    /// Use only the IPv6 addresses of names.
-    #[arg(short = '6', long = "ipv6", help_heading = "Names")]
-    v6_only: bool,
-
-    /// Query this server instead of /etc/resolv.conf.
-    ///
-    /// May be given several times. Names in /etc/hosts are not queried.
-    #[arg(short, long = "resolver", value_name = "ADDR[:PORT]", value_parser = parse_server, help_heading = "Names")]
-    resolvers: Vec<SocketAddr>,
-
-    /// Use this address for a name with this port.
-    ///
-    /// May be given several times, and with several addresses, separated by commas.
-    #[arg(long, value_name = "HOST:PORT:ADDR", help_heading = "Names")]
-    resolve: Vec<Pin>,
-}
 
 /// The name servers of a run.
 pub(super) struct NameServers(Vec<SocketAddr>);

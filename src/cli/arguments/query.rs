@@ -1,7 +1,7 @@
 //! The options of `ringmill dns` for the content of queries and how they are sent.
 
-use super::setup_error::SetupError;
-use super::values::parse_address;
+use crate::cli::setup_error::SetupError;
+use crate::cli::values::parse_address;
 use crate::jobs::dns::{EDNS_SIZE_MAX, EDNS_SIZE_MIN, EdnsOptions, QueryOptions};
 use clap::Args;
 use domain::base::opt::subnet::ClientSubnet;
@@ -10,12 +10,12 @@ use std::net::IpAddr;
 
 /// The content of queries and how they are sent.
 #[derive(Debug, Args)]
-pub(super) struct QueryArguments {
+pub(in crate::cli) struct QueryArguments {
     /// Send queries over TCP only.
     ///
     /// There is one connection for each server and event loop, with up to 128 queries in flight.
     #[arg(long, conflicts_with = "sockets", help_heading = "Queries")]
-    pub(super) tcp: bool,
+    pub(in crate::cli) tcp: bool,
 
     /// Do not request recursion (RD = 0): servers answer only from their own data.
     #[arg(long, help_heading = "Queries")]
@@ -47,12 +47,12 @@ pub(super) struct QueryArguments {
 
     /// Send queries from this address of the machine.
     #[arg(long, value_name = "ADDR", value_parser = parse_address, help_heading = "Queries")]
-    pub(super) source: Option<IpAddr>,
+    pub(in crate::cli) source: Option<IpAddr>,
 }
 
 impl QueryArguments {
     /// The content of queries. Fails if options contradict each other.
-    pub(super) fn options(&self) -> Result<QueryOptions, SetupError> {
+    pub(in crate::cli) fn options(&self) -> Result<QueryOptions, SetupError> {
         let edns = match self.edns {
             Edns::Off if self.dnssec => return Err(needs_edns("--dnssec")),
             Edns::Off if self.subnet.is_some() => return Err(needs_edns("--subnet")),
@@ -72,7 +72,7 @@ impl QueryArguments {
 
 impl QueryArguments {
     /// The options, for the document of --stats.
-    pub(super) fn for_document(&self) -> [(&'static str, Value); 6] {
+    pub(in crate::cli) fn for_document(&self) -> [(&'static str, Value); 6] {
         let udp_size = match self.edns {
             Edns::Off => None,
             Edns::UdpSize(size) => Some(size),
