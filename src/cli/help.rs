@@ -89,8 +89,8 @@ pub(super) const HTTP: Texts = Texts {
         "ringmill http --files-from urls.txt -a sha256 --rate-per-host 10",
     ],
     exit_status: &[
-        ("0", "all requests have a response with a status below 400"),
-        ("1", "some have not"),
+        ("0", "all statuses are below 400"),
+        ("1", "some are not, or there is none"),
         NO_RUN,
         SIGINT,
         SIGTERM,

@@ -124,7 +124,7 @@ fn completions_and_the_man_page() {
     }
 }
 
-const SUBCOMMANDS: [&str; 4] = ["hash", "dns", "merge", "plot"];
+const SUBCOMMANDS: [&str; 6] = ["hash", "dns", "connect", "http", "merge", "plot"];
 
 /// On a terminal of 80 columns.
 #[test]

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct HttpArguments {
-    /// URLs to request. Without URL and --files-from, they are read from standard input.
+    /// URLs to request [default: the lines of standard input].
     ///
     /// A line may also be a JSON object with `url`, and with `method`, `headers` and `body` for this request.
     #[arg(value_name = "URL", conflicts_with = "files_from", value_hint = ValueHint::Url)]
@@ -46,26 +46,30 @@ pub(in crate::cli) struct HttpArguments {
     #[arg(long, value_name = "COUNT", default_value = "10", value_parser = parse_count, help_heading = "Requests")]
     pub(in crate::cli) max_redirects: usize,
 
-    /// Connections to each origin (scheme, host and port).
-    #[arg(long, value_name = "COUNT", default_value = "6", value_parser = parse_count, allow_hyphen_values = true, help_heading = "Politeness")]
+    /// Connections to each origin.
+    ///
+    /// An origin is a scheme, a host and a port.
+    #[arg(long, value_name = "COUNT", default_value = "6", value_parser = parse_count, allow_hyphen_values = true, help_heading = "Limits")]
     pub(in crate::cli) per_host: usize,
 
     /// Requests per second to each origin.
-    #[arg(long, value_name = "RATE", value_parser = parse_rate, allow_hyphen_values = true, help_heading = "Politeness")]
+    #[arg(long, value_name = "RATE", value_parser = parse_rate, allow_hyphen_values = true, help_heading = "Limits")]
     pub(in crate::cli) rate_per_host: Option<f64>,
 
-    /// Send a request again this often after a failure that may be transient.
+    /// Further attempts after some failures.
     ///
     /// Failed connects, and for methods that may be repeated lost connections and the statuses 408, 429, 502,
     /// 503 and 504.
-    #[arg(long, value_name = "COUNT", default_value = "2", value_parser = parse_retries, allow_hyphen_values = true, help_heading = "Politeness")]
+    #[arg(long, value_name = "COUNT", default_value = "2", value_parser = parse_retries, allow_hyphen_values = true, help_heading = "Limits")]
     pub(in crate::cli) retries: u32,
 
     /// Longest pause to wait for that a server asks for (Retry-After).
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_timeout, allow_hyphen_values = true, help_heading = "Politeness")]
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_timeout, allow_hyphen_values = true, help_heading = "Limits")]
     pub(in crate::cli) retry_after_max: Duration,
 
-    /// Timeout for a request, from its turn at the server to the end of its response.
+    /// Timeout for each attempt.
+    ///
+    /// It lasts from its turn at the server to the end of the response.
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_timeout, allow_hyphen_values = true, help_heading = "Limits")]
     pub(in crate::cli) timeout: Duration,
 
@@ -110,7 +114,7 @@ pub(in crate::cli) struct HttpArguments {
     #[arg(long, value_enum, default_value = "jsonl", help_heading = "Output")]
     pub(in crate::cli) format: HttpFormat,
 
-    /// Print the digests of bodies as `ringmill hash` does, with URLs as names.
+    /// Print digests and URLs as `ringmill hash` does.
     ///
     /// With BLAKE3, unless --algorithm is given.
     #[arg(long, conflicts_with_all = ["format", "body", "headers"], help_heading = "Output")]

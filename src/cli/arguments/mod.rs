@@ -24,7 +24,7 @@ use std::path::PathBuf;
 
 /// Options that `-h` leaves out, in subcommands with more options than fit a screen. `--help` and the man
 /// pages list all options.
-const RARE: [&str; 24] = [
+const RARE: [&str; 36] = [
     "fields",
     "window",
     "loops",
@@ -49,13 +49,30 @@ const RARE: [&str; 24] = [
     "source",
     "wildcards",
     "comments",
+    // Those of connect and http.
+    "resolve",
+    "v4_only",
+    "v6_only",
+    "user_agent",
+    "max_redirects",
+    "retry_after_max",
+    "connect_timeout",
+    "max_body",
+    "cacert",
+    "insecure",
+    "bodies",
+    "headers",
 ];
+
+/// The same for `ringmill http`, which has the most options.
+const RARE_IN_HTTP: [&str; 4] = ["resolvers", "engine", "stats", "deny_private"];
 
 /// Printed for `ringmill hash --check`, an option that the sum tools have.
 const CHECK_HINT: &str = "there is no --check yet; `b3sum --check FILE`, or `sha256sum --check FILE` \
     after -a sha256, checks the lines that `ringmill hash` prints";
 
-/// Hashes files and looks up names, many at once with `io_uring`. Prints results in input order.
+/// Hashes files, looks up names, connects to endpoints and requests URLs, many at once with `io_uring`. Prints results
+/// in input order.
 #[derive(Debug, Parser)]
 #[command(name = "ringmill", version, after_help = help::RINGMILL.short(), after_long_help = help::RINGMILL.long(), max_term_width = 100)]
 // A shell alias may contain an option that the user gives again.
@@ -80,7 +97,12 @@ impl Arguments {
         for subcommand in ["hash", "dns", "connect", "http"] {
             command = command.mut_subcommand(subcommand, |it| it.mut_args(leave_out));
         }
-        command
+        command.mut_subcommand("http", |mut it| {
+            for option in RARE_IN_HTTP {
+                it = it.mut_arg(option, |option| option.hide_short_help(true));
+            }
+            it
+        })
     }
 
     /// Parses the process's arguments. Ends the process if they are invalid.
@@ -164,7 +186,7 @@ pub(in crate::cli) enum Command {
     #[command(after_help = help::CONNECT.short(), after_long_help = help::CONNECT.long())]
     Connect(ConnectArguments),
 
-    /// Send many requests to web servers at once and print one row for each, in input order.
+    /// Request many URLs at once and print one row for each, in input order.
     #[command(after_help = help::HTTP.short(), after_long_help = help::HTTP.long())]
     Http(HttpArguments),
 

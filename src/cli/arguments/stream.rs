@@ -52,7 +52,7 @@ pub(in crate::cli) struct StreamArguments {
 /// What a run may use; the same for every job.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ResourceArguments {
-    /// Maximum items in flight [default: hash and connect 512, dns 8192].
+    /// Maximum items in flight [default: 512, dns 8192].
     ///
     /// In flight means started and not finished. All event loops share this limit. `hash` has fewer in
     /// flight if the limit on open files is lower.
