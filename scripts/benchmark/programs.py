@@ -26,7 +26,7 @@ VERSION_FLAGS = {"ringmill": "--version", EARLIER: "--version", "library": None,
                  "parallel": "--version", "hashdeep": "-V", "rhash": "--version",
                  "fclones": "--version", "nsd": "-v", "massdns": None, "adnshost": "--version",
                  "materialize-contenders": None, "imperfect_dns": None, "dnsperf": None,
-                 "unbound": "-V"}
+                 "unbound": "-V", "ab": "-V", "oha": "--version", "curl": "--version"}
 
 TOKIO_URING = REPOSITORY / "benches" / "tokio_uring"
 MATERIALIZE = REPOSITORY / "benches" / "materialize"
@@ -54,9 +54,10 @@ DEBIAN_PACKAGES = {"xargs": "findutils", "sha256sum": "coreutils", "b3sum": "b3s
                    "hashdeep": "hashdeep", "rhash": "rhash", "mkfs.ext4": "e2fsprogs",
                    "losetup": "mount", "nsd": "nsd", "adnshost": "adns-tools",
                    "dnsperf": "dnsperf", "unbound": "unbound",
-                   "bindfs": "bindfs", "fusermount3": "fuse3", "cc": "gcc"}
+                   "bindfs": "bindfs", "fusermount3": "fuse3", "cc": "gcc", "ab": "apache2-utils", "curl": "curl",
+                   "nginx": "nginx"}
 DEBIAN_HEADERS = {"/usr/include/fuse3/fuse_lowlevel.h": "libfuse3-dev"}
-CRATES = ["fclones"]
+CRATES = ["fclones", "oha"]
 
 # Built from source, because no package has it.
 MASSDNS = REPOSITORY / "target" / "massdns"

@@ -4,8 +4,10 @@ commit."""
 from benchmark.jobs import against
 from benchmark.jobs import dns as dns_job
 from benchmark.jobs import hash as hash_job
+from benchmark.jobs import http as http_job
 from benchmark.jobs import materialize
 from benchmark.jobs.dns import imperfect
 
 # In the order of `scripts/bench all`.
-SUITES = [*hash_job.SUITES, *dns_job.SUITES, imperfect.SUITE, *materialize.SUITES, against.SUITE]
+SUITES = [*hash_job.SUITES, *dns_job.SUITES, imperfect.SUITE, *http_job.SUITES,
+          *materialize.SUITES, against.SUITE]
