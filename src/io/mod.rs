@@ -67,7 +67,7 @@ pub use part_writer::{Admission, PartWriter};
 pub use permits::{Acquire, Permit, Semaphore};
 pub use pressure::Exhaustion;
 pub use sleep::Sleep;
-pub use socket::Socket;
+pub use socket::{EXHAUSTION_BACKOFF, Socket};
 pub use socket_calls::{Transport, source_address};
 pub use stream::Stream;
 pub use timers::Timers;

@@ -11,6 +11,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
+/// The back-off after an operation on a socket has failed because of resource exhaustion.
+pub const EXHAUSTION_BACKOFF: Duration = Duration::from_millis(2);
+
 /// A connected socket. It closes when it is dropped and no operation uses it any more.
 ///
 /// Errors of resource exhaustion are returned to the caller like any other: exhaustion at one

@@ -5,21 +5,17 @@ use super::core::Io;
 use super::op::{Op, Value};
 use super::open_file::OpenFile;
 use super::sleep::Sleep;
-use super::socket::Socket;
+use super::socket::{EXHAUSTION_BACKOFF, Socket};
 use crate::error::Errno;
 use std::mem;
 use std::ops::Range;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 /// The bounds of the receive buffer's size. It doubles when a receive fills it, and halves when one fills less
 /// than a quarter, so that connections without much to receive hold little memory.
 const RECEIVE_LEN: Range<usize> = 4 * 1024..64 * 1024;
-
-/// The pause before an operation is repeated that failed because of resource exhaustion.
-const EXHAUSTION_BACKOFF: Duration = Duration::from_millis(2);
 
 /// A connected stream socket with a buffer for each direction. Its operations belong to the task that polls:
 /// one task should poll it from its first operation to its last.

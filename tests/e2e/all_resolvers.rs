@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::support::nsd::{self, Kind, Nsd};
 use crate::support::ports::free_address;
 use crate::support::responder::{Responder, Script};
+use crate::support::rows::json_rows;
 use crate::support::tree::Scratch;
 use crate::support::{Engine, Mill, Output, for_each_engine};
 
@@ -34,12 +35,6 @@ fn ask(engine: Engine, servers: &[SocketAddr], options: &[&str], list: &[u8]) ->
     let mill = Mill::dns(engine, servers[0]).args(["--all-resolvers", "--resolvers"]);
     let mill = mill.arg(scratch.path().join("servers")).args(options);
     mill.stdin(list).run()
-}
-
-fn json_rows(output: &Output) -> Vec<Value> {
-    let rows = output.lines().into_iter();
-    rows.map(|row| serde_json::from_slice(row).expect("a row of JSON"))
-        .collect()
 }
 
 /// What an honest server answers for a name of the zone: its status, and its address if it has one.

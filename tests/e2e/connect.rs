@@ -7,11 +7,11 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::process::Resource;
-use serde_json::Value;
 
 use crate::support::mill::binary;
 use crate::support::nsd::Nsd;
 use crate::support::responder::{Responder, Script};
+use crate::support::rows::json_rows;
 use crate::support::{Engine, Mill, Output, for_each_engine, ports};
 
 fn mill(engine: Engine) -> Mill {
@@ -71,14 +71,6 @@ impl Silent {
             _queued: queued,
         }
     }
-}
-
-fn json_rows(output: &Output) -> Vec<Value> {
-    let rows = output.lines().into_iter();
-    rows.map(|row| {
-        serde_json::from_slice(row).unwrap_or_else(|error| panic!("{error}: {output:?}"))
-    })
-    .collect()
 }
 
 fn statuses(output: &Output) -> Vec<String> {

@@ -5,25 +5,17 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use rustix::process::{Resource, Signal};
-use serde_json::Value;
 
 use crate::support::haproxy::Haproxy;
 use crate::support::nginx::{self, FILES, Nginx};
 use crate::support::nsd::Nsd;
+use crate::support::rows::json_rows;
 use crate::support::small_disk::SmallDisk;
 use crate::support::web::{Then, Web, response};
-use crate::support::{Engine, Mill, Output, for_each_engine, ports};
+use crate::support::{Engine, Mill, for_each_engine, ports};
 
 pub fn mill(engine: Engine) -> Mill {
     Mill::bare().args(["http", "--engine", engine.name()])
-}
-
-pub fn json_rows(output: &Output) -> Vec<Value> {
-    let rows = output.lines().into_iter();
-    rows.map(|row| {
-        serde_json::from_slice(row).unwrap_or_else(|error| panic!("{error}: {output:?}"))
-    })
-    .collect()
 }
 
 fn lines(urls: impl IntoIterator<Item = String>) -> String {

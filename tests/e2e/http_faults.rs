@@ -12,9 +12,10 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-use crate::http::{json_rows, mill};
+use crate::http::mill;
 use crate::support::certificates::Authority;
 use crate::support::for_each_engine;
+use crate::support::rows::json_rows;
 use crate::support::web::{Seen, Then, Web, response};
 
 const MAX_BODY: usize = 1_000_000;

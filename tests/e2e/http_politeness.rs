@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::http::{json_rows, mill};
+use crate::http::mill;
 use crate::support::for_each_engine;
 use crate::support::nginx::{self, Nginx};
+use crate::support::rows::json_rows;
 use crate::support::web::{Then, Web, response};
 
 fn list(web: &Web, count: usize) -> String {

@@ -55,8 +55,8 @@ pub(super) struct Connection {
     pub(super) sender: RefCell<SendRequest<RequestBody>>,
     /// Since when no request uses it.
     idle_since: Cell<Option<Duration>>,
-    /// Requests that it has served.
-    served: Cell<u64>,
+    /// It has served a request before.
+    was_used: Cell<bool>,
     streak: Cell<u32>,
 }
 
@@ -177,7 +177,7 @@ impl Connections {
             remote,
             sender: RefCell::new(sender),
             idle_since: Cell::new(None),
-            served: Cell::new(0),
+            was_used: Cell::new(false),
             streak: Cell::new(0),
         });
         counted.is_open = true;
@@ -337,7 +337,7 @@ impl Connections {
 impl Connection {
     /// True if it has served a request before.
     pub(super) fn was_used(&self) -> bool {
-        self.served.get() > 0
+        self.was_used.get()
     }
 }
 
@@ -351,7 +351,7 @@ impl InUse {
         self.is_given_back = true;
         let connection = &self.connection;
         let now = self.connections.io.now();
-        connection.served.set(connection.served.get() + 1);
+        connection.was_used.set(true);
         connection.idle_since.set(Some(now));
         let idle = Idle {
             id: connection.id,

@@ -4,7 +4,17 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
-use super::show;
+use super::{Output, show};
+
+/// The rows of any JSON Lines output.
+#[track_caller]
+pub fn json_rows(output: &Output) -> Vec<Value> {
+    let rows = output.lines().into_iter();
+    rows.map(|row| {
+        serde_json::from_slice(row).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+    })
+    .collect()
+}
 
 /// One row of `--format jsonl`.
 #[derive(Debug, PartialEq, Eq, Clone)]

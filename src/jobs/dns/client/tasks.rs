@@ -2,7 +2,7 @@
 
 use super::Client;
 use super::socket_state::{RECEIVES, SENDS, wait_as};
-use crate::io::{Socket, Transport};
+use crate::io::{EXHAUSTION_BACKOFF, Socket, Transport};
 use crate::jobs::dns::frames::Frames;
 use crate::jobs::dns::message;
 use crate::jobs::dns::query::EDNS_SIZE_MAX;
@@ -10,14 +10,10 @@ use crate::jobs::dns::sockets::SocketId;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 /// The size of a receive buffer: one byte more than servers may send in a datagram, so that a datagram
 /// that was cut off is recognized by its length.
 const RECEIVE_LEN: usize = EDNS_SIZE_MAX as usize + 1;
-
-/// The back-off after an operation has failed because of resource exhaustion.
-const EXHAUSTION_BACKOFF: Duration = Duration::from_millis(2);
 
 impl Client {
     /// Opens the socket when it is needed, and passes received messages to the resolver.
