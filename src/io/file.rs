@@ -204,13 +204,13 @@ pub struct Read<'a> {
     file: &'a File,
     offset: Option<u64>,
     parallel: bool,
-    stage: ReadStage<'a>,
+    stage: ReadStage,
 }
 
 #[derive(Debug)]
-enum ReadStage<'a> {
+enum ReadStage {
     New(Buffer),
-    Performed(Perform<'a>),
+    Performed(Perform),
     /// The read completed when it was started.
     Outcome(Result<(Buffer, usize), Errno>),
     Ended,

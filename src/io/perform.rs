@@ -40,8 +40,8 @@ impl Io {
 /// Dropping it cancels the operation. The carrier keeps what the operation owns until its
 /// completion.
 #[derive(Debug)]
-pub(super) struct Perform<'a> {
-    io: &'a Io,
+pub(super) struct Perform {
+    io: Io,
     /// Moved out only when it must be submitted or retried: small files need neither, and moving it
     /// takes time.
     op: Option<Op>,
@@ -75,15 +75,15 @@ enum Stage {
     Ended,
 }
 
-impl<'a> Perform<'a> {
-    pub(super) fn new(io: &'a Io, op: Op) -> Self {
+impl Perform {
+    pub(super) fn new(io: &Io, op: Op) -> Self {
         Self::after(First::NotMade, io, op)
     }
 
     /// Continues after the first attempt.
-    pub(super) fn after(first: First, io: &'a Io, op: Op) -> Self {
+    pub(super) fn after(first: First, io: &Io, op: Op) -> Self {
         Self {
-            io,
+            io: io.clone(),
             op: Some(op),
             stage: Stage::New(first),
             interruptions: 0,
@@ -99,7 +99,7 @@ impl<'a> Perform<'a> {
     }
 }
 
-impl Future for Perform<'_> {
+impl Future for Perform {
     type Output = Outcome;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
@@ -191,7 +191,7 @@ impl Future for Perform<'_> {
     }
 }
 
-impl Perform<'_> {
+impl Perform {
     /// True if a resource that the operation needs seems to be exhausted. Exhaustion at a socket is
     /// left to the user of the socket: see [`Op::is_on_socket`].
     fn is_exhaustion(&self, errno: Errno) -> bool {
@@ -213,7 +213,7 @@ impl Perform<'_> {
     }
 }
 
-impl Drop for Perform<'_> {
+impl Drop for Perform {
     fn drop(&mut self) {
         self.end_retrying();
         match self.stage {

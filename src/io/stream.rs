@@ -1,9 +1,9 @@
 //! A connected stream for code that polls, such as protocol libraries.
 
-use super::carrier::Attempt;
 use super::core::Io;
 use super::op::{Op, Value};
 use super::open_file::OpenFile;
+use super::perform::Perform;
 use super::sleep::Sleep;
 use super::socket::{EXHAUSTION_BACKOFF, Socket};
 use crate::error::Errno;
@@ -35,7 +35,7 @@ pub struct Stream {
 enum Exchange {
     /// None is in flight; these are the bytes received, or to be sent.
     Idle(Vec<u8>),
-    InFlight(u32),
+    Performing(Perform),
     /// To be repeated.
     Pausing(Vec<u8>, Sleep),
 }
@@ -142,62 +142,32 @@ impl Exchange {
         op: impl Fn(Vec<u8>) -> Op,
     ) -> Poll<Result<usize, Errno>> {
         loop {
-            let (op, outcome) = match mem::replace(self, Self::Idle(Vec::new())) {
-                Self::Pausing(bytes, mut sleep) => {
-                    if Pin::new(&mut sleep).poll(context).is_pending() {
-                        *self = Self::Pausing(bytes, sleep);
-                        return Poll::Pending;
-                    }
-                    *self = Self::Idle(bytes);
-                    continue;
-                }
-                Self::Idle(bytes) if !io.may_step() => {
-                    *self = Self::Idle(bytes);
-                    context.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
+            match self {
                 Self::Idle(bytes) => {
-                    let mut op = op(bytes);
-                    match io.attempt_op(&mut op) {
-                        Attempt::Done(outcome) => (op, outcome),
-                        Attempt::Submit => {
-                            *self = Self::InFlight(io.submit(op, context.waker()));
-                            return Poll::Pending;
+                    let op = op(mem::take(bytes));
+                    *self = Self::Performing(Perform::new(io, op));
+                }
+                Self::Pausing(bytes, sleep) => {
+                    ready!(Pin::new(sleep).poll(context));
+                    *self = Self::Idle(mem::take(bytes));
+                }
+                Self::Performing(perform) => {
+                    let outcome = ready!(Pin::new(&mut *perform).poll(context));
+                    let (Op::Receive { bytes, .. } | Op::Send { bytes, .. }) = perform.take_op()
+                    else {
+                        unreachable!("only bytes are exchanged");
+                    };
+                    match outcome {
+                        Err(errno) if errno.is_exhaustion() => {
+                            let until = io.now() + EXHAUSTION_BACKOFF;
+                            *self = Self::Pausing(bytes, io.sleep_until(until));
                         }
-                        Attempt::Block => unreachable!("no operation on a socket blocks"),
+                        outcome => {
+                            *self = Self::Idle(bytes);
+                            return Poll::Ready(outcome.map(Value::count));
+                        }
                     }
                 }
-                Self::InFlight(key) => match io.take_completion(key, context.waker()) {
-                    Some(ended) => (ended.op, ended.outcome),
-                    None => {
-                        *self = Self::InFlight(key);
-                        return Poll::Pending;
-                    }
-                },
-            };
-            let (Op::Receive { bytes, .. } | Op::Send { bytes, .. }) = op else {
-                unreachable!("{op:?} exchanges nothing");
-            };
-            match outcome {
-                Err(errno) if errno.is_interruption() => *self = Self::Idle(bytes),
-                Err(errno) if errno.is_exhaustion() => {
-                    let until = io.now() + EXHAUSTION_BACKOFF;
-                    *self = Self::Pausing(bytes, io.sleep_until(until));
-                }
-                outcome => {
-                    *self = Self::Idle(bytes);
-                    return Poll::Ready(outcome.map(Value::count));
-                }
-            }
-        }
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        for exchange in [&self.receive, &self.send] {
-            if let Exchange::InFlight(key) = exchange {
-                self.io.abandon(*key);
             }
         }
     }

@@ -160,7 +160,7 @@ impl Connections {
         let (stream, remote) = self.connect(&addresses, timings).await?;
         let link = match url.scheme() {
             "https" => Link::Tls(Box::new(self.handshake(stream, url, timings).await?)),
-            _ => Link::Plain(stream),
+            _ => Link::Plain(Box::new(stream)),
         };
         let mut builder = http1::Builder::new();
         builder.max_buf_size(HEAD_LEN_MAX);

@@ -23,7 +23,7 @@ struct NoCloseNotify;
 #[derive(Debug)]
 pub(super) enum Link {
     /// In plain text.
-    Plain(Stream),
+    Plain(Box<Stream>),
     /// With TLS.
     Tls(Box<Tls>),
 }
