@@ -5,6 +5,7 @@ use crate::error::Errno;
 use std::any::Any;
 use std::fmt::Debug;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 
 /// An open file or socket of a simulation.
 pub(crate) trait Simulated: Any + Debug {
@@ -21,6 +22,9 @@ pub(crate) trait Simulated: Any + Debug {
 pub struct OpenFile {
     pub(crate) handle: Handle,
     pub(crate) file_system: FileSystem,
+    /// Dropped once it is closed: after `handle`, because fields are dropped in the order of their declaration.
+    #[expect(dead_code, reason = "only dropped")]
+    pub(crate) until_closed: Option<Rc<dyn Any>>,
 }
 
 /// The kind of an open file: real or simulated.
@@ -35,6 +39,7 @@ impl OpenFile {
         Self {
             handle: Handle::Descriptor(descriptor),
             file_system,
+            until_closed: None,
         }
     }
 

@@ -5,7 +5,7 @@
 mod network;
 mod random;
 
-pub use network::{Network, SentMessage};
+pub use network::{Framing, Network, SentMessage};
 pub use random::Random;
 
 use super::buffer::Buffer;
@@ -23,6 +23,7 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -108,6 +109,14 @@ pub struct World {
     /// How often each path has led to another file.
     replaced: Mutex<HashMap<Vec<u8>, u8>>,
     handles: Mutex<Vec<Arc<SimHandle>>>,
+    connections: Mutex<HashMap<SocketAddr, Connections>>,
+}
+
+/// The connected streams to a server.
+#[derive(Clone, Copy, Debug, Default)]
+struct Connections {
+    open: usize,
+    peak: usize,
 }
 
 impl World {
@@ -124,6 +133,7 @@ impl World {
             descriptors_peak: AtomicUsize::new(0),
             replaced: Mutex::default(),
             handles: Mutex::default(),
+            connections: Mutex::default(),
         }
     }
 
@@ -146,6 +156,25 @@ impl World {
     #[must_use]
     pub fn descriptors_peak(&self) -> usize {
         self.descriptors_peak.load(Ordering::Relaxed)
+    }
+
+    /// The most streams that were ever connected to a server at once.
+    #[must_use]
+    pub fn connections_peak(&self, server: SocketAddr) -> usize {
+        lock(&self.connections)
+            .get(&server)
+            .map_or(0, |connections| connections.peak)
+    }
+
+    fn connected(&self, server: SocketAddr) {
+        let mut connections = lock(&self.connections);
+        let connections = connections.entry(server).or_default();
+        connections.open += 1;
+        connections.peak = connections.peak.max(connections.open);
+    }
+
+    fn disconnected(&self, server: SocketAddr) {
+        lock(&self.connections).entry(server).or_default().open -= 1;
     }
 
     fn now(&self) -> Duration {
@@ -241,6 +270,11 @@ impl Simulated for Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
+        if let Opened::Socket(socket) = &self.what
+            && let Some(server) = socket.borrow().peer()
+        {
+            self.world.disconnected(server);
+        }
         self.world.close();
     }
 }
@@ -455,7 +489,18 @@ impl SimCarrier {
                 let socket = Opened::Socket(RefCell::new(socket));
                 self.hold_open(socket, FileSystem::Nowait).map(Value::File)
             }
-            Op::Connect { .. } => Ok(Value::Done),
+            Op::Connect { socket, .. } => {
+                let network = self.world.network.ok_or(Errno::new(libc::ENETDOWN))?;
+                let mut socket = sim_socket(socket).borrow_mut();
+                // Only a cancelled one gets here without a result.
+                let result = socket.connected(&network);
+                result.unwrap_or(Err(Errno::new(libc::ECANCELED)))?;
+                socket.set_connected();
+                if let Some(server) = socket.peer() {
+                    self.world.connected(server);
+                }
+                Ok(Value::Done)
+            }
             Op::Send { socket, bytes } => {
                 let network = self.world.network.ok_or(Errno::new(libc::ENETDOWN))?;
                 let now = self.world.now();
@@ -470,12 +515,15 @@ impl SimCarrier {
                         *due = next;
                     }
                 }
-                Ok(Value::Count(count))
+                drop(sender);
+                self.update_handle();
+                count.map(Value::Count)
             }
             Op::Receive { socket, bytes } => {
                 let now = self.world.now();
-                let count = sim_socket(socket).borrow_mut().receive(bytes, now);
-                count.map(Value::Count).ok_or(Errno::new(libc::ECANCELED))
+                let received = sim_socket(socket).borrow_mut().receive(bytes, now);
+                let count = received.unwrap_or(Err(Errno::new(libc::ECANCELED)))?;
+                Ok(Value::Count(count))
             }
             _ => unreachable!("files have operations of their own"),
         }
@@ -490,6 +538,7 @@ impl SimCarrier {
         Ok(OpenFile {
             handle,
             file_system,
+            until_closed: None,
         })
     }
 
@@ -526,6 +575,16 @@ impl SimCarrier {
             None => Err(Errno::new(libc::ECANCELED)),
         };
         Completion { key, op, outcome }
+    }
+
+    /// True for a connect to a server that does not react.
+    fn never_completes(&self, op: &Op) -> bool {
+        match (op, &self.world.network) {
+            (Op::Connect { socket, .. }, Some(network)) => {
+                sim_socket(socket).borrow().connected(network).is_none()
+            }
+            _ => false,
+        }
     }
 
     /// Decides at random whether an operation needs no waiting.
@@ -661,6 +720,7 @@ impl Carrier for SimCarrier {
                 let next = sim_socket(socket).borrow().next();
                 next.is_some_and(|at| at <= self.world.now())
             }
+            _ if self.never_completes(op) => false,
             _ => self.is_quick(),
         };
         match is_quick {
@@ -683,6 +743,7 @@ impl Carrier for SimCarrier {
         let due = match &op {
             Op::Receive { socket, .. } => sim_socket(socket).borrow().next(),
             Op::Read { file, .. } if hangs(file) => None,
+            _ if self.never_completes(&op) => None,
             _ => Some(due),
         };
         self.pending.push((due, key, op));

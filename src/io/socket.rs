@@ -7,6 +7,7 @@ use super::perform::Perform;
 use super::socket_calls::Transport;
 use super::undelivered::{Detached, Undelivered};
 use crate::error::Errno;
+use std::any::Any;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
@@ -25,7 +26,8 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Makes a socket and connects it to the address, from `source` if there is one.
+    /// Makes a socket and connects it to the address, from `source` if there is one. `until_closed` is dropped
+    /// once the socket is closed, or could not be made.
     ///
     /// # Errors
     /// The errno that the kernel returned.
@@ -34,6 +36,7 @@ impl Socket {
         address: SocketAddr,
         transport: Transport,
         source: Option<IpAddr>,
+        until_closed: Option<Rc<dyn Any>>,
     ) -> Result<Self, Errno> {
         let make = Op::MakeSocket {
             address,
@@ -41,7 +44,10 @@ impl Socket {
             source,
         };
         let open = match Perform::new(io, make).await? {
-            Value::File(open) => Rc::new(open),
+            Value::File(open) => Rc::new(OpenFile {
+                until_closed,
+                ..open
+            }),
             other => unreachable!("a socket was to be made, not {other:?}"),
         };
         let connect = Op::Connect {

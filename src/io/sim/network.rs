@@ -1,6 +1,7 @@
 //! A simulated network: servers that reply, and faults on the way.
 
 use super::random::Random;
+use crate::error::Errno;
 use crate::io::socket_calls::Transport;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -9,14 +10,53 @@ use std::time::Duration;
 /// The replies of the servers, and the faults of the network.
 #[derive(Clone, Copy, Debug)]
 pub struct Network {
+    /// The result of a connect of a stream to this address; `None`: there never is one.
+    pub connect: fn(SocketAddr) -> Option<Result<(), Errno>>,
     /// The reply of the server at this address to a message; `None` if it does not reply.
     pub answer: fn(SocketAddr, Transport, &[u8]) -> Option<Vec<u8>>,
+    /// The messages in streams.
+    pub framing: Framing,
     /// Percentage of datagrams that are lost.
     pub lost: u8,
     /// Percentage of datagrams that arrive twice.
     pub doubled: u8,
     /// Percentage of messages in a stream after which the server closes it.
     pub closed: u8,
+    /// Percentage of replies in a stream of which only a part arrives, or nothing at all. Then the stream ends, or
+    /// is reset, or nothing more arrives.
+    pub cut_off: u8,
+}
+
+/// How messages in streams are told apart.
+#[derive(Clone, Copy, Debug)]
+pub enum Framing {
+    /// Each follows its length, in two bytes.
+    LengthPrefixed,
+    /// This function finds the length of the first one, if all of it is there.
+    Bare(fn(&[u8]) -> Option<usize>),
+}
+
+impl Framing {
+    /// The first message, and what follows it.
+    fn first_message<'a>(&self, stream: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+        match self {
+            Self::LengthPrefixed => {
+                let (len, rest) = stream.split_first_chunk()?;
+                rest.split_at_checked(usize::from(u16::from_be_bytes(*len)))
+            }
+            Self::Bare(len) => stream.split_at_checked(len(stream)?),
+        }
+    }
+
+    fn frame(&self, reply: Vec<u8>) -> Vec<u8> {
+        match self {
+            Self::LengthPrefixed => {
+                let len = u16::try_from(reply.len()).expect("a message is short");
+                [&len.to_be_bytes()[..], &reply].concat()
+            }
+            Self::Bare(_) => reply,
+        }
+    }
 }
 
 /// A message that was sent to a server.
@@ -30,7 +70,7 @@ pub struct SentMessage {
     pub transport: Transport,
     /// The content.
     pub bytes: Vec<u8>,
-    /// No reply will arrive: the message is lost, or the server does not reply.
+    /// No whole reply will arrive: the message is lost, or the server does not reply.
     pub is_lost: bool,
 }
 
@@ -39,11 +79,15 @@ pub struct SentMessage {
 pub(super) struct SimSocket {
     server: SocketAddr,
     transport: Transport,
-    /// Bytes sent in a stream that are not yet a whole message. Each message follows its length, in
-    /// two bytes.
+    is_connected: bool,
+    /// Bytes sent in a stream that are not yet a whole message.
     sent: Vec<u8>,
-    /// Data with the time at which it arrives. No bytes mean the end of a stream.
-    arriving: VecDeque<(Duration, Vec<u8>)>,
+    /// Data with the time at which it arrives. No bytes mean the end of a stream, an errno its reset.
+    arriving: VecDeque<(Duration, Result<Vec<u8>, Errno>)>,
+    /// The server sends nothing more in this stream.
+    has_ended: bool,
+    /// The reset of the stream was received.
+    was_reset: bool,
 }
 
 impl SimSocket {
@@ -51,9 +95,29 @@ impl SimSocket {
         Self {
             server,
             transport,
+            is_connected: false,
             sent: Vec::new(),
             arriving: VecDeque::new(),
+            has_ended: false,
+            was_reset: false,
         }
+    }
+
+    /// The result of a connect; `None` if there never is one.
+    pub(super) fn connected(&self, network: &Network) -> Option<Result<(), Errno>> {
+        match self.transport {
+            Transport::Datagram => Some(Ok(())),
+            Transport::Stream => (network.connect)(self.server),
+        }
+    }
+
+    pub(super) fn set_connected(&mut self) {
+        self.is_connected = true;
+    }
+
+    /// The server of a stream that is connected.
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        (self.is_connected && self.transport == Transport::Stream).then_some(self.server)
     }
 
     /// Sends the bytes, or the first part of them; returns how many.
@@ -64,18 +128,22 @@ impl SimSocket {
         now: Duration,
         random: &mut Random,
         log: &mut Vec<SentMessage>,
-    ) -> usize {
+    ) -> Result<usize, Errno> {
         match self.transport {
             Transport::Datagram => {
                 let comes = self.send_datagram(bytes, network, now, random);
                 log.push(self.sent_message(bytes, now, !comes));
-                bytes.len()
+                Ok(bytes.len())
             }
             Transport::Stream => {
+                let is_reset = |(at, data): &(Duration, Result<_, _>)| *at <= now && data.is_err();
+                if self.was_reset || self.arriving.iter().any(is_reset) {
+                    return Err(Errno::new(libc::EPIPE));
+                }
                 let count = 1 + random.below(bytes.len());
                 self.sent.extend_from_slice(&bytes[..count]);
                 self.answer_stream(network, now, random, log);
-                count
+                Ok(count)
             }
         }
     }
@@ -105,7 +173,7 @@ impl SimSocket {
                 continue;
             }
             if let Some(reply) = (network.answer)(self.server, self.transport, bytes) {
-                self.arriving.push_back((now + latency(random), reply));
+                self.arriving.push_back((now + latency(random), Ok(reply)));
                 comes = true;
             }
         }
@@ -119,30 +187,36 @@ impl SimSocket {
         random: &mut Random,
         log: &mut Vec<SentMessage>,
     ) {
-        let has_ended = |(_, piece): &(Duration, Vec<u8>)| piece.is_empty();
-        while let Some((message, rest)) = first_message(&self.sent) {
+        while let Some((message, rest)) = network.framing.first_message(&self.sent) {
             let reply = (network.answer)(self.server, self.transport, message);
-            log.push(self.sent_message(message, now, reply.is_none()));
+            let is_cut_off = random.percent(network.cut_off);
+            let is_lost = reply.is_none() || is_cut_off || self.has_ended;
+            log.push(self.sent_message(message, now, is_lost));
             self.sent = rest.to_vec();
-            if self.arriving.back().is_some_and(has_ended) {
-                // Nothing is read after the end of the stream.
+            if self.has_ended {
                 return;
             }
+            let mut reply = reply.map_or(Vec::new(), |reply| network.framing.frame(reply));
+            if is_cut_off {
+                reply.truncate(random.below(reply.len() + 1));
+            }
             let mut at = self.arriving.back().map_or(now, |&(at, _)| at.max(now));
-            if let Some(reply) = reply {
-                let len = u16::try_from(reply.len()).expect("a message is short");
-                let mut rest = [&len.to_be_bytes()[..], &reply].concat();
-                while !rest.is_empty() {
-                    let left = rest.split_off(1 + random.below(rest.len()));
-                    // The pieces of a stream arrive in order, shortly after each other.
-                    at += latency(random) / 64;
-                    self.arriving.push_back((at, rest));
-                    rest = left;
-                }
+            while !reply.is_empty() {
+                let rest = reply.split_off(1 + random.below(reply.len()));
+                // The pieces of a stream arrive in order, shortly after each other.
+                at += latency(random) / 64;
+                self.arriving.push_back((at, Ok(reply)));
+                reply = rest;
             }
-            if random.percent(network.closed) {
-                self.arriving.push_back((at + latency(random), Vec::new()));
-            }
+            at += latency(random);
+            let end = match random.below(3) {
+                _ if !is_cut_off && !random.percent(network.closed) => continue,
+                0 if is_cut_off => Some(Err(Errno::new(libc::ECONNRESET))),
+                1 if is_cut_off => None,
+                _ => Some(Ok(Vec::new())),
+            };
+            self.has_ended = true;
+            self.arriving.extend(end.map(|end| (at, end)));
         }
     }
 
@@ -152,28 +226,36 @@ impl SimSocket {
     }
 
     /// Receives data that has arrived by now; returns the number of bytes. `None` if there is none.
-    pub(super) fn receive(&mut self, bytes: &mut [u8], now: Duration) -> Option<usize> {
+    pub(super) fn receive(
+        &mut self,
+        bytes: &mut [u8],
+        now: Duration,
+    ) -> Option<Result<usize, Errno>> {
         let at = self.arriving.iter().position(|&(at, _)| at <= now)?;
-        let (due, mut message) = self.arriving.remove(at)?;
-        let count = message.len().min(bytes.len());
-        bytes[..count].copy_from_slice(&message[..count]);
+        let (due, data) = self.arriving.remove(at)?;
+        let mut data = match data {
+            Ok(data) => data,
+            Err(errno) => {
+                // It is reported once.
+                self.was_reset = true;
+                self.arriving.push_front((due, Ok(Vec::new())));
+                return Some(Err(errno));
+            }
+        };
+        let count = data.len().min(bytes.len());
+        bytes[..count].copy_from_slice(&data[..count]);
         bytes[count..].fill(0xa5);
         if self.transport == Transport::Stream {
-            let rest = message.split_off(count);
+            let rest = data.split_off(count);
             if count == 0 || !rest.is_empty() {
                 // The end of a stream can be received again and again.
-                self.arriving.push_front((due, rest));
+                self.arriving.push_front((due, Ok(rest)));
             }
         }
-        Some(count)
+        Some(Ok(count))
     }
 }
 
 fn latency(random: &mut Random) -> Duration {
     Duration::from_micros(1 + random.next_u64() % (1 << random.below(18)))
-}
-
-fn first_message(stream: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (len, rest) = stream.split_first_chunk()?;
-    rest.split_at_checked(usize::from(u16::from_be_bytes(*len)))
 }

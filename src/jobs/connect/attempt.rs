@@ -2,7 +2,9 @@
 
 use crate::error::Errno;
 use crate::io::{Io, Socket, Transport};
+use std::any::Any;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// The pause before a connect is retried that failed because ports, descriptors or memory were exhausted.
@@ -53,17 +55,20 @@ pub struct Attempt {
 }
 
 /// Connects. Exhaustion of this machine's resources is not a result: the attempt is then repeated, with a
-/// new timeout. Returns the socket if it is connected.
+/// new timeout. Returns the socket if it is connected. `until_closed` is dropped when all sockets of the attempt
+/// are closed.
 pub(in crate::jobs) async fn attempt(
     io: &Io,
     address: SocketAddr,
     timeout: Duration,
+    until_closed: Option<Rc<dyn Any>>,
 ) -> (Attempt, Option<Socket>) {
     let mut pause = PAUSE_MIN;
     let mut has_source = false;
     loop {
         let started_at = io.now();
-        let connect = Socket::connect(io, address, Transport::Stream, None);
+        let held = until_closed.clone();
+        let connect = Socket::connect(io, address, Transport::Stream, None, held);
         let connected = io.until(started_at + timeout, connect).await;
         let time = io.now().saturating_sub(started_at);
         let (errno, socket) = match connected {
@@ -117,7 +122,7 @@ fn is_port_exhaustion(errno: Errno) -> bool {
 /// True if this machine has an address from which it could reach this one. The errno for its absence is that
 /// of exhausted ports, which datagrams to one address do not exhaust.
 async fn has_source_address(io: &Io, address: SocketAddr) -> bool {
-    let probe = Socket::connect(io, address, Transport::Datagram, None).await;
+    let probe = Socket::connect(io, address, Transport::Datagram, None, None).await;
     !probe.is_err_and(is_port_exhaustion)
 }
 

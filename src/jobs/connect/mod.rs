@@ -181,7 +181,7 @@ async fn connect(local: Rc<Local>, io: Io, item: Item) -> Result<Found, ItemErro
 }
 
 async fn try_address(options: &Options, io: &Io, address: SocketAddr, connection: &mut Connection) {
-    let (attempt, socket) = attempt(io, address, options.timeout).await;
+    let (attempt, socket) = attempt(io, address, options.timeout, None).await;
     io.record(CONNECT, attempt.time);
     connection.attempts.push(attempt);
     let Some(socket) = socket else { return };

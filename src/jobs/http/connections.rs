@@ -11,6 +11,7 @@ use crate::jobs::connect::{Attempt, Names, Status, attempt};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::client::conn::http1::{self, SendRequest};
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -68,12 +69,14 @@ pub(super) struct InUse {
     is_given_back: bool,
 }
 
-/// Counts a connection at its origin until it is closed.
-struct Counted<'a> {
-    io: &'a Io,
-    origin: &'a Arc<Origin>,
-    is_open: bool,
+/// A connection that is carried. Dropping it forgets the connection, also when the loop ends before others.
+struct Carried {
+    connections: Rc<Connections>,
+    connection: Rc<Connection>,
 }
+
+/// Counts a connection at its origin until it is dropped.
+struct Counted(Arc<Origin>);
 
 impl Connections {
     pub(super) fn new(io: &Io, loop_id: u32, options: &Arc<Options>, names: Names) -> Rc<Self> {
@@ -150,14 +153,11 @@ impl Connections {
         url: &Url,
         timings: &mut Timings,
     ) -> Result<Rc<Connection>, Failure> {
-        let mut counted = Counted {
-            io: &self.io,
-            origin,
-            is_open: false,
-        };
+        let counted = Counted(Arc::clone(origin));
         let addresses = self.addresses(url, timings).await?;
-        let permit = self.descriptor().await;
-        let (stream, remote) = self.connect(&addresses, timings).await?;
+        // Neither is free for another connection before the kernel has closed the socket.
+        let held: Rc<dyn Any> = Rc::new((counted, self.descriptor().await));
+        let (stream, remote) = self.connect(&addresses, held, timings).await?;
         let link = match url.scheme() {
             "https" => Link::Tls(Box::new(self.handshake(stream, url, timings).await?)),
             _ => Link::Plain(Box::new(stream)),
@@ -180,10 +180,12 @@ impl Connections {
             was_used: Cell::new(false),
             streak: Cell::new(0),
         });
-        counted.is_open = true;
         self.open.borrow_mut().insert(key, Rc::clone(&connection));
-        let task = Rc::clone(self).carry(Rc::clone(&connection), http, permit);
-        self.io.spawn(task);
+        let carried = Carried {
+            connections: Rc::clone(self),
+            connection: Rc::clone(&connection),
+        };
+        self.io.spawn(carried.carry(http));
         Ok(connection)
     }
 
@@ -220,16 +222,18 @@ impl Connections {
         }
     }
 
-    /// Tries the addresses until one has a listener.
+    /// Tries the addresses until one has a listener. `held` is dropped once all sockets are closed.
     async fn connect(
         &self,
         addresses: &[SocketAddr],
+        held: Rc<dyn Any>,
         timings: &mut Timings,
     ) -> Result<(Stream, SocketAddr), Failure> {
         let mut last: Option<Attempt> = None;
         for &address in addresses {
             let timeout = self.options.connect_timeout;
-            let (attempt, socket) = attempt(&self.io, address, timeout).await;
+            let (attempt, socket) =
+                attempt(&self.io, address, timeout, Some(Rc::clone(&held))).await;
             timings.set_connected(&self.io, attempt.time);
             if let Some(socket) = socket {
                 return Ok((Stream::new(socket), address));
@@ -272,13 +276,14 @@ impl Connections {
         tls.map_err(|error| Failure::of_tls(&error))
     }
 
-    /// Waits for a descriptor. If there is none, the connections that were idle for longest are closed.
+    /// Waits for a descriptor. If there is none, the connections that were idle for longest are closed. The item is
+    /// parked meanwhile: those that use the descriptors may have to wait for its place.
     async fn descriptor(&self) -> Permit {
         if let Some(permit) = self.descriptors.try_acquire() {
             return permit;
         }
         self.close_idle();
-        self.descriptors.acquire().await
+        self.io.park(self.descriptors.acquire()).await
     }
 
     /// Closes an eighth of the idle connections, so that the search for them is rare.
@@ -297,16 +302,14 @@ impl Connections {
             }
         }
     }
+}
 
-    /// Carries a connection's bytes until it is closed.
-    async fn carry(
-        self: Rc<Self>,
-        connection: Rc<Connection>,
-        mut http: http1::Connection<Link, RequestBody>,
-        permit: Permit,
-    ) {
-        let mut look_at = self.io.now() + IDLE_MAX;
-        let mut sleep = self.io.sleep_until(look_at);
+impl Carried {
+    /// Carries the connection's bytes until it is closed.
+    async fn carry(self, mut http: http1::Connection<Link, RequestBody>) {
+        let (io, connection) = (&self.connections.io, &self.connection);
+        let mut look_at = io.now() + IDLE_MAX;
+        let mut sleep = io.sleep_until(look_at);
         poll_fn(|context| {
             // An error is the result of the request, too, if there is one.
             if Pin::new(&mut http).poll(context).is_ready()
@@ -315,22 +318,21 @@ impl Connections {
                 return Poll::Ready(());
             }
             while Pin::new(&mut sleep).poll(context).is_ready() {
-                let now = self.io.now();
+                let now = io.now();
                 let idle_since = connection.idle_since.get();
                 look_at = idle_since.unwrap_or(now) + IDLE_MAX;
-                if look_at <= now && connection.origin.take_idle(connection.id) {
-                    return Poll::Ready(());
+                if look_at <= now {
+                    if connection.origin.take_idle(connection.id) {
+                        return Poll::Ready(());
+                    }
+                    // A request is about to use it.
+                    look_at = now + IDLE_MAX;
                 }
-                look_at = look_at.max(now + Duration::from_millis(1));
-                sleep = self.io.sleep_until(look_at);
+                sleep = io.sleep_until(look_at);
             }
             Poll::Pending
         })
         .await;
-        drop(http);
-        self.open.borrow_mut().remove(&connection.id.key);
-        drop(permit);
-        connection.origin.closed(Some(connection.id), self.io.now());
     }
 }
 
@@ -344,12 +346,17 @@ impl Connection {
 impl InUse {
     /// The response was read to its end, so the connection may serve another request.
     pub(super) fn give_back(mut self) {
-        if self.connections.descriptors.is_awaited() {
-            // Another origin needs its descriptor.
+        let connection = &self.connection;
+        let is_open = self
+            .connections
+            .open
+            .borrow()
+            .contains_key(&connection.id.key);
+        if !is_open || self.connections.descriptors.is_awaited() {
+            // The server has closed it, or another origin needs its descriptor.
             return;
         }
         self.is_given_back = true;
-        let connection = &self.connection;
         let now = self.connections.io.now();
         connection.was_used.set(true);
         connection.idle_since.set(Some(now));
@@ -370,11 +377,17 @@ impl Drop for InUse {
     }
 }
 
-impl Drop for Counted<'_> {
+impl Drop for Carried {
     fn drop(&mut self) {
-        if !self.is_open {
-            self.origin.closed(None, self.io.now());
-        }
+        let id = self.connection.id;
+        self.connections.open.borrow_mut().remove(&id.key);
+        self.connection.origin.take_idle(id);
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.closed();
     }
 }
 

@@ -203,12 +203,12 @@ impl Origin {
         state.advance(&self.limits, now);
     }
 
-    /// A connection was closed, or could not be opened.
-    pub(super) fn closed(&self, id: Option<ConnectionId>, now: Duration) {
+    /// A connection that is not idle was closed, or could not be opened.
+    pub(super) fn closed(&self) {
         let state = &mut *lock(&self.state);
-        state.idle.retain(|idle| Some(idle.id) != id);
         state.connections -= 1;
-        state.advance(&self.limits, now);
+        // It knows the time, and grants what can be granted now.
+        state.waiting.iter().take(1).for_each(|first| first.wake());
     }
 
     /// Takes an idle connection away. False if it is not idle.

@@ -101,7 +101,7 @@ impl Run {
                 let connection = self.in_flight.swap_remove(which % self.in_flight.len());
                 match keeps {
                     true => self.release(connection),
-                    false => self.origin.closed(Some(connection.id), self.now),
+                    false => self.origin.closed(),
                 }
             }
             Event::Pauses(pause) => self.origin.pause(self.now + MS * pause as u32, self.now),
@@ -110,7 +110,8 @@ impl Run {
                 let key = *self.idle.keys().nth(which % self.idle.len()).unwrap();
                 let connection = self.idle.remove(&key).unwrap();
                 // Its loop no longer knows it when a grant of it arrives.
-                self.origin.closed(Some(connection.id), self.now);
+                self.origin.take_idle(connection.id);
+                self.origin.closed();
             }
             _ => {}
         }
@@ -140,7 +141,7 @@ impl Run {
                 .collect();
             for id in &to_close {
                 self.idle.remove(&id.key);
-                self.origin.closed(Some(*id), self.now);
+                self.origin.closed();
             }
             let is_ready = |request: &Request| {
                 request.woken.0.load(Ordering::SeqCst)

@@ -33,7 +33,7 @@ impl Client {
                 false => Poll::Ready(()),
             })
             .await;
-            let connect = Socket::connect(&self.io, address, transport, source);
+            let connect = Socket::connect(&self.io, address, transport, source, None);
             let Some(connected) = state.until_hang_up(RECEIVES, connect).await else {
                 continue;
             };

@@ -1,0 +1,165 @@
+//! `connect`: every endpoint has the status of its server, whatever the others do.
+
+use crate::cases;
+use crate::drive::{Drive, Schedule, schedule};
+use crate::name_server;
+use proptest::prelude::*;
+use ringmill::error::Errno;
+use ringmill::io::Transport;
+use ringmill::io::sim::{Faults, Framing, Network, Random, World};
+use ringmill::jobs::connect::{ConnectJob, Found, Options, Status, Unresolved};
+use ringmill::jobs::dns::Status as LookupStatus;
+use ringmill::mill::Finished;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+#[derive(Clone, Debug)]
+struct Scenario {
+    schedule: Schedule,
+    uses_names: bool,
+    /// Percentage of datagrams that are lost.
+    lost: u8,
+    exhaustion: u8,
+    abort: bool,
+}
+
+fn scenario() -> impl Strategy<Value = Scenario> {
+    let faults = (
+        any::<bool>(),
+        prop_oneof![Just(0_u8), 0_u8..30],
+        prop_oneof![Just(0_u8), 0_u8..30],
+        any::<bool>(),
+    );
+    (schedule(), faults).prop_map(|(schedule, faults)| Scenario {
+        schedule,
+        uses_names: faults.0,
+        lost: faults.1,
+        exhaustion: faults.2,
+        abort: faults.3,
+    })
+}
+
+/// The servers by the last byte of their addresses; from 200 on, names do not exist.
+const HOSTS: [u8; 8] = [0, 1, 2, 3, 4, 5, 6, 200];
+
+fn host(address: SocketAddr) -> u8 {
+    match address {
+        SocketAddr::V4(address) => address.ip().octets()[3],
+        SocketAddr::V6(_) => unreachable!("there are no such servers"),
+    }
+}
+
+/// What the host of this number does.
+fn status(host: u8) -> Status {
+    match host {
+        0..3 => Status::Open,
+        3 => Status::Refused,
+        4 => Status::Timeout,
+        5 => Status::Unreachable,
+        _ => Status::Reset,
+    }
+}
+
+fn connect(server: SocketAddr) -> Option<Result<(), Errno>> {
+    let errno = match status(host(server)) {
+        Status::Open => return Some(Ok(())),
+        Status::Timeout => return None,
+        Status::Refused => libc::ECONNREFUSED,
+        Status::Unreachable => libc::EHOSTUNREACH,
+        Status::Reset => libc::ECONNRESET,
+    };
+    Some(Err(Errno::new(errno)))
+}
+
+fn answer(_: SocketAddr, transport: Transport, query: &[u8]) -> Option<Vec<u8>> {
+    assert_eq!(
+        transport,
+        Transport::Datagram,
+        "nothing is sent to an endpoint"
+    );
+    name_server::answer(query)
+}
+
+fn run(scenario: &Scenario) {
+    let schedule = &scenario.schedule;
+    let network = Network {
+        connect,
+        answer,
+        framing: Framing::LengthPrefixed,
+        lost: scenario.lost,
+        doubled: 0,
+        closed: 0,
+        cut_off: 0,
+    };
+    let faults = Faults {
+        exhaustion: scenario.exhaustion,
+        ..Faults::default()
+    };
+    // Each item has one descriptor, and each loop two for names. A lack of ports is looked into with one more.
+    let descriptors = schedule.loops * (schedule.in_flight_per_loop + 2);
+    let world = World::new(HashMap::new(), faults, descriptors).with(network);
+    let mut random = Random::new(!schedule.seed);
+    let hosts: Vec<u8> = (0..schedule.items)
+        .map(|_| HOSTS[random.below(HOSTS.len())])
+        .collect();
+    let line = |&host: &u8| match scenario.uses_names {
+        true => format!("{}:80", name_server::name(host)).into_bytes(),
+        false => format!("{}:80", name_server::ip(host)).into_bytes(),
+    };
+    let lines = hosts.iter().map(line).collect();
+    let job = ConnectJob {
+        names: name_server::service(schedule.loops),
+        options: Options {
+            timeout: TIMEOUT,
+            abort: scenario.abort,
+            banner_len_max: 0,
+        },
+    };
+    let check = |finished: &Finished<Found>| {
+        let host = hosts[usize::try_from(finished.item.index()).unwrap()];
+        check(scenario, host, finished);
+    };
+    let traffic = Drive::new(schedule, job, world, lines).run(check);
+    // A loop that is stopped leaves its questions to the others.
+    if scenario.lost == 0 && scenario.exhaustion == 0 && schedule.stop_at_step.is_none() {
+        // That a name does not exist is known to last only if the server says so.
+        for host in HOSTS.into_iter().filter(|&host| host < 200) {
+            let queries = traffic.count(|message| name_server::asks_about(message, host));
+            assert!(queries <= 1, "{queries} queries for the name {host}");
+        }
+    }
+}
+
+fn check(scenario: &Scenario, host: u8, finished: &Finished<Found>) {
+    let connection = finished.result.as_ref().unwrap().as_ref().unwrap();
+    assert_eq!(finished.is_failure, !connection.is_open());
+    if scenario.uses_names && host >= 200 {
+        let expected = Some(Unresolved::Lookup(LookupStatus::NxDomain));
+        assert_eq!(connection.unresolved, expected);
+        assert!(connection.attempts.is_empty());
+        return;
+    }
+    assert_eq!(connection.unresolved, None, "{connection:?}");
+    let [attempt] = &*connection.attempts else {
+        panic!("there is one address: {connection:?}")
+    };
+    assert_eq!(attempt.address, SocketAddr::new(name_server::ip(host), 80));
+    assert_eq!(attempt.status, status(host), "{attempt:?}");
+    match attempt.status {
+        Status::Timeout => assert!(attempt.time >= TIMEOUT, "{attempt:?}"),
+        // What another endpoint does takes none of its time.
+        _ => assert!(attempt.time < TIMEOUT, "{attempt:?}"),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(500), max_shrink_iters: 100, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn every_endpoint_has_its_servers_status_on_every_schedule(scenario in scenario()) {
+        run(&scenario);
+    }
+}
