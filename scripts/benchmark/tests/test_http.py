@@ -4,7 +4,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from benchmark.jobs.http import GOOD
+from benchmark.jobs.http.suites import GOOD
 
 ROW = '{{"index":{},"url":"u","status":{},"size":{},"attempts":1}}\n'
 

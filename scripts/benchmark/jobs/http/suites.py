@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import random
 import re
-import shutil
-import subprocess
-import time
-import urllib.error
-import urllib.request
-from contextlib import contextmanager
 
 from benchmark.bench import Run, WrongOutput
 from benchmark.files.scene import require_success
-from benchmark.host.tools import BenchError
-from benchmark.jobs.dns.server import free_port
+from benchmark.jobs.http import fifty_hosts
+from benchmark.jobs.http.server import SIZES, serving
 from benchmark.measure import run_measured
 from benchmark.model import Case, Contender, MemoryTarget, RatioTarget, Suite
 
@@ -28,50 +20,7 @@ METHOD = """\
   oha read no list and print no rows.
 """
 
-SIZES = {"1k": 1024, "1m": 1 << 20}
 IN_FLIGHT = 64
-
-
-@contextmanager
-def serving(directory):
-    """A running nginx; yields its port."""
-    program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
-    if program is None:
-        raise BenchError("nginx: not installed; scripts/test --setup installs it")
-    files = directory / "files"
-    files.mkdir(parents=True, exist_ok=True)
-    for name, size in SIZES.items():
-        (files / name).write_bytes(random.Random(size).randbytes(size))
-    port = free_port()
-    temporary = "".join(f"{what}_temp_path {directory}/{what};"
-                        for what in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-    user = "user root;" if os.geteuid() == 0 else ""
-    (directory / "nginx.conf").write_text(
-        f"{user} daemon off; worker_processes 1; pid {directory}/pid;\n"
-        "events { worker_connections 4096; }\n"
-        f"http {{ {temporary} access_log off; root {files}; sendfile on; tcp_nopush on;\n"
-        "keepalive_requests 1000000000; open_file_cache max=100 inactive=1h;\n"
-        f"server {{ listen 127.0.0.1:{port} backlog=4096; }} }}\n")
-    server = subprocess.Popen([program, "-e", str(directory / "error.log"), "-c",
-                               str(directory / "nginx.conf")], stdin=subprocess.DEVNULL,
-                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        wait_until_it_answers(f"http://127.0.0.1:{port}/1k")
-        yield port
-    finally:
-        server.terminate()
-        server.wait()
-
-
-def wait_until_it_answers(url):
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        try:
-            urllib.request.urlopen(url, timeout=1).read()
-            return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.05)
-    raise BenchError("nginx does not answer")
 
 
 class UrlScene:
@@ -130,8 +79,13 @@ GOOD = {"rows": good_rows, "lines": good_lines, "ab": good_of_ab, "oha": good_of
 
 def perform(bench, cases):
     options, place = bench.options, bench.workplace
+    one_host = [case for case in cases if case.data in SIZES]
+    if len(one_host) < len(cases):
+        fifty_hosts.perform(bench, [case for case in cases if case not in one_host])
+    if not one_host:
+        return
     with serving(place.output / "nginx") as port:
-        for case in cases:
+        for case in one_host:
             # Large bodies take as much longer as they are larger.
             items = options.urls if case.data == "1k" else max(100, options.urls // 50)
             scene = UrlScene(items, SIZES[case.data], f"http://127.0.0.1:{port}/{case.data}", place,
@@ -161,6 +115,7 @@ CASES = [
     Case("get-1m", "Requests for 1 MiB", "1m", [
         ringmill(), ringmill("--loops 1"), ringmill("--engine threads"), AB, OHA, CURL,
     ], variants=("urls",), varies="list", unit="URLs"),
+    fifty_hosts.CASE,
 ]
 
 TARGETS = [
@@ -170,6 +125,7 @@ TARGETS = [
     RatioTarget("processor time per request, 1 KiB: ≤ oha's", "get-1k", OHA.label, 1.0,
                 figure="cpu"),
     MemoryTarget("max RSS, {variant}: ≤ 64 MiB", 64, "get-1k"),
+    MemoryTarget("max RSS, fifty hosts, {variant}: ≤ 64 MiB", 64, fifty_hosts.CASE.name),
 ]
 
 SUITES = [Suite("http", "ringmill http", CASES, perform, TARGETS, {"urls": 1_000_000},
