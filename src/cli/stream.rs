@@ -114,6 +114,7 @@ impl Task<'_> {
             timeout: self.timeout,
             // DNS lookups gain nothing from it: they open their sockets once.
             separate_descriptors: self.items_hold_files,
+            waits_for_replies: J::WAITS_FOR_REPLIES,
             ..PlanRequest::new(self.items_hold_files)
         };
         let mut plan = plan::plan(&arguments.resources, request, &descriptors)?;

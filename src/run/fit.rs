@@ -17,7 +17,11 @@ const WINDOW_PER_IN_FLIGHT: usize = 16;
 /// fail, while others finish at tens of thousands per second. Most rows take 150 bytes in all, but some
 /// have kilobytes, so the number that wait is also limited by their bytes.
 const WINDOW_WITHOUT_FILES: usize = 192 * 1024;
-const WINDOW_BYTES_WITHOUT_FILES: usize = 30 * 1024 * 1024;
+const WINDOW_BYTES_FROM_NETWORK: usize = 30 * 1024 * 1024;
+/// Items that wait for servers and hold a descriptor: while the oldest waits, the others finish at thousands per
+/// second, however few descriptors there are. One that is parked takes 7 KiB. The bytes of their rows, which
+/// may hold bodies, are limited as those of other items that wait for a network.
+const WINDOW_OF_CONNECTIONS: usize = 4096;
 /// Each open that is not cached blocks a worker; many workers keep the disk's queue full.
 const IO_WORKERS_DEFAULT: usize = 64;
 
@@ -54,6 +58,8 @@ pub(crate) struct PlanRequest {
     pub(crate) rate_per_s: Option<f64>,
     /// Each item has a file open, so the limit on open files limits the items in flight.
     pub(crate) items_hold_files: bool,
+    /// Items wait for servers.
+    pub(crate) waits_for_replies: bool,
     /// The job uses only descriptors that it opens itself.
     pub(crate) separate_descriptors: bool,
 }
@@ -97,6 +103,7 @@ impl PlanRequest {
             timeout: None,
             rate_per_s: None,
             items_hold_files,
+            waits_for_replies: !items_hold_files,
             separate_descriptors: false,
         }
     }
@@ -126,10 +133,15 @@ impl PlanRequest {
         let is_limited = wanted.in_flight > fitted.in_flight;
         let (window, window_bytes) = match self.window {
             Some(window) => (window, usize::MAX),
-            None if self.items_hold_files => (WINDOW_PER_IN_FLIGHT * fitted.in_flight, usize::MAX),
+            None if !self.waits_for_replies => {
+                (WINDOW_PER_IN_FLIGHT * fitted.in_flight, usize::MAX)
+            }
             None => {
-                let window = WINDOW_WITHOUT_FILES.max(fitted.in_flight);
-                (window, WINDOW_BYTES_WITHOUT_FILES)
+                let window = match self.items_hold_files {
+                    true => WINDOW_OF_CONNECTIONS,
+                    false => WINDOW_WITHOUT_FILES,
+                };
+                (window.max(fitted.in_flight), WINDOW_BYTES_FROM_NETWORK)
             }
         };
         let (engine, refusal) = self.choose_engine()?;

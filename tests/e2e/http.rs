@@ -600,6 +600,32 @@ fn hosts_of_all_kinds() {
     });
 }
 
+/// A server that responds late holds others back only once the window is full of their rows, however few
+/// descriptors there are.
+#[test]
+fn a_late_response_with_few_descriptors() {
+    const OTHERS: usize = 3000;
+    for_each_engine(|engine| {
+        let seen = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counted = std::sync::Arc::clone(&seen);
+        let quick = Web::start(move |_, stream| {
+            counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            std::io::Write::write_all(stream, &response("200 OK", "", "x")).map(|()| Then::Keep)
+        });
+        let late = Web::start(move |_, stream| {
+            while seen.load(std::sync::atomic::Ordering::SeqCst) < OTHERS {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            std::io::Write::write_all(stream, &response("200 OK", "", "x")).map(|()| Then::Keep)
+        });
+        let others = (0..OTHERS).map(|number| quick.url(&format!("/{number}")));
+        let urls = lines(std::iter::once(late.url("/")).chain(others));
+        let mill = mill(engine).args(["--timeout=250s", "--retries=0"]);
+        let mill = mill.limit(Resource::Nofile, 32, 32).stdin(urls);
+        assert_eq!(json_rows(&mill.run().exits(0)).len(), 1 + OTHERS);
+    });
+}
+
 /// After SIGINT the output is a prefix of whole rows.
 #[test]
 fn interruptions() {
