@@ -82,10 +82,10 @@ class FileScene:
         return next(filter(None, reasons), None)
 
 
-def require_success(usage, stderr):
+def require_success(usage, stderr, exit_code=0):
     if usage.exit_code is None:
         raise WrongOutput(f"did not end within {usage.wall_s} s")
-    if usage.exit_code != 0:
+    if usage.exit_code != exit_code:
         raise WrongOutput(f"ends with exit code {usage.exit_code}: {last_line(stderr)}")
 
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
-from benchmark.bench import Run, WrongOutput
 from benchmark.endless import ROUNDS_MAX, EndlessScene
-from benchmark.files.scene import require_success
 from benchmark.jobs.dns.answers import AnswerCheck
 from benchmark.jobs.dns.server import answer, caching, name, serving
-from benchmark.measure import run_measured
+from benchmark.list_scene import ListScene
 from benchmark.model import Case, Contender, MemoryTarget, RatioTarget, Suite, TimeTarget
 
 METHOD = """\
@@ -24,29 +22,18 @@ METHOD = """\
 BLOCK = 100_000  # names after which a long list repeats
 
 
-class NameScene:
+class NameScene(ListScene):
     """A list of numbered names."""
 
     def __init__(self, names, check, place, env, timeout_s):
-        self.items, self.bytes = names, 0
-        self._check, self._place, self._timeout_s = check, place, timeout_s
-        place.list.write_text("".join(name(number) + "\n" for number in range(names)))
         queries = place.output / "queries"
+        super().__init__(names, place, {**env, "QUERIES": str(queries)}, timeout_s)
+        self._check = check
+        place.list.write_text("".join(name(number) + "\n" for number in range(names)))
         queries.write_text("".join(name(number) + " A\n" for number in range(names)))
-        self._env = {**env, "QUERIES": str(queries)}
 
-    def run(self, contender):
-        output = self._place.output
-        with open(self._place.list) as names, open(output / "out", "wb") as stdout, \
-                open(output / "err", "wb") as stderr:
-            usage = run_measured(contender.command, output, self._env, names, stdout, stderr,
-                                 self._timeout_s)
-        try:
-            require_success(usage, output / "err")
-            self._check.check(contender, output / "out")
-        except WrongOutput as error:
-            return Run(usage, wrong=str(error))
-        return Run(usage)
+    def check(self, contender, path):
+        self._check.check(contender, path)
 
 
 def perform(bench, cases):

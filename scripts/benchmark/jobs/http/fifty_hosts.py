@@ -11,10 +11,9 @@ import struct
 import threading
 from contextlib import ExitStack, contextmanager
 
-from benchmark.bench import Run, WrongOutput
-from benchmark.files.scene import last_line
+from benchmark.bench import WrongOutput
 from benchmark.jobs.http.server import serving
-from benchmark.measure import run_measured
+from benchmark.list_scene import ListScene
 from benchmark.model import Case, Contender
 
 GOOD, STALLED, LIMITED, REFUSING, RESETTING = "good", "stalled", "limited", "refusing", "resetting"
@@ -24,9 +23,9 @@ RETRIES = 2
 RARE = 24
 
 
-def ringmill(engine, *flags, descriptors=None):
-    command = " ".join([f"ringmill http --engine {engine} -a sha256",
-                        f"--timeout {TIMEOUT_S}s --retries {RETRIES}", *flags])
+def ringmill(engine, descriptors=None):
+    command = (f"ringmill http --engine {engine} -a sha256 --timeout {TIMEOUT_S}s "
+               f"--retries {RETRIES}")
     if descriptors:
         command = f"ulimit -n {descriptors}; {command}"
     return Contender(command, command, ("ringmill",), "rows", ordered=True)
@@ -67,10 +66,12 @@ def free_ports(count):
         return [one.getsockname()[1] for one in made]
 
 
-class Scene:
+class Scene(ListScene):
+    exit_code = 1  # some items fail
+
     def __init__(self, items, hosts, digest, place, timeout_s):
-        self.items, self.bytes = items, 0
-        self._digest, self._place, self._timeout_s = digest, place, timeout_s
+        super().__init__(items, place, place.env, timeout_s)
+        self._digest = digest
         chance = random.Random(items)
         rare = [host for host in hosts if host[1] in (STALLED, LIMITED)]
         often = [host for host in hosts if host not in rare]
@@ -80,19 +81,8 @@ class Scene:
         self._kinds = [kind for _, kind in lines]
         place.list.write_text("".join(f"http://127.0.0.1:{port}/1k\n" for port, _ in lines))
 
-    def run(self, contender):
-        output = self._place.output
-        with open(self._place.list) as urls, open(output / "out", "wb") as stdout, \
-                open(output / "err", "wb") as stderr:
-            usage = run_measured(contender.command, output, self._place.env, urls, stdout, stderr,
-                                 self._timeout_s)
-        try:
-            if usage.exit_code != 1:
-                raise WrongOutput(f"ends with exit code {usage.exit_code}: {last_line(output / 'err')}")
-            check(output / "out", self._kinds, self._digest)
-        except WrongOutput as error:
-            return Run(usage, wrong=str(error))
-        return Run(usage)
+    def check(self, _contender, path):
+        check(path, self._kinds, self._digest)
 
 
 def check(path, kinds, digest):

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import re
 
-from benchmark.bench import Run, WrongOutput
-from benchmark.files.scene import require_success
+from benchmark.bench import WrongOutput
 from benchmark.jobs.http import fifty_hosts
 from benchmark.jobs.http.server import SIZES, serving
-from benchmark.measure import run_measured
+from benchmark.list_scene import ListScene
 from benchmark.model import Case, Contender, MemoryTarget, RatioTarget, Suite
 
 METHOD = """\
@@ -23,31 +22,21 @@ METHOD = """\
 IN_FLIGHT = 64
 
 
-class UrlScene:
+class UrlScene(ListScene):
     """A list that repeats one URL."""
 
     def __init__(self, items, size, url, place, timeout_s):
-        self.items, self.bytes = items, 0
-        self._size, self._place, self._timeout_s = size, place, timeout_s
-        place.list.write_text(f"{url}\n" * items)
         config = place.output / "curl.config"
+        env = {**place.env, "URL": url, "ITEMS": str(items), "CONFIG": str(config)}
+        super().__init__(items, place, env, timeout_s)
+        self._size = size
+        place.list.write_text(f"{url}\n" * items)
         config.write_text(f'url = "{url}"\noutput = "/dev/null"\n' * items)
-        self._env = {**place.env, "URL": url, "ITEMS": str(items), "CONFIG": str(config)}
 
-    def run(self, contender):
-        output = self._place.output
-        with open(self._place.list) as urls, open(output / "out", "wb") as stdout, \
-                open(output / "err", "wb") as stderr:
-            usage = run_measured(contender.command, output, self._env, urls, stdout, stderr,
-                                 self._timeout_s)
-        try:
-            require_success(usage, output / "err")
-            good = GOOD[contender.form](output / "out", self._size)
-            if good != self.items:
-                raise WrongOutput(f"{good:,} good responses, not {self.items:,}")
-        except WrongOutput as error:
-            return Run(usage, wrong=str(error))
-        return Run(usage)
+    def check(self, contender, path):
+        good = GOOD[contender.form](path, self._size)
+        if good != self.items:
+            raise WrongOutput(f"{good:,} good responses, not {self.items:,}")
 
 
 def good_rows(path, size):
