@@ -63,6 +63,19 @@ pub fn for_each_engine(body: impl Fn(Engine)) {
     assert!(failed.is_empty(), "failed on: {}", failed.join(", "));
 }
 
+/// What `run` returns with a timeout, in seconds, that is long enough on this machine: longer ones are tried as long
+/// as something `is_late` that should not time out.
+pub fn with_patience<T>(run: impl Fn(u32) -> T, is_late: impl Fn(&T) -> bool) -> T {
+    let mut timeout_s = 3;
+    loop {
+        let result = run(timeout_s);
+        if timeout_s > 100 || !is_late(&result) {
+            return result;
+        }
+        timeout_s *= 5;
+    }
+}
+
 /// Polls until `condition` holds; fails with `what` after `patience`.
 pub fn eventually(what: &str, patience: Duration, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
