@@ -15,7 +15,7 @@ use crate::jobs::http::{HttpJob, Keep, Options, OriginLimits, Template, Trust, c
 use crate::jobs::rendered::Rendered;
 use crate::run::{Descriptors, Plan};
 use bytes::Bytes;
-use hyper::header::{HeaderMap, USER_AGENT};
+use http::header::{HeaderMap, USER_AGENT};
 use serde_json::Map;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -74,7 +74,7 @@ fn perform(arguments: &HttpArguments) -> Result<Outcome, SetupError> {
         let options = Options {
             template,
             timeout: arguments.timeout,
-            connect_timeout: arguments.connect_timeout,
+            connect_timeout: arguments.connect_timeout.min(arguments.timeout),
             retries: arguments.retries,
             redirects_max: match arguments.location {
                 true => u32::try_from(arguments.max_redirects).unwrap_or(u32::MAX),

@@ -85,6 +85,12 @@ impl Stream {
         }
     }
 
+    /// True if there are bytes that were received and not consumed.
+    #[must_use]
+    pub fn has_received(&self) -> bool {
+        !self.received.is_empty()
+    }
+
     /// Removes the first `count` of the received bytes.
     ///
     /// # Panics

@@ -19,7 +19,7 @@ const WINDOW_PER_IN_FLIGHT: usize = 16;
 const WINDOW_WITHOUT_FILES: usize = 192 * 1024;
 const WINDOW_BYTES_FROM_NETWORK: usize = 30 * 1024 * 1024;
 /// Items that wait for servers and hold a descriptor: while the oldest waits, the others finish at thousands per
-/// second, however few descriptors there are. One that is parked takes 7 KiB. The bytes of their rows, which
+/// second, however few descriptors there are. One that is parked takes 6 KiB. The bytes of their rows, which
 /// may hold bodies, are limited as those of other items that wait for a network.
 const WINDOW_OF_CONNECTIONS: usize = 4096;
 /// Each open that is not cached blocks a worker; many workers keep the disk's queue full.

@@ -6,8 +6,8 @@ use crate::cli::values::{algorithm_parser, parse_count, parse_rate, parse_retrie
 use crate::digest::Algorithm;
 use crate::jobs::http::{parse_header, parse_method};
 use clap::{Args, ValueEnum, ValueHint};
-use hyper::Method;
-use hyper::header::{HeaderName, HeaderValue};
+use http::Method;
+use http::header::{HeaderName, HeaderValue};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -67,13 +67,13 @@ pub(in crate::cli) struct HttpArguments {
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_timeout, allow_hyphen_values = true, help_heading = "Limits")]
     pub(in crate::cli) retry_after_max: Duration,
 
-    /// Timeout for each attempt.
-    ///
-    /// It lasts from its turn at the server to the end of the response.
+    /// Timeout for each request, from when it is sent to the end of the response.
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_timeout, allow_hyphen_values = true, help_heading = "Limits")]
     pub(in crate::cli) timeout: Duration,
 
     /// Timeout for a connect to each address, and then for a TLS handshake.
+    ///
+    /// It is not longer than --timeout.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_timeout, allow_hyphen_values = true, help_heading = "Limits")]
     pub(in crate::cli) connect_timeout: Duration,
 

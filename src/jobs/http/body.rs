@@ -10,6 +10,14 @@ const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 /// The buffer of the brotli decoder.
 const BROTLI_BUFFER_LEN: usize = 4096;
 
+/// An encoding that is decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Encoding {
+    Gzip,
+    Brotli,
+    Zstd,
+}
+
 /// Decodes a body that arrives in pieces, and passes it to a [`Consumer`].
 pub(super) enum Decoder {
     Identity(Consumer),
@@ -60,7 +68,7 @@ impl Consumer {
         }
     }
 
-    fn finish(self) -> Consumed {
+    pub(super) fn finish(self) -> Consumed {
         Consumed {
             size: self.size,
             digest: self.hasher.map(|mut hasher| hasher.finalize_reset()),
@@ -92,30 +100,39 @@ impl Write for Consumer {
     }
 }
 
-impl Decoder {
-    /// For the value of Content-Encoding, if there is one. A body in an encoding that is not known is not decoded.
-    pub(super) fn new(encoding: Option<&[u8]>, consumer: Consumer) -> Self {
-        let is = |name: &str| {
-            encoding.is_some_and(|one| one.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
-        };
+impl Encoding {
+    /// The encoding that a value of Content-Encoding names, if it is decoded.
+    pub(super) fn of(value: &[u8]) -> Option<Self> {
+        let is = |name: &str| value.trim_ascii().eq_ignore_ascii_case(name.as_bytes());
         if is("gzip") || is("x-gzip") {
-            return Self::Gzip(Box::new(flate2::write::MultiGzDecoder::new(consumer)));
+            Some(Self::Gzip)
+        } else if is("br") {
+            Some(Self::Brotli)
+        } else if is("zstd") {
+            Some(Self::Zstd)
+        } else {
+            None
         }
-        if is("br") {
-            let decoder = brotli_decompressor::DecompressorWriter::new(consumer, BROTLI_BUFFER_LEN);
-            return Self::Brotli(Box::new(decoder));
-        }
-        if is("zstd")
-            && let Ok(mut decoder) = zstd::stream::raw::Decoder::new()
-            && decoder
-                .set_parameter(zstd::stream::raw::DParameter::WindowLogMax(
-                    ZSTD_WINDOW_LOG_MAX,
-                ))
-                .is_ok()
-        {
-            return Self::Zstd(Box::new(zstd::stream::zio::Writer::new(consumer, decoder)));
-        }
-        Self::Identity(consumer)
+    }
+}
+
+impl Decoder {
+    /// For a body in this encoding; `None` if it is not decoded.
+    pub(super) fn new(encoding: Option<Encoding>, consumer: Consumer) -> Result<Self, Undecodable> {
+        Ok(match encoding {
+            None => Self::Identity(consumer),
+            Some(Encoding::Gzip) => {
+                Self::Gzip(Box::new(flate2::write::MultiGzDecoder::new(consumer)))
+            }
+            Some(Encoding::Brotli) => Self::Brotli(Box::new(
+                brotli_decompressor::DecompressorWriter::new(consumer, BROTLI_BUFFER_LEN),
+            )),
+            Some(Encoding::Zstd) => {
+                let decoder = zstd_decoder()
+                    .map_err(|error| Undecodable::Invalid("zstd", error.to_string()))?;
+                Self::Zstd(Box::new(zstd::stream::zio::Writer::new(consumer, decoder)))
+            }
+        })
     }
 
     /// Decodes the next piece.
@@ -163,4 +180,11 @@ impl Decoder {
             false => Undecodable::Invalid(encoding, error.to_string()),
         }
     }
+}
+
+fn zstd_decoder() -> io::Result<zstd::stream::raw::Decoder<'static>> {
+    use zstd::stream::raw::{DParameter, Decoder};
+    let mut decoder = Decoder::new()?;
+    decoder.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG_MAX))?;
+    Ok(decoder)
 }

@@ -8,29 +8,20 @@ use super::origins::{Closer, ConnectionId, Grant, Idle, Origin};
 use super::progress::Timings;
 use crate::io::{Io, Permit, Semaphore, Stream};
 use crate::jobs::connect::{Attempt, Names, Status, attempt};
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::client::conn::http1::{self, SendRequest};
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use url::{Host, Url};
 
 /// How long a connection is kept that no request uses.
 const IDLE_MAX: Duration = Duration::from_secs(60);
-
-/// The most bytes of the head of a response.
-const HEAD_LEN_MAX: usize = 64 * 1024;
-
-/// The bodies of requests.
-pub(super) type RequestBody = Full<Bytes>;
 
 /// Opens connections and keeps them.
 pub(super) struct Connections {
@@ -52,8 +43,8 @@ pub(super) struct Connection {
     closer: Arc<Closer>,
     /// The address of the server.
     pub(super) remote: SocketAddr,
-    /// How requests are sent.
-    pub(super) sender: RefCell<SendRequest<RequestBody>>,
+    /// Its bytes; `None` once it is closed.
+    link: RefCell<Option<Link>>,
     /// Since when no request uses it.
     idle_since: Cell<Option<Duration>>,
     /// It has served a request before.
@@ -69,8 +60,9 @@ pub(super) struct InUse {
     is_given_back: bool,
 }
 
-/// A connection that is carried. Dropping it forgets the connection, also when the loop ends before others.
-struct Carried {
+/// A connection that is watched while it is idle. Dropping it forgets the connection, also when the loop ends before
+/// others.
+struct Watched {
     connections: Rc<Connections>,
     connection: Rc<Connection>,
 }
@@ -162,12 +154,6 @@ impl Connections {
             "https" => Link::Tls(Box::new(self.handshake(stream, url, timings).await?)),
             _ => Link::Plain(Box::new(stream)),
         };
-        let mut builder = http1::Builder::new();
-        builder.max_buf_size(HEAD_LEN_MAX);
-        let (sender, http) = builder
-            .handshake(link)
-            .await
-            .map_err(|error| Failure::of_hyper(Step::Connect, &error))?;
         let key = self.next_key.replace(self.next_key.get() + 1);
         let loop_id = self.loop_id;
         let connection = Rc::new(Connection {
@@ -175,17 +161,17 @@ impl Connections {
             origin: Arc::clone(origin),
             closer: Arc::default(),
             remote,
-            sender: RefCell::new(sender),
+            link: RefCell::new(Some(link)),
             idle_since: Cell::new(None),
             was_used: Cell::new(false),
             streak: Cell::new(0),
         });
         self.open.borrow_mut().insert(key, Rc::clone(&connection));
-        let carried = Carried {
+        let watched = Watched {
             connections: Rc::clone(self),
             connection: Rc::clone(&connection),
         };
-        self.io.spawn(carried.carry(http));
+        self.io.spawn(watched.watch());
         Ok(connection)
     }
 
@@ -304,17 +290,18 @@ impl Connections {
     }
 }
 
-impl Carried {
-    /// Carries the connection's bytes until it is closed.
-    async fn carry(self, mut http: http1::Connection<Link, RequestBody>) {
+impl Watched {
+    /// Waits until the connection is to be closed: the server has closed it, or sent something while no request uses
+    /// it; it has been idle for long; or another one needs its place.
+    async fn watch(self) {
         let (io, connection) = (&self.connections.io, &self.connection);
         let mut look_at = io.now() + IDLE_MAX;
         let mut sleep = io.sleep_until(look_at);
         poll_fn(|context| {
-            // An error is the result of the request, too, if there is one.
-            if Pin::new(&mut http).poll(context).is_ready()
-                || connection.closer.poll(context).is_ready()
-            {
+            if connection.closer.poll(context).is_ready() {
+                return Poll::Ready(());
+            }
+            if connection.idle_since.get().is_some() && connection.poll_ended(context).is_ready() {
                 return Poll::Ready(());
             }
             while Pin::new(&mut sleep).poll(context).is_ready() {
@@ -341,22 +328,32 @@ impl Connection {
     pub(super) fn was_used(&self) -> bool {
         self.was_used.get()
     }
+
+    /// Ready when something arrives that no request has asked for, such as the end.
+    fn poll_ended(&self, context: &mut Context<'_>) -> Poll<()> {
+        match &mut *self.link.borrow_mut() {
+            Some(link) => link.poll_received(context).map(|_| ()),
+            None => Poll::Ready(()),
+        }
+    }
 }
 
 impl InUse {
+    /// The bytes of the connection.
+    pub(super) fn link(&self) -> RefMut<'_, Link> {
+        RefMut::map(self.connection.link.borrow_mut(), |link| {
+            link.as_mut().expect("a connection in use is open")
+        })
+    }
+
     /// The response was read to its end, so the connection may serve another request.
     pub(super) fn give_back(mut self) {
-        let connection = &self.connection;
-        let is_open = self
-            .connections
-            .open
-            .borrow()
-            .contains_key(&connection.id.key);
-        if !is_open || self.connections.descriptors.is_awaited() {
-            // The server has closed it, or another origin needs its descriptor.
+        if self.connections.descriptors.is_awaited() {
+            // Another origin needs its descriptor.
             return;
         }
         self.is_given_back = true;
+        let connection = &self.connection;
         let now = self.connections.io.now();
         connection.was_used.set(true);
         connection.idle_since.set(Some(now));
@@ -365,23 +362,31 @@ impl InUse {
             closer: Arc::clone(&connection.closer),
             streak: connection.streak.get(),
         };
-        connection.origin.release(idle, now);
+        if connection.origin.release(idle, now) {
+            // It is watched from now on.
+            connection.closer.wake();
+        }
     }
 }
 
 impl Drop for InUse {
     fn drop(&mut self) {
         if !self.is_given_back {
+            self.connection.link.take();
             self.connection.closer.request();
         }
     }
 }
 
-impl Drop for Carried {
+impl Drop for Watched {
     fn drop(&mut self) {
-        let id = self.connection.id;
-        self.connections.open.borrow_mut().remove(&id.key);
-        self.connection.origin.take_idle(id);
+        let connection = &self.connection;
+        self.connections
+            .open
+            .borrow_mut()
+            .remove(&connection.id.key);
+        connection.origin.take_idle(connection.id);
+        connection.link.take();
     }
 }
 

@@ -1,34 +1,32 @@
 //! One request and its response on a connection.
 
 use super::body::{Consumed, Consumer, Decoder, Undecodable};
-use super::connections::{InUse, RequestBody};
+use super::connections::InUse;
 use super::failure::{Failure, Step};
+use super::framing::Framing;
+use super::head::{HEAD_LEN_MAX, Head, InvalidHead};
+use super::link::Link;
+use super::message;
 use super::options::Options;
-use super::origins::Origin;
 use super::progress::Progress;
 use super::request::Request;
 use super::retry;
 use crate::io::Io;
-use hyper::body::{Body as _, Incoming};
-use hyper::header::{self, HeaderMap, HeaderValue};
-use hyper::{Method, Response};
+use http::Method;
+use http::header::HeaderMap;
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::io;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
-/// The User-Agent of requests that name no other.
-const USER_AGENT: &str = concat!("ringmill/", env!("CARGO_PKG_VERSION"));
-
-/// The encodings that are decoded.
-const ENCODINGS: &str = "gzip, br, zstd";
-
-/// A longer pause is as good as endless.
-const PAUSE_MAX: Duration = Duration::from_secs(100 * 365 * 86_400);
+/// The status of a response after which the connection does not speak HTTP any more.
+const SWITCHING_PROTOCOLS: u16 = 101;
 
 /// A response that was read to its end.
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) status: u16,
+    /// Its headers, if they are kept or it is no success.
     pub(super) headers: HeaderMap,
     pub(super) body: Consumed,
     /// The pause of the origin that began with this response.
@@ -44,108 +42,216 @@ pub(super) async fn exchange(
     progress: &mut Progress,
     random: u64,
 ) -> Result<Reply, Failure> {
-    let message = message(request)?;
-    let connection = &in_use.connection;
     let started_at = io.now();
-    let ready = poll_fn(|context| connection.sender.borrow_mut().poll_ready(context)).await;
-    ready.map_err(|error| Failure::of_hyper(Step::Request, &error).not_sent())?;
-    let response = connection.sender.borrow_mut().try_send_request(message);
-    let response = response.await.map_err(|mut error| {
-        let failure = Failure::of_hyper(Step::Request, error.error());
-        match error.take_message() {
-            Some(_) => failure.not_sent(),
-            None => failure,
-        }
-    })?;
+    let mut transfer = Transfer::new(&in_use, message::encode(request));
+    poll_fn(|context| transfer.poll_unused(context)).await?;
+    let head = transfer.head(request, options).await?;
     progress.timings.set_first_byte(io, started_at);
     let head_at = io.now();
-    let (head, body) = Response::into_parts(response);
-    let status = head.status.as_u16();
-    progress.status = Some(status);
+    progress.status = Some(head.status);
     // At once, so that no other request begins meanwhile.
-    let pause = match retry::is_throttled(status) {
-        true => Some(pause(&connection.origin, &head.headers, head_at, random)),
-        false => None,
-    };
-    let encoding = head.headers.get(header::CONTENT_ENCODING);
+    let pause = retry::is_throttled(head.status).then(|| {
+        let asked = retry::retry_after(&head.headers, SystemTime::now());
+        in_use.connection.origin.pause(asked, random, head_at)
+    });
     // A response to HEAD has the headers of a body, but none.
-    let encoding = encoding.filter(|_| request.method != Method::HEAD);
+    let encoding = head.encoding.filter(|_| request.method != Method::HEAD);
     let consumer = Consumer::new(options.keep, options.body_len_max);
-    let decoder = Decoder::new(encoding.map(HeaderValue::as_bytes), consumer);
-    let consumed = read(body, decoder, options).await?;
+    let body = match Decoder::new(encoding, consumer) {
+        Ok(decoder) => transfer.body(head.framing, decoder, options).await?,
+        Err(error) => return Err(undecodable(error, options)),
+    };
     progress.timings.set_body(io, head_at);
-    in_use.give_back();
+    if head.is_kept_alive && transfer.is_complete() {
+        in_use.give_back();
+    }
     Ok(Reply {
-        status,
+        status: head.status,
         headers: head.headers,
-        body: consumed,
+        body,
         pause,
     })
 }
 
-/// Lets the origin rest, as its response asks. `random` is any number.
-fn pause(origin: &Origin, headers: &HeaderMap, now: Duration, random: u64) -> Duration {
-    let asked = retry::retry_after(headers, SystemTime::now());
-    let pause = asked.unwrap_or_else(|| retry::back_off(origin.pauses(), random));
-    let pause = pause.min(PAUSE_MAX);
-    origin.pause(now + pause, now);
-    pause
-}
-
-async fn read(
-    mut body: Incoming,
-    mut decoder: Decoder,
-    options: &Options,
-) -> Result<Consumed, Failure> {
-    let explain = |error| match error {
+fn undecodable(error: Undecodable, options: &Options) -> Failure {
+    match error {
         Undecodable::TooLong => {
             let len_max = options.body_len_max;
-            Failure::new(Step::Body, format_args!("longer than {len_max} bytes")).permanent()
+            Failure::new(Step::Body, format_args!("longer than {len_max} bytes"))
         }
         Undecodable::Invalid(encoding, error) => {
-            Failure::new(Step::Body, format_args!("not valid {encoding}: {error}")).permanent()
-        }
-    };
-    let mut is_empty = true;
-    while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
-        let frame = frame.map_err(|error| Failure::of_hyper(Step::Body, &error))?;
-        if let Some(data) = frame.data_ref() {
-            is_empty &= data.is_empty();
-            decoder.write(data).map_err(explain)?;
+            Failure::new(Step::Body, format_args!("not valid {encoding}: {error}"))
         }
     }
-    if is_empty {
-        // Nothing at all is no valid gzip, but it is a valid empty body (of status 304, for instance).
-        decoder = Decoder::new(None, Consumer::new(options.keep, 0));
-    }
-    decoder.finish().map_err(explain)
+    .permanent()
 }
 
-fn message(request: &Request) -> Result<hyper::Request<RequestBody>, Failure> {
-    let mut message = hyper::Request::new(RequestBody::new(request.body.clone()));
-    *message.method_mut() = request.method.clone();
-    *message.uri_mut() = request
-        .target()
-        .map_err(|error| Failure::new(Step::Request, error).permanent())?;
-    let headers = message.headers_mut();
-    headers.clone_from(&request.headers);
-    if !headers.contains_key(header::HOST) {
-        let host = request.url.host_str().unwrap_or_default();
-        let host = match request.url.port() {
-            Some(port) => HeaderValue::try_from(format!("{host}:{port}")),
-            None => HeaderValue::try_from(host),
+/// Parses a head that begins with `begun`, if it is not empty, and goes on with `bytes`. They are added to `begun` if
+/// the head is not whole. Returns the head and its length.
+fn parse(
+    begun: &mut Vec<u8>,
+    bytes: &[u8],
+    method: &Method,
+    keeps_headers: bool,
+) -> Result<Option<(Head, usize)>, InvalidHead> {
+    if begun.is_empty() {
+        let parsed = Head::parse(bytes, method, keeps_headers);
+        if let Ok(None) = parsed {
+            begun.extend_from_slice(bytes);
+        }
+        return parsed;
+    }
+    begun.extend_from_slice(bytes);
+    // Once for each line, not once for each byte that arrives.
+    if memchr::memchr(b'\n', bytes).is_none() && begun.len() <= HEAD_LEN_MAX {
+        return Ok(None);
+    }
+    Head::parse(begun, method, keeps_headers)
+}
+
+/// What is sent and received on a connection for one request.
+struct Transfer<'a> {
+    in_use: &'a InUse,
+    message: Vec<u8>,
+    /// The bytes of the message that were taken to be sent.
+    accepted: usize,
+    sending: Sending,
+}
+
+/// How far the request was sent.
+enum Sending {
+    Going,
+    Done,
+    /// The server may have responded nevertheless.
+    Failed(io::Error),
+}
+
+impl<'a> Transfer<'a> {
+    fn new(in_use: &'a InUse, message: Vec<u8>) -> Self {
+        Self {
+            in_use,
+            message,
+            accepted: 0,
+            sending: Sending::Going,
+        }
+    }
+
+    /// Fails if the connection has served a request before, and something has arrived since then: its end, or
+    /// bytes that are no response to this request.
+    fn poll_unused(&self, context: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        if !self.in_use.connection.was_used() {
+            return Poll::Ready(Ok(()));
+        }
+        let failure = match self.in_use.link().poll_received(context) {
+            Poll::Pending => return Poll::Ready(Ok(())),
+            Poll::Ready(Ok(_)) => Failure::of_end(Step::Request),
+            Poll::Ready(Err(error)) => Failure::of_connection(Step::Request, &error),
         };
-        let host = host.map_err(|error| Failure::new(Step::Request, error).permanent())?;
-        headers.insert(header::HOST, host);
+        Poll::Ready(Err(failure.not_sent()))
     }
-    for (name, value) in [
-        (header::USER_AGENT, USER_AGENT),
-        (header::ACCEPT, "*/*"),
-        (header::ACCEPT_ENCODING, ENCODINGS),
-    ] {
-        headers
-            .entry(name)
-            .or_insert(HeaderValue::from_static(value));
+
+    /// Receives bytes while the request is sent. None at all means the end.
+    fn poll_received<'l>(
+        &mut self,
+        link: &'l mut Link,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<&'l [u8]>> {
+        if matches!(self.sending, Sending::Going) {
+            let sent = link.poll_send(context, &self.message, &mut self.accepted);
+            match sent {
+                Poll::Ready(Ok(())) => self.sending = Sending::Done,
+                Poll::Ready(Err(error)) => self.sending = Sending::Failed(error),
+                Poll::Pending => {}
+            }
+        }
+        link.poll_received(context)
     }
-    Ok(message)
+
+    /// Why the connection ended at a step.
+    fn end(&self, step: Step) -> Failure {
+        match &self.sending {
+            Sending::Failed(error) => Failure::of_connection(step, error),
+            Sending::Going | Sending::Done => Failure::of_end(step),
+        }
+    }
+
+    /// The head of the response, after all that inform of it.
+    async fn head(&mut self, request: &Request, options: &Options) -> Result<Head, Failure> {
+        // The beginning of a head that arrives in parts.
+        let mut begun = Vec::new();
+        poll_fn(|context| {
+            loop {
+                let link = &mut *self.in_use.link();
+                let bytes = match ready!(self.poll_received(link, context)) {
+                    Ok([]) => return Poll::Ready(Err(self.end(Step::Request))),
+                    Ok(bytes) => bytes,
+                    Err(error) => {
+                        return Poll::Ready(Err(Failure::of_connection(Step::Request, &error)));
+                    }
+                };
+                let (before, received) = (begun.len(), bytes.len());
+                match parse(&mut begun, bytes, &request.method, options.keeps_headers) {
+                    Ok(Some((head, len))) => {
+                        link.consume(len - before);
+                        begun.clear();
+                        // Others come before the response, but nothing in HTTP/1.1 comes after this one.
+                        if head.status >= 200 || head.status == SWITCHING_PROTOCOLS {
+                            return Poll::Ready(Ok(head));
+                        }
+                    }
+                    Ok(None) => link.consume(received),
+                    Err(error) => {
+                        let reason = format_args!("not a valid response: {error}");
+                        let failure = Failure::new(Step::Request, reason).permanent();
+                        return Poll::Ready(Err(failure));
+                    }
+                }
+            }
+        })
+        .await
+    }
+
+    /// The body of the response.
+    async fn body(
+        &mut self,
+        mut framing: Framing,
+        mut decoder: Decoder,
+        options: &Options,
+    ) -> Result<Consumed, Failure> {
+        let mut is_empty = true;
+        poll_fn(|context| {
+            while !framing.is_ended() {
+                let link = &mut *self.in_use.link();
+                let bytes = match ready!(self.poll_received(link, context)) {
+                    Ok([]) if framing.ends_with_connection() => break,
+                    Ok([]) => return Poll::Ready(Err(self.end(Step::Body))),
+                    Ok(bytes) => bytes,
+                    Err(error) => {
+                        return Poll::Ready(Err(Failure::of_connection(Step::Body, &error)));
+                    }
+                };
+                let read = framing.read(bytes);
+                let (count, data) = read.map_err(|error| Failure::new(Step::Body, error))?;
+                is_empty &= data.is_empty();
+                decoder
+                    .write(data)
+                    .map_err(|error| undecodable(error, options))?;
+                link.consume(count);
+            }
+            Poll::Ready(Ok::<_, Failure>(()))
+        })
+        .await?;
+        if is_empty {
+            // Nothing at all is no valid gzip, but it is a valid empty body (of status 304, for instance).
+            return Ok(Consumer::new(options.keep, 0).finish());
+        }
+        decoder
+            .finish()
+            .map_err(|error| undecodable(error, options))
+    }
+
+    /// True if the request was sent, and nothing follows the response.
+    fn is_complete(&self) -> bool {
+        matches!(self.sending, Sending::Done) && self.in_use.link().is_quiet()
+    }
 }

@@ -1,7 +1,6 @@
 //! Why a request has no response, or only a part of one.
 
 use crate::jobs::connect::Unresolved;
-use std::error::Error as _;
 use std::fmt::Display;
 use std::io;
 use std::time::Duration;
@@ -50,7 +49,7 @@ pub struct Failure {
     pub message: String,
     /// What a further attempt could do.
     pub(super) outlook: Outlook,
-    /// The connection was closed or reset before there was a response.
+    /// The connection ended or failed before there was a response.
     pub(super) is_lost_connection: bool,
 }
 
@@ -130,41 +129,23 @@ impl Failure {
         }
     }
 
-    /// The failure that hyper reports.
-    pub(super) fn of_hyper(step: Step, error: &hyper::Error) -> Self {
-        let is_lost = error.is_incomplete_message() || error.is_closed() || error.is_canceled();
-        let is_reset = error
-            .source()
-            .is_some_and(|source| source.is::<io::Error>());
+    /// The connection failed at a step.
+    pub(super) fn of_connection(step: Step, error: &io::Error) -> Self {
         Self {
-            is_lost_connection: step == Step::Request && (is_lost || is_reset),
-            ..Self::explained(step, error)
+            is_lost_connection: step == Step::Request,
+            ..Self::new(step, error)
         }
     }
 
-    fn explained(step: Step, error: &hyper::Error) -> Self {
-        let io_error = error
-            .source()
-            .and_then(|source| source.downcast_ref::<io::Error>());
-        if error.is_parse() || error.is_parse_status() {
-            return Self::new(
-                step,
-                format_args!("not a valid response: {}", with_causes(error)),
-            )
-            .permanent();
-        }
-        // The body has fewer bytes than its header says, or no end.
-        let is_cut = io_error.is_some_and(|cause| cause.kind() == io::ErrorKind::UnexpectedEof);
-        match io_error {
-            _ if error.is_incomplete_message() || is_cut => Self::new(
-                step,
-                match step {
-                    Step::Body => "the connection was closed before the end of the body",
-                    _ => "the connection was closed before a response",
-                },
-            ),
-            Some(cause) => Self::new(step, cause),
-            None => Self::new(step, with_causes(error)),
+    /// The connection ended at a step.
+    pub(super) fn of_end(step: Step) -> Self {
+        let reason = match step {
+            Step::Body => "the connection was closed before the end of the body",
+            _ => "the connection was closed before a response",
+        };
+        Self {
+            is_lost_connection: step == Step::Request,
+            ..Self::new(step, reason)
         }
     }
 }
@@ -173,14 +154,4 @@ impl From<Unresolved> for Failure {
     fn from(reason: Unresolved) -> Self {
         Self::new(Step::Resolve, reason)
     }
-}
-
-fn with_causes(error: &hyper::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text += &format!(": {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -1,18 +1,16 @@
-//! Connections as hyper wants them: in plain text, or with TLS.
+//! Connections to servers: in plain text, or with TLS.
 
 use crate::error::Errno;
 use crate::io::Stream;
-use hyper::rt::{Read, ReadBufCursor, Write};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 use std::future::poll_fn;
 use std::io::{self, BufRead as _, Write as _};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-/// The most bytes that are accepted before those are sent.
-const WRITE_LEN_MAX: usize = 64 * 1024;
+/// The most bytes that are sent at once.
+const SEND_LEN_MAX: usize = 64 * 1024;
 
 /// The connection ended without the TLS message that says so: an attacker may have cut it off.
 #[derive(Debug, thiserror::Error)]
@@ -90,20 +88,11 @@ impl Tls {
         self.stream.poll_flush(context).map_err(io_error)
     }
 
-    fn poll_read(
-        &mut self,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
+    /// Decrypts what is needed to have bytes, or to know the end.
+    fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            let mut reader = self.session.reader();
-            match reader.fill_buf() {
-                Ok(bytes) => {
-                    let count = bytes.len().min(buffer.remaining());
-                    buffer.put_slice(&bytes[..count]);
-                    reader.consume(count);
-                    return Poll::Ready(Ok(()));
-                }
+            match self.session.reader().into_first_chunk() {
+                Ok(_) => return Poll::Ready(Ok(())),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                     return Poll::Ready(Err(io::Error::other(NoCloseNotify)));
@@ -119,58 +108,61 @@ impl Tls {
     }
 }
 
-impl Read for Link {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        mut buffer: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => {
-                let bytes = ready!(stream.poll_received(context)).map_err(io_error)?;
-                let count = bytes.len().min(buffer.remaining());
-                buffer.put_slice(&bytes[..count]);
-                stream.consume(count);
-                Poll::Ready(Ok(()))
-            }
-            Self::Tls(tls) => tls.poll_read(context, &mut buffer),
-        }
-    }
-}
-
-impl Write for Link {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let bytes = &bytes[..bytes.len().min(WRITE_LEN_MAX)];
-        match self.get_mut() {
-            Self::Plain(stream) => {
-                let written = stream.poll_write(context, |out| out.extend_from_slice(bytes));
-                ready!(written).map_err(io_error)?;
-                Poll::Ready(Ok(bytes.len()))
-            }
+impl Link {
+    /// The bytes that were received and not [consumed](Self::consume). If there are none, more are received; none
+    /// at all means the end.
+    pub(super) fn poll_received(&mut self, context: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        match self {
+            Self::Plain(stream) => stream.poll_received(context).map_err(io_error),
             Self::Tls(tls) => {
-                ready!(tls.poll_flush(context))?;
-                Poll::Ready(tls.session.writer().write(bytes))
+                ready!(tls.poll_readable(context))?;
+                Poll::Ready(tls.session.reader().into_first_chunk())
             }
         }
     }
 
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => stream.poll_flush(context).map_err(io_error),
-            Self::Tls(tls) => tls.poll_flush(context),
+    /// Removes the first `count` of the received bytes.
+    pub(super) fn consume(&mut self, count: usize) {
+        match self {
+            Self::Plain(stream) => stream.consume(count),
+            Self::Tls(tls) => tls.session.reader().consume(count),
         }
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if let Self::Tls(tls) = this {
-            tls.session.send_close_notify();
+    /// True if there are no received bytes, and no end is known.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        match self {
+            Self::Plain(stream) => !stream.has_received(),
+            Self::Tls(tls) => tls.session.reader().into_first_chunk().is_err(),
         }
-        Pin::new(this).poll_flush(context)
+    }
+
+    /// Sends a message, of which `accepted` bytes have been taken to be sent before.
+    pub(super) fn poll_send(
+        &mut self,
+        context: &mut Context<'_>,
+        message: &[u8],
+        accepted: &mut usize,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            match self {
+                Self::Plain(stream) => ready!(stream.poll_flush(context)).map_err(io_error)?,
+                Self::Tls(tls) => ready!(tls.poll_flush(context))?,
+            }
+            let rest = &message[*accepted..];
+            if rest.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            let part = &rest[..rest.len().min(SEND_LEN_MAX)];
+            *accepted += match self {
+                Self::Plain(stream) => {
+                    let written = stream.poll_write(context, |out| out.extend_from_slice(part));
+                    ready!(written).map_err(io_error)?;
+                    part.len()
+                }
+                Self::Tls(tls) => tls.session.writer().write(part)?,
+            };
+        }
     }
 }
 

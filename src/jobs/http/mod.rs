@@ -6,7 +6,10 @@ mod body;
 mod connections;
 mod exchange;
 mod failure;
+mod framing;
+mod head;
 mod link;
+mod message;
 mod options;
 mod origins;
 #[cfg(test)]
@@ -15,11 +18,15 @@ mod phases;
 mod progress;
 mod redirect;
 mod request;
+#[cfg(test)]
+mod response_tests;
 mod retry;
 mod tls;
 
 use failure::Outlook;
 pub use failure::{Failure, Step};
+pub use framing::{BadChunk, Framing};
+pub use head::{Head, InvalidHead};
 pub use options::{Keep, Options};
 pub use origins::OriginLimits;
 pub use phases::{BODY, CONNECT, FIRST_BYTE, PARK, RESOLVE, TLS};
@@ -36,7 +43,7 @@ use crate::item::Item;
 use crate::stats::Phase;
 use connections::Connections;
 use exchange::{Reply, exchange};
-use hyper::header::HeaderMap;
+use http::header::HeaderMap;
 use origins::{Origin, Origins};
 use serde_json::{Map, Value};
 use std::rc::Rc;
@@ -273,7 +280,7 @@ impl Local {
                     // The next turn comes after the pause.
                 }
                 Ok(reply) => {
-                    origin.note_served();
+                    origin.note_served(io.now());
                     let is_transient = retry::is_transient(reply.status);
                     if is_last || !is_transient || !request.is_idempotent() {
                         return outcome;
@@ -323,7 +330,15 @@ impl Local {
             let was_used = in_use.connection.was_used();
             progress.remote = Some(in_use.connection.remote);
             let timeout = self.options.timeout;
-            let exchange = exchange(io, in_use, request, &self.options, progress, random);
+            // In a box, so that the futures of items that wait for their turn stay small.
+            let exchange = Box::pin(exchange(
+                io,
+                in_use,
+                request,
+                &self.options,
+                progress,
+                random,
+            ));
             let reply = io.until(io.now() + timeout, exchange).await;
             let reply = reply.unwrap_or_else(|| {
                 let step = match progress.status {

@@ -11,7 +11,7 @@ use std::time::Duration;
 pub struct Options {
     /// What all requests have in common.
     pub template: Template,
-    /// The time for a request, from its turn to the end of its response; waits of the origin do not count.
+    /// The time for a request, from when it is sent to the end of its response.
     pub timeout: Duration,
     /// The time for a connect to each address, and then for a TLS handshake.
     pub connect_timeout: Duration,

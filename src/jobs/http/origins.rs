@@ -2,16 +2,20 @@
 //!
 //! The state is shared by all loops, because the limits of an origin hold for the whole run. It does no I/O.
 
+use super::retry;
 use crate::lock::lock;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-use url::Url;
+use url::{Position, Url};
 
 /// Requests that a connection serves one after another for its own loop, although an item of another loop has
 /// waited longer. Moving a place to another loop costs a new connection.
 const STREAK_MAX: u32 = 64;
+
+/// A longer pause is as good as endless.
+const PAUSE_MAX: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// The number of origins from which on those that are not in use are forgotten.
 const SWEEP_FROM: usize = 1024;
@@ -61,6 +65,11 @@ struct State {
     paused_until: Duration,
     /// Pauses in a row whose length the origin did not say.
     pauses: u32,
+    /// The number of requests in flight is lower than the limit by this many, because the origin could not serve as
+    /// many.
+    restraint: usize,
+    /// Requests served since the restraint has changed.
+    served: usize,
 }
 
 /// A connection of a loop.
@@ -127,6 +136,12 @@ impl Closer {
         waker.into_iter().for_each(Waker::wake);
     }
 
+    /// Has the connection's loop poll it.
+    pub(super) fn wake(&self) {
+        let waker = lock(&self.0).waker.take();
+        waker.into_iter().for_each(Waker::wake);
+    }
+
     /// Ready when the connection is to be closed.
     pub(super) fn poll(&self, context: &Context<'_>) -> Poll<()> {
         let mut closing = lock(&self.0);
@@ -153,9 +168,10 @@ impl Origins {
 
     /// The origin of a URL. `now` is the time on the clock of the loops.
     pub(super) fn of(&self, url: &Url, now: Duration) -> Arc<Origin> {
-        let name = url.origin().ascii_serialization();
+        // As its URLs begin: they have neither user names nor passwords, nor ports that are the scheme's own.
+        let name = &url[..Position::BeforePath];
         let table = &mut *lock(&self.table);
-        if let Some(origin) = table.origins.get(&name) {
+        if let Some(origin) = table.origins.get(name) {
             return Arc::clone(origin);
         }
         if table.origins.len() >= table.sweep_at.max(SWEEP_FROM) {
@@ -169,7 +185,7 @@ impl Origins {
             limits: self.limits,
             state: Mutex::default(),
         });
-        table.origins.insert(name, Arc::clone(&origin));
+        table.origins.insert(name.to_owned(), Arc::clone(&origin));
         origin
     }
 }
@@ -196,11 +212,13 @@ impl Origin {
     }
 
     /// A request has ended, and its connection can serve another one. It is idle afterwards, unless another
-    /// request is granted it at once.
-    pub(super) fn release(&self, connection: Idle, now: Duration) {
+    /// request is granted it at once. True if it is idle.
+    pub(super) fn release(&self, connection: Idle, now: Duration) -> bool {
+        let id = connection.id;
         let state = &mut *lock(&self.state);
         state.idle.push(connection);
         state.advance(&self.limits, now);
+        state.idle.iter().any(|idle| idle.id == id)
     }
 
     /// A connection that is not idle was closed, or could not be opened.
@@ -219,22 +237,43 @@ impl Origin {
         state.idle.len() < before
     }
 
-    /// No request begins before this time.
-    pub(super) fn pause(&self, until: Duration, now: Duration) {
+    /// No request begins for a time, because a response asks for it, or for one that grows with each such pause if
+    /// it does not say how long: see [`retry::back_off`], which takes `random`. Returns the time. A pause that has
+    /// begun is the answer to all requests that were sent before it.
+    pub(super) fn pause(&self, asked: Option<Duration>, random: u64, now: Duration) -> Duration {
         let state = &mut *lock(&self.state);
-        state.paused_until = state.paused_until.max(until);
-        state.pauses += 1;
+        let rest = state.paused_until.saturating_sub(now);
+        let is_new = rest.is_zero();
+        let pause = match asked {
+            Some(asked) => asked.min(PAUSE_MAX),
+            None if is_new => retry::back_off(state.pauses, random),
+            None => rest,
+        };
+        if is_new {
+            state.pauses += u32::from(asked.is_none());
+            let allowed = self.limits.connections - state.restraint;
+            state.restraint += allowed / 2;
+            state.served = 0;
+        }
+        state.paused_until = state.paused_until.max(now + pause);
         state.advance(&self.limits, now);
+        pause
     }
 
-    /// Pauses in a row.
-    pub(super) fn pauses(&self) -> u32 {
-        lock(&self.state).pauses
-    }
-
-    /// A request was served, so the next pause is the first one again.
-    pub(super) fn note_served(&self) {
-        lock(&self.state).pauses = 0;
+    /// A request was served, so the next pause is the first one again. Once as many were served as may be in flight,
+    /// one more may be.
+    pub(super) fn note_served(&self, now: Duration) {
+        let state = &mut *lock(&self.state);
+        state.pauses = 0;
+        if state.restraint == 0 {
+            return;
+        }
+        state.served += 1;
+        if state.served >= self.limits.connections - state.restraint {
+            state.restraint -= 1;
+            state.served = 0;
+            state.advance(&self.limits, now);
+        }
     }
 }
 
@@ -277,6 +316,10 @@ impl State {
 
     /// Whose turn it is, as a place in the queue.
     fn next_grant(&mut self, limits: &OriginLimits, first_loop: u32) -> Option<(usize, Grant)> {
+        let in_flight = self.connections - self.idle.len();
+        if in_flight + self.restraint >= limits.connections {
+            return None;
+        }
         if let Some(at) = self
             .idle
             .iter()

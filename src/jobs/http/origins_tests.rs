@@ -22,8 +22,10 @@ enum Event {
     IsDropped(usize),
     /// A request in flight ends, and its connection is kept, or closed.
     Ends { which: usize, keeps: bool },
-    /// The origin asks for a pause.
-    Pauses(u64),
+    /// The origin asks for a pause, in milliseconds, or does not say how long.
+    Pauses(Option<u64>),
+    /// A request in flight is served.
+    Serves,
     /// Time passes, in milliseconds.
     Passes(u64),
     /// An idle connection is closed by the server.
@@ -35,7 +37,8 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         4 => (0..LOOPS).prop_map(Event::Comes),
         1 => any::<usize>().prop_map(Event::IsDropped),
         4 => (any::<usize>(), prop::bool::weighted(0.8)).prop_map(|(which, keeps)| Event::Ends { which, keeps }),
-        1 => (0_u64..50).prop_map(Event::Pauses),
+        1 => prop::option::of(0_u64..50).prop_map(Event::Pauses),
+        2 => Just(Event::Serves),
         2 => (0_u64..30).prop_map(Event::Passes),
         1 => any::<usize>().prop_map(Event::IsClosed),
     ];
@@ -62,6 +65,7 @@ struct Run {
     origin: Arc<Origin>,
     limits: OriginLimits,
     now: Duration,
+    paused_until: Duration,
     waiting: Vec<Request>,
     /// The connections of requests in flight.
     in_flight: Vec<Idle>,
@@ -78,6 +82,7 @@ impl Run {
             origin: Origins::new(limits).of(&url, Duration::ZERO),
             limits,
             now: Duration::ZERO,
+            paused_until: Duration::ZERO,
             waiting: Vec::new(),
             in_flight: Vec::new(),
             idle: HashMap::new(),
@@ -104,7 +109,16 @@ impl Run {
                     false => self.origin.closed(),
                 }
             }
-            Event::Pauses(pause) => self.origin.pause(self.now + MS * pause as u32, self.now),
+            Event::Pauses(asked) => {
+                let before = self.paused_until.saturating_sub(self.now);
+                let asked = asked.map(|asked| MS * asked as u32);
+                let pause = self.origin.pause(asked, 1 << 50, self.now);
+                if asked.is_none() && !before.is_zero() {
+                    assert_eq!(pause, before, "a pause that has begun is prolonged");
+                }
+                self.paused_until = self.paused_until.max(self.now + pause);
+            }
+            Event::Serves if !self.in_flight.is_empty() => self.origin.note_served(self.now),
             Event::Passes(time) => self.now += MS * time as u32,
             Event::IsClosed(which) if !self.idle.is_empty() => {
                 let key = *self.idle.keys().nth(which % self.idle.len()).unwrap();
@@ -198,6 +212,7 @@ impl Run {
     }
 
     fn begin(&mut self, connection: Idle) {
+        assert!(self.now >= self.paused_until, "a request in a pause");
         self.in_flight.push(connection);
         self.granted_at.push(self.now);
         let open = self.in_flight.len() + self.idle.len();
@@ -237,4 +252,37 @@ proptest! {
             }
         }
     }
+}
+
+/// A server that could not serve as many requests gets half as many after the pause, and then one more for each round
+/// that it serves.
+#[test]
+fn fewer_requests_after_a_pause() {
+    let limits = OriginLimits {
+        connections: 8,
+        interval: None,
+        pause_max: 30 * MS,
+    };
+    let mut run = Run::new(limits);
+    (0..200).for_each(|_| run.perform(Event::Comes(0)));
+    let mut in_flight = vec![run.in_flight.len()];
+    for round in 0..5 {
+        if round == 0 || round == 3 {
+            // Those in flight ask for it, too.
+            (0..4).for_each(|_| run.perform(Event::Pauses(Some(5))));
+        }
+        let count = run.in_flight.len();
+        for _ in 0..count {
+            if round != 0 && round != 3 {
+                run.perform(Event::Serves);
+            }
+            run.perform(Event::Ends {
+                which: 0,
+                keeps: true,
+            });
+        }
+        run.perform(Event::Passes(5));
+        in_flight.push(run.in_flight.len());
+    }
+    assert_eq!(in_flight, [8, 4, 5, 6, 3, 4]);
 }

@@ -3,8 +3,8 @@
 use super::failure::{Failure, Step};
 use super::request::{Request, parse_url, take_credentials};
 use bytes::Bytes;
-use hyper::Method;
-use hyper::header::{self, HeaderMap};
+use http::Method;
+use http::header::{self, HeaderMap};
 
 /// The request that a response redirects to; `None` if it does not redirect.
 ///
@@ -61,7 +61,7 @@ pub(super) fn next_request(
 mod tests {
     use super::*;
     use crate::jobs::http::request::Template;
-    use hyper::header::HeaderValue;
+    use http::header::HeaderValue;
 
     fn request(method: Method) -> Request {
         let template = Template {

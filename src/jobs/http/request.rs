@@ -3,8 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
-use hyper::{Method, Uri};
+use http::Method;
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 use url::Url;
@@ -251,7 +251,7 @@ pub fn parse_header(line: &str) -> Result<(HeaderName, HeaderValue), String> {
 
 /// True for headers that frame a message or rule the connection.
 fn is_of_connection(name: &HeaderName) -> bool {
-    use hyper::header as h;
+    use http::header as h;
     [
         h::CONNECTION,
         h::CONTENT_LENGTH,
@@ -264,18 +264,6 @@ fn is_of_connection(name: &HeaderName) -> bool {
 }
 
 impl Request {
-    /// The target of the request line: path and query.
-    ///
-    /// # Errors
-    /// If hyper does not accept it.
-    pub(super) fn target(&self) -> Result<Uri, hyper::http::uri::InvalidUri> {
-        let url = &self.url;
-        match url.query() {
-            None => Uri::try_from(url.path()),
-            Some(query) => Uri::try_from(format!("{}?{query}", url.path())),
-        }
-    }
-
     /// True if sending it twice does what sending it once does (RFC 9110, section 9.2.2).
     pub(super) fn is_idempotent(&self) -> bool {
         self.method.is_idempotent()
@@ -397,7 +385,6 @@ mod tests {
             if let Ok(line) = read(&line) {
                 let url = &line.request.url;
                 prop_assert!(url.has_host() && url.username().is_empty() && url.fragment().is_none());
-                prop_assert!(line.request.target().is_ok());
             }
         }
     }

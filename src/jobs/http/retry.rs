@@ -2,7 +2,7 @@
 
 use super::failure::{Failure, Outlook};
 use super::request::Request;
-use hyper::header::{self, HeaderMap};
+use http::header::{self, HeaderMap};
 use std::time::{Duration, SystemTime};
 
 /// The longest first pause; it doubles with each further one.
@@ -60,7 +60,7 @@ fn fraction(number: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hyper::header::HeaderValue;
+    use http::header::HeaderValue;
     use std::time::UNIX_EPOCH;
 
     #[test]
