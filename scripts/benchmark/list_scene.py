@@ -10,7 +10,6 @@ from benchmark.measure import run_measured
 class ListScene:
     """Runs contenders on the list of `place`. A subclass has `check(contender, path)`, which raises
     WrongOutput if what a contender wrote to the file is not right."""
-    exit_code = 0
 
     def __init__(self, items, place, env, timeout_s):
         self.items, self.bytes = items, 0
@@ -23,8 +22,12 @@ class ListScene:
             usage = run_measured(contender.command, output, self._env, items, stdout, stderr,
                                  self._timeout_s)
         try:
-            require_success(usage, output / "err", self.exit_code)
+            require_success(usage, output / "err", self.exit_code(contender))
             self.check(contender, output / "out")
         except WrongOutput as error:
             return Run(usage, wrong=str(error))
         return Run(usage)
+
+    def exit_code(self, _contender):
+        """The exit code of a run without a fault."""
+        return 0
