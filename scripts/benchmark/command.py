@@ -106,6 +106,7 @@ def add_options(parser):
     add("--library", type=Path, metavar="PROGRAM", help="the same for the program on the library")
     add("--imperfect-dns", type=Path, metavar="PROGRAM",
         help="the same for the name server with faults")
+    add("--epoll-connect", type=Path, metavar="PROGRAM", help="the same for the epoll loop")
     add("--tokio-uring", type=Path, metavar="PROGRAM", help="the same for tokio-uring-buffered")
     add("--materialize-contenders", type=Path, metavar="PROGRAM",
         help="the same for materialize-contenders")

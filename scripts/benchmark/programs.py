@@ -26,6 +26,7 @@ VERSION_FLAGS = {"ringmill": "--version", EARLIER: "--version", "library": None,
                  "parallel": "--version", "hashdeep": "-V", "rhash": "--version",
                  "fclones": "--version", "nsd": "-v", "massdns": None, "adnshost": "--version",
                  "materialize-contenders": None, "imperfect_dns": None, "dnsperf": None,
+                 "epoll_connect": None,
                  "unbound": "-V", "ab": "-V", "oha": "--version", "curl": "--version"}
 
 TOKIO_URING = REPOSITORY / "benches" / "tokio_uring"
@@ -43,6 +44,7 @@ BUILT = {"ringmill": ["--bin", "ringmill"],
          "library": ["--bench", "library"],
          "plain_pool": ["--bench", "plain_pool"],
          "imperfect_dns": ["--bench", "imperfect_dns"],
+         "epoll_connect": ["--bench", "epoll_connect"],
          "tokio-uring-buffered": package(TOKIO_URING),
          "materialize-contenders": package(MATERIALIZE)}
 

@@ -57,6 +57,7 @@ def workplace(options):
             given = {"ringmill": options.ringmill, "plain_pool": options.plain_pool,
                      "library": options.library,
                      "imperfect_dns": options.imperfect_dns,
+                     "epoll_connect": options.epoll_connect,
                      "tokio-uring-buffered": options.tokio_uring,
                      "materialize-contenders": options.materialize_contenders}
             programs = Programs(given, output / "bin", output / "traces", data / "commits")
