@@ -33,10 +33,11 @@ ORDERS = ["creation", "find", "shuffled"]
 
 FULL = {"rounds": 5, "files": 300_000, "fuse_files": 20_000, "slow_files": 2_048,
         "mixed_files": 20_000, "large_bytes": 2 << 30, "memory_items": [100_000, 10_000_000],
-        "names": 200_000, "futures": 2_000_000, "urls": 200_000}
+        "names": 200_000, "futures": 2_000_000, "urls": 200_000,
+        "endpoints": 50_000}
 QUICK = {"rounds": 1, "files": 3_000, "fuse_files": 1_000, "slow_files": 200, "mixed_files": 300,
          "large_bytes": 16 << 20, "memory_items": [2_000, 20_000], "names": 2_000,
-         "futures": 20_000, "urls": 2_000}
+         "futures": 20_000, "urls": 2_000, "endpoints": 2_000}
 
 
 def parse_arguments(argv):
@@ -82,6 +83,8 @@ def add_options(parser):
         help="names to look up (default 200,000, or as the suite says)")
     add("--urls", type=positive, metavar="N",
         help="URLs to request (default 200,000, or as the suite says)")
+    add("--endpoints", type=positive, metavar="N",
+        help="endpoints to connect to (default 50,000); to one port a fifth more")
     add("--futures", type=positive, metavar="N",
         help="futures that do not sleep (default 2,000,000); of those that do there are fewer")
     add("--memory-items", type=positive, nargs="+", metavar="N",

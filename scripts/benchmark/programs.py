@@ -26,7 +26,7 @@ VERSION_FLAGS = {"ringmill": "--version", EARLIER: "--version", "library": None,
                  "parallel": "--version", "hashdeep": "-V", "rhash": "--version",
                  "fclones": "--version", "nsd": "-v", "massdns": None, "adnshost": "--version",
                  "materialize-contenders": None, "imperfect_dns": None, "dnsperf": None,
-                 "epoll_connect": None,
+                 "epoll_connect": None, "nmap": "--version",
                  "unbound": "-V", "ab": "-V", "oha": "--version", "curl": "--version"}
 
 TOKIO_URING = REPOSITORY / "benches" / "tokio_uring"
@@ -57,7 +57,7 @@ DEBIAN_PACKAGES = {"xargs": "findutils", "sha256sum": "coreutils", "b3sum": "b3s
                    "losetup": "mount", "nsd": "nsd", "adnshost": "adns-tools",
                    "dnsperf": "dnsperf", "unbound": "unbound",
                    "bindfs": "bindfs", "fusermount3": "fuse3", "cc": "gcc", "ab": "apache2-utils", "curl": "curl",
-                   "nginx": "nginx"}
+                   "nginx": "nginx", "nmap": "nmap", "unshare": "util-linux", "ip": "iproute2"}
 DEBIAN_HEADERS = {"/usr/include/fuse3/fuse_lowlevel.h": "libfuse3-dev"}
 CRATES = ["fclones", "oha"]
 

@@ -2,6 +2,7 @@
 commit."""
 
 from benchmark.jobs import against
+from benchmark.jobs import connect as connect_job
 from benchmark.jobs import dns as dns_job
 from benchmark.jobs import hash as hash_job
 from benchmark.jobs import http as http_job
@@ -9,5 +10,5 @@ from benchmark.jobs import materialize
 from benchmark.jobs.dns import imperfect
 
 # In the order of `scripts/bench all`.
-SUITES = [*hash_job.SUITES, *dns_job.SUITES, imperfect.SUITE, *http_job.SUITES,
-          *materialize.SUITES, against.SUITE]
+SUITES = [*hash_job.SUITES, *dns_job.SUITES, imperfect.SUITE, *connect_job.SUITES,
+          *http_job.SUITES, *materialize.SUITES, against.SUITE]
