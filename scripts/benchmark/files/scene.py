@@ -12,7 +12,8 @@ from benchmark.files.layers import clear_layers
 from benchmark.files.sets import ordered_names, prepare
 from benchmark.files.volumes import LoopImage, PlainDirectory
 from benchmark.host.mounts import file_system_of
-from benchmark.host.read_limit import ReadLimit, Sampler
+from benchmark.host.read_limit import ReadLimit
+from benchmark.host.sampler import Sampler
 from benchmark.host.tools import BenchError, uninterrupted
 from benchmark.measure import run_measured
 from benchmark.proof import (against_cold, against_hot, against_limit, against_others,

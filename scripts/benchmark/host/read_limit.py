@@ -8,7 +8,6 @@ process on the machine."""
 from __future__ import annotations
 
 import os
-import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -135,32 +134,3 @@ class ReadLimit:
         finally:
             with uninterrupted():
                 self._controller.close()
-
-
-class Sampler:
-    """Reads a counter every few milliseconds while a command runs."""
-
-    INTERVAL_S = 0.02
-
-    def __init__(self, counter):
-        self._counter = counter
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._sample, daemon=True)
-        self.samples = []  # (seconds, count)
-
-    def __enter__(self):
-        self._take()
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._ended.set()
-        self._thread.join()
-        self._take()
-
-    def _sample(self):
-        while not self._ended.wait(self.INTERVAL_S):
-            self._take()
-
-    def _take(self):
-        self.samples.append((time.perf_counter(), self._counter()))
