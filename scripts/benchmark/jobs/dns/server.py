@@ -90,11 +90,17 @@ def can_have_plain_address():
         return False
 
 
-@contextmanager
 def serving(names, directory):
-    """A running server; yields variables for the environment of the contenders."""
+    """A running server with this many numbered names; yields variables for the environment of the
+    contenders."""
+    return serving_zone(zone(names), directory)
+
+
+@contextmanager
+def serving_zone(text, directory):
+    """The same with a zone of its own: `example`."""
     directory.mkdir(exist_ok=True)
-    (directory / "example.zone").write_text(zone(names))
+    (directory / "example.zone").write_text(text)
     port = free_port()
     addresses = [f"127.0.0.1@{port}"]
     addresses += [f"{PLAIN_ADDRESS}@53"] if can_have_plain_address() else []

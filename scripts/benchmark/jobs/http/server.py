@@ -18,7 +18,7 @@ SIZES = {"1k": 1024, "1m": 1 << 20}
 
 
 @contextmanager
-def serving(directory, more=""):
+def serving(directory, more="", connections=4096):
     """A running nginx, with `more` in its configuration of HTTP; yields its port."""
     program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
     if program is None:
@@ -33,7 +33,7 @@ def serving(directory, more=""):
     user = "user root;" if os.geteuid() == 0 else ""
     (directory / "nginx.conf").write_text(
         f"{user} daemon off; worker_processes 1; pid {directory}/pid;\n"
-        "events { worker_connections 4096; }\n"
+        f"worker_rlimit_nofile {2 * connections}; events {{ worker_connections {connections}; }}\n"
         f"http {{ {temporary} access_log off; root {files}; sendfile on; tcp_nopush on;\n"
         "keepalive_requests 1000000000; open_file_cache max=100 inactive=1h;\n"
         f"server {{ listen 127.0.0.1:{port} backlog=4096; }} {more} }}\n")
