@@ -27,7 +27,7 @@ VERSION_FLAGS = {"ringmill": "--version", EARLIER: "--version", "library": None,
                  "fclones": "--version", "nsd": "-v", "massdns": None, "adnshost": "--version",
                  "materialize-contenders": None, "imperfect_dns": None, "dnsperf": None,
                  "epoll_connect": None, "nmap": "--version",
-                 "unbound": "-V", "ab": "-V", "oha": "--version", "curl": "--version"}
+                 "unbound": "-V", "nginx": "-v", "ab": "-V", "oha": "--version", "curl": "--version"}
 
 TOKIO_URING = REPOSITORY / "benches" / "tokio_uring"
 MATERIALIZE = REPOSITORY / "benches" / "materialize"
