@@ -388,6 +388,11 @@ fn certificates() {
         let cacert = nginx.authority.to_str().unwrap();
         let rows = json_rows(&given().args(["--cacert", cacert]).run().exits(1));
         assert_eq!(rows[0]["status"], 200, "{}", rows[0]);
+        // The address is known, even if there is no connection with TLS.
+        let at = [nginx.expired, nginx.misnamed, nginx.at, plain.at];
+        for (row, at) in rows[1..].iter().zip(at) {
+            assert_eq!(row["remote"], at.to_string(), "{row}");
+        }
         for (row, pieces) in rows[1..].iter().zip([
             &["expired"][..],
             &["not valid for name"],

@@ -5,7 +5,7 @@ use super::failure::{Failure, Step};
 use super::link::{Link, Tls};
 use super::options::Options;
 use super::origins::{Closer, ConnectionId, Grant, Idle, Origin};
-use super::progress::Timings;
+use super::progress::{Progress, Timings};
 use crate::io::{Io, Permit, Semaphore, Stream};
 use crate::jobs::connect::{Attempt, Names, Status, attempt};
 use std::any::Any;
@@ -88,12 +88,12 @@ impl Connections {
         self: &Rc<Self>,
         origin: &Arc<Origin>,
         url: &Url,
-        timings: &mut Timings,
+        progress: &mut Progress,
     ) -> Result<InUse, Failure> {
         loop {
             let started_at = self.io.now();
             let grant = self.turn(origin).await;
-            timings.add_parked(&self.io, started_at);
+            progress.timings.add_parked(&self.io, started_at);
             let connection = match grant {
                 Grant::Reuse(idle) => {
                     let known = self.open.borrow().get(&idle.id.key).cloned();
@@ -104,7 +104,7 @@ impl Connections {
                 }
                 Grant::PausedFor(pause) => return Err(Failure::of_pause(pause)),
                 // In a box, so that the futures of requests on open connections stay small.
-                Grant::Open => Box::pin(self.open(origin, url, timings)).await?,
+                Grant::Open => Box::pin(self.open(origin, url, progress)).await?,
             };
             connection.idle_since.set(None);
             return Ok(InUse {
@@ -143,13 +143,15 @@ impl Connections {
         self: &Rc<Self>,
         origin: &Arc<Origin>,
         url: &Url,
-        timings: &mut Timings,
+        progress: &mut Progress,
     ) -> Result<Rc<Connection>, Failure> {
+        let timings = &mut progress.timings;
         let counted = Counted(Arc::clone(origin));
         let addresses = self.addresses(url, timings).await?;
         // Neither is free for another connection before the kernel has closed the socket.
         let held: Rc<dyn Any> = Rc::new((counted, self.descriptor().await));
         let (stream, remote) = self.connect(&addresses, held, timings).await?;
+        progress.remote = Some(remote);
         let link = match url.scheme() {
             "https" => Link::Tls(Box::new(self.handshake(stream, url, timings).await?)),
             _ => Link::Plain(Box::new(stream)),

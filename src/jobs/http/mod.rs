@@ -325,8 +325,10 @@ impl Local {
     ) -> Result<Reply, Failure> {
         loop {
             progress.begin_attempt();
-            let timings = &mut progress.timings;
-            let in_use = self.connections.get(origin, &request.url, timings).await?;
+            let in_use = self
+                .connections
+                .get(origin, &request.url, progress)
+                .await?;
             let was_used = in_use.connection.was_used();
             progress.remote = Some(in_use.connection.remote);
             let timeout = self.options.timeout;
