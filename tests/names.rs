@@ -23,7 +23,7 @@ use ringmill::jobs::dns::{
 use ringmill::mill::{Finished, Mill, Order, Ready};
 use ringmill::run::Turn;
 use simulated::{
-    Ledger, Parts, SimLoop, Spurious, Wakers, YIELD_PAUSE, check_stop, next_timer, workers,
+    Ledger, Parts, SimLoop, Spurious, Wakers, YIELD_PAUSE, check_stop, config, next_timer, workers,
 };
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
@@ -583,16 +583,8 @@ fn name(number: usize) -> Vec<u8> {
     format!("n{number}.example").into_bytes()
 }
 
-/// The number of schedules to try: `usually`, unless RINGMILL_CASES is set.
-fn cases(usually: u32) -> u32 {
-    let wanted = std::env::var("RINGMILL_CASES");
-    wanted.map_or(usually, |wanted| {
-        wanted.parse().expect("RINGMILL_CASES is a number")
-    })
-}
-
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(2000), max_shrink_iters: 100, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(config(2000, 100))]
 
     #[test]
     fn every_name_has_one_right_row_on_every_schedule(scenario in scenario()) {

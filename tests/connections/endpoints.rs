@@ -1,8 +1,8 @@
 //! `connect`: every endpoint has the status of its server, whatever the others do.
 
-use crate::cases;
 use crate::drive::{Drive, Schedule, schedule};
 use crate::name_server;
+use crate::simulated::config;
 use proptest::prelude::*;
 use ringmill::error::Errno;
 use ringmill::io::Transport;
@@ -156,7 +156,7 @@ fn check(scenario: &Scenario, host: u8, finished: &Finished<Found>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(500), max_shrink_iters: 100, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(config(500, 100))]
 
     #[test]
     fn every_endpoint_has_its_servers_status_on_every_schedule(scenario in scenario()) {

@@ -10,11 +10,3 @@ mod name_server;
 mod requests;
 #[path = "../simulated/mod.rs"]
 mod simulated;
-
-/// The number of schedules to try: `usually`, unless RINGMILL_CASES is set.
-fn cases(usually: u32) -> u32 {
-    let wanted = std::env::var("RINGMILL_CASES");
-    wanted.map_or(usually, |wanted| {
-        wanted.parse().expect("RINGMILL_CASES is a number")
-    })
-}

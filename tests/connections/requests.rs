@@ -1,8 +1,8 @@
 //! `http`: every request has the response of its server, or the failure that it met, whatever the others do.
 
-use crate::cases;
 use crate::drive::{Drive, Schedule, Traffic, schedule};
 use crate::name_server;
+use crate::simulated::config;
 use proptest::prelude::*;
 use ringmill::error::Errno;
 use ringmill::io::Transport;
@@ -447,7 +447,7 @@ fn check_sent(scenario: &Scenario, request: &Request, end: End, traffic: &Traffi
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(500), max_shrink_iters: 100, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(config(500, 100))]
 
     #[test]
     fn every_request_has_its_servers_response_on_every_schedule(scenario in scenario()) {

@@ -1,9 +1,8 @@
 //! Files hashed on any schedule.
 
-use crate::cases;
 use crate::simulated::{
     Demand, Ledger, Parts, SimLoop, Spurious, Wakers, YIELD_PAUSE, check_liveness, check_share,
-    check_stop, check_wait, next_timer, workers,
+    check_stop, check_wait, config, next_timer, workers,
 };
 use proptest::prelude::*;
 use ringmill::clock::Clock;
@@ -954,8 +953,7 @@ fn input_error() -> InputError {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(300), max_shrink_iters: 40,
-        failure_persistence: None, ..Default::default() })]
+    #![proptest_config(config(300, 40))]
 
     #[test]
     fn the_invariants_hold_on_every_schedule(scenario in scenario()) {

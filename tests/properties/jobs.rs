@@ -2,10 +2,9 @@
 //! once, parks, sleeps, waits for another thread, runs several operations at once, drops some of them
 //! halfway. Deadlines, stops and failures end items at any of their awaits.
 
-use crate::cases;
 use crate::simulated::{
     Ledger, Parts, SimLoop, Spurious, Timer, Wakers, YIELD_PAUSE, check_liveness, check_stop,
-    check_wait, next_timer, workers,
+    check_wait, config, next_timer, workers,
 };
 use proptest::prelude::*;
 use ringmill::clock::Clock;
@@ -900,8 +899,7 @@ impl Simulation {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(1500), max_shrink_iters: 200,
-        failure_persistence: None, ..Default::default() })]
+    #![proptest_config(config(1500, 200))]
 
     #[test]
     fn any_job_gives_back_all_it_had(scenario in scenario()) {

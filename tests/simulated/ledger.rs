@@ -63,7 +63,6 @@ impl Ledger {
     }
 
     /// A timer that is recorded while a task waits for it.
-    #[allow(dead_code, reason = "not used in all tests")]
     pub fn timer<F>(&self, of_loop: Option<usize>, at: Duration, sleep: F) -> Timer<F> {
         Timer {
             sleep,
@@ -75,7 +74,6 @@ impl Ledger {
     }
 
     /// The loop whose job is being made; `None` for a worker's.
-    #[allow(dead_code, reason = "not used in all tests")]
     pub fn of_loop(&self) -> Option<usize> {
         self.lock().making
     }
@@ -89,13 +87,11 @@ impl Ledger {
     }
 
     /// Items that were polled at least once.
-    #[allow(dead_code, reason = "not used in all tests")]
     pub fn begun(&self) -> usize {
         self.lock().begun.len()
     }
 
     /// Items of a loop that certainly have not ended.
-    #[allow(dead_code, reason = "not used in all tests")]
     pub fn items_of(&self, of_loop: usize) -> Vec<u64> {
         let known = self.lock();
         let items = known.items.iter();
@@ -110,7 +106,6 @@ impl Ledger {
     /// end it; its second argument says whether all items of the loop have certainly ended.
     ///
     /// A loop has handled everything that is already due in the turn before the wait.
-    #[allow(dead_code, reason = "not used in all tests")]
     pub fn check_wait(
         &self,
         of_loop: usize,
