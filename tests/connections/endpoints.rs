@@ -1,8 +1,8 @@
 //! `connect`: every endpoint has the status of its server, whatever the others do.
 
-use crate::drive::{Drive, Schedule, schedule};
-use crate::name_server;
-use crate::simulated::config;
+use crate::name_server::{self, host};
+use crate::schedule;
+use crate::simulated::{Drive, Schedule, Spurious, config};
 use proptest::prelude::*;
 use ringmill::error::Errno;
 use ringmill::io::Transport;
@@ -44,13 +44,6 @@ fn scenario() -> impl Strategy<Value = Scenario> {
 
 /// The servers by the last byte of their addresses; from 200 on, names do not exist.
 const HOSTS: [u8; 8] = [0, 1, 2, 3, 4, 5, 6, 200];
-
-fn host(address: SocketAddr) -> u8 {
-    match address {
-        SocketAddr::V4(address) => address.ip().octets()[3],
-        SocketAddr::V6(_) => unreachable!("there are no such servers"),
-    }
-}
 
 /// What the host of this number does.
 fn status(host: u8) -> Status {
@@ -110,24 +103,26 @@ fn run(scenario: &Scenario) {
         false => format!("{}:80", name_server::ip(host)).into_bytes(),
     };
     let lines = hosts.iter().map(line).collect();
-    let job = ConnectJob {
+    let job = Spurious::new(ConnectJob {
         names: name_server::service(schedule.loops),
         options: Options {
             timeout: TIMEOUT,
             abort: scenario.abort,
             banner_len_max: 0,
         },
-    };
-    let check = |finished: &Finished<Found>| {
+    });
+    let mut check = |finished: &Finished<Found>| {
         let host = hosts[usize::try_from(finished.item.index()).unwrap()];
         check(scenario, host, finished);
     };
-    let traffic = Drive::new(schedule, job, world, lines).run(check);
+    let random = Random::new(schedule.seed);
+    let drive = Drive::new(schedule, random, job, world, lines, None);
+    let ended = drive.run(&mut check);
     // A loop that is stopped leaves its questions to the others.
     if scenario.lost == 0 && scenario.exhaustion == 0 && schedule.stop_at_step.is_none() {
         // That a name does not exist is known to last only if the server says so.
         for host in HOSTS.into_iter().filter(|&host| host < 200) {
-            let queries = traffic.count(|message| name_server::asks_about(message, host));
+            let queries = ended.count(|message| name_server::asks_about(message, host));
             assert!(queries <= 1, "{queries} queries for the name {host}");
         }
     }

@@ -4,9 +4,15 @@
 //! `RINGMILL_CASES=1000000 cargo test --release --test connections` tries that many schedules in each of the
 //! tests, in place of the few hundred of an ordinary run.
 
-mod drive;
 mod endpoints;
 mod name_server;
 mod requests;
 #[path = "../simulated/mod.rs"]
 mod simulated;
+
+use proptest::prelude::*;
+use simulated::Schedule;
+
+fn schedule() -> impl Strategy<Value = Schedule> {
+    simulated::schedule(1..80, 1_usize..20, 1..60, 0..4_000)
+}

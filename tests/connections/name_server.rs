@@ -33,6 +33,14 @@ pub fn ip(number: u8) -> IpAddr {
     [192, 0, 2, number].into()
 }
 
+/// The number whose address this is.
+pub fn host(address: SocketAddr) -> u8 {
+    match address {
+        SocketAddr::V4(address) => address.ip().octets()[3],
+        SocketAddr::V6(_) => unreachable!("there are no such servers"),
+    }
+}
+
 /// The reply to a query: for `n7.example`, the address 192.0.2.7; from `n200.example` on, no such name.
 pub fn answer(query: &[u8]) -> Option<Vec<u8>> {
     let number = number(query)?;

@@ -1,8 +1,8 @@
 //! `http`: every request has the response of its server, or the failure that it met, whatever the others do.
 
-use crate::drive::{Drive, Schedule, Traffic, schedule};
-use crate::name_server;
-use crate::simulated::config;
+use crate::name_server::{self, host};
+use crate::schedule;
+use crate::simulated::{Drive, Ended, Schedule, Spurious, config};
 use proptest::prelude::*;
 use ringmill::error::Errno;
 use ringmill::io::Transport;
@@ -182,13 +182,6 @@ fn body(number: usize) -> Vec<u8> {
     (0..number * 613 % 9_000).map(byte).collect()
 }
 
-fn host(server: SocketAddr) -> u8 {
-    match server {
-        SocketAddr::V4(address) => address.ip().octets()[3],
-        SocketAddr::V6(_) => unreachable!("there are no such servers"),
-    }
-}
-
 fn connect(server: SocketAddr) -> Option<Result<(), Errno>> {
     match host(server) {
         DEAD => None,
@@ -316,29 +309,29 @@ fn run(scenario: &Scenario) {
     let requests: Vec<Request> = (0..schedule.items)
         .map(|number| Request::random(number, scenario.uses_names, &mut random))
         .collect();
-    let job = HttpJob::new(
-        name_server::service(schedule.loops),
-        options(scenario),
-        OriginLimits {
-            connections: scenario.per_host,
-            interval: scenario.interval,
-            pause_max: Duration::from_secs(60),
-        },
-    );
+    let limits = OriginLimits {
+        connections: scenario.per_host,
+        interval: scenario.interval,
+        pause_max: Duration::from_secs(60),
+    };
+    let names = name_server::service(schedule.loops);
+    let job = Spurious::new(HttpJob::new(names, options(scenario), limits));
     let lines = requests.iter().map(Request::line).collect();
-    let mut ended = Vec::new();
-    let traffic = Drive::new(schedule, job, world, lines).run(|finished| {
+    let mut ends = Vec::new();
+    let random = Random::new(schedule.seed);
+    let drive = Drive::new(schedule, random, job, world, lines, None);
+    let ended = drive.run(&mut |finished: &Finished<Found>| {
         let request = &requests[usize::try_from(finished.item.index()).unwrap()];
-        ended.push((request.clone(), check(scenario, request, finished)));
+        ends.push((request, check(scenario, request, finished)));
     });
-    let peak = traffic.world.descriptors_peak();
+    let peak = ended.world.descriptors_peak();
     assert!(
         peak <= descriptors_max,
         "{peak} descriptors, not {descriptors_max}"
     );
-    check_connections(scenario, &traffic);
-    for (request, end) in ended {
-        check_sent(scenario, &request, end, &traffic);
+    check_connections(scenario, &ended);
+    for (request, end) in ends {
+        check_sent(scenario, request, end, &ended);
     }
 }
 
@@ -397,12 +390,12 @@ fn check(scenario: &Scenario, request: &Request, finished: &Finished<Found>) -> 
     }
 }
 
-fn check_connections(scenario: &Scenario, traffic: &Traffic) {
+fn check_connections(scenario: &Scenario, ended: &Ended) {
     // Redirects lead from names to addresses: to another origin at the same server.
     let origins = if scenario.uses_names { 2 } else { 1 };
     for host in HOSTS {
         let server = SocketAddr::new(name_server::ip(host), 80);
-        let peak = traffic.world.connections_peak(server);
+        let peak = ended.world.connections_peak(server);
         assert!(
             peak <= origins * scenario.per_host,
             "{peak} connections to {server}"
@@ -411,8 +404,8 @@ fn check_connections(scenario: &Scenario, traffic: &Traffic) {
 }
 
 /// What was sent fits how the item ended.
-fn check_sent(scenario: &Scenario, request: &Request, end: End, traffic: &Traffic) {
-    let sent = traffic.count(|message| request.is_in(message));
+fn check_sent(scenario: &Scenario, request: &Request, end: End, ended: &Ended) {
+    let sent = ended.count(|message| request.is_in(message));
     if request.method == "POST" {
         assert!(sent <= 1, "{request:?} was sent {sent} times");
     }
@@ -422,7 +415,7 @@ fn check_sent(scenario: &Scenario, request: &Request, end: End, traffic: &Traffi
     }
     match end {
         End::Responded => {
-            let replied = traffic.count(|message| request.is_in(message) && !message.is_lost);
+            let replied = ended.count(|message| request.is_in(message) && !message.is_lost);
             assert!(
                 replied > 0 || scenario.cut_off > 0,
                 "{request:?} has a response of another"
@@ -434,7 +427,7 @@ fn check_sent(scenario: &Scenario, request: &Request, end: End, traffic: &Traffi
                 let line_len = message.bytes.iter().position(|&byte| byte == b'\n');
                 line_len.is_some_and(|len| message.bytes[..=len].ends_with(suffix.as_bytes()))
             };
-            let last = traffic.sent.iter().rfind(hop);
+            let last = ended.sent.iter().rfind(hop);
             let last = last.unwrap_or_else(|| panic!("{request:?} timed out and was not sent"));
             let waited = at.saturating_sub(last.at);
             assert!(

@@ -97,7 +97,7 @@ impl Model {
     }
 
     /// Records queries that were sent.
-    pub fn note(&mut self, sent: Vec<SentMessage>) {
+    pub fn note(&mut self, sent: &[SentMessage]) {
         for message in sent {
             let server = &mut self.servers[usize::from(message.server.port() - 1000)];
             let number = super::number(&message.bytes);

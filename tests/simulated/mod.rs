@@ -1,11 +1,13 @@
-//! Event loops on simulated carriers; the test moves them one turn at a time.
+//! Event loops on simulated carriers; the test moves them one turn at a time, or a [`Drive`] does.
 
 #![allow(dead_code, unused_imports, reason = "not used in all tests")]
 
+mod drive;
 mod ledger;
 mod sim_loop;
 mod spurious;
 
+pub use drive::{Drive, Ended, Oracle, Schedule, Turned, schedule};
 pub use ledger::{Ledger, Timer};
 pub use sim_loop::{
     Demand, Parts, SimLoop, YIELD_PAUSE, check_liveness, check_share, check_stop, check_wait,

@@ -44,6 +44,16 @@ pub struct Spurious<J> {
     pub ledger: Ledger,
 }
 
+impl<J> Spurious<J> {
+    pub fn new(job: J) -> Self {
+        Self {
+            job,
+            wakers: Wakers::default(),
+            ledger: Ledger::default(),
+        }
+    }
+}
+
 impl<J: Job> Job for Spurious<J> {
     type Value = J::Value;
     type Local = (Rc<J::Local>, Wakers, Maker);
