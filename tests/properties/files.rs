@@ -1,8 +1,8 @@
 //! Files hashed on any schedule.
 
 use crate::simulated::{
-    Demand, Ledger, Parts, SimLoop, Spurious, Wakers, YIELD_PAUSE, check_liveness, check_share,
-    check_stop, check_wait, config, next_timer, workers,
+    Demand, Drive, Ledger, Oracle, Parts, Schedule, Spurious, Turned, YIELD_PAUSE, check_liveness,
+    check_share, check_wait, config, schedule, workers,
 };
 use proptest::prelude::*;
 use ringmill::clock::Clock;
@@ -13,9 +13,8 @@ use ringmill::io::{BufferClass, FileKind, FileSystem, SpecialKind, Wait};
 use ringmill::item::{Batch, PATH_LEN_MAX};
 use ringmill::jobs::Job;
 use ringmill::jobs::hash::{HASH, HashJob, Hashed};
-use ringmill::mill::{Finished, Mill, Order, Pace, Ready};
+use ringmill::mill::{Finished, Mill, Order, Ready};
 use ringmill::run::{EventLoop, Held, Turn};
-use ringmill::source::InputError;
 use ringmill::stats::{Collector, Detail, Latencies, Phase};
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -23,112 +22,84 @@ use std::time::Duration;
 
 /// An algorithm whose digests are computed several at a time.
 const ALGORITHM: Algorithm = Algorithm::Sha256;
-const STEPS_MAX: usize = 2_000_000;
 
 /// One scenario, which determines everything that happens.
 #[derive(Clone, Debug)]
 struct Scenario {
-    seed: u64,
-    items: usize,
-    loops: usize,
-    in_flight_per_loop: usize,
-    window: usize,
-    large_buffers: usize,
-    order: Order,
-    fail_fast: bool,
+    /// Without a deadline, no timer makes up for a lost wake-up.
+    schedule: Schedule,
     /// In percent of files.
     failing_files: u8,
     hanging_files: u8,
     large_files: u8,
     faults: Faults,
     descriptors_max: usize,
-    /// When it is chosen, the emitter moves only once in this many times.
-    emitter_slowness: usize,
-    input_fails: bool,
-    stop_at_step: Option<usize>,
     read_special: bool,
     strict: bool,
-    /// Items have a deadline even if none hangs. Without a deadline, no timer makes up for a lost
-    /// wake-up.
-    has_deadline: bool,
-    /// When it is chosen, the source moves only once in this many times.
-    source_slowness: usize,
-    /// The source yields one item at a time, and only when the previous one has been pulled.
-    trickles: bool,
-    rate_per_s: Option<f64>,
-    /// Tasks are sometimes woken for no reason.
-    spurious: bool,
-}
-
-impl Scenario {
-    fn timeout(&self) -> Option<Duration> {
-        (self.has_deadline || self.hanging_files > 0).then_some(TIMEOUT)
-    }
 }
 
 fn scenario() -> impl Strategy<Value = Scenario> {
-    let sizes = (
-        1_usize..120,
-        1_usize..4,
-        // With one item or one buffer at a time, no other item can be the cause of a delay.
-        prop_oneof![1 => Just(1_usize), 3 => 1_usize..12],
-        1_usize..40,
-        prop_oneof![1 => Just(1_usize), 2 => 1_usize..6],
-    );
-    let kinds = (
+    // With one item or one buffer at a time, no other item can be the cause of a delay.
+    let in_flight_per_loop = prop_oneof![1 => Just(1_usize), 3 => 1_usize..12];
+    let large_buffers = prop_oneof![1 => Just(1_usize), 2 => 1_usize..6];
+    let schedule = schedule(1..120, in_flight_per_loop, 1..40, 0..600);
+    let ends = (
+        prop::bool::weighted(0.2),
         any::<bool>(),
         prop::bool::weighted(0.2),
+    );
+    let pace = (
+        // Operations take up to 65 ms each.
+        proptest::option::weighted(0.3, 1.0_f64..100_000.0),
+        prop::bool::weighted(0.25),
+        prop_oneof![Just(1_usize), 1_usize..100],
+        1_usize..30,
+    );
+    let kinds = (
         0_u8..40,
         prop_oneof![Just(0_u8), 0_u8..15],
         0_u8..30,
-    );
-    let faults = (0_u8..50, prop_oneof![Just(0_u8), 0_u8..50], any::<bool>());
-    let rest = (
-        any::<u64>(),
-        prop_oneof![Just(1000_usize), 1_usize..8],
-        1_usize..30,
-        prop::bool::weighted(0.2),
-        proptest::option::weighted(0.2, 0_usize..600),
         prop::bool::weighted(0.3),
         prop::bool::weighted(0.2),
-        any::<bool>(),
-        prop_oneof![Just(1_usize), 1_usize..100],
-        // Operations take up to 65 ms each.
-        proptest::option::weighted(0.3, 1.0_f64..100_000.0),
-        (prop::bool::weighted(0.25), any::<bool>()),
     );
-    (sizes, kinds, faults, rest).prop_map(|(sizes, kinds, faults, rest)| Scenario {
-        seed: rest.0,
-        items: sizes.0,
-        loops: sizes.1,
-        in_flight_per_loop: sizes.2,
-        window: sizes.3,
-        large_buffers: sizes.4,
-        order: if kinds.0 {
-            Order::Input
-        } else {
-            Order::Completion
-        },
-        fail_fast: kinds.1,
-        failing_files: kinds.2,
-        hanging_files: kinds.3,
-        large_files: kinds.4,
-        faults: Faults {
-            short_read: faults.0,
-            exhaustion: faults.1,
-            uncancellable: faults.2,
-        },
-        descriptors_max: rest.1,
-        emitter_slowness: rest.2,
-        input_fails: rest.3,
-        stop_at_step: rest.4,
-        read_special: rest.5,
-        strict: rest.6,
-        has_deadline: rest.7,
-        source_slowness: rest.8,
-        rate_per_s: rest.9,
-        trickles: rest.10.0,
-        spurious: rest.10.1,
+    let faults = (
+        0_u8..50,
+        prop_oneof![Just(0_u8), 0_u8..50],
+        any::<bool>(),
+        prop_oneof![Just(1000_usize), 1_usize..8],
+    );
+    let schedules =
+        (schedule, large_buffers, ends, pace).prop_map(|(schedule, large_buffers, ends, pace)| {
+            Schedule {
+                large_buffers,
+                fail_fast: ends.0,
+                timeout: ends.1.then_some(TIMEOUT),
+                input_fails: ends.2,
+                rate_per_s: pace.0,
+                trickles: pace.1,
+                source_slowness: pace.2,
+                emitter_slowness: pace.3,
+                ..schedule
+            }
+        });
+    (schedules, kinds, faults).prop_map(|(mut schedule, kinds, faults)| {
+        if kinds.1 > 0 {
+            schedule.timeout = Some(TIMEOUT);
+        }
+        Scenario {
+            schedule,
+            failing_files: kinds.0,
+            hanging_files: kinds.1,
+            large_files: kinds.2,
+            faults: Faults {
+                short_read: faults.0,
+                exhaustion: faults.1,
+                uncancellable: faults.2,
+            },
+            descriptors_max: faults.3,
+            read_special: kinds.3,
+            strict: kinds.4,
+        }
     })
 }
 
@@ -361,194 +332,133 @@ fn lie_about_size(file: &mut SimFile, size: usize) {
     file.file_system = FileSystem::Blocking;
 }
 
-struct Simulation {
-    scenario: Scenario,
-    random: Random,
-    world: Arc<World>,
-    mill: Arc<Mill<Hashed>>,
-    /// A carrier that only serves as a clock.
-    clock: SimCarrier,
-    loops: Vec<SimLoop<Hashed>>,
-    /// Since when each loop has left items to others.
-    yields_since: Vec<Option<Duration>>,
-    wakers: Wakers,
-    ledger: Ledger,
-    /// When each of the added items is due at the latest, if there is a rate.
-    due: Vec<Duration>,
-    names: Vec<Vec<u8>>,
+fn run(scenario: &Scenario) {
+    let schedule = &scenario.schedule;
+    let mut random = Random::new(schedule.seed);
+    let mut files = HashMap::new();
+    let mut names = Vec::new();
+    let mut oracle = FileOracle::new(scenario);
+    for number in 0..schedule.items {
+        let item = make_item(&mut random, scenario, number);
+        if let Some(file) = item.file {
+            let is_large = file.content.len() >= BufferClass::Small.len_bytes();
+            oracle.large_files_hang |= file.hangs && is_large;
+            files.insert(item.name.clone(), file);
+        }
+        names.push(item.name);
+        oracle.expected.push(item.expected);
+    }
+    let world = World::new(files, scenario.faults, scenario.descriptors_max);
+    let collector = Collector::new(HashJob::PHASES, Detail::Phases, Some(PUBLISH_INTERVAL));
+    let job = Spurious::new(HashJob {
+        algorithm: ALGORITHM,
+        read_special: scenario.read_special,
+        strict: scenario.strict,
+        ..HashJob::default()
+    });
+    let drive = Drive::new(schedule, random, job, world, names, Some(&collector));
+    let ended = drive.run(&mut oracle);
+    oracle.check_rate();
+    oracle.check_recorded(&collector, ended.stopped);
+}
+
+struct FileOracle<'a> {
+    scenario: &'a Scenario,
     expected: Vec<Expected>,
     /// A file that hangs may keep a large buffer from others.
     large_files_hang: bool,
-    added: usize,
+    /// Since when each loop has left items to others.
+    yields_since: Vec<Option<Duration>>,
+    /// When each of the added items is due at the latest, if there is a rate.
+    due: Vec<Duration>,
     first_added_at: Option<Duration>,
     /// When each of the emitted items started.
     started_at_ns: Vec<u64>,
     /// Emitted items that were never started.
     unstarted: u64,
-    collector: Arc<Collector>,
-    latencies: Latencies,
-    input_ended: bool,
-    emitted: Vec<u64>,
-    /// Taken from the mill, not yet marked as emitted.
-    unmarked: usize,
-    stopped: bool,
-    ended: bool,
 }
 
-impl Simulation {
-    fn new(scenario: Scenario) -> Self {
-        let mut random = Random::new(scenario.seed);
-        let mut files = HashMap::new();
-        let mut names = Vec::new();
-        let mut expected = Vec::new();
-        let mut large_files_hang = false;
-        for number in 0..scenario.items {
-            let item = make_item(&mut random, &scenario, number);
-            if let Some(file) = item.file {
-                let is_large = file.content.len() >= BufferClass::Small.len_bytes();
-                large_files_hang |= file.hangs && is_large;
-                files.insert(item.name.clone(), file);
-            }
-            names.push(item.name);
-            expected.push(item.expected);
+impl Oracle<Hashed> for FileOracle<'_> {
+    fn emitted(&mut self, finished: &Finished<Hashed>) {
+        let number = usize::try_from(finished.item.index()).unwrap();
+        self.check_result(number, &finished.result);
+        self.check_latency(finished);
+        self.started_at_ns.push(finished.started_at_ns);
+    }
+
+    fn turned(&mut self, run: &Drive<Hashed>, turned: &Turned<'_>) {
+        let (chosen, held) = (turned.chosen, turned.held);
+        // I8, I10: each buffer and each operation belongs to an item in flight.
+        if held.in_flight == 0 {
+            assert_eq!(held, Held::default(), "something was not given back");
         }
-        let world = Arc::new(World::new(files, scenario.faults, scenario.descriptors_max));
-        let Scenario {
-            order,
-            window,
-            loops,
-            fail_fast,
-            ..
-        } = scenario;
-        let clock = SimCarrier::new(Arc::clone(&world), 0);
-        let pace = scenario.rate_per_s.map(Pace::new);
-        let mill = Arc::new(Mill::new(order, window, loops, fail_fast).paced(pace));
-        let collector = Collector::new(HashJob::PHASES, Detail::Phases, Some(PUBLISH_INTERVAL));
-        let (wakers, ledger) = (Wakers::default(), Ledger::default());
-        let job = HashJob {
-            algorithm: ALGORITHM,
-            read_special: scenario.read_special,
-            strict: scenario.strict,
-            ..HashJob::default()
+        let Turn::Wait(wait) = turned.turn else {
+            // I10 and I7: a loop that ended by itself holds nothing, except what was given up at its
+            // deadline.
+            if !run.stopped && !run.schedule.fail_fast && !self.is_under_pressure() {
+                assert_eq!(held.in_flight, 0);
+                assert_eq!(run.loops[chosen].handle.outstanding(), 0);
+            }
+            return;
         };
-        let job = Arc::new(Spurious {
-            job,
-            wakers: wakers.clone(),
-            ledger: ledger.clone(),
-        });
-        let parts = Parts {
-            job: &job,
-            world: &world,
-            mill: &mill,
-            workers: &workers(&job, &world, random.next_u64(), Some(&collector)),
-            in_flight: scenario.in_flight_per_loop,
-            large_buffers: scenario.large_buffers,
-            timeout: scenario.timeout(),
-            collector: Some(&collector),
-            ledger: ledger.clone(),
+        // I15: a digest waits for another only while tasks are polled.
+        assert!(wait == Wait::No || held.digests == 0);
+        let before = turned.before;
+        let unfinished = usize::try_from(before.pulled - before.emitted).unwrap();
+        let demand = Demand {
+            items: run.added - usize::try_from(before.pulled).unwrap(),
+            window_room: run.schedule.window - unfinished,
         };
-        let new_loop = |index| parts.new_loop(index, random.next_u64());
+        let pulled = usize::try_from(run.mill.counters().pulled - before.pulled).unwrap();
+        check_open_files(run);
+        self.check_share(run, chosen, demand, pulled);
+        self.check_wait(run, chosen, wait, pulled > 0);
+        self.check_timer(run, chosen, wait);
+    }
+
+    fn stepped(&mut self, run: &Drive<Hashed>) {
+        self.note_added(run);
+        self.check_counters(run);
+    }
+
+    /// Only where all places hang for good, items fail without being begun.
+    fn all_begin(&self) -> bool {
+        !(self.scenario.faults.uncancellable && self.scenario.hanging_files > 0)
+    }
+}
+
+/// I7: each open file belongs to an item in flight, which has one at most.
+fn check_open_files(run: &Drive<Hashed>) {
+    let loops = run.loops.iter().filter_map(|l| l.event_loop.as_ref());
+    let in_flight: usize = loops.map(EventLoop::in_flight).sum();
+    assert!(run.world.descriptors() <= in_flight, "a file was left open");
+}
+
+impl<'a> FileOracle<'a> {
+    fn new(scenario: &'a Scenario) -> Self {
         Self {
-            loops: (0..loops).map(new_loop).collect(),
-            yields_since: vec![None; loops],
-            random,
-            world,
-            mill,
-            clock,
-            wakers,
-            ledger,
+            scenario,
+            expected: Vec::new(),
+            large_files_hang: false,
+            yields_since: vec![None; scenario.schedule.loops],
             due: Vec::new(),
-            names,
-            expected,
-            large_files_hang,
-            added: 0,
             first_added_at: None,
             started_at_ns: Vec::new(),
             unstarted: 0,
-            collector,
-            latencies: Latencies::new(HashJob::PHASES),
-            input_ended: false,
-            emitted: Vec::new(),
-            unmarked: 0,
-            stopped: false,
-            ended: false,
-            scenario,
         }
-    }
-
-    fn run(mut self) {
-        let mut idle = 0;
-        for step in 0..STEPS_MAX {
-            if self.scenario.stop_at_step == Some(step) {
-                self.stopped = true;
-                self.mill.stop();
-                check_stop(&self.loops);
-            }
-            let moved = match self.random.below(self.loops.len() + 2) {
-                0 => self.move_source(),
-                1 => self.random.below(self.scenario.emitter_slowness) == 0 && self.move_emitter(),
-                chosen => self.move_loop(chosen - 2),
-            };
-            self.check_counters();
-            if self.scenario.spurious && self.random.percent(10) {
-                self.wakers.wake_one(&mut self.random);
-            }
-            // Joining the threads of the loops would wait for ever if one of them did not end.
-            if self.ended && self.loops.iter().all(|l| l.event_loop.is_none()) {
-                return self.check_end();
-            }
-            idle = if moved { 0 } else { idle + 1 };
-            // I6: a state in which nothing can move is a lost wake-up.
-            assert!(
-                idle < 20_000,
-                "nothing can move: {:?}",
-                self.mill.counters()
-            );
-        }
-        panic!("no end after {STEPS_MAX} steps: {:?}", self.mill.counters());
-    }
-
-    fn move_source(&mut self) -> bool {
-        if self.input_ended
-            || !self.mill.has_room()
-            || self.random.below(self.scenario.source_slowness) > 0
-            || self.random.percent(30)
-        {
-            return false;
-        }
-        let left = self.expected.len() - self.added;
-        if left == 0 {
-            self.input_ended = true;
-            self.mill.end_input(if self.scenario.input_fails {
-                Err(input_error())
-            } else {
-                Ok(())
-            });
-            return true;
-        }
-        if self.scenario.trickles && self.mill.has_input() {
-            return false;
-        }
-        let count = match self.scenario.trickles {
-            true => 1,
-            false => 1 + self.random.below(left),
-        };
-        let names = &self.names[self.added..self.added + count];
-        let now = self.clock.now();
-        self.first_added_at.get_or_insert(now);
-        self.mill.add(Batch::from_iter(names), now);
-        self.added += count;
-        self.schedule(now);
-        true
     }
 
     /// An item is due one interval after the one before it, or when it arrives. It may be due earlier:
     /// time without input is taken out of the schedule only if there was room.
-    fn schedule(&mut self, now: Duration) {
-        if let Some(rate_per_s) = self.scenario.rate_per_s {
+    fn note_added(&mut self, run: &Drive<Hashed>) {
+        let now = run.clock.now();
+        if run.added > 0 {
+            self.first_added_at.get_or_insert(now);
+        }
+        if let Some(rate_per_s) = run.schedule.rate_per_s {
             // Rounded up, so that it is never due later.
             let interval = Duration::from_secs_f64(1.0 / rate_per_s) + Duration::from_nanos(1);
-            while self.due.len() < self.added {
+            while self.due.len() < run.added {
                 let after_last = self.due.last().map_or(now, |last| *last + interval);
                 self.due.push(after_last.max(now));
             }
@@ -556,88 +466,24 @@ impl Simulation {
     }
 
     /// The earliest time from now on at which an item can be pulled as far as input, window and rate
-    /// are concerned, if nothing else happens. The mill is only asked whether a failure has ended all
-    /// pulls.
-    fn pullable_at(&self) -> Option<Duration> {
-        let counters = self.mill.counters();
-        let next = usize::try_from(counters.pulled).unwrap();
-        let has_room = counters.pulled - counters.emitted < self.scenario.window as u64;
-        let (now, never) = (self.clock.now(), Duration::from_secs(1 << 40));
-        let goes_on = !self.stopped && (!self.scenario.fail_fast || self.mill.could_pull(never));
-        let is_there = goes_on && has_room && next < self.added;
+    /// are concerned, if nothing else happens.
+    fn pullable_at(&self, run: &Drive<Hashed>) -> Option<Duration> {
+        let (now, next) = (run.clock.now(), run.mill.counters().pulled);
+        let due = self.due.get(usize::try_from(next).unwrap());
         // The interval is rounded.
-        let due = self
-            .due
-            .get(next)
-            .map_or(now, |due| *due + Duration::from_nanos(2));
-        is_there.then_some(due.max(now))
-    }
-
-    fn move_loop(&mut self, chosen: usize) -> bool {
-        let under_pressure = self.is_under_pressure();
-        let next_timer = next_timer(&self.loops);
-        let before = self.mill.counters();
-        let demand = Demand {
-            items: self.added - usize::try_from(before.pulled).unwrap(),
-            window_room: self.scenario.window
-                - usize::try_from(before.pulled - before.emitted).unwrap(),
-        };
-        let sim_loop = &mut self.loops[chosen];
-        let Some(turn) = sim_loop.turn(next_timer, &self.clock) else {
-            return false;
-        };
-        let event_loop = sim_loop.event_loop.as_ref().expect("it took a turn");
-        let in_flight_max = self.scenario.in_flight_per_loop;
-        let held = event_loop.held();
-        // I8, I10: each buffer and each operation belongs to an item in flight.
-        if held.in_flight == 0 {
-            assert_eq!(held, Held::default(), "something was not given back");
-        }
-        match turn {
-            Turn::Ended => {
-                // I10 and I7: a loop that ended by itself holds nothing, except what was given up at
-                // its deadline.
-                if !self.stopped && !self.scenario.fail_fast && !under_pressure {
-                    assert_eq!(held.in_flight, 0);
-                    assert_eq!(sim_loop.handle.outstanding(), 0);
-                }
-                sim_loop.event_loop = None;
-                self.mill.loop_ended(chosen);
-            }
-            Turn::Wait(wait) => {
-                // I1
-                assert!(held.in_flight <= in_flight_max);
-                // I15: a digest waits for another only while tasks are polled.
-                assert!(wait == Wait::No || held.digests == 0);
-                let pulled = self.mill.counters().pulled - before.pulled;
-                self.check_open_files();
-                self.check_share(chosen, demand, usize::try_from(pulled).unwrap());
-                self.check_wait(chosen, wait, pulled > 0);
-                self.check_timer(chosen, wait);
-            }
-        }
-        true
-    }
-
-    /// I7: each open file belongs to an item in flight, which has one at most.
-    fn check_open_files(&self) {
-        let loops = self.loops.iter().filter_map(|l| l.event_loop.as_ref());
-        let in_flight: usize = loops.map(EventLoop::in_flight).sum();
-        assert!(
-            self.world.descriptors() <= in_flight,
-            "a file was left open"
-        );
+        let due = due.map_or(now, |due| *due + Duration::from_nanos(2));
+        run.is_pullable().then_some(due.max(now))
     }
 
     /// I5: a loop waits only if it is full, is under pressure or has nothing to pull, or if it leaves
     /// items to another loop that has room for them, which it does for a moment and once in a row.
-    fn check_wait(&mut self, chosen: usize, wait: Wait, has_pulled: bool) {
-        let in_flight_max = self.scenario.in_flight_per_loop;
+    fn check_wait(&mut self, run: &Drive<Hashed>, chosen: usize, wait: Wait, has_pulled: bool) {
+        let in_flight_max = run.schedule.in_flight_per_loop;
         let since = self.yields_since[chosen].take().filter(|_| !has_pulled);
-        if !self.is_calm() || !self.mill.could_pull(self.clock.now()) {
+        if !self.is_calm() || !run.mill.could_pull(run.clock.now()) {
             return;
         }
-        let (loops, now) = (&self.loops, self.clock.now());
+        let (loops, now) = (&run.loops, run.clock.now());
         let leaves = match wait {
             Wait::No => loops[chosen].has_place(in_flight_max),
             _ => check_wait(loops, chosen, in_flight_max, wait, now, since),
@@ -648,44 +494,44 @@ impl Simulation {
     }
 
     /// I16. With a rate, or under exhaustion, there is less to share than it seems.
-    fn check_share(&self, chosen: usize, demand: Demand, pulled: usize) {
-        let is_simple = self.is_calm() && self.scenario.rate_per_s.is_none();
-        let pause_ended = |since| since + YIELD_PAUSE <= self.clock.now();
+    fn check_share(&self, run: &Drive<Hashed>, chosen: usize, demand: Demand, pulled: usize) {
+        let is_simple = self.is_calm() && run.schedule.rate_per_s.is_none();
+        let pause_ended = |since| since + YIELD_PAUSE <= run.clock.now();
         let has_waited = self.yields_since[chosen].is_some_and(pause_ended);
-        if is_simple && !self.scenario.fail_fast && !has_waited {
-            let in_flight_max = self.scenario.in_flight_per_loop;
-            check_share(&self.loops, chosen, in_flight_max, demand, pulled);
+        if is_simple && !run.schedule.fail_fast && !has_waited {
+            let in_flight_max = run.schedule.in_flight_per_loop;
+            check_share(&run.loops, chosen, in_flight_max, demand, pulled);
         }
     }
 
     /// I15, and no timer without a reason.
-    fn check_timer(&self, chosen: usize, wait: Wait) {
-        let now = self.clock.now();
-        let Some((until, held)) = self.loops[chosen].really_waits(wait, now) else {
+    fn check_timer(&self, run: &Drive<Hashed>, chosen: usize, wait: Wait) {
+        let now = run.clock.now();
+        let Some((until, held)) = run.loops[chosen].really_waits(wait, now) else {
             return;
         };
-        let scenario = &self.scenario;
-        let pullable_at = self.pullable_at();
+        let schedule = &run.schedule;
+        let pullable_at = self.pullable_at(run);
         // An exhaustion may be real or only apparent, which is random. So the end of the wait is
         // bounded by the longest pause. A failed read-ahead that is not wanted yet is retried only when
         // it is wanted. With one large buffer nothing is read ahead.
-        let reads_ahead = scenario.large_buffers > 1;
-        let is_last = self.loops[chosen].handle.next().is_none();
+        let reads_ahead = schedule.large_buffers > 1;
+        let is_last = run.loops[chosen].handle.next().is_none();
         let is_wanted = held.to_retry > 0 && (is_last || !reads_ahead);
         let retry = is_wanted.then_some(now + RETRY_PAUSE_MAX);
-        self.ledger.check_wait(
+        run.ledger.check_wait(
             chosen,
             until,
-            scenario.timeout(),
+            schedule.timeout,
             now,
             retry,
             |until, all_ended| {
                 let is_retry = held.to_retry > 0 && until <= now + RETRY_PAUSE_MAX;
                 // The wait ends when the rate allows the next item.
                 let is_rate =
-                    scenario.rate_per_s.is_some() && pullable_at.is_some_and(|at| until <= at);
+                    schedule.rate_per_s.is_some() && pullable_at.is_some_and(|at| until <= at);
                 let leaves =
-                    scenario.loops > 1 && pullable_at.is_some() && until <= now + YIELD_PAUSE;
+                    schedule.loops > 1 && pullable_at.is_some() && until <= now + YIELD_PAUSE;
                 // Latencies are published at the multiples of an interval, and the first time at once.
                 let publishes = until.as_nanos() % PUBLISH_INTERVAL.as_nanos() == 0 || until == now;
                 // At most the timeout of an item, once items that were given up hold all places.
@@ -698,64 +544,6 @@ impl Simulation {
 
     fn is_calm(&self) -> bool {
         self.scenario.faults.exhaustion == 0 && self.scenario.descriptors_max >= 1000
-    }
-
-    fn move_emitter(&mut self) -> bool {
-        if self.ended {
-            return false;
-        }
-        // Like the real emitter: it reports nothing when it has written nothing, and so wakes no
-        // thread.
-        if self.unmarked > 0 {
-            self.mill.mark_emitted(self.unmarked);
-            self.unmarked = 0;
-        }
-        let max = 1 + self.random.below(20);
-        let mut results = Vec::new();
-        match self
-            .mill
-            .take_ready(max, Some(Duration::ZERO), &mut results)
-        {
-            Ready::Nothing => false,
-            Ready::Ended => {
-                self.ended = true;
-                true
-            }
-            Ready::Results => {
-                for finished in results {
-                    if !self.emit(&finished) {
-                        break;
-                    }
-                }
-                true
-            }
-        }
-    }
-
-    /// Checks and counts a result; false if the run ends with it.
-    fn emit(&mut self, finished: &Finished<Hashed>) -> bool {
-        let index = finished.item.index();
-        // I3
-        if self.scenario.order == Order::Input {
-            assert_eq!(index, self.emitted.len() as u64, "out of order");
-        }
-        assert!(!self.emitted.contains(&index), "item {index} emitted twice");
-        let number = usize::try_from(index).unwrap();
-        assert_eq!(finished.item.bytes(), self.names[number]);
-        self.check_result(number, &finished.result);
-        self.check_latency(finished);
-        self.started_at_ns.push(finished.started_at_ns);
-        self.emitted.push(index);
-        self.unmarked += 1;
-        if self.scenario.fail_fast && finished.result.is_err() && !self.stopped {
-            self.stopped = true;
-            self.mill.stop();
-            // I11: in input order, everything before the failure has been emitted, and nothing after
-            // it.
-            self.ended = true;
-            return false;
-        }
-        true
     }
 
     fn check_result(&self, number: usize, result: &Result<Hashed, ItemError>) {
@@ -790,7 +578,7 @@ impl Simulation {
             assert!(latency.is_zero(), "started: {latency:?}");
             self.unstarted += 1;
         }
-        if self.scenario.timeout().is_some() {
+        if self.scenario.schedule.timeout.is_some() {
             assert!(latency <= TIMEOUT, "late: {latency:?}");
         }
     }
@@ -801,14 +589,15 @@ impl Simulation {
     }
 
     fn descriptors_are_few(&self) -> bool {
-        let in_flight_max = self.scenario.loops * self.scenario.in_flight_per_loop;
-        self.scenario.descriptors_max < in_flight_max
+        let schedule = &self.scenario.schedule;
+        self.scenario.descriptors_max < schedule.loops * schedule.in_flight_per_loop
     }
 
     /// True if an item that does not hang may still miss its deadline: exhaustion takes time to pass,
     /// and hanging items may hold resources that it needs.
     fn may_be_late(&self) -> bool {
-        let buffers_are_held = self.large_files_hang && self.scenario.in_flight_per_loop > 1;
+        let buffers_are_held =
+            self.large_files_hang && self.scenario.schedule.in_flight_per_loop > 1;
         let others_hang = self.some_hang()
             && (self.descriptors_are_few()
                 || self.scenario.faults.uncancellable
@@ -829,69 +618,24 @@ impl Simulation {
         self.scenario.faults.exhaustion > 0 || self.scenario.descriptors_max < 1000 || many_hang
     }
 
-    /// I1, I2, I7 at every step.
-    fn check_counters(&self) {
-        let counters = self.mill.counters();
-        let outstanding = counters.pulled - counters.emitted;
-        assert!(
-            outstanding <= self.scenario.window as u64,
-            "I2: {counters:?}"
-        );
-        let in_flight_max = self.scenario.loops * self.scenario.in_flight_per_loop;
-        assert!(
-            counters.in_flight <= in_flight_max as u64,
-            "I1: {counters:?}"
-        );
-        assert!(
-            self.world.descriptors_peak() <= self.scenario.descriptors_max,
-            "I7"
-        );
+    /// I1, I7, I14 at every step.
+    fn check_counters(&self, run: &Drive<Hashed>) {
+        let in_flight = run.mill.counters().in_flight;
+        let in_flight_max = run.schedule.loops * run.schedule.in_flight_per_loop;
+        assert!(in_flight <= in_flight_max as u64, "I1: {in_flight}");
+        let descriptors_peak = run.world.descriptors_peak();
+        assert!(descriptors_peak <= self.scenario.descriptors_max, "I7");
         if self.is_calm()
-            && let Some(at) = self.pullable_at()
+            && let Some(at) = self.pullable_at(run)
         {
-            let (loops, now) = (&self.loops, self.clock.now());
-            check_liveness(loops, self.scenario.in_flight_per_loop, at, now);
+            let (loops, now) = (&run.loops, run.clock.now());
+            check_liveness(loops, run.schedule.in_flight_per_loop, at, now);
         }
-        // I16: pulled items were begun at once. Only where all places hang for good, items fail without
-        // being begun.
-        if !(self.scenario.faults.uncancellable && self.scenario.hanging_files > 0) {
-            assert_eq!(
-                self.ledger.begun() as u64,
-                counters.pulled,
-                "I16: begun and pulled"
-            );
-        }
-    }
-
-    fn check_end(mut self) {
-        self.mill.mark_emitted(self.unmarked);
-        let counters = self.mill.counters();
-        assert_eq!(counters.emitted, self.emitted.len() as u64);
-        if self.stopped {
-            // I9
-            assert!(counters.pulled - counters.emitted <= self.scenario.window as u64);
-        } else {
-            // I4, I13
-            assert_eq!(counters.emitted, counters.pulled);
-            assert_eq!(self.emitted.len(), self.expected.len());
-            assert_eq!(
-                self.mill.take_input_error().is_some(),
-                self.scenario.input_fails
-            );
-        }
-        // I7, I10: however the run ends, nothing is left open or outstanding.
-        for sim_loop in &mut self.loops {
-            sim_loop.event_loop = None;
-            assert_eq!(sim_loop.handle.outstanding(), 0);
-        }
-        assert_eq!(self.world.descriptors(), 0);
-        self.check_rate();
-        self.check_recorded();
     }
 
     /// Since the first input, no more items have started than the rate allows.
     fn check_rate(&mut self) {
-        let Some(rate_per_s) = self.scenario.rate_per_s else {
+        let Some(rate_per_s) = self.scenario.schedule.rate_per_s else {
             return;
         };
         self.started_at_ns.sort_unstable();
@@ -907,14 +651,16 @@ impl Simulation {
     }
 
     /// Each item is counted in each phase that it went through, whichever loop ran it.
-    fn check_recorded(&mut self) {
-        self.collector.take(&mut self.latencies);
-        let count = |phase| self.latencies.get(phase).count();
-        if !self.stopped {
-            let emitted = self.emitted.len() as u64;
+    fn check_recorded(&self, collector: &Collector, stopped: bool) {
+        let mut latencies = Latencies::new(HashJob::PHASES);
+        collector.take(&mut latencies);
+        let count = |phase| latencies.get(phase).count();
+        let rate_per_s = self.scenario.schedule.rate_per_s;
+        if !stopped {
+            let emitted = self.started_at_ns.len() as u64;
             assert_eq!(count(Phase::TOTAL), emitted);
             assert_eq!(count(Phase::QUEUE), emitted - self.unstarted);
-            let scheduled = self.scenario.rate_per_s.map_or(0, |_| emitted);
+            let scheduled = rate_per_s.map_or(0, |_| emitted);
             assert_eq!(count(Phase::SCHEDULED_TOTAL), scheduled);
         }
         // An operation that fails from exhaustion, real or apparent, is retried, and both attempts are
@@ -926,10 +672,10 @@ impl Simulation {
         }
         assert!(count(HASH) <= count(Phase::READ));
         let sum = |phase| {
-            let histogram = self.latencies.get(phase).histogram();
+            let histogram = latencies.get(phase).histogram();
             histogram.map_or(0.0, |known| known.mean() * known.len() as f64)
         };
-        if self.scenario.rate_per_s.is_some() && !self.stopped {
+        if rate_per_s.is_some() && !stopped {
             // Nothing starts before it is due. Histograms keep three digits.
             assert!(sum(Phase::SCHEDULED_TOTAL) * 1.002 + 100.0 >= sum(Phase::TOTAL));
         }
@@ -944,20 +690,12 @@ fn is_untried(error: &ItemError) -> bool {
     matches!(error.cause, Cause::NotTried { .. })
 }
 
-fn input_error() -> InputError {
-    InputError {
-        name: "list".into(),
-        operation: "read",
-        message: "simulated".into(),
-    }
-}
-
 proptest! {
     #![proptest_config(config(300, 40))]
 
     #[test]
     fn the_invariants_hold_on_every_schedule(scenario in scenario()) {
-        Simulation::new(scenario).run();
+        run(&scenario);
     }
 }
 
