@@ -3,18 +3,18 @@
 //! halfway. Deadlines, stops and failures end items at any of their awaits.
 
 use crate::simulated::{
-    Ledger, Parts, SimLoop, Spurious, Timer, Wakers, YIELD_PAUSE, check_liveness, check_stop,
-    check_wait, config, next_timer, workers,
+    Drive, Ledger, Oracle, Schedule, Spurious, Timer, Turned, YIELD_PAUSE, check_liveness,
+    check_wait, config, schedule,
 };
 use proptest::prelude::*;
 use ringmill::clock::Clock;
 use ringmill::digest::Algorithm;
 use ringmill::error::{Cause, Errno, ItemError, Operation};
-use ringmill::io::sim::{Faults, Random, SimCarrier, SimFile, World};
+use ringmill::io::sim::{Faults, Random, SimFile, World};
 use ringmill::io::{FileSystem, Io, Semaphore, Sleep, Wait};
-use ringmill::item::{Batch, Item};
+use ringmill::item::Item;
 use ringmill::jobs::Job;
-use ringmill::mill::{Finished, Mill, Order, Ready};
+use ringmill::mill::Finished;
 use ringmill::run::{Held, Turn};
 use ringmill::stats::Phase;
 use std::cell::Cell;
@@ -32,8 +32,6 @@ const OPERATION_MAX: Duration = Duration::from_millis(66);
 
 /// The longest pause before an operation that failed from exhaustion is retried.
 const RETRY_PAUSE_MAX: Duration = Duration::from_millis(100);
-
-const STEPS_MAX: usize = 1_000_000;
 
 /// One thing an item does.
 #[derive(Clone, Copy, Debug)]
@@ -88,8 +86,6 @@ struct Gate {
 type Gates = Arc<Mutex<Vec<Arc<Gate>>>>;
 
 struct Scripted {
-    /// A background task of each loop sleeps repeatedly.
-    ticks: bool,
     scripts: Arc<Vec<Script>>,
     gates: Gates,
     ledger: Ledger,
@@ -123,15 +119,17 @@ impl Job for Scripted {
     type Local = Local;
 
     fn local(&self, io: &Io) -> Local {
-        // This timer is never late.
-        let (ticker, ticks) = (io.clone(), if self.ticks { 20 } else { 0 });
         let timers = Timers {
             of_loop: self.ledger.of_loop(),
             ledger: self.ledger.clone(),
         };
-        let of_ticker = timers.clone();
+        // A background task of each loop sleeps repeatedly. On a worker it would go on only while its item
+        // waits.
+        let ticks = if timers.of_loop.is_some() { 20 } else { 0 };
+        let (ticker, of_ticker) = (io.clone(), timers.clone());
         io.spawn(async move {
             for _ in 0..ticks {
+                // This timer is never late.
                 let at = ticker.now() + Duration::from_micros(700);
                 of_ticker.sleep_until(&ticker, at).await;
                 assert_eq!(ticker.now(), at, "a timer fired too early or too late");
@@ -420,14 +418,7 @@ async fn both<A: Future, B: Future>(a: A, b: B) -> (A::Output, B::Output) {
 
 #[derive(Clone, Debug)]
 struct Scenario {
-    seed: u64,
-    items: usize,
-    loops: usize,
-    in_flight_per_loop: usize,
-    window: usize,
-    large_buffers: usize,
-    order: Order,
-    fail_fast: bool,
+    schedule: Schedule,
     faults: Faults,
     /// In percent of files.
     hanging_files: u8,
@@ -436,14 +427,10 @@ struct Scenario {
     aborts: u8,
     failures: u8,
     descriptors_max: usize,
-    timeout: Option<Duration>,
-    stop_at_step: Option<usize>,
-    spurious: bool,
-    trickles: bool,
 }
 
 fn scenario() -> impl Strategy<Value = Scenario> {
-    let sizes = (1_usize..60, 1_usize..4, 1_usize..8, 1_usize..40, 1_usize..3);
+    let schedule = schedule(1..60, 1_usize..8, 1..40, 0..300);
     let faults = (
         prop_oneof![Just(0_u8), 0_u8..30],
         any::<bool>(),
@@ -451,42 +438,33 @@ fn scenario() -> impl Strategy<Value = Scenario> {
         prop_oneof![Just(0_u8), 0_u8..50],
         prop_oneof![Just(0_u8), 0_u8..60],
         prop_oneof![Just(0_u8), 0_u8..30],
-    );
-    let ends = (
-        proptest::option::weighted(0.5, 1_u64..200_000),
-        proptest::option::weighted(0.3, 0_usize..300),
-        prop::bool::weighted(0.2),
         prop_oneof![2 => Just(1000_usize), 1 => 2_usize..16],
     );
-    let rest = (any::<u64>(), any::<bool>(), any::<bool>(), any::<bool>());
-    (sizes, faults, ends, rest).prop_map(|(sizes, faults, ends, rest)| Scenario {
-        seed: rest.0,
-        items: sizes.0,
-        loops: sizes.1,
-        in_flight_per_loop: sizes.2,
-        window: sizes.3,
-        large_buffers: sizes.4,
-        order: if rest.1 {
-            Order::Input
-        } else {
-            Order::Completion
+    let rest = (
+        1_usize..3,
+        prop::bool::weighted(0.2),
+        proptest::option::weighted(0.5, 1_u64..200_000),
+        any::<bool>(),
+    );
+    (schedule, faults, rest).prop_map(|(schedule, faults, rest)| Scenario {
+        schedule: Schedule {
+            large_buffers: rest.0,
+            fail_fast: rest.1,
+            timeout: rest.2.map(Duration::from_micros),
+            trickles: rest.3,
+            ..schedule
         },
-        fail_fast: ends.2,
         faults: Faults {
             short_read: 20,
             exhaustion: faults.0,
             uncancellable: faults.1,
         },
         // Without a deadline, nothing would end them.
-        hanging_files: if ends.0.is_some() { faults.2 } else { 0 },
+        hanging_files: if rest.2.is_some() { faults.2 } else { 0 },
         blocking_files: faults.3,
         aborts: faults.4,
         failures: faults.5,
-        descriptors_max: ends.3,
-        timeout: ends.0.map(Duration::from_micros),
-        stop_at_step: ends.1,
-        spurious: rest.2,
-        trickles: rest.3,
+        descriptors_max: faults.6,
     })
 }
 
@@ -525,191 +503,57 @@ fn name(number: usize) -> Vec<u8> {
     format!("file {number}").into_bytes()
 }
 
-struct Simulation {
-    scenario: Scenario,
-    random: Random,
-    world: Arc<World>,
-    mill: Arc<Mill<u64>>,
-    clock: SimCarrier,
-    loops: Vec<SimLoop<u64>>,
-    wakers: Wakers,
-    ledger: Ledger,
-    gates: Gates,
-    scripts: Arc<Vec<Script>>,
-    added: usize,
-    input_ended: bool,
-    emitted: Vec<u64>,
-    unmarked: usize,
-    stopped: bool,
-    ended: bool,
+fn run(scenario: &Scenario) {
+    let schedule = &scenario.schedule;
+    let mut random = Random::new(schedule.seed);
+    let (mut files, mut scripts) = (HashMap::new(), Vec::new());
+    for number in 0..schedule.items {
+        let mut file = SimFile::regular((0..100).collect());
+        let is_blocking = random.percent(scenario.blocking_files);
+        if is_blocking {
+            file.file_system = FileSystem::Blocking;
+        }
+        file.hangs = random.percent(scenario.hanging_files) && !is_blocking;
+        files.insert(name(number), file);
+        scripts.push(script(&mut random, scenario, is_blocking));
+    }
+    let names = (0..schedule.items).map(name).collect();
+    let world = World::new(files, scenario.faults, scenario.descriptors_max);
+    let (scripts, gates, ledger) = (Arc::new(scripts), Gates::default(), Ledger::default());
+    let job = Scripted {
+        scripts: Arc::clone(&scripts),
+        gates: Arc::clone(&gates),
+        ledger: ledger.clone(),
+    };
+    let job = Spurious {
+        ledger,
+        ..Spurious::new(job)
+    };
+    let mut oracle = JobOracle {
+        scenario,
+        scripts,
+        gates,
+        random: Random::new(!schedule.seed),
+    };
+    Drive::new(schedule, random, job, world, names, None).run(&mut oracle);
 }
 
-impl Simulation {
-    fn new(scenario: Scenario) -> Self {
-        let mut random = Random::new(scenario.seed);
-        let (mut files, mut scripts) = (HashMap::new(), Vec::new());
-        for number in 0..scenario.items {
-            let mut file = SimFile::regular((0..100).collect());
-            let is_blocking = random.percent(scenario.blocking_files);
-            if is_blocking {
-                file.file_system = FileSystem::Blocking;
-            }
-            file.hangs = random.percent(scenario.hanging_files) && !is_blocking;
-            files.insert(name(number), file);
-            scripts.push(script(&mut random, &scenario, is_blocking));
-        }
-        let world = World::new(files, scenario.faults, scenario.descriptors_max);
-        let (world, scripts) = (Arc::new(world), Arc::new(scripts));
-        let (wakers, gates) = (Wakers::default(), Gates::default());
-        let ledger = Ledger::default();
-        let job = |ticks| Spurious {
-            job: Scripted {
-                ticks,
-                scripts: Arc::clone(&scripts),
-                gates: Arc::clone(&gates),
-                ledger: ledger.clone(),
-            },
-            wakers: wakers.clone(),
-            ledger: ledger.clone(),
-        };
-        // On a worker, background tasks go on only while its item waits.
-        let (job, job_of_workers) = (Arc::new(job(true)), Arc::new(job(false)));
-        let (loops, fail_fast) = (scenario.loops, scenario.fail_fast);
-        let mill = Mill::new(scenario.order, scenario.window, loops, fail_fast);
-        let mill = Arc::new(mill);
-        let parts = Parts {
-            job: &job,
-            world: &world,
-            mill: &mill,
-            workers: &workers(&job_of_workers, &world, random.next_u64(), None),
-            in_flight: scenario.in_flight_per_loop,
-            large_buffers: scenario.large_buffers,
-            timeout: scenario.timeout,
-            collector: None,
-            ledger: ledger.clone(),
-        };
-        let new_loop = |index| parts.new_loop(index, random.next_u64());
-        Self {
-            loops: (0..loops).map(new_loop).collect(),
-            clock: SimCarrier::new(Arc::clone(&world), 0),
-            random,
-            world,
-            mill,
-            wakers,
-            ledger,
-            gates,
-            scripts,
-            added: 0,
-            input_ended: false,
-            emitted: Vec::new(),
-            unmarked: 0,
-            stopped: false,
-            ended: false,
-            scenario,
-        }
+struct JobOracle<'a> {
+    scenario: &'a Scenario,
+    scripts: Arc<Vec<Script>>,
+    gates: Gates,
+    /// When gates are opened.
+    random: Random,
+}
+
+impl Oracle<u64> for JobOracle<'_> {
+    fn emitted(&mut self, finished: &Finished<u64>) {
+        self.check_result(finished);
     }
 
-    fn run(mut self) {
-        let mut idle = 0;
-        for step in 0..STEPS_MAX {
-            if self.scenario.stop_at_step == Some(step) {
-                self.stopped = true;
-                self.mill.stop();
-                check_stop(&self.loops);
-            }
-            let moved = match self.random.below(self.loops.len() + 3) {
-                0 => self.move_source(),
-                1 => self.move_emitter(),
-                2 => self.move_outside(),
-                chosen => self.move_loop(chosen - 3),
-            };
-            self.check_counters();
-            if self.ended && self.loops.iter().all(|l| l.event_loop.is_none()) {
-                return self.check_end();
-            }
-            idle = if moved { 0 } else { idle + 1 };
-            assert!(idle < 5_000, "I6: nothing can move: {}", self.describe());
-        }
-        panic!("no end after {STEPS_MAX} steps: {}", self.describe());
-    }
-
-    fn describe(&self) -> String {
-        let held = self
-            .loops
-            .iter()
-            .map(|l| l.event_loop.as_ref().map(|l| l.held()));
-        let held: Vec<Option<Held>> = held.collect();
-        format!(
-            "{:?} {held:?} at {:?}",
-            self.mill.counters(),
-            self.clock.now()
-        )
-    }
-
-    fn move_source(&mut self) -> bool {
-        let waits = self.scenario.trickles && self.mill.has_input();
-        if self.input_ended || waits || !self.mill.has_room() || self.random.percent(50) {
-            return false;
-        }
-        let left = self.scenario.items - self.added;
-        if left == 0 {
-            self.input_ended = true;
-            self.mill.end_input(Ok(()));
-            return true;
-        }
-        let count = match self.scenario.trickles {
-            true => 1,
-            false => 1 + self.random.below(left),
-        };
-        let names = (self.added..self.added + count).map(name);
-        self.mill.add(Batch::from_iter(names), self.clock.now());
-        self.added += count;
-        true
-    }
-
-    /// Another thread opens a gate, or wakes a task for no reason.
-    fn move_outside(&mut self) -> bool {
-        if self.scenario.spurious && self.random.percent(50) {
-            self.wakers.wake_one(&mut self.random);
-            return false;
-        }
-        let mut gates = self.gates.lock().unwrap();
-        if gates.is_empty() {
-            return false;
-        }
-        let at = self.random.below(gates.len());
-        let gate = gates.swap_remove(at);
-        drop(gates);
-        gate.is_open.store(true, Ordering::Release);
-        if let Some(waker) = gate.waker.lock().unwrap().take() {
-            waker.wake();
-        }
-        true
-    }
-
-    fn is_calm(&self) -> bool {
-        self.scenario.faults.exhaustion == 0 && !self.descriptors_are_few()
-    }
-
-    fn descriptors_are_few(&self) -> bool {
-        let in_flight_max = self.scenario.loops * self.scenario.in_flight_per_loop;
-        // Parked items hold one, too.
-        let most = 2 * in_flight_max + self.scenario.window;
-        self.scenario.descriptors_max < most
-    }
-
-    fn move_loop(&mut self, chosen: usize) -> bool {
-        let next_timer = next_timer(&self.loops);
-        let sim_loop = &mut self.loops[chosen];
-        let Some(turn) = sim_loop.turn(next_timer, &self.clock) else {
-            return false;
-        };
-        let event_loop = sim_loop.event_loop.as_ref().expect("it took a turn");
-        let held = event_loop.held();
-        // I1
-        let in_flight_max = self.scenario.in_flight_per_loop;
-        assert!(held.in_flight <= in_flight_max, "I1: {held:?}");
+    fn turned(&mut self, run: &Drive<u64>, turned: &Turned<'_>) {
         // I7, I8, I10: everything held belongs to an item, except the tasks that sleep.
+        let held = turned.held;
         if held.in_flight == 0 && held.parked == 0 && held.operations == 0 {
             let sleeping = held.sleeping;
             let nothing = Held {
@@ -718,74 +562,97 @@ impl Simulation {
             };
             assert_eq!(held, nothing, "something was not given back");
         }
-        match turn {
-            Turn::Ended => {
-                sim_loop.event_loop = None;
-                self.mill.loop_ended(chosen);
-            }
-            Turn::Wait(wait) => {
-                // I15: a digest waits for another only while tasks are polled.
-                assert!(wait == Wait::No || held.digests == 0);
-                self.check_wait(chosen, wait);
-                self.check_timer(chosen, wait);
-            }
+        if let Turn::Wait(wait) = turned.turn {
+            // I15: a digest waits for another only while tasks are polled.
+            assert!(wait == Wait::No || held.digests == 0);
+            self.check_wait(run, turned.chosen, wait);
+            self.check_timer(run, turned.chosen, wait);
         }
-        true
+    }
+
+    fn stepped(&mut self, run: &Drive<u64>) {
+        let descriptors_peak = run.world.descriptors_peak();
+        assert!(descriptors_peak <= self.scenario.descriptors_max, "I7");
+        if self.is_calm() && run.is_pullable() {
+            let (loops, now) = (&run.loops, run.clock.now());
+            check_liveness(loops, run.schedule.in_flight_per_loop, now, now);
+        }
+        if self.random.below(run.loops.len() + 3) == 0 {
+            self.open_gate();
+        }
+    }
+
+    /// All places may hang for good, and then items fail without being begun. An operation that takes
+    /// longer than the timeout of an item is like one that hangs.
+    fn all_begin(&self) -> bool {
+        let timeout = self.scenario.schedule.timeout;
+        let is_short = timeout.is_some_and(|timeout| timeout < OPERATION_MAX);
+        !(timeout.is_some() && self.scenario.faults.uncancellable || is_short)
+    }
+}
+
+impl JobOracle<'_> {
+    /// Another thread opens a gate.
+    fn open_gate(&mut self) {
+        let mut gates = self.gates.lock().unwrap();
+        if gates.is_empty() {
+            return;
+        }
+        let at = self.random.below(gates.len());
+        let gate = gates.swap_remove(at);
+        drop(gates);
+        gate.is_open.store(true, Ordering::Release);
+        if let Some(waker) = gate.waker.lock().unwrap().take() {
+            waker.wake();
+        }
+    }
+
+    fn is_calm(&self) -> bool {
+        self.scenario.faults.exhaustion == 0 && !self.descriptors_are_few()
+    }
+
+    fn descriptors_are_few(&self) -> bool {
+        let schedule = &self.scenario.schedule;
+        let in_flight_max = schedule.loops * schedule.in_flight_per_loop;
+        // Parked items hold one, too.
+        let most = 2 * in_flight_max + schedule.window;
+        self.scenario.descriptors_max < most
     }
 
     /// I5, as in the simulation of files. How often in a row a loop leaves items to others is not
     /// checked here: its items park and return within its turns, and whenever the loop was full, the
     /// count begins again.
-    fn check_wait(&self, chosen: usize, wait: Wait) {
-        let in_flight_max = self.scenario.in_flight_per_loop;
-        if wait == Wait::No || !self.is_calm() || !self.mill.could_pull(self.clock.now()) {
+    fn check_wait(&self, run: &Drive<u64>, chosen: usize, wait: Wait) {
+        let in_flight_max = run.schedule.in_flight_per_loop;
+        if wait == Wait::No || !self.is_calm() || !run.mill.could_pull(run.clock.now()) {
             return;
         }
-        let (loops, now) = (&self.loops, self.clock.now());
+        let (loops, now) = (&run.loops, run.clock.now());
         check_wait(loops, chosen, in_flight_max, wait, now, None);
     }
 
-    /// True if an item can be pulled as far as input and window are concerned. The mill is only asked
-    /// whether a failure has ended all pulls.
-    fn is_pullable(&self) -> bool {
-        let counters = self.mill.counters();
-        let has_room = counters.pulled - counters.emitted < self.scenario.window as u64;
-        let goes_on = !self.scenario.fail_fast || self.mill.could_pull(self.clock.now());
-        !self.stopped && goes_on && has_room && counters.pulled < self.added as u64
-    }
-
-    /// True if all places may hang for good, so that items must fail without being begun.
-    fn may_be_stuck(&self) -> bool {
-        // An operation that takes longer than the timeout of an item is like one that hangs.
-        self.scenario.timeout.is_some() && self.scenario.faults.uncancellable
-            || self
-                .scenario
-                .timeout
-                .is_some_and(|timeout| timeout < OPERATION_MAX)
-    }
-
     /// I15, and no timer without a reason.
-    fn check_timer(&self, chosen: usize, wait: Wait) {
-        let now = self.clock.now();
-        let Some((until, held)) = self.loops[chosen].really_waits(wait, now) else {
+    fn check_timer(&self, run: &Drive<u64>, chosen: usize, wait: Wait) {
+        let now = run.clock.now();
+        let Some((until, held)) = run.loops[chosen].really_waits(wait, now) else {
             return;
         };
-        let scenario = &self.scenario;
+        let schedule = &run.schedule;
         // Here, an item may stop waiting for an operation that failed, so that a wait for the retry is
         // allowed, but not required as it is for files.
-        self.ledger.check_wait(
+        run.ledger.check_wait(
             chosen,
             until,
-            scenario.timeout,
+            schedule.timeout,
             now,
             None,
             |until, all_ended| {
                 let is_retry = held.to_retry > 0 && until <= now + RETRY_PAUSE_MAX;
-                let leaves = scenario.loops > 1 && self.is_pullable() && until <= now + YIELD_PAUSE;
+                let leaves = schedule.loops > 1 && run.is_pullable() && until <= now + YIELD_PAUSE;
                 // At most the timeout of an item, once items that were given up hold all places.
                 let all_given_up = held.in_flight > 0 && all_ended;
                 let is_stuck = all_given_up
-                    && scenario
+                    && schedule
                         .timeout
                         .is_some_and(|timeout| until <= now + timeout);
                 is_retry || leaves || is_stuck
@@ -793,50 +660,11 @@ impl Simulation {
         );
     }
 
-    fn move_emitter(&mut self) -> bool {
-        if self.ended {
-            return false;
-        }
-        if self.unmarked > 0 {
-            self.mill.mark_emitted(self.unmarked);
-            self.unmarked = 0;
-        }
-        let mut results = Vec::new();
-        match self.mill.take_ready(5, Some(Duration::ZERO), &mut results) {
-            Ready::Nothing => return false,
-            Ready::Ended => self.ended = true,
-            Ready::Results => {
-                for finished in results {
-                    self.emit(&finished);
-                    if self.ended {
-                        break;
-                    }
-                }
-            }
-        }
-        true
-    }
-
-    fn emit(&mut self, finished: &Finished<u64>) {
-        let index = finished.item.index();
-        if self.scenario.order == Order::Input {
-            assert_eq!(index, self.emitted.len() as u64, "I3");
-        }
-        assert!(!self.emitted.contains(&index), "item {index} emitted twice");
-        self.check_result(usize::try_from(index).unwrap(), finished);
-        self.emitted.push(index);
-        self.unmarked += 1;
-        if self.scenario.fail_fast && finished.is_failure && !self.stopped {
-            self.stopped = true;
-            self.mill.stop();
-            self.ended = true;
-        }
-    }
-
-    fn check_result(&self, number: usize, finished: &Finished<u64>) {
+    fn check_result(&self, finished: &Finished<u64>) {
+        let number = usize::try_from(finished.item.index()).unwrap();
         let script = &self.scripts[number];
         let latency = Duration::from_nanos(finished.latency_ns());
-        match (&finished.result, self.scenario.timeout) {
+        match (&finished.result, self.scenario.schedule.timeout) {
             (Ok(value), _) => {
                 assert_eq!(*value, number as u64);
                 assert!(!script.fails);
@@ -859,43 +687,6 @@ impl Simulation {
             }
         }
     }
-
-    fn check_counters(&self) {
-        let counters = self.mill.counters();
-        let outstanding = counters.pulled - counters.emitted;
-        let window = self.scenario.window as u64;
-        assert!(outstanding <= window, "I2: {counters:?}");
-        let peak = self.world.descriptors_peak();
-        assert!(peak <= self.scenario.descriptors_max, "I7");
-        if self.is_calm() && self.is_pullable() {
-            let (loops, now) = (&self.loops, self.clock.now());
-            check_liveness(loops, self.scenario.in_flight_per_loop, now, now);
-        }
-        // I16: pulled items were begun at once.
-        if !self.may_be_stuck() {
-            assert_eq!(
-                self.ledger.begun() as u64,
-                counters.pulled,
-                "I16: begun and pulled"
-            );
-        }
-    }
-
-    fn check_end(mut self) {
-        self.mill.mark_emitted(self.unmarked);
-        let counters = self.mill.counters();
-        assert_eq!(counters.emitted, self.emitted.len() as u64);
-        if !self.stopped {
-            assert_eq!(self.emitted.len(), self.scenario.items, "I4");
-        }
-        for sim_loop in &mut self.loops {
-            assert_eq!(sim_loop.handle.outstanding(), 0);
-        }
-        assert_eq!(self.world.descriptors(), 0);
-        // The loops have released all references to their carriers: that of the clock is left.
-        self.loops.clear();
-        assert_eq!(Arc::strong_count(&self.world), 2, "a loop was leaked");
-    }
 }
 
 proptest! {
@@ -903,6 +694,6 @@ proptest! {
 
     #[test]
     fn any_job_gives_back_all_it_had(scenario in scenario()) {
-        Simulation::new(scenario).run();
+        run(&scenario);
     }
 }

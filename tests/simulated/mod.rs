@@ -10,10 +10,9 @@ mod spurious;
 pub use drive::{Drive, Ended, Oracle, Schedule, Turned, schedule};
 pub use ledger::{Ledger, Timer};
 pub use sim_loop::{
-    Demand, Parts, SimLoop, YIELD_PAUSE, check_liveness, check_share, check_stop, check_wait,
-    next_timer, workers,
+    Demand, Parts, SimLoop, YIELD_PAUSE, check_liveness, check_share, check_wait, workers,
 };
-pub use spurious::{Spurious, Wakers};
+pub use spurious::Spurious;
 
 use proptest::prelude::ProptestConfig;
 
