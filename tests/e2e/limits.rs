@@ -38,26 +38,6 @@ fn few_descriptors() {
     });
 }
 
-/// With no descriptor left for files, or hardly any, the run either works or says why it cannot.
-#[test]
-fn hardly_any_descriptors() {
-    let corpus = Corpus::new(500);
-    for_each_engine(|engine| {
-        for limit in 4..=6 {
-            eprintln!("at most {limit} descriptors");
-            let mill = Mill::new(engine).dir(corpus.dir()).args(["-a", "sha256"]);
-            let mill = mill.limit(Resource::Nofile, limit, limit);
-            let mill = mill.deadline(Duration::from_secs(20));
-            let output = mill.stdin(corpus.list()).run();
-            if output.status.code() == Some(2) {
-                output.prints("").mentions(&["ringmill: ", "open files"]);
-            } else {
-                output.exits(0).prints(corpus.expected());
-            }
-        }
-    });
-}
-
 #[test]
 fn a_soft_limit_is_raised() {
     let corpus = Corpus::new(MANY);

@@ -1,16 +1,12 @@
 //! Errors that look like resource exhaustion but concern one file; and real exhaustion.
 
-use std::fs::File;
-use std::os::fd::AsRawFd;
-use std::sync::Once;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Resource;
 
 use crate::support::fusefs::{Errno, Mounted, Script};
 use crate::support::peers;
-use crate::support::tree::{Corpus, Scratch, gnu_lines, list};
+use crate::support::tree::{Corpus, gnu_lines, list};
 use crate::support::{Engine, Mill, Output, for_each_engine};
 
 /// Longer than any machine needs for many healthy files. In real exhaustion, a call is retried for two
@@ -89,56 +85,16 @@ fn an_interruption_without_end() {
     });
 }
 
-/// An open of a file with a write lease waits until the lease is released.
-#[test]
-fn a_lease_is_waited_for() {
-    static IGNORED: Once = Once::new();
-    // The kernel sends SIGIO to the holder of the lease, which would end this process.
-    IGNORED.call_once(|| {
-        // SAFETY: no function of ours is called.
-        unsafe { libc::signal(libc::SIGIO, libc::SIG_IGN) };
-    });
-    for_each_engine(|engine| {
-        let scratch = Scratch::new();
-        let names = scratch.files(20);
-        let leased = File::options()
-            .write(true)
-            .open(scratch.join(&names[7]))
-            .unwrap();
-        set_lease(&leased, libc::F_WRLCK);
-        let mill = Mill::new(engine)
-            .dir(scratch.path())
-            .args(["-a", "sha256", "--unordered"]);
-        let mut mill = mill.stdin(list(&names, b'\n')).start();
-        // The others do not wait for it.
-        for _ in 1..names.len() {
-            mill.read_line();
-        }
-        thread::sleep(Duration::from_secs(4));
-        assert!(!mill.has_ended());
-        set_lease(&leased, libc::F_UNLCK);
-        let line = String::from_utf8(mill.read_line()).unwrap();
-        assert!(line.trim_end().ends_with(&names[7]), "{line}");
-        mill.finish().succeeds();
-    });
-}
-
-fn set_lease(file: &File, kind: libc::c_int) {
-    // SAFETY: the call reads no memory.
-    let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, kind) };
-    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
-}
-
 /// With hardly any descriptors, files are hashed one after the other; or nothing is started, and the
 /// limit that the hint names is sufficient.
 #[test]
 fn hardly_any_descriptor() {
-    let corpus = Corpus::new(200);
+    let corpus = Corpus::new(500);
     for_each_engine(|engine| {
         let run = |limit| {
             eprintln!("limit {limit}");
             let mill = Mill::new(engine).dir(corpus.dir()).args(["-a", "sha256"]);
-            let mill = mill.limit(Resource::Nofile, limit, limit);
+            let mill = mill.limit(Resource::Nofile, limit, limit).deadline(SOON);
             mill.stdin(corpus.list()).run()
         };
         for limit in 4..=12 {
@@ -148,6 +104,7 @@ fn hardly_any_descriptor() {
                 continue;
             }
             let output = output.exits(2).prints("");
+            let output = output.mentions(&["ringmill: ", "open files"]);
             if engine == Engine::Uring && output.stderr_text().contains("io_uring") {
                 // A ring takes one more descriptor.
                 continue;

@@ -264,6 +264,7 @@ fn a_lease_is_waited_for() {
             lease.is_asked_for()
         });
         sleep(Duration::from_secs(4).saturating_sub(start.elapsed()));
+        assert!(!mill.has_ended());
         lease.release();
         let output = mill.finish().exits(0);
         let rows = healthy.rows_of_others(&paths, &output);
