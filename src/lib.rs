@@ -113,6 +113,7 @@ pub mod run;
 pub mod sink;
 #[doc(hidden)]
 pub mod source;
+mod split_mix;
 #[doc(hidden)]
 pub mod stats;
 

@@ -1,7 +1,8 @@
 //! Random numbers that belong to a seed.
 
-/// A source of random numbers: splitmix64 (Steele, Lea, Flood: "Fast splittable pseudorandom
-/// number generators", 2014).
+use crate::split_mix;
+
+/// A source of random numbers.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
@@ -14,10 +15,7 @@ impl Random {
 
     /// The next 64 bits.
     pub fn next_u64(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        split_mix::next(&mut self.0)
     }
 
     /// A number below `bound`, which must not be 0.

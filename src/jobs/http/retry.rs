@@ -2,6 +2,7 @@
 
 use super::failure::{Failure, Outlook};
 use super::request::Request;
+use crate::split_mix;
 use http::header::{self, HeaderMap};
 use std::time::{Duration, SystemTime};
 
@@ -48,12 +49,9 @@ pub(super) fn back_off(failures: u32, random: u64) -> Duration {
     longest.mul_f64(fraction(random))
 }
 
-/// A number from 0 to 1 that looks random, for each number: the finalizer of SplitMix64 (S. Vigna).
-fn fraction(number: u64) -> f64 {
-    let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    let high = u32::try_from((z ^ (z >> 31)) >> 32).expect("32 bits are left");
+/// A number from 0 to 1 that looks random, for each number.
+fn fraction(mut number: u64) -> f64 {
+    let high = u32::try_from(split_mix::next(&mut number) >> 32).expect("32 bits are left");
     f64::from(high) / f64::from(u32::MAX)
 }
 
