@@ -307,6 +307,7 @@ impl Machine {
         let limits = IoLimits {
             in_flight,
             large_buffers: 1,
+            parked: usize::MAX,
         };
         let stopwatch = Stopwatch::new(Recorder::new(latencies), false);
         let io = Io::new(Box::new(NextTurn::default()), limits, stopwatch);

@@ -105,6 +105,7 @@ fn plan(engine: EngineKind) -> Plan {
         in_flight: 8,
         window: 32,
         window_bytes: usize::MAX,
+        parked: usize::MAX,
         loops: 2,
         io_workers: 2,
         part_bytes: PART_BYTES_DEFAULT,

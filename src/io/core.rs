@@ -89,6 +89,8 @@ pub(super) struct State {
     pub(super) spawned: Vec<BackgroundTask>,
     /// Limit on the items to pull, set by the job: see [`Io::limit_intake`].
     pub(super) intake: usize,
+    /// See [`IoLimits::parked`].
+    pub(super) parked_max: usize,
 }
 
 /// The state of the item in a slot.
@@ -133,6 +135,8 @@ pub struct IoLimits {
     pub in_flight: usize,
     /// Maximum number of large buffers.
     pub large_buffers: usize,
+    /// Number of parked items from which on no item is started. Items in flight may still park.
+    pub parked: usize,
 }
 
 impl Io {
@@ -149,6 +153,7 @@ impl Io {
         let limits = IoLimits {
             in_flight: usize::MAX,
             large_buffers: 8,
+            parked: usize::MAX,
         };
         let stopwatch = Stopwatch::new(recorder, times_items);
         Self::with(carrier, limits, stopwatch, true)
@@ -175,6 +180,7 @@ impl Io {
             next_turn: Vec::new(),
             spawned: Vec::new(),
             intake: usize::MAX,
+            parked_max: limits.parked,
         };
         Self {
             core: Rc::new(Core {

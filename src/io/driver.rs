@@ -246,7 +246,8 @@ impl Io {
     pub(crate) fn room(&self) -> usize {
         let state = self.borrow();
         let room = state.places.free(state.pressure.limit());
-        room.min(state.intake)
+        let may_park = state.parked_max.saturating_sub(state.places.parked());
+        room.min(state.intake).min(may_park)
     }
 
     /// Items in flight: those that hold a place.

@@ -13,15 +13,15 @@ const IN_FLIGHT_DEFAULT: usize = 512;
 /// only the limit: as many are in flight as prove useful.
 const IN_FLIGHT_WITHOUT_FILES_DEFAULT: usize = 8192;
 const WINDOW_PER_IN_FLIGHT: usize = 16;
-/// For items that wait for a network and hold no file: a name whose servers are silent takes seconds to
-/// fail, while others finish at tens of thousands per second. Most rows take 150 bytes in all, but some
-/// have kilobytes, so the number that wait is also limited by their bytes.
-const WINDOW_WITHOUT_FILES: usize = 192 * 1024;
+/// For items that wait for a network: a name whose servers are silent takes seconds to fail, while others
+/// finish at tens of thousands per second. Most rows take 150 bytes in all, but some have kilobytes, so the
+/// number that wait is also limited by their bytes.
+const WINDOW_FROM_NETWORK: usize = 192 * 1024;
 const WINDOW_BYTES_FROM_NETWORK: usize = 30 * 1024 * 1024;
-/// Items that wait for servers and hold a descriptor: while the oldest waits, the others finish at thousands per
-/// second, however few descriptors there are. One that is parked takes 6 KiB. The bytes of their rows, which
-/// may hold bodies, are limited as those of other items that wait for a network.
-const WINDOW_OF_CONNECTIONS: usize = 4096;
+/// Less, because connections take memory, too.
+const WINDOW_BYTES_WITH_CONNECTIONS: usize = 20 * 1024 * 1024;
+/// Items of connections that wait for their turn at a server: each takes 6 KiB.
+const PARKED_WITH_CONNECTIONS: usize = 2048;
 /// Each open that is not cached blocks a worker; many workers keep the disk's queue full.
 const IO_WORKERS_DEFAULT: usize = 64;
 
@@ -131,18 +131,20 @@ impl PlanRequest {
             fitted.in_flight = wanted.in_flight;
         }
         let is_limited = wanted.in_flight > fitted.in_flight;
-        let (window, window_bytes) = match self.window {
-            Some(window) => (window, usize::MAX),
-            None if !self.waits_for_replies => {
-                (WINDOW_PER_IN_FLIGHT * fitted.in_flight, usize::MAX)
-            }
-            None => {
-                let window = match self.items_hold_files {
-                    true => WINDOW_OF_CONNECTIONS,
-                    false => WINDOW_WITHOUT_FILES,
-                };
-                (window.max(fitted.in_flight), WINDOW_BYTES_FROM_NETWORK)
-            }
+        let from_network = WINDOW_FROM_NETWORK.max(fitted.in_flight);
+        let (window, window_bytes, parked) = match self.window {
+            Some(window) => (window, usize::MAX, usize::MAX),
+            None if !self.waits_for_replies => (
+                WINDOW_PER_IN_FLIGHT * fitted.in_flight,
+                usize::MAX,
+                usize::MAX,
+            ),
+            None if self.items_hold_files => (
+                from_network,
+                WINDOW_BYTES_WITH_CONNECTIONS,
+                PARKED_WITH_CONNECTIONS,
+            ),
+            None => (from_network, WINDOW_BYTES_FROM_NETWORK, usize::MAX),
         };
         let (engine, refusal) = self.choose_engine()?;
         let plan = Plan {
@@ -152,6 +154,7 @@ impl PlanRequest {
             in_flight: fitted.in_flight.min(window),
             window,
             window_bytes,
+            parked,
             loops: fitted.loops.min(window),
             io_workers: self.io_workers.unwrap_or(IO_WORKERS_DEFAULT),
             part_bytes: PART_BYTES_DEFAULT,

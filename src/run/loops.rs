@@ -240,6 +240,7 @@ pub(super) fn event_loop<J: Job>(
     let limits = IoLimits {
         in_flight,
         large_buffers: share(LARGE_BUFFERS, plan.loops, index),
+        parked: share(plan.parked, plan.loops, index),
     };
     let recorder = Recorder::new(plan.latencies.clone());
     let io = Io::new(

@@ -28,6 +28,8 @@ pub struct Plan {
     /// Limit on the bytes of finished items, their places included, that wait for an earlier one or for the
     /// sink. At the limit nothing is pulled, and items in flight continue. `usize::MAX`: no limit in bytes.
     pub window_bytes: usize,
+    /// Number of parked items, all loops together, from which on no item is started. They hold no place in flight.
+    pub parked: usize,
     /// Event loops.
     pub loops: usize,
     /// Threads for calls that block, all loops together.

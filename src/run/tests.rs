@@ -57,6 +57,7 @@ fn plan(engine: EngineKind, loops: usize) -> Plan {
         in_flight: 8 * loops,
         window: 8 * loops,
         window_bytes: usize::MAX,
+        parked: usize::MAX,
         loops,
         io_workers: 1,
         part_bytes: PART_BYTES_DEFAULT,

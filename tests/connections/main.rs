@@ -14,5 +14,10 @@ use proptest::prelude::*;
 use simulated::Schedule;
 
 fn schedule() -> impl Strategy<Value = Schedule> {
-    simulated::schedule(1..80, 1_usize..20, 1..60, 0..4_000)
+    let schedule = simulated::schedule(1..80, 1_usize..20, 1..60, 0..4_000);
+    let parked = prop_oneof![Just(usize::MAX), 1_usize..10];
+    (schedule, parked).prop_map(|(schedule, parked_per_loop)| Schedule {
+        parked_per_loop,
+        ..schedule
+    })
 }

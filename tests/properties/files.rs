@@ -805,6 +805,7 @@ fn hash_all(world: &Arc<World>, names: &[String], seed: u64) -> (Vec<Finished<Ha
         workers: &workers(&job, world, seed, None),
         in_flight: 16,
         large_buffers: 4,
+        parked: usize::MAX,
         timeout: Some(TIMEOUT),
         collector: None,
         ledger: Ledger::default(),

@@ -131,6 +131,7 @@ fn a_loop_that_is_about_to_wait_ends_the_emitters_wait() {
         workers: &workers(&job, &world, 1, None),
         in_flight: 2,
         large_buffers: 1,
+        parked: usize::MAX,
         timeout: None,
         collector: None,
         ledger: Ledger::default(),

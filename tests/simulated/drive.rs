@@ -33,6 +33,8 @@ pub struct Schedule {
     pub in_flight_per_loop: usize,
     pub window: usize,
     pub large_buffers: usize,
+    /// Number of parked items from which on a loop starts none.
+    pub parked_per_loop: usize,
     pub order: Order,
     pub fail_fast: bool,
     pub timeout: Option<Duration>,
@@ -86,6 +88,7 @@ impl Default for Schedule {
             in_flight_per_loop: 1,
             window: 1,
             large_buffers: 1,
+            parked_per_loop: usize::MAX,
             order: Order::Completion,
             fail_fast: false,
             timeout: None,
@@ -204,6 +207,7 @@ impl<V: Send + 'static> Drive<V> {
             workers: &workers(&job, &world, of_workers, collector),
             in_flight: schedule.in_flight_per_loop,
             large_buffers: schedule.large_buffers,
+            parked: schedule.parked_per_loop,
             timeout: schedule.timeout,
             collector,
             ledger: ledger.clone(),
@@ -328,6 +332,11 @@ impl<V: Send + 'static> Drive<V> {
             held.in_flight <= self.schedule.in_flight_per_loop,
             "I1: {held:?}"
         );
+        let may_be_parked = self
+            .schedule
+            .parked_per_loop
+            .saturating_add(self.schedule.in_flight_per_loop);
+        assert!(held.parked <= may_be_parked, "{held:?}");
         if turn == Turn::Ended && !self.stopped && !self.schedule.fail_fast {
             // Cancelled operations of items that have ended are not waited for.
             assert_eq!(held.in_flight, held.given_up);

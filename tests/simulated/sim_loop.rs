@@ -22,6 +22,7 @@ pub struct Parts<'a, J: Job> {
     pub workers: &'a Arc<Workers<J::Value>>,
     pub in_flight: usize,
     pub large_buffers: usize,
+    pub parked: usize,
     pub timeout: Option<Duration>,
     pub collector: Option<&'a Arc<Collector>>,
     /// The ledger of the items and timers of each loop, if the job keeps one.
@@ -61,6 +62,7 @@ impl<J: Job> Parts<'_, J> {
         let limits = IoLimits {
             in_flight: self.in_flight,
             large_buffers: self.large_buffers,
+            parked: self.parked,
         };
         let recorder = Recorder::new(self.collector.cloned());
         let io = Io::new(

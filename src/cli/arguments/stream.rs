@@ -62,8 +62,8 @@ pub(in crate::cli) struct ResourceArguments {
     /// Maximum items that are started and not printed yet.
     ///
     /// A result waits until all earlier items are printed. While W items are not printed, no other is
-    /// started [default: hash 16 times --in-flight; connect and http 4096, dns 196608, or fewer if the
-    /// rows take 30 MiB].
+    /// started [default: hash 16 times --in-flight; dns, connect and http 196608, or fewer if the rows
+    /// take 30 MiB, or with connections 20 MiB or 2048 items waiting for their turn].
     #[arg(long, value_name = "W", value_parser = parse_count, allow_hyphen_values = true, help_heading = "Resources")]
     pub(in crate::cli) window: Option<usize>,
 

@@ -325,10 +325,7 @@ impl Local {
     ) -> Result<Reply, Failure> {
         loop {
             progress.begin_attempt();
-            let in_use = self
-                .connections
-                .get(origin, &request.url, progress)
-                .await?;
+            let in_use = self.connections.get(origin, &request.url, progress).await?;
             let was_used = in_use.connection.was_used();
             progress.remote = Some(in_use.connection.remote);
             let timeout = self.options.timeout;
