@@ -70,6 +70,8 @@ struct State {
     restraint: usize,
     /// Requests served since the restraint has changed.
     served: usize,
+    /// A request was served since the last pause.
+    has_served: bool,
 }
 
 /// A connection of a loop.
@@ -251,9 +253,12 @@ impl Origin {
         };
         if is_new {
             state.pauses += u32::from(asked.is_none());
-            let allowed = self.limits.connections - state.restraint;
-            state.restraint += allowed / 2;
-            state.served = 0;
+            // An origin that serves nothing at all does not serve fewer requests at a time either.
+            if state.has_served {
+                let allowed = self.limits.connections - state.restraint;
+                state.restraint += allowed / 2;
+            }
+            (state.served, state.has_served) = (0, false);
         }
         state.paused_until = state.paused_until.max(now + pause);
         state.advance(&self.limits, now);
@@ -264,7 +269,7 @@ impl Origin {
     /// one more may be.
     pub(super) fn note_served(&self, now: Duration) {
         let state = &mut *lock(&self.state);
-        state.pauses = 0;
+        (state.pauses, state.has_served) = (0, true);
         if state.restraint == 0 {
             return;
         }

@@ -254,10 +254,8 @@ proptest! {
     }
 }
 
-/// A server that could not serve as many requests gets half as many after the pause, and then one more for each round
-/// that it serves.
-#[test]
-fn fewer_requests_after_a_pause() {
+/// The numbers of requests in flight after rounds in which all of them end: served, or followed by a pause.
+fn in_flight_after(rounds: &[Option<Event>]) -> Vec<usize> {
     let limits = OriginLimits {
         connections: 8,
         interval: None,
@@ -265,24 +263,49 @@ fn fewer_requests_after_a_pause() {
     };
     let mut run = Run::new(limits);
     (0..200).for_each(|_| run.perform(Event::Comes(0)));
-    let mut in_flight = vec![run.in_flight.len()];
-    for round in 0..5 {
-        if round == 0 || round == 3 {
-            // Those in flight ask for it, too.
-            (0..4).for_each(|_| run.perform(Event::Pauses(Some(5))));
-        }
-        let count = run.in_flight.len();
-        for _ in 0..count {
-            if round != 0 && round != 3 {
-                run.perform(Event::Serves);
-            }
+    let in_flight = rounds.iter().map(|pause| {
+        for number in 0..run.in_flight.len() {
+            // The first one is served, and the others ask for a pause, if there is one.
+            run.perform(pause.filter(|_| number > 0).unwrap_or(Event::Serves));
             run.perform(Event::Ends {
                 which: 0,
                 keeps: true,
             });
         }
         run.perform(Event::Passes(5));
-        in_flight.push(run.in_flight.len());
-    }
+        run.in_flight.len()
+    });
+    in_flight.collect()
+}
+
+/// A server that could not serve as many requests gets half as many after the pause, and then one more for each round
+/// that it serves.
+#[test]
+fn fewer_requests_after_a_pause() {
+    let pause = Some(Event::Pauses(Some(5)));
+    let in_flight = in_flight_after(&[None, pause, None, None, pause, None]);
     assert_eq!(in_flight, [8, 4, 5, 6, 3, 4]);
+}
+
+/// A server that serves nothing gets no fewer.
+#[test]
+fn as_many_requests_to_a_server_that_serves_none() {
+    let limits = OriginLimits {
+        connections: 8,
+        interval: None,
+        pause_max: 30 * MS,
+    };
+    let mut run = Run::new(limits);
+    (0..50).for_each(|_| run.perform(Event::Comes(0)));
+    for _ in 0..4 {
+        assert_eq!(run.in_flight.len(), 8);
+        for _ in 0..8 {
+            run.perform(Event::Pauses(Some(5)));
+            run.perform(Event::Ends {
+                which: 0,
+                keeps: true,
+            });
+        }
+        run.perform(Event::Passes(5));
+    }
 }

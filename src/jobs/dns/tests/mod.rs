@@ -441,10 +441,14 @@ proptest! {
         let numbers: Vec<u32> = (0..10_000).collect();
         let time = |lost| {
             let faults = Faults { lost, latency_ms, ..Faults::default() };
-            last_ended_at(&run(faults, 1, &numbers, 4_096, seed).0)
+            let answers = run(faults, 1, &numbers, 4_096, seed).0;
+            let mut ended_at: Vec<_> = answers.values().map(|answer| answer.ended_at).collect();
+            ended_at.sort();
+            // Of the others, each may lose any number of queries in a row.
+            ended_at[ended_at.len() * 99 / 100]
         };
-        // A name that loses five queries in a row has its answer after 2.5 to 4.5 s, and may be one of the
-        // last.
+        // One name in a hundred loses four queries in a row. One that loses five has its answer after 2.5 to
+        // 4.5 s, and may be one of the last.
         let bound = time(0).mul_f64(1.5) + Duration::from_secs(5);
         prop_assert!(time(lost) <= bound, "{:?} {:?}", time(lost), bound);
     }
