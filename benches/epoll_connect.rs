@@ -4,8 +4,9 @@
 //! The list is read as a whole, because a baseline needs no flow control. All connects have the same
 //! timeout, so they time out in the order of their start, and a queue does the work of timers.
 
+mod baseline;
+
 use std::collections::VecDeque;
-use std::env;
 use std::io::{self, BufWriter, Read, StdoutLock, Write};
 use std::mem::MaybeUninit;
 use std::net::SocketAddrV4;
@@ -37,29 +38,7 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = env::args().skip(1).collect();
-    // `cargo bench` starts every bench with `--bench`, `cargo test --benches` with nothing: neither
-    // has a list to work on.
-    let asks_for_usage = |argument: &String| argument == "--bench" || argument == "--help";
-    if arguments.is_empty() || arguments.iter().any(asks_for_usage) {
-        print!("{USAGE}");
-        return ExitCode::SUCCESS;
-    }
-    let options = match parse(&arguments) {
-        Ok(options) => options,
-        Err(problem) => {
-            eprint!("epoll_connect: {problem}\n{USAGE}");
-            return ExitCode::from(2);
-        }
-    };
-    match run(&options) {
-        Ok(0) => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::from(1),
-        Err(error) => {
-            eprintln!("epoll_connect: {error}");
-            ExitCode::from(2)
-        }
-    }
+    baseline::main("epoll_connect", USAGE, parse, run)
 }
 
 fn parse(arguments: &[String]) -> Result<Options, String> {

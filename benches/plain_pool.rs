@@ -6,8 +6,9 @@
 //! as a whole and finished lines wait without a bound: a baseline needs no flow control. Names are
 //! printed as they are, without the escapes of GNU.
 
+mod baseline;
+
 use std::collections::BTreeMap;
-use std::env;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
@@ -47,29 +48,7 @@ struct Finished {
 }
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = env::args().skip(1).collect();
-    // `cargo bench` starts every bench with `--bench`, `cargo test --benches` with nothing: neither
-    // has a list to work on.
-    let asks_for_usage = |argument: &String| argument == "--bench" || argument == "--help";
-    if arguments.is_empty() || arguments.iter().any(asks_for_usage) {
-        print!("{USAGE}");
-        return ExitCode::SUCCESS;
-    }
-    let options = match parse(&arguments) {
-        Ok(options) => options,
-        Err(problem) => {
-            eprint!("plain_pool: {problem}\n{USAGE}");
-            return ExitCode::from(2);
-        }
-    };
-    match run(&options) {
-        Ok(0) => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::from(1),
-        Err(error) => {
-            eprintln!("plain_pool: {error}");
-            ExitCode::from(2)
-        }
-    }
+    baseline::main("plain_pool", USAGE, parse, run)
 }
 
 fn parse(arguments: &[String]) -> Result<Options, String> {
