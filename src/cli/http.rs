@@ -74,7 +74,7 @@ fn perform(arguments: &HttpArguments) -> Result<Outcome, SetupError> {
         let options = Options {
             template,
             timeout: arguments.timeout,
-            connect_timeout: arguments.connect_timeout.min(arguments.timeout),
+            connect_timeout: arguments.connect_timeout,
             retries: arguments.retries,
             redirects_max: match arguments.location {
                 true => u32::try_from(arguments.max_redirects).unwrap_or(u32::MAX),

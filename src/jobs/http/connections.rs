@@ -42,7 +42,7 @@ pub(super) struct Connection {
     pub(super) origin: Arc<Origin>,
     closer: Arc<Closer>,
     /// The address of the server.
-    pub(super) remote: SocketAddr,
+    remote: SocketAddr,
     /// Its bytes; `None` once it is closed.
     link: RefCell<Option<Link>>,
     /// Since when no request uses it.
@@ -100,6 +100,7 @@ impl Connections {
                     // Otherwise the server has closed it meanwhile.
                     let Some(connection) = known else { continue };
                     connection.streak.set(idle.streak);
+                    progress.remote = Some(connection.remote);
                     connection
                 }
                 Grant::PausedFor(pause) => return Err(Failure::of_pause(pause)),

@@ -4,7 +4,7 @@ use super::body::{Consumed, Consumer, Decoder, Undecodable};
 use super::connections::InUse;
 use super::failure::{Failure, Step};
 use super::framing::Framing;
-use super::head::{HEAD_LEN_MAX, Head, InvalidHead};
+use super::head::{Head, HeadReader};
 use super::link::Link;
 use super::message;
 use super::options::Options;
@@ -12,15 +12,11 @@ use super::progress::Progress;
 use super::request::Request;
 use super::retry;
 use crate::io::Io;
-use http::Method;
 use http::header::HeaderMap;
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
-
-/// The status of a response after which the connection does not speak HTTP any more.
-const SWITCHING_PROTOCOLS: u16 = 101;
 
 /// A response that was read to its end.
 #[derive(Debug)]
@@ -54,10 +50,8 @@ pub(super) async fn exchange(
         let asked = retry::retry_after(&head.headers, SystemTime::now());
         in_use.connection.origin.pause(asked, random, head_at)
     });
-    // A response to HEAD has the headers of a body, but none.
-    let encoding = head.encoding.filter(|_| request.method != Method::HEAD);
     let consumer = Consumer::new(options.keep, options.body_len_max);
-    let body = match Decoder::new(encoding, consumer) {
+    let body = match Decoder::new(head.encoding, consumer) {
         Ok(decoder) => transfer.body(head.framing, decoder, options).await?,
         Err(error) => return Err(undecodable(error, options)),
     };
@@ -84,29 +78,6 @@ fn undecodable(error: Undecodable, options: &Options) -> Failure {
         }
     }
     .permanent()
-}
-
-/// Parses a head that begins with `begun`, if it is not empty, and goes on with `bytes`. They are added to `begun` if
-/// the head is not whole. Returns the head and its length.
-fn parse(
-    begun: &mut Vec<u8>,
-    bytes: &[u8],
-    method: &Method,
-    keeps_headers: bool,
-) -> Result<Option<(Head, usize)>, InvalidHead> {
-    if begun.is_empty() {
-        let parsed = Head::parse(bytes, method, keeps_headers);
-        if let Ok(None) = parsed {
-            begun.extend_from_slice(bytes);
-        }
-        return parsed;
-    }
-    begun.extend_from_slice(bytes);
-    // Once for each line, not once for each byte that arrives.
-    if memchr::memchr(b'\n', bytes).is_none() && begun.len() <= HEAD_LEN_MAX {
-        return Ok(None);
-    }
-    Head::parse(begun, method, keeps_headers)
 }
 
 /// What is sent and received on a connection for one request.
@@ -177,8 +148,7 @@ impl<'a> Transfer<'a> {
 
     /// The head of the response, after all that inform of it.
     async fn head(&mut self, request: &Request, options: &Options) -> Result<Head, Failure> {
-        // The beginning of a head that arrives in parts.
-        let mut begun = Vec::new();
+        let mut reader = HeadReader::new(&request.method, options.keeps_headers);
         poll_fn(|context| {
             loop {
                 let link = &mut *self.in_use.link();
@@ -189,22 +159,13 @@ impl<'a> Transfer<'a> {
                         return Poll::Ready(Err(Failure::of_connection(Step::Request, &error)));
                     }
                 };
-                let (before, received) = (begun.len(), bytes.len());
-                match parse(&mut begun, bytes, &request.method, options.keeps_headers) {
-                    Ok(Some((head, len))) => {
-                        link.consume(len - before);
-                        begun.clear();
-                        // Others come before the response, but nothing in HTTP/1.1 comes after this one.
-                        if head.status >= 200 || head.status == SWITCHING_PROTOCOLS {
-                            return Poll::Ready(Ok(head));
-                        }
-                    }
-                    Ok(None) => link.consume(received),
-                    Err(error) => {
-                        let reason = format_args!("not a valid response: {error}");
-                        let failure = Failure::new(Step::Request, reason).permanent();
-                        return Poll::Ready(Err(failure));
-                    }
+                let (count, head) = reader.read(bytes).map_err(|error| {
+                    let reason = format_args!("not a valid response: {error}");
+                    Failure::new(Step::Request, reason).permanent()
+                })?;
+                link.consume(count);
+                if let Some(head) = head {
+                    return Poll::Ready(Ok(head));
                 }
             }
         })
@@ -242,7 +203,7 @@ impl<'a> Transfer<'a> {
         })
         .await?;
         if is_empty {
-            // Nothing at all is no valid gzip, but it is a valid empty body (of status 304, for instance).
+            // Nothing at all is no valid gzip, but it is a valid empty body (after HEAD or with status 304).
             return Ok(Consumer::new(options.keep, 0).finish());
         }
         decoder

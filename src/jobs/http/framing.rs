@@ -58,11 +58,6 @@ pub enum BadChunk {
 }
 
 impl Framing {
-    /// A body of this many bytes.
-    pub(super) fn of_length(len: u64) -> Self {
-        Self::Length(len)
-    }
-
     /// A body in chunks.
     pub(super) fn chunked() -> Self {
         Self::Chunked(Chunks {
@@ -255,7 +250,7 @@ mod tests {
 
     #[test]
     fn lengths() {
-        let read = |len, text: &str| read(Framing::of_length(len), text.as_bytes(), &[3]);
+        let read = |len, text: &str| read(Framing::Length(len), text.as_bytes(), &[3]);
         assert_eq!(read(5, "hello"), Ok(Some((b"hello".to_vec(), 0))));
         assert_eq!(read(5, "hello HTTP"), Ok(Some((b"hello".to_vec(), 5))));
         assert_eq!(read(6, "hello"), Ok(None));

@@ -7,10 +7,13 @@ use http::{Method, StatusCode};
 use std::mem::MaybeUninit;
 
 /// The most bytes of a head.
-pub(super) const HEAD_LEN_MAX: usize = 64 * 1024;
+const HEAD_LEN_MAX: usize = 64 * 1024;
 
 /// The most headers of a head.
 const HEADERS_MAX: usize = 256;
+
+/// The status of a response after which the connection does not speak HTTP any more.
+const SWITCHING_PROTOCOLS: u16 = 101;
 
 /// The head of a response.
 #[derive(Debug, PartialEq, Eq)]
@@ -50,14 +53,65 @@ pub enum InvalidHead {
     TransferEncoding,
 }
 
-impl Head {
-    /// Parses the head that `bytes` begin with, of a response to a request with this method. Returns it with its
-    /// length; `None` if it is not whole yet. The headers of a success are kept only if `keeps_headers`: a map of
-    /// them takes time.
+/// Reads the head of the response to a request, after all that come before it (RFC 9110, section 15.2).
+#[derive(Debug)]
+pub struct HeadReader<'a> {
+    method: &'a Method,
+    keeps_headers: bool,
+    /// The beginning of a head that arrives in parts.
+    begun: Vec<u8>,
+}
+
+impl<'a> HeadReader<'a> {
+    /// For a request with this method. The headers of a success are kept only if `keeps_headers`: a map of them takes
+    /// time.
+    #[must_use]
+    pub fn new(method: &'a Method, keeps_headers: bool) -> Self {
+        Self {
+            method,
+            keeps_headers,
+            begun: Vec::new(),
+        }
+    }
+
+    /// Reads the next part of `bytes`, which are not empty and follow what was read before. Returns how many bytes
+    /// were read, at least one, and the head if it is whole.
     ///
     /// # Errors
     /// If they do not begin with the head of a response.
-    pub fn parse(
+    pub fn read(&mut self, bytes: &[u8]) -> Result<(usize, Option<Head>), InvalidHead> {
+        let before = self.begun.len();
+        let parsed = match before {
+            0 => Head::parse(bytes, self.method, self.keeps_headers)?,
+            _ => {
+                self.begun.extend_from_slice(bytes);
+                self.parse_begun(bytes)?
+            }
+        };
+        let Some((head, len)) = parsed else {
+            if before == 0 {
+                self.begun.extend_from_slice(bytes);
+            }
+            return Ok((bytes.len(), None));
+        };
+        self.begun.clear();
+        let is_last = head.status >= 200 || head.status == SWITCHING_PROTOCOLS;
+        Ok((len - before, is_last.then_some(head)))
+    }
+
+    /// Parses once for each line, not once for each byte that arrives.
+    fn parse_begun(&self, added: &[u8]) -> Result<Option<(Head, usize)>, InvalidHead> {
+        if memchr::memchr(b'\n', added).is_none() && self.begun.len() <= HEAD_LEN_MAX {
+            return Ok(None);
+        }
+        Head::parse(&self.begun, self.method, self.keeps_headers)
+    }
+}
+
+impl Head {
+    /// Parses the head that `bytes` begin with, of a response to a request with this method. Returns it with its
+    /// length; `None` if it is not whole yet.
+    fn parse(
         bytes: &[u8],
         method: &Method,
         keeps_headers: bool,
@@ -151,7 +205,7 @@ impl<'a> Fields<'a> {
     /// what it is not.
     fn framing(&self, method: &Method, status: u16) -> Result<Framing, InvalidHead> {
         if method == Method::HEAD || status < 200 || matches!(status, 204 | 304) {
-            return Ok(Framing::of_length(0));
+            return Ok(Framing::Length(0));
         }
         if self.has_codings {
             return match self.is_http_1_1 && !self.has_unknown_coding {
@@ -162,7 +216,7 @@ impl<'a> Fields<'a> {
         if self.has_invalid_len {
             return Err(InvalidHead::Length);
         }
-        Ok(self.len.map_or(Framing::UntilClose, Framing::of_length))
+        Ok(self.len.map_or(Framing::UntilClose, Framing::Length))
     }
 
     /// A message with both a length and a coding may have been made to be read in two ways, so nothing that
@@ -223,13 +277,12 @@ mod tests {
 
     #[test]
     fn the_end_of_the_body() {
-        let of_length = Framing::of_length;
         for (headers, expected) in [
             ("", Ok(Framing::UntilClose)),
-            ("Content-Length: 5\n", Ok(of_length(5))),
+            ("Content-Length: 5\n", Ok(Framing::Length(5))),
             (
                 "content-length: 5\nCONTENT-LENGTH: 5, 5\n",
-                Ok(of_length(5)),
+                Ok(Framing::Length(5)),
             ),
             (
                 "Content-Length: 5\nContent-Length: 6\n",
@@ -280,10 +333,10 @@ mod tests {
             parse_for(method, &head).unwrap().framing
         };
         for status in [101, 103, 204, 304] {
-            assert_eq!(of(&Method::GET, status), Framing::of_length(0), "{status}");
+            assert_eq!(of(&Method::GET, status), Framing::Length(0), "{status}");
         }
-        assert_eq!(of(&Method::HEAD, 200), Framing::of_length(0));
-        assert_eq!(of(&Method::POST, 200), Framing::of_length(5));
+        assert_eq!(of(&Method::HEAD, 200), Framing::Length(0));
+        assert_eq!(of(&Method::POST, 200), Framing::Length(5));
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! Connections to servers: in plain text, or with TLS.
 
-use crate::error::Errno;
 use crate::io::Stream;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
@@ -63,7 +62,7 @@ impl Tls {
 
     /// Receives and processes records.
     fn poll_records(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let bytes = ready!(self.stream.poll_received(context)).map_err(io_error)?;
+        let bytes = ready!(self.stream.poll_received(context))?;
         if bytes.is_empty() && self.session.is_handshaking() {
             return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
         }
@@ -83,9 +82,9 @@ impl Tls {
             let written = self
                 .stream
                 .poll_write(context, |bytes| session.write_tls(bytes));
-            ready!(written).map_err(io_error)??;
+            ready!(written).map_err(io::Error::from)??;
         }
-        self.stream.poll_flush(context).map_err(io_error)
+        self.stream.poll_flush(context).map_err(io::Error::from)
     }
 
     /// Decrypts what is needed to have bytes, or to know the end.
@@ -113,7 +112,7 @@ impl Link {
     /// at all means the end.
     pub(super) fn poll_received(&mut self, context: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
         match self {
-            Self::Plain(stream) => stream.poll_received(context).map_err(io_error),
+            Self::Plain(stream) => stream.poll_received(context).map_err(io::Error::from),
             Self::Tls(tls) => {
                 ready!(tls.poll_readable(context))?;
                 Poll::Ready(tls.session.reader().into_first_chunk())
@@ -146,7 +145,7 @@ impl Link {
     ) -> Poll<io::Result<()>> {
         loop {
             match self {
-                Self::Plain(stream) => ready!(stream.poll_flush(context)).map_err(io_error)?,
+                Self::Plain(stream) => ready!(stream.poll_flush(context))?,
                 Self::Tls(tls) => ready!(tls.poll_flush(context))?,
             }
             let rest = &message[*accepted..];
@@ -157,15 +156,11 @@ impl Link {
             *accepted += match self {
                 Self::Plain(stream) => {
                     let written = stream.poll_write(context, |out| out.extend_from_slice(part));
-                    ready!(written).map_err(io_error)?;
+                    ready!(written)?;
                     part.len()
                 }
                 Self::Tls(tls) => tls.session.writer().write(part)?,
             };
         }
     }
-}
-
-fn io_error(errno: Errno) -> io::Error {
-    io::Error::from_raw_os_error(errno.raw())
 }

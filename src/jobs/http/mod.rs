@@ -26,7 +26,7 @@ mod tls;
 use failure::Outlook;
 pub use failure::{Failure, Step};
 pub use framing::{BadChunk, Framing};
-pub use head::{Head, InvalidHead};
+pub use head::{Head, HeadReader, InvalidHead};
 pub use options::{Keep, Options};
 pub use origins::OriginLimits;
 pub use phases::{BODY, CONNECT, FIRST_BYTE, PARK, RESOLVE, TLS};
@@ -137,7 +137,8 @@ impl Fetched {
 impl HttpJob {
     /// Sends requests in this way.
     #[must_use]
-    pub fn new(names: NameService, options: Options, limits: OriginLimits) -> Self {
+    pub fn new(names: NameService, mut options: Options, limits: OriginLimits) -> Self {
+        options.connect_timeout = options.connect_timeout.min(options.timeout);
         Self {
             names,
             options: Arc::new(options),
@@ -327,7 +328,6 @@ impl Local {
             progress.begin_attempt();
             let in_use = self.connections.get(origin, &request.url, progress).await?;
             let was_used = in_use.connection.was_used();
-            progress.remote = Some(in_use.connection.remote);
             let timeout = self.options.timeout;
             // In a box, so that the futures of items that wait for their turn stay small.
             let exchange = Box::pin(exchange(

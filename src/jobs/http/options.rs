@@ -13,7 +13,7 @@ pub struct Options {
     pub template: Template,
     /// The time for a request, from when it is sent to the end of its response.
     pub timeout: Duration,
-    /// The time for a connect to each address, and then for a TLS handshake.
+    /// The time for a connect to each address, and then for a TLS handshake; not longer than `timeout`.
     pub connect_timeout: Duration,
     /// Further attempts after a failure that may be transient.
     pub retries: u32,

@@ -131,11 +131,8 @@ struct Turn {
 impl Closer {
     /// Has the connection closed.
     pub(super) fn request(&self) {
-        let mut closing = lock(&self.0);
-        closing.is_requested = true;
-        let waker = closing.waker.take();
-        drop(closing);
-        waker.into_iter().for_each(Waker::wake);
+        lock(&self.0).is_requested = true;
+        self.wake();
     }
 
     /// Has the connection's loop poll it.

@@ -254,8 +254,9 @@ proptest! {
     }
 }
 
-/// The numbers of requests in flight after rounds in which all of them end: served, or followed by a pause.
-fn in_flight_after(rounds: &[Option<Event>]) -> Vec<usize> {
+/// The numbers of requests in flight after rounds in which all of them end. In each, this many of the first ones are
+/// served, and the others ask for a pause.
+fn in_flight_after(rounds: &[usize]) -> Vec<usize> {
     let limits = OriginLimits {
         connections: 8,
         interval: None,
@@ -263,10 +264,12 @@ fn in_flight_after(rounds: &[Option<Event>]) -> Vec<usize> {
     };
     let mut run = Run::new(limits);
     (0..200).for_each(|_| run.perform(Event::Comes(0)));
-    let in_flight = rounds.iter().map(|pause| {
+    let in_flight = rounds.iter().map(|served| {
         for number in 0..run.in_flight.len() {
-            // The first one is served, and the others ask for a pause, if there is one.
-            run.perform(pause.filter(|_| number > 0).unwrap_or(Event::Serves));
+            run.perform(match number < *served {
+                true => Event::Serves,
+                false => Event::Pauses(Some(5)),
+            });
             run.perform(Event::Ends {
                 which: 0,
                 keeps: true,
@@ -282,30 +285,11 @@ fn in_flight_after(rounds: &[Option<Event>]) -> Vec<usize> {
 /// that it serves.
 #[test]
 fn fewer_requests_after_a_pause() {
-    let pause = Some(Event::Pauses(Some(5)));
-    let in_flight = in_flight_after(&[None, pause, None, None, pause, None]);
-    assert_eq!(in_flight, [8, 4, 5, 6, 3, 4]);
+    assert_eq!(in_flight_after(&[8, 1, 8, 8, 1, 8]), [8, 4, 5, 6, 3, 4]);
 }
 
 /// A server that serves nothing gets no fewer.
 #[test]
 fn as_many_requests_to_a_server_that_serves_none() {
-    let limits = OriginLimits {
-        connections: 8,
-        interval: None,
-        pause_max: 30 * MS,
-    };
-    let mut run = Run::new(limits);
-    (0..50).for_each(|_| run.perform(Event::Comes(0)));
-    for _ in 0..4 {
-        assert_eq!(run.in_flight.len(), 8);
-        for _ in 0..8 {
-            run.perform(Event::Pauses(Some(5)));
-            run.perform(Event::Ends {
-                which: 0,
-                keeps: true,
-            });
-        }
-        run.perform(Event::Passes(5));
-    }
+    assert_eq!(in_flight_after(&[0; 4]), [8; 4]);
 }

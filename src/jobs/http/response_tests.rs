@@ -1,7 +1,7 @@
 //! Responses as hyper's client reads them: ours must come to the same result, or refuse what hyper accepts.
 
 use super::framing::Framing;
-use super::head::Head;
+use super::head::HeadReader;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
@@ -35,31 +35,30 @@ impl Arriving {
 }
 
 fn ours(arriving: &Arriving, method: &Method) -> Response {
-    let (mut received, mut parts) = (Vec::new(), arriving.parts());
-    let (head, len) = loop {
-        match Head::parse(&received, method, false).ok()? {
-            Some((head, len)) if head.status < 200 && head.status != 101 => {
-                received.drain(..len);
-            }
-            Some(parsed) => break parsed,
-            None => received.extend(parts.next()?),
+    let mut reader = HeadReader::new(method, false);
+    let mut begun: Option<(u16, Framing)> = None;
+    let mut body = Vec::new();
+    for mut part in arriving.parts() {
+        while !part.is_empty() {
+            let count = match &mut begun {
+                Some((_, framing)) if framing.is_ended() => return begun.map(|it| (it.0, body)),
+                Some((_, framing)) => {
+                    let (count, data) = framing.read(part).ok()?;
+                    body.extend(data);
+                    count
+                }
+                None => {
+                    let (count, head) = reader.read(part).ok()?;
+                    begun = head.map(|head| (head.status, head.framing));
+                    count
+                }
+            };
+            part = &part[count..];
         }
-    };
-    received.drain(..len);
-    let (mut framing, mut body): (Framing, _) = (head.framing, Vec::new());
-    while !framing.is_ended() {
-        if received.is_empty() {
-            match parts.next() {
-                Some(part) => received.extend(part),
-                None if framing.ends_with_connection() => break,
-                None => return None,
-            }
-        }
-        let (count, data) = framing.read(&received).ok()?;
-        body.extend(data);
-        received.drain(..count);
     }
-    Some((head.status, body))
+    let (status, framing) = begun?;
+    let is_whole = framing.is_ended() || framing.ends_with_connection();
+    is_whole.then_some((status, body))
 }
 
 /// A connection of hyper. Nothing arrives before the request was sent.

@@ -4,35 +4,42 @@
 
 use http::Method;
 use libfuzzer_sys::fuzz_target;
-use ringmill::jobs::http::{Framing, Head};
+use ringmill::jobs::http::{Framing, HeadReader};
 
 /// Status, body, and the bytes that follow; `None` if the response is not valid.
 type Response = Option<(u16, Vec<u8>, usize)>;
 
 /// Reads a response that arrives in parts of this length.
 fn read(bytes: &[u8], method: &Method, part_len: usize) -> Response {
-    let mut end = 0;
-    let (head, len) = loop {
-        match Head::parse(&bytes[..end], method, true).ok()? {
-            Some(parsed) => break parsed,
-            None if end == bytes.len() => return None,
-            None => end = bytes.len().min(end + part_len),
+    let mut reader = HeadReader::new(method, true);
+    let mut begun: Option<(u16, Framing)> = None;
+    let (mut body, mut at) = (Vec::new(), 0);
+    for part in bytes.chunks(part_len) {
+        let end = at + part.len();
+        while at < end {
+            let count = match &mut begun {
+                Some((status, framing)) if framing.is_ended() => {
+                    return Some((*status, body, bytes.len() - at));
+                }
+                Some((_, framing)) => {
+                    let (count, data) = framing.read(&bytes[at..end]).ok()?;
+                    assert!(data.len() <= count);
+                    body.extend_from_slice(data);
+                    count
+                }
+                None => {
+                    let (count, head) = reader.read(&bytes[at..end]).ok()?;
+                    begun = head.map(|head| (head.status, head.framing));
+                    count
+                }
+            };
+            assert!(count > 0);
+            at += count;
         }
-    };
-    let (mut framing, mut body, mut at): (Framing, _, _) = (head.framing, Vec::new(), len);
-    while !framing.is_ended() {
-        end = end.max(bytes.len().min(at + part_len));
-        if at == end {
-            return framing
-                .ends_with_connection()
-                .then_some((head.status, body, 0));
-        }
-        let (count, data) = framing.read(&bytes[at..end]).ok()?;
-        assert!(count > 0 && data.len() <= count);
-        body.extend_from_slice(data);
-        at += count;
     }
-    Some((head.status, body, bytes.len() - at))
+    let (status, framing) = begun?;
+    let is_whole = framing.is_ended() || framing.ends_with_connection();
+    is_whole.then_some((status, body, 0))
 }
 
 fuzz_target!(|input: (u8, &[u8])| {
