@@ -52,6 +52,9 @@ pub enum BadChunk {
     /// It is longer than its size says.
     #[error("a chunk of the body does not end where its size says")]
     End,
+    /// What follows the last chunk is neither a header nor the end.
+    #[error("what follows the last chunk is no header")]
+    NoTrailer,
     /// The trailers are too long.
     #[error("the trailers after the last chunk are longer than {TRAILERS_LEN_MAX} bytes")]
     Trailers,
@@ -131,6 +134,7 @@ impl Chunks {
             },
             Next::DataEnd => Ok(Next::Size),
             Next::Trailer if self.line == b"\r\n" => Ok(Next::Nothing),
+            Next::Trailer if !is_header(&self.line) => Err(BadChunk::NoTrailer),
             next => {
                 self.trailers_len += self.line.len();
                 Ok(next)
@@ -156,6 +160,14 @@ fn take<'a>(left: &mut u64, bytes: &'a [u8]) -> &'a [u8] {
     let count = usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
     *left -= count as u64;
     &bytes[..count]
+}
+
+/// True for the line of a header.
+fn is_header(line: &[u8]) -> bool {
+    let alone = [line, b"\r\n"].concat();
+    let mut header = [httparse::EMPTY_HEADER];
+    let parsed = httparse::parse_headers(&alone, &mut header);
+    matches!(parsed, Ok(httparse::Status::Complete((_, [_]))))
 }
 
 /// The size in the first line of a chunk. Extensions are ignored, as RFC 9112 asks for.
@@ -219,6 +231,10 @@ mod tests {
             ("5\r\nhello\r\n", Ok(None)),
             ("5\r\nhello\r\n0\r\n", Ok(None)),
             ("5\r\nhello\r\n0\r\nA: b\r\n", Ok(None)),
+            ("0\r\n0\r\n\r\n", Err(BadChunk::NoTrailer)),
+            ("0\r\nA b: c\r\n\r\n", Err(BadChunk::NoTrailer)),
+            ("0\r\n: c\r\n\r\n", Err(BadChunk::NoTrailer)),
+            ("0\r\nA: b\r\n c\r\n\r\n", Err(BadChunk::NoTrailer)),
             ("5\r\nhelloo\r\n0\r\n\r\n", Err(BadChunk::End)),
             ("5\r\nhello\n0\r\n\r\n", Err(BadChunk::End)),
             ("5\r\nhello\r\r\n0\r\n\r\n", Err(BadChunk::End)),
