@@ -1,14 +1,17 @@
 //! Writes the bodies of responses to files.
 
 use super::setup_error::SetupError;
-use std::fs::{self, Permissions};
+use crate::jobs::http::{Body, create_body_file};
+use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use tempfile::Builder;
+use tempfile::TempPath;
 
-/// Descriptors that are open while a body is written.
-pub(super) const DESCRIPTORS: usize = 1;
+/// Descriptors for bodies: of a long one that arrives, and of the one whose row is printed.
+pub(super) const DESCRIPTORS: usize = 2;
+
+/// The permissions of files, without those in the umask.
+pub(super) const MODE: u32 = 0o666;
 
 /// A directory for bodies.
 pub(super) struct Bodies {
@@ -29,9 +32,12 @@ impl Bodies {
 
     /// Writes the body of the item with this index. The file has its name only once it is complete, and replaces no
     /// other.
-    pub(super) fn write(&self, index: u64, body: &[u8]) -> Result<(), String> {
+    pub(super) fn write(&self, index: u64, body: Body) -> Result<(), String> {
         let path = self.dir.join(index.to_string());
-        let written = self.try_write(&path, body);
+        let written = self.complete(body).and_then(|complete| {
+            let kept = complete.persist_noclobber(&path);
+            Ok(kept?)
+        });
         written.map_err(|error| {
             let hint = match error.kind() {
                 io::ErrorKind::AlreadyExists => " (files that exist are not replaced)",
@@ -41,14 +47,14 @@ impl Bodies {
         })
     }
 
-    fn try_write(&self, path: &Path, body: &[u8]) -> io::Result<()> {
-        let mut builder = Builder::new();
-        builder
-            .prefix(".ringmill-")
-            .permissions(Permissions::from_mode(0o666));
-        let mut file = builder.tempfile_in(&self.dir)?;
-        file.write_all(body)?;
-        file.persist_noclobber(path)?;
-        Ok(())
+    /// The body in a file with another name.
+    fn complete(&self, body: Body) -> io::Result<TempPath> {
+        let body = match body {
+            Body::File(file) => return Ok(file.into_path()),
+            Body::Memory(bytes) => bytes,
+        };
+        let mut file = create_body_file(&self.dir, MODE)?;
+        file.write_all(&body)?;
+        Ok(file.into_temp_path())
     }
 }

@@ -83,6 +83,8 @@ pub(super) const HTTP: Texts = Texts {
          `body`; its other members are repeated in the row as `input`. Bodies in gzip, br and zstd are decoded.",
         "After status 429 or 503, an origin is left alone for the time that it asks for (Retry-After), and other \
          origins go on. HTTP/2, cookies and proxies are not supported.",
+        "Long bodies are kept in files until their rows are printed: in the directory of --bodies, or else in that of \
+         the environment variable TMPDIR (/tmp if it is not set).",
     ],
     examples: &[
         "ringmill http https://example.com/",

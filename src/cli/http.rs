@@ -11,16 +11,29 @@ use super::stream::Task;
 use crate::clock;
 use crate::digest::Algorithm;
 use crate::io::FileId;
-use crate::jobs::http::{HttpJob, Keep, Options, OriginLimits, Template, Trust, client_config};
+use crate::jobs::http::{
+    BodyFiles, HttpJob, Keep, Options, OriginLimits, Template, Trust, client_config,
+};
 use crate::jobs::rendered::Rendered;
 use crate::run::{Descriptors, Plan};
 use bytes::Bytes;
 use http::header::{HeaderMap, USER_AGENT};
 use serde_json::Map;
+use std::env;
+use std::ops::RangeInclusive;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// The bytes of bodies that are kept in memory while they arrive, all items in flight together.
+const BODY_BYTES_IN_MEMORY: usize = 64 * 1024 * 1024;
+
+/// The most bytes of each body among them.
+const BODY_LEN_IN_MEMORY: RangeInclusive<usize> = 16 * 1024..=128 * 1024;
+
+/// The permissions of files for bodies that do not stay.
+const TEMPORARY_MODE: u32 = 0o600;
 
 pub(super) fn http(arguments: HttpArguments) -> Outcome {
     perform(&arguments).unwrap_or_else(|error| {
@@ -42,11 +55,17 @@ fn perform(arguments: &HttpArguments) -> Result<Outcome, SetupError> {
         ("rate_per_host_per_s", arguments.rate_per_host.into()),
         ("retries", arguments.retries.into()),
     ];
+    let form = match (arguments.hash, arguments.format) {
+        (true, _) => Form::Hash(arguments.algorithm.unwrap_or(Algorithm::Blake3)),
+        (_, HttpFormat::Jsonl) => Form::Jsonl,
+        (_, HttpFormat::Text) => Form::Text,
+        (_, HttpFormat::Body) => Form::Body,
+    };
     let writes_bodies = arguments.bodies.is_some();
-    let descriptors_for_bodies = if writes_bodies {
-        bodies::DESCRIPTORS
-    } else {
-        0
+    let keeps_bodies = arguments.body || form == Form::Body || writes_bodies;
+    let descriptors_for_bodies = match keeps_bodies {
+        true => bodies::DESCRIPTORS,
+        false => 0,
     };
     let task = Task {
         command: "http",
@@ -62,15 +81,13 @@ fn perform(arguments: &HttpArguments) -> Result<Outcome, SetupError> {
         expand: None,
         options: Map::from_iter(options.map(|(name, value)| (name.to_owned(), value))),
     };
-    let form = match (arguments.hash, arguments.format) {
-        (true, _) => Form::Hash(arguments.algorithm.unwrap_or(Algorithm::Blake3)),
-        (_, HttpFormat::Jsonl) => Form::Jsonl,
-        (_, HttpFormat::Text) => Form::Text,
-        (_, HttpFormat::Body) => Form::Body,
-    };
     let hints = Hints::new(!arguments.urls.is_empty(), &arguments.stream);
     let rows = HttpRows::new(form, arguments.bodies.as_deref().map(Bodies::new), hints);
     let job = |plan: &Plan, _: &Descriptors, _: Vec<FileId>| {
+        let body_files = match &arguments.bodies {
+            Some(dir) => BodyFiles::new(dir, bodies::MODE),
+            None => BodyFiles::new(&env::temp_dir(), TEMPORARY_MODE),
+        };
         let options = Options {
             template,
             timeout: arguments.timeout,
@@ -84,8 +101,10 @@ fn perform(arguments: &HttpArguments) -> Result<Outcome, SetupError> {
             deny_private: arguments.deny_private,
             keep: Keep {
                 digest: form.algorithm().or(arguments.algorithm),
-                body: arguments.body || form == Form::Body || writes_bodies,
+                body: keeps_bodies,
             },
+            body_len_in_memory: body_len_in_memory(plan.in_flight),
+            body_files: Arc::new(body_files),
             keeps_headers: arguments.headers,
             connections_per_loop: plan.in_flight.div_ceil(plan.loops.max(1)),
             tls,
@@ -109,6 +128,12 @@ fn perform(arguments: &HttpArguments) -> Result<Outcome, SetupError> {
         Ok(Rendered { job, render })
     };
     Ok(task.perform(job, rows))
+}
+
+/// The most bytes of each body that are kept in memory.
+fn body_len_in_memory(in_flight: usize) -> usize {
+    let (min, max) = BODY_LEN_IN_MEMORY.into_inner();
+    (BODY_BYTES_IN_MEMORY / in_flight).clamp(min, max)
 }
 
 fn template(arguments: &HttpArguments) -> Result<Template, SetupError> {

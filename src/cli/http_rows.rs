@@ -7,10 +7,11 @@ use super::stream::Rows;
 use crate::digest::Algorithm;
 use crate::error::ItemError;
 use crate::item::Item;
-use crate::jobs::http::{Failure, Fetched, Found, Response, Step};
+use crate::jobs::http::{Body, Failure, Fetched, Found, Response, Step};
 use crate::jobs::rendered::{Render, Row};
 use crate::sink::gnu::{self, Layout};
 use crate::sink::http::{write_jsonl, write_text};
+use std::fs;
 
 /// The cause that lines are counted under that are not requests.
 const INVALID: &str = "invalid";
@@ -48,7 +49,8 @@ impl Form {
                 }
             }
             Self::Body => {
-                if let Some((body, _)) = success(found, |response| response.body.as_ref()) {
+                let body = success(found, |response| response.body.as_ref());
+                if let Some((Body::Memory(body), _)) = body {
                     row.extend_from_slice(body);
                 }
             }
@@ -101,7 +103,7 @@ impl Counted {
 /// Renders rows on the loops.
 pub(super) struct Renderer {
     pub(super) form: Form,
-    /// Bodies are written to files first, so rows are rendered later.
+    /// Bodies are written to files before their rows.
     pub(super) writes_bodies: bool,
 }
 
@@ -116,7 +118,9 @@ impl Render<Found> for Renderer {
     type Note = Note;
 
     fn render(&self, row: &mut Vec<u8>, item: &Item, found: Found) -> Note {
-        match self.writes_bodies {
+        let is_file = |response: &Response| matches!(response.body, Some(Body::File(_)));
+        let response = found.as_ref().ok().and_then(|it| it.response.as_ref());
+        match self.writes_bodies || response.is_some_and(is_file) {
             true => Note::Waits(Box::new(found)),
             false => Note::Rendered(self.form.write(row, item, &found)),
         }
@@ -125,7 +129,7 @@ impl Render<Found> for Renderer {
     fn bytes_held(note: &Note) -> usize {
         match note {
             Note::Rendered(_) => 0,
-            Note::Waits(found) => found.as_ref().as_ref().map_or(0, Fetched::body_len),
+            Note::Waits(found) => found.as_ref().as_ref().map_or(0, Fetched::bytes_held),
         }
     }
 }
@@ -146,22 +150,26 @@ impl HttpRows {
         }
     }
 
-    /// Writes the body of a result to its file.
-    fn write_body(&self, item: &Item, found: &mut Found) {
-        let (Some(bodies), Ok(fetched)) = (&self.bodies, found) else {
+    /// Gives the body of a result its place: in its file, or in memory for its row.
+    fn place_body(&self, item: &Item, fetched: &mut Fetched) {
+        let Some(response) = &mut fetched.response else {
             return;
         };
-        let body = fetched
-            .response
-            .as_mut()
-            .and_then(|response| response.body.take());
-        let Some(body) = body else {
-            return;
+        let placed = match (response.body.take(), &self.bodies) {
+            (Some(body), Some(bodies)) => bodies.write(item.index(), body),
+            (Some(Body::File(file)), None) => {
+                let path = file.into_path();
+                let read = fs::read(&path).map(|bytes| response.body = Some(Body::Memory(bytes)));
+                read.map_err(|error| format!("{}: {error}", path.display()))
+            }
+            (body, _) => {
+                response.body = body;
+                Ok(())
+            }
         };
-        if let Err(reason) = bodies.write(item.index(), &body) {
-            fetched
-                .failure
-                .get_or_insert_with(|| Failure::new(Step::Write, reason));
+        if let Err(reason) = placed {
+            let failure = || Failure::new(Step::Write, reason);
+            fetched.failure.get_or_insert_with(failure);
         }
     }
 }
@@ -183,7 +191,9 @@ impl Rows<Row<Note>> for HttpRows {
                 counted
             }
             Note::Waits(mut found) => {
-                self.write_body(item, &mut found);
+                if let Ok(fetched) = found.as_mut() {
+                    self.place_body(item, fetched);
+                }
                 self.form.write(out, item, &found)
             }
         };

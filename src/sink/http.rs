@@ -6,7 +6,7 @@ use super::text::{write_address, write_displayed};
 use crate::clock::to_ns;
 use crate::escape::write_escaped;
 use crate::item::Item;
-use crate::jobs::http::{Failure, Fetched, Found, Response, Timings};
+use crate::jobs::http::{Body, Failure, Fetched, Found, Response, Timings};
 use std::time::Duration;
 
 /// The operation in the error of a line that is not a request.
@@ -54,7 +54,7 @@ fn write_reason(out: &mut Vec<u8>, reason: &str) {
     write_escaped(out, reason.as_bytes());
 }
 
-/// Appends a JSON object.
+/// Appends a JSON object, with the body if that is in memory.
 pub fn write_jsonl(out: &mut Vec<u8>, item: &Item, found: &Found) {
     let mut row = Object::begin(out);
     row.number(key!("index"), item.index());
@@ -113,7 +113,7 @@ fn write_response(row: &mut Object<'_>, response: &Response) {
     if let Some(digest) = &response.digest {
         row.text(key!("digest"), |out| digest.write_hex(out));
     }
-    if let Some(body) = &response.body {
+    if let Some(Body::Memory(body)) = &response.body {
         let body = jsonl::Name::new(body);
         serde_json::to_writer(row.member(key!("body")), &body).expect(INTO_MEMORY);
     }

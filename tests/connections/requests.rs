@@ -8,11 +8,14 @@ use ringmill::error::Errno;
 use ringmill::io::Transport;
 use ringmill::io::sim::{Faults, Framing, Network, Random, SentMessage, World};
 use ringmill::jobs::http::{
-    Fetched, Found, HttpJob, Keep, Options, OriginLimits, Step, Template, Trust, client_config,
+    Body, BodyFiles, Fetched, Found, HttpJob, Keep, Options, OriginLimits, Step, Template, Trust,
+    client_config,
 };
 use ringmill::mill::Finished;
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -348,6 +351,8 @@ fn options(scenario: &Scenario) -> Options {
             digest: None,
             body: true,
         },
+        body_len_in_memory: usize::MAX,
+        body_files: Arc::new(BodyFiles::new(Path::new("unused"), 0o600)),
         keeps_headers: false,
         connections_per_loop: scenario.schedule.in_flight_per_loop,
         tls: client_config(&Trust::Anybody).unwrap(),
@@ -372,7 +377,10 @@ fn check(scenario: &Scenario, request: &Request, finished: &Finished<Found>) -> 
         let response = fetched.response.as_ref().expect("it has no failure");
         let (status, body) = expected.expect("its server gives it no response");
         assert_eq!(fetched.progress.status, Some(status), "{request:?}");
-        assert_eq!(response.body.as_ref(), Some(&body), "{request:?}");
+        let Some(Body::Memory(received)) = &response.body else {
+            panic!("{request:?}: {response:?}");
+        };
+        assert_eq!(received, &body, "{request:?}");
         assert_eq!(response.size, body.len() as u64);
         return End::Responded;
     };

@@ -18,7 +18,7 @@ pub fn mill(engine: Engine) -> Mill {
     Mill::bare().args(["http", "--engine", engine.name()])
 }
 
-fn lines(urls: impl IntoIterator<Item = String>) -> String {
+pub fn lines(urls: impl IntoIterator<Item = String>) -> String {
     urls.into_iter().map(|url| url + "\n").collect()
 }
 

@@ -15,6 +15,7 @@ mod files;
 mod forbidden;
 mod formats;
 mod http;
+mod http_bodies;
 mod http_faults;
 mod http_politeness;
 mod input;

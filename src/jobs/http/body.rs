@@ -1,5 +1,6 @@
 //! Bodies of responses: decoded, limited, hashed, kept.
 
+use super::body_files::BodyFile;
 use super::options::Keep;
 use crate::digest::{Digest, Hasher};
 use std::io::{self, Write};
@@ -26,6 +27,15 @@ pub(super) enum Decoder {
     Zstd(Box<zstd::stream::zio::Writer<Consumer, zstd::stream::raw::Decoder<'static>>>),
 }
 
+/// The body of a response.
+#[derive(Debug)]
+pub enum Body {
+    /// In memory.
+    Memory(Vec<u8>),
+    /// In a file.
+    File(BodyFile),
+}
+
 /// Takes the decoded body.
 #[derive(Debug)]
 pub(super) struct Consumer {
@@ -35,7 +45,8 @@ pub(super) struct Consumer {
     /// Bytes so far.
     size: u64,
     hasher: Option<Box<Hasher>>,
-    body: Option<Vec<u8>>,
+    /// What is kept, without what was taken.
+    kept: Option<Vec<u8>>,
 }
 
 /// What is known of a body that was read to its end.
@@ -43,7 +54,7 @@ pub(super) struct Consumer {
 pub(super) struct Consumed {
     pub(super) size: u64,
     pub(super) digest: Option<Digest>,
-    pub(super) body: Option<Vec<u8>>,
+    pub(super) kept: Option<Vec<u8>>,
 }
 
 /// Why a body cannot be decoded.
@@ -64,7 +75,7 @@ impl Consumer {
             hasher: keep
                 .digest
                 .map(|algorithm| Box::new(Hasher::new(algorithm))),
-            body: keep.body.then(Vec::new),
+            kept: keep.body.then(Vec::new),
         }
     }
 
@@ -72,8 +83,14 @@ impl Consumer {
         Consumed {
             size: self.size,
             digest: self.hasher.map(|mut hasher| hasher.finalize_reset()),
-            body: self.body,
+            kept: self.kept,
         }
+    }
+
+    /// Takes what is kept, if it is longer than this.
+    fn take(&mut self, len_max: usize) -> Option<Vec<u8>> {
+        let kept = self.kept.as_mut().filter(|kept| kept.len() > len_max)?;
+        Some(std::mem::take(kept))
     }
 }
 
@@ -89,8 +106,8 @@ impl Write for Consumer {
         if let Some(hasher) = &mut self.hasher {
             hasher.update(bytes);
         }
-        if let Some(body) = &mut self.body {
-            body.extend_from_slice(bytes);
+        if let Some(kept) = &mut self.kept {
+            kept.extend_from_slice(bytes);
         }
         Ok(bytes.len())
     }
@@ -144,6 +161,17 @@ impl Decoder {
             Self::Zstd(decoder) => decoder.write_all(bytes),
         };
         written.map_err(|error| self.explain(&error))
+    }
+
+    /// Takes what is kept, if it is longer than this.
+    pub(super) fn take(&mut self, len_max: usize) -> Option<Vec<u8>> {
+        let consumer = match self {
+            Self::Identity(consumer) => consumer,
+            Self::Gzip(decoder) => decoder.get_mut(),
+            Self::Brotli(decoder) => decoder.get_mut(),
+            Self::Zstd(decoder) => decoder.writer_mut(),
+        };
+        consumer.take(len_max)
     }
 
     /// The body has ended.

@@ -1,6 +1,6 @@
 //! One request and its response on a connection.
 
-use super::body::{Consumed, Consumer, Decoder, Undecodable};
+use super::body::{Body, Consumed, Consumer, Decoder, Undecodable};
 use super::connections::InUse;
 use super::failure::{Failure, Step};
 use super::framing::Framing;
@@ -8,11 +8,14 @@ use super::head::{Head, HeadReader};
 use super::link::Link;
 use super::message;
 use super::options::Options;
+use super::overflow::Overflow;
 use super::progress::Progress;
 use super::request::Request;
 use super::retry;
+use crate::digest::Digest;
 use crate::io::Io;
 use http::header::HeaderMap;
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -24,18 +27,23 @@ pub(super) struct Reply {
     pub(super) status: u16,
     /// Its headers, if they are kept or it is no success.
     pub(super) headers: HeaderMap,
-    pub(super) body: Consumed,
+    /// The length of its body in bytes, decoded.
+    pub(super) size: u64,
+    pub(super) digest: Option<Digest>,
+    pub(super) body: Option<Body>,
     /// The pause of the origin that began with this response.
     pub(super) pause: Option<Duration>,
 }
 
-/// Sends a request and reads the response. `random` is any number.
+/// Sends a request and reads the response. `random` is any number. `is_writing` is true while the body is written to
+/// its file.
 pub(super) async fn exchange(
     io: &Io,
     in_use: InUse,
     request: &Request,
     options: &Options,
     progress: &mut Progress,
+    is_writing: &Cell<bool>,
     random: u64,
 ) -> Result<Reply, Failure> {
     let started_at = io.now();
@@ -51,9 +59,14 @@ pub(super) async fn exchange(
         in_use.connection.origin.pause(asked, random, head_at)
     });
     let consumer = Consumer::new(options.keep, options.body_len_max);
-    let body = match Decoder::new(head.encoding, consumer) {
-        Ok(decoder) => transfer.body(head.framing, decoder, options).await?,
-        Err(error) => return Err(undecodable(error, options)),
+    let decoder =
+        Decoder::new(head.encoding, consumer).map_err(|error| undecodable(error, options))?;
+    let mut overflow = Overflow::new(options, is_writing);
+    let consumed = transfer.body(head.framing, decoder, &mut overflow);
+    let Consumed { size, digest, kept } = consumed.await?;
+    let body = match kept {
+        Some(kept) => Some(overflow.finish(kept).await?),
+        None => None,
     };
     progress.timings.set_body(io, head_at);
     if head.is_kept_alive && transfer.is_complete() {
@@ -62,6 +75,8 @@ pub(super) async fn exchange(
     Ok(Reply {
         status: head.status,
         headers: head.headers,
+        size,
+        digest,
         body,
         pause,
     })
@@ -177,31 +192,40 @@ impl<'a> Transfer<'a> {
         &mut self,
         mut framing: Framing,
         mut decoder: Decoder,
-        options: &Options,
+        overflow: &mut Overflow<'_>,
     ) -> Result<Consumed, Failure> {
+        let options = overflow.options;
         let mut is_empty = true;
-        poll_fn(|context| {
-            while !framing.is_ended() {
-                let link = &mut *self.in_use.link();
-                let bytes = match ready!(self.poll_received(link, context)) {
-                    Ok([]) if framing.ends_with_connection() => break,
-                    Ok([]) => return Poll::Ready(Err(self.end(Step::Body))),
-                    Ok(bytes) => bytes,
-                    Err(error) => {
-                        return Poll::Ready(Err(Failure::of_connection(Step::Body, &error)));
+        loop {
+            let received = poll_fn(|context| {
+                while !framing.is_ended() {
+                    let link = &mut *self.in_use.link();
+                    let bytes = match ready!(self.poll_received(link, context)) {
+                        Ok([]) if framing.ends_with_connection() => break,
+                        Ok([]) => return Poll::Ready(Err(self.end(Step::Body))),
+                        Ok(bytes) => bytes,
+                        Err(error) => {
+                            return Poll::Ready(Err(Failure::of_connection(Step::Body, &error)));
+                        }
+                    };
+                    let read = framing.read(bytes);
+                    let (count, data) = read.map_err(|error| Failure::new(Step::Body, error))?;
+                    is_empty &= data.is_empty();
+                    decoder
+                        .write(data)
+                        .map_err(|error| undecodable(error, options))?;
+                    link.consume(count);
+                    if let Some(bytes) = decoder.take(options.body_len_in_memory) {
+                        return Poll::Ready(Ok(Some(bytes)));
                     }
-                };
-                let read = framing.read(bytes);
-                let (count, data) = read.map_err(|error| Failure::new(Step::Body, error))?;
-                is_empty &= data.is_empty();
-                decoder
-                    .write(data)
-                    .map_err(|error| undecodable(error, options))?;
-                link.consume(count);
+                }
+                Poll::Ready(Ok::<_, Failure>(None))
+            });
+            match received.await? {
+                Some(bytes) => overflow.write(bytes).await?,
+                None => break,
             }
-            Poll::Ready(Ok::<_, Failure>(()))
-        })
-        .await?;
+        }
         if is_empty {
             // Nothing at all is no valid gzip, but it is a valid empty body (after HEAD or with status 304).
             return Ok(Consumer::new(options.keep, 0).finish());

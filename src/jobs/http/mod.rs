@@ -3,6 +3,7 @@
 //! An item is a request: a URL, or a JSON object with one.
 
 mod body;
+mod body_files;
 mod connections;
 mod exchange;
 mod failure;
@@ -14,6 +15,7 @@ mod options;
 mod origins;
 #[cfg(test)]
 mod origins_tests;
+mod overflow;
 mod phases;
 mod progress;
 mod redirect;
@@ -23,6 +25,8 @@ mod response_tests;
 mod retry;
 mod tls;
 
+pub use body::Body;
+pub use body_files::{BodyFile, BodyFiles, create as create_body_file};
 use failure::Outlook;
 pub use failure::{Failure, Step};
 pub use framing::{BadChunk, Framing};
@@ -46,11 +50,15 @@ use exchange::{Reply, exchange};
 use http::header::HeaderMap;
 use origins::{Origin, Origins};
 use serde_json::{Map, Value};
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use url::Url;
+
+/// As many bytes in a file count as one in memory, so that the files of the responses that wait are limited, too.
+const FILE_BYTES_PER_BYTE: u64 = 64;
 
 /// Sends requests.
 #[derive(Clone, Debug)]
@@ -103,7 +111,7 @@ pub struct Response {
     /// The digest of its body, if requested.
     pub digest: Option<Digest>,
     /// Its body, if it is kept.
-    pub body: Option<Vec<u8>>,
+    pub body: Option<Body>,
 }
 
 impl Fetched {
@@ -113,14 +121,19 @@ impl Fetched {
         self.failure.is_none() && self.progress.status.is_some_and(|status| status < 400)
     }
 
-    /// The memory that the body takes, in bytes.
+    /// The memory that the body takes, in bytes. A file counts for a part of its length.
     #[must_use]
-    pub fn body_len(&self) -> usize {
-        let body = self
-            .response
-            .as_ref()
-            .and_then(|response| response.body.as_ref());
-        body.map_or(0, Vec::len)
+    pub fn bytes_held(&self) -> usize {
+        let Some(response) = &self.response else {
+            return 0;
+        };
+        match &response.body {
+            None => 0,
+            Some(Body::Memory(bytes)) => bytes.len(),
+            Some(Body::File(_)) => {
+                usize::try_from(response.size / FILE_BYTES_PER_BYTE).unwrap_or(usize::MAX)
+            }
+        }
     }
 
     /// Why there is no response, or none that was asked for, in words.
@@ -190,7 +203,7 @@ impl Job for HttpJob {
     }
 
     fn bytes_held(found: &Found) -> usize {
-        found.as_ref().map_or(0, Fetched::body_len)
+        found.as_ref().map_or(0, Fetched::bytes_held)
     }
 }
 
@@ -244,9 +257,9 @@ impl Local {
     fn response(&self, reply: Reply) -> Response {
         Response {
             headers: self.options.keeps_headers.then_some(reply.headers),
-            size: reply.body.size,
-            digest: reply.body.digest,
-            body: reply.body.body,
+            size: reply.size,
+            digest: reply.digest,
+            body: reply.body,
         }
     }
 
@@ -329,6 +342,7 @@ impl Local {
             let in_use = self.connections.get(origin, &request.url, progress).await?;
             let was_used = in_use.connection.was_used();
             let timeout = self.options.timeout;
+            let is_writing = Cell::new(false);
             // In a box, so that the futures of items that wait for their turn stay small.
             let exchange = Box::pin(exchange(
                 io,
@@ -336,11 +350,13 @@ impl Local {
                 request,
                 &self.options,
                 progress,
+                &is_writing,
                 random,
             ));
             let reply = io.until(io.now() + timeout, exchange).await;
             let reply = reply.unwrap_or_else(|| {
                 let step = match progress.status {
+                    _ if is_writing.get() => Step::Write,
                     Some(_) => Step::Body,
                     None => Step::Request,
                 };

@@ -1,5 +1,6 @@
 //! How requests are made.
 
+use super::body_files::BodyFiles;
 use super::request::Template;
 use crate::digest::Algorithm;
 use rustls::ClientConfig;
@@ -25,6 +26,11 @@ pub struct Options {
     pub deny_private: bool,
     /// What is kept of bodies.
     pub keep: Keep,
+    /// The most bytes of a body that are kept in memory, and, but for the last, the bytes that are written to its file
+    /// at a time.
+    pub body_len_in_memory: usize,
+    /// The files of longer bodies.
+    pub body_files: Arc<BodyFiles>,
     /// The headers of responses are kept.
     pub keeps_headers: bool,
     /// Connections that each loop may have open.
