@@ -190,6 +190,7 @@ fn world(scenario: &Scenario) -> World {
     let network = Network {
         connect: |_| Some(Ok(())),
         answer,
+        greeting: |_| None,
         framing: Framing::LengthPrefixed,
         lost: scenario.lost,
         doubled: scenario.doubled,

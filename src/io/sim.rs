@@ -5,7 +5,7 @@
 mod network;
 mod random;
 
-pub use network::{Framing, Network, SentMessage};
+pub use network::{Framing, Greeting, Network, SentMessage};
 pub use random::Random;
 
 use super::buffer::Buffer;
@@ -495,7 +495,7 @@ impl SimCarrier {
                 // Only a cancelled one gets here without a result.
                 let result = socket.connected(&network);
                 result.unwrap_or(Err(Errno::new(libc::ECANCELED)))?;
-                socket.set_connected();
+                socket.set_connected(&network, self.world.now());
                 if let Some(server) = socket.peer() {
                     self.world.connected(server);
                 }

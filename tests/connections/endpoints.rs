@@ -6,7 +6,7 @@ use crate::simulated::{Drive, Schedule, Spurious, config};
 use proptest::prelude::*;
 use ringmill::error::Errno;
 use ringmill::io::Transport;
-use ringmill::io::sim::{Faults, Framing, Network, Random, World};
+use ringmill::io::sim::{Faults, Framing, Greeting, Network, Random, World};
 use ringmill::jobs::connect::{ConnectJob, Found, Options, Status, Unresolved};
 use ringmill::jobs::dns::Status as LookupStatus;
 use ringmill::mill::Finished;
@@ -24,6 +24,7 @@ struct Scenario {
     lost: u8,
     exhaustion: u8,
     abort: bool,
+    banner_len_max: usize,
 }
 
 fn scenario() -> impl Strategy<Value = Scenario> {
@@ -32,6 +33,7 @@ fn scenario() -> impl Strategy<Value = Scenario> {
         prop_oneof![Just(0_u8), 0_u8..30],
         prop_oneof![Just(0_u8), 0_u8..30],
         any::<bool>(),
+        prop_oneof![Just(0_usize), 1_usize..20],
     );
     (schedule(), faults).prop_map(|(schedule, faults)| Scenario {
         schedule,
@@ -39,6 +41,7 @@ fn scenario() -> impl Strategy<Value = Scenario> {
         lost: faults.1,
         exhaustion: faults.2,
         abort: faults.3,
+        banner_len_max: faults.4,
     })
 }
 
@@ -67,6 +70,24 @@ fn connect(server: SocketAddr) -> Option<Result<(), Errno>> {
     Some(Err(Errno::new(errno)))
 }
 
+/// What a server sends in time.
+const BANNER: &[u8] = b"220 ready\r\n";
+
+fn greeting(server: SocketAddr) -> Option<Greeting> {
+    let (after, bytes) = match host(server) {
+        0 => (Duration::from_millis(3), BANNER),
+        1 => (2 * TIMEOUT, &b"too late"[..]),
+        _ => return None,
+    };
+    Some(Greeting { after, bytes })
+}
+
+/// The banner that the host of this number has in time.
+fn banner(scenario: &Scenario, host: u8) -> Option<&'static [u8]> {
+    let len = BANNER.len().min(scenario.banner_len_max);
+    (host == 0 && len > 0).then(|| &BANNER[..len])
+}
+
 fn answer(_: SocketAddr, transport: Transport, query: &[u8]) -> Option<Vec<u8>> {
     assert_eq!(
         transport,
@@ -81,6 +102,7 @@ fn run(scenario: &Scenario) {
     let network = Network {
         connect,
         answer,
+        greeting,
         framing: Framing::LengthPrefixed,
         lost: scenario.lost,
         doubled: 0,
@@ -108,7 +130,7 @@ fn run(scenario: &Scenario) {
         options: Options {
             timeout: TIMEOUT,
             abort: scenario.abort,
-            banner_len_max: 0,
+            banner_len_max: scenario.banner_len_max,
         },
     });
     let mut check = |finished: &Finished<Found>| {
@@ -143,6 +165,11 @@ fn check(scenario: &Scenario, host: u8, finished: &Finished<Found>) {
     };
     assert_eq!(attempt.address, SocketAddr::new(name_server::ip(host), 80));
     assert_eq!(attempt.status, status(host), "{attempt:?}");
+    assert_eq!(
+        connection.banner.as_deref(),
+        banner(scenario, host),
+        "{connection:?}"
+    );
     match attempt.status {
         Status::Timeout => assert!(attempt.time >= TIMEOUT, "{attempt:?}"),
         // What another endpoint does takes none of its time.

@@ -36,13 +36,15 @@ struct Scenario {
     closed: u8,
     /// Percentage of responses that break off.
     cut_off: u8,
+    /// Percentage of responses that are sent twice.
+    doubled: u8,
 }
 
 fn scenario() -> impl Strategy<Value = Scenario> {
     let percentage = || prop_oneof![Just(0_u8), 0_u8..30];
     let interval = proptest::option::weighted(0.3, (1_u64..50).prop_map(Duration::from_millis));
     let options = (any::<bool>(), 1_usize..7, interval, 0_u32..3);
-    let faults = (percentage(), percentage(), percentage());
+    let faults = (percentage(), percentage(), percentage(), percentage());
     (schedule(), options, faults).prop_map(|(schedule, options, faults)| Scenario {
         schedule,
         uses_names: options.0,
@@ -52,6 +54,8 @@ fn scenario() -> impl Strategy<Value = Scenario> {
         exhaustion: faults.0,
         closed: faults.1,
         cut_off: faults.2,
+        // Whether something follows a response is looked into before the next request, unless memory is short.
+        doubled: if faults.0 == 0 { faults.3 } else { 0 },
     })
 }
 
@@ -295,9 +299,10 @@ fn run(scenario: &Scenario) {
     let network = Network {
         connect,
         answer,
+        greeting: |_| None,
         framing: Framing::Bare(request_len),
         lost: 0,
-        doubled: 0,
+        doubled: scenario.doubled,
         closed: scenario.closed,
         cut_off: scenario.cut_off,
     };

@@ -14,17 +14,29 @@ pub struct Network {
     pub connect: fn(SocketAddr) -> Option<Result<(), Errno>>,
     /// The reply of the server at this address to a message; `None` if it does not reply.
     pub answer: fn(SocketAddr, Transport, &[u8]) -> Option<Vec<u8>>,
+    /// What the server at this address sends first in a stream.
+    pub greeting: fn(SocketAddr) -> Option<Greeting>,
     /// The messages in streams.
     pub framing: Framing,
     /// Percentage of datagrams that are lost.
     pub lost: u8,
-    /// Percentage of datagrams that arrive twice.
+    /// Percentage of datagrams that arrive twice, and of replies in a stream after which the server sends the same
+    /// again, together with the end of the first.
     pub doubled: u8,
     /// Percentage of messages in a stream after which the server closes it.
     pub closed: u8,
     /// Percentage of replies in a stream of which only a part arrives, or nothing at all. Then the stream ends, or
     /// is reset, or nothing more arrives.
     pub cut_off: u8,
+}
+
+/// What a server sends without being asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Greeting {
+    /// The time from the connect until it arrives.
+    pub after: Duration,
+    /// The content.
+    pub bytes: &'static [u8],
 }
 
 /// How messages in streams are told apart.
@@ -111,8 +123,13 @@ impl SimSocket {
         }
     }
 
-    pub(super) fn set_connected(&mut self) {
+    pub(super) fn set_connected(&mut self, network: &Network, now: Duration) {
         self.is_connected = true;
+        if let Some(server) = self.peer()
+            && let Some(Greeting { after, bytes }) = (network.greeting)(server)
+        {
+            self.arriving.push_back((now + after, Ok(bytes.to_vec())));
+        }
     }
 
     /// The server of a stream that is connected.
@@ -200,9 +217,18 @@ impl SimSocket {
             if is_cut_off {
                 reply.truncate(random.below(reply.len() + 1));
             }
+            let is_doubled = !is_cut_off && random.percent(network.doubled);
+            let again = if is_doubled {
+                reply.clone()
+            } else {
+                Vec::new()
+            };
             let mut at = self.arriving.back().map_or(now, |&(at, _)| at.max(now));
             while !reply.is_empty() {
                 let rest = reply.split_off(1 + random.below(reply.len()));
+                if rest.is_empty() {
+                    reply.extend_from_slice(&again);
+                }
                 // The pieces of a stream arrive in order, shortly after each other.
                 at += latency(random) / 64;
                 self.arriving.push_back((at, Ok(reply)));

@@ -18,7 +18,7 @@ pub use pins::{Pin, Pins};
 
 use super::Job;
 use crate::error::ItemError;
-use crate::io::{Io, Socket};
+use crate::io::{EXHAUSTION_BACKOFF, Io, Socket};
 use crate::item::Item;
 use crate::stats::Phase;
 use std::net::SocketAddr;
@@ -196,10 +196,27 @@ async fn try_address(options: &Options, io: &Io, address: SocketAddr, connection
 /// What the peer sends first: the bytes that arrive together.
 async fn read_banner(options: &Options, io: &Io, socket: &Socket) -> Option<Box<[u8]>> {
     let started_at = io.now();
-    let receive = socket.receive(vec![0; options.banner_len_max]);
-    let (mut bytes, received) = io.until(started_at + options.timeout, receive).await?;
-    let count = received.ok().filter(|&count| count > 0)?;
+    let receive = receive(options.banner_len_max, io, socket);
+    let bytes = io.until(started_at + options.timeout, receive).await??;
     io.record(BANNER, io.now().saturating_sub(started_at));
-    bytes.truncate(count);
     Some(bytes.into())
+}
+
+/// Receives bytes; `None` at the end, or if the connection fails.
+async fn receive(len_max: usize, io: &Io, socket: &Socket) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; len_max];
+    loop {
+        let received;
+        (bytes, received) = socket.receive(bytes).await;
+        match received {
+            Ok(count) => {
+                bytes.truncate(count);
+                return Some(bytes).filter(|bytes| !bytes.is_empty());
+            }
+            Err(errno) if errno.is_exhaustion() => {
+                io.sleep_until(io.now() + EXHAUSTION_BACKOFF).await;
+            }
+            Err(_) => return None,
+        }
+    }
 }
