@@ -295,23 +295,19 @@ fn fail_fast_without_a_failure_changes_nothing() {
 #[test]
 fn a_hanging_file_times_out() {
     for_each_engine(|engine| {
-        let gate = Gate::new();
         let names: Vec<String> = (0..100).map(|number| format!("f{number}")).collect();
         let hangs = [0, 50, 51, 99];
-        let fuse = Mounted::new(names.iter().enumerate().map(|(number, name)| {
-            // Through the page cache, where a waiting reader can be killed.
-            let script = Script::new(name.as_bytes());
-            (
-                name.as_str(),
-                if hangs.contains(&number) {
-                    script.behind(&gate)
-                } else {
-                    script
-                },
-            )
-        }));
         let output = with_patience(
             |timeout_s| {
+                // For each attempt anew, because calls that hang stay in the file system.
+                let gate = Gate::new();
+                let fuse = Mounted::new(names.iter().enumerate().map(|(number, name)| {
+                    // Through the page cache, where a waiting reader can be killed.
+                    let script = Script::new(name.as_bytes());
+                    let hangs = hangs.contains(&number);
+                    let script = if hangs { script.behind(&gate) } else { script };
+                    (name.as_str(), script)
+                }));
                 let timeout = format!("--timeout={timeout_s}s");
                 let mill = sha256(engine).dir(fuse.dir()).arg(timeout);
                 let mill = mill.args(["--format", "jsonl"]).stdin(list(&names, b'\n'));
@@ -343,16 +339,16 @@ fn a_hanging_file_times_out() {
 #[test]
 fn hanging_files_leave_the_other_slots() {
     for_each_engine(|engine| {
-        let hanging = Hanging::new(3, 60);
-        let output = with_patience(
-            |timeout_s| hanging.run(engine, "4", &format!("{timeout_s}s")).exits(1),
-            |output| output.stderr_lines().len() > 3,
+        let (names, output) = with_patience(
+            |timeout_s| {
+                let hanging = Hanging::new(3, 60);
+                let output = hanging.run(engine, "4", &format!("{timeout_s}s")).exits(1);
+                (hanging.names.clone(), output)
+            },
+            |(_, output)| output.stderr_lines().len() > 3,
         );
         assert_eq!(output.stderr_lines().len(), 3, "{output:?}");
-        output.prints(gnu_lines(
-            &digests_of(&hanging.names[3..]),
-            &hanging.names[3..],
-        ));
+        output.prints(gnu_lines(&digests_of(&names[3..]), &names[3..]));
     });
 }
 
