@@ -27,7 +27,7 @@ VERSION_FLAGS = {"ringmill": "--version", EARLIER: "--version", "library": None,
                  "fclones": "--version", "nsd": "-v", "massdns": None, "adnshost": "--version",
                  "materialize-contenders": None, "imperfect_dns": None, "dnsperf": None,
                  "epoll_connect": None, "nmap": "--version",
-                 "unbound": "-V", "nginx": "-v", "ab": "-V", "oha": "--version", "curl": "--version"}
+                 "unbound": "-V", "nginx": "-v", "ab": "-V", "oha": "--version", "wrk": "-v", "curl": "--version"}
 
 TOKIO_URING = REPOSITORY / "benches" / "tokio_uring"
 MATERIALIZE = REPOSITORY / "benches" / "materialize"
@@ -57,7 +57,7 @@ DEBIAN_PACKAGES = {"xargs": "findutils", "sha256sum": "coreutils", "b3sum": "b3s
                    "losetup": "mount", "nsd": "nsd", "adnshost": "adns-tools",
                    "dnsperf": "dnsperf", "unbound": "unbound",
                    "bindfs": "bindfs", "fusermount3": "fuse3", "cc": "gcc", "ab": "apache2-utils", "curl": "curl",
-                   "nginx": "nginx", "nmap": "nmap", "unshare": "util-linux", "ip": "iproute2"}
+                   "nginx": "nginx", "wrk": "wrk", "nmap": "nmap", "unshare": "util-linux", "ip": "iproute2"}
 DEBIAN_HEADERS = {"/usr/include/fuse3/fuse_lowlevel.h": "libfuse3-dev"}
 CRATES = ["fclones", "oha"]
 

@@ -12,7 +12,7 @@ import threading
 from contextlib import ExitStack, contextmanager
 
 from benchmark.bench import WrongOutput
-from benchmark.jobs.http.server import serving
+from benchmark.jobs.http.server import free_ports, serving
 from benchmark.list_scene import ListScene
 from benchmark.model import Case, Contender
 
@@ -58,12 +58,6 @@ def perform(bench, cases):
             scene = Scene(options.urls, hosts, hashlib.sha256(body).hexdigest(), place,
                           options.run_timeout)
             bench.run_case(case, f"{options.urls:,} URLs", scene)
-
-
-def free_ports(count):
-    with ExitStack() as stack:
-        made = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [one.getsockname()[1] for one in made]
 
 
 class Scene(ListScene):

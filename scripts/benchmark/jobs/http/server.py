@@ -5,16 +5,32 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import socket
 import subprocess
 import time
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
-from benchmark.host.tools import BenchError
+from benchmark.host.tools import BenchError, tool
 from benchmark.jobs.dns.server import free_port
 
 SIZES = {"1k": 1024, "1m": 1 << 20}
+
+
+@contextmanager
+def serving_with_tls(directory):
+    """A running nginx; yields its ports by scheme."""
+    directory.mkdir(parents=True, exist_ok=True)
+    key, certificate = directory / "key.pem", directory / "certificate.pem"
+    tool("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+         "-nodes", "-days", "30", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1",
+         "-keyout", key, "-out", certificate)
+    tls = free_port()
+    server = (f"ssl_certificate {certificate}; ssl_certificate_key {key};"
+              f"server {{ listen 127.0.0.1:{tls} ssl backlog=4096; }}")
+    with serving(directory, server) as port:
+        yield {"http": port, "https": tls}
 
 
 @contextmanager
@@ -46,6 +62,12 @@ def serving(directory, more="", connections=4096):
     finally:
         server.terminate()
         server.wait()
+
+
+def free_ports(count):
+    with ExitStack() as stack:
+        made = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [one.getsockname()[1] for one in made]
 
 
 def wait_until_it_answers(url):
