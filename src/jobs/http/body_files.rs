@@ -1,13 +1,12 @@
 //! Files for bodies that are too long for memory. A thread writes them, because a disk may take its time.
 
-use crate::error::Errno;
 use crate::lock::lock;
 use std::fs::{OpenOptions, Permissions};
 use std::future::poll_fn;
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::thread::{self, JoinHandle};
@@ -21,8 +20,8 @@ const PREFIX: &str = ".ringmill-";
 pub struct BodyFiles {
     dir: PathBuf,
     mode: u32,
-    /// Started for the first file.
-    writer: OnceLock<Result<Writer, Errno>>,
+    /// Started for the first file; `None` if that is not possible.
+    writer: OnceLock<Option<Writer>>,
 }
 
 /// The thread.
@@ -91,43 +90,48 @@ impl BodyFiles {
         &self.dir
     }
 
-    /// Gives an order to the thread. If that has ended, the order is dropped, which is its answer.
-    fn give(&self, order: Order) -> Result<(), Errno> {
-        let writer = self.writer.get_or_init(|| self.start());
-        let writer = writer.as_ref().map_err(|errno| *errno)?;
-        let _ = writer.orders.send(order);
-        Ok(())
+    /// Gives an order to the thread. If there is none, it is carried out at once. If it has ended, the order is
+    /// dropped, which is its answer.
+    fn give(&self, order: Order) {
+        match self.writer.get_or_init(|| self.start()) {
+            Some(writer) => drop(writer.orders.send(order)),
+            None => order.carry_out(&self.dir, self.mode),
+        }
     }
 
-    fn start(&self) -> Result<Writer, Errno> {
-        let (orders, received) = mpsc::channel();
+    fn start(&self) -> Option<Writer> {
+        let (orders, received) = mpsc::channel::<Order>();
         let (dir, mode) = (self.dir.clone(), self.mode);
         let thread = thread::Builder::new().name("ringmill-bodies".to_owned());
-        let thread = thread.spawn(move || carry_out(&received, &dir, mode));
-        let thread = thread.map_err(|error| Errno::from(&error))?;
-        Ok(Writer { orders, thread })
+        let thread = thread.spawn(move || {
+            received
+                .into_iter()
+                .for_each(|order| order.carry_out(&dir, mode));
+        });
+        let thread = thread.ok()?;
+        Some(Writer { orders, thread })
     }
 }
 
 impl Drop for BodyFiles {
     /// Waits until all files that are not wanted any more are deleted.
     fn drop(&mut self) {
-        if let Some(Ok(Writer { orders, thread })) = self.writer.take() {
+        if let Some(Some(Writer { orders, thread })) = self.writer.take() {
             drop(orders);
             let _ = thread.join();
         }
     }
 }
 
-fn carry_out(orders: &Receiver<Order>, dir: &Path, mode: u32) {
-    for order in orders {
-        match order {
-            Order::Append {
+impl Order {
+    fn carry_out(self, dir: &Path, mode: u32) {
+        match self {
+            Self::Append {
                 path,
                 bytes,
                 answer,
             } => answer.give(append(dir, mode, path, &bytes)),
-            Order::Delete(path) => drop(path),
+            Self::Delete(path) => drop(path),
         }
     }
 }
@@ -162,7 +166,7 @@ impl BodyFile {
             path: self.path.take(),
             bytes,
             answer: Answer(Arc::clone(&slot)),
-        })?;
+        });
         self.path = Some(poll_fn(|context| poll_slot(&slot, context)).await?);
         Ok(())
     }
@@ -180,7 +184,7 @@ impl BodyFile {
 impl Drop for BodyFile {
     fn drop(&mut self) {
         if let Some(path) = self.path.take() {
-            let _ = self.files.give(Order::Delete(path));
+            self.files.give(Order::Delete(path));
         }
     }
 }
@@ -306,6 +310,19 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 
+    #[test]
+    fn without_a_thread() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = BodyFiles::new(dir.path(), 0o600);
+        files.writer.set(None).unwrap();
+        let mut body = BodyFile::new(&Arc::new(files));
+        wait(body.append(b"one".into())).unwrap();
+        wait(body.append(b"two".into())).unwrap();
+        assert_eq!(fs::read(body.path.as_ref().unwrap()).unwrap(), b"onetwo");
+        drop(body);
+        assert_eq!(count(dir.path()), 0);
+    }
+
     /// The thread ends only with the files, so this takes their place.
     #[test]
     fn an_order_that_nobody_carries_out_fails() {
@@ -313,7 +330,7 @@ mod tests {
         drop(received);
         let files = BodyFiles::new(Path::new(""), 0o600);
         let thread = thread::spawn(|| {});
-        files.writer.set(Ok(Writer { orders, thread })).unwrap();
+        files.writer.set(Some(Writer { orders, thread })).unwrap();
         let mut body = BodyFile::new(&Arc::new(files));
         assert!(wait(body.append(b"x".into())).is_err());
     }
