@@ -6,11 +6,8 @@ use std::time::Duration;
 
 use crate::support::imperfect::{Behaviour, Counts, Edns, Tcp};
 use crate::support::ports::free_address;
-use crate::support::troubled::{Row, Troubled, assert_true, names, rows};
+use crate::support::troubled::{Row, Troubled, assert_true, in_time, names, rows};
 use crate::support::{Engine, Mill, Output, for_each_engine};
-
-/// So long that an answer over TCP is in time on a busy machine.
-const PATIENT: [&str; 2] = ["--attempt-timeout=20s", "--timeout=240s"];
 
 /// Asks the server for all names, with these options.
 #[track_caller]
@@ -26,9 +23,15 @@ fn ask(engine: Engine, at: SocketAddr, options: &[&str], names: &[String]) -> (O
 #[track_caller]
 fn each_row_is_true(behaviour: &Behaviour, options: &[&str], names: &[String]) {
     for_each_engine(|engine| {
-        let server = Troubled::start(behaviour.clone());
-        let (output, rows) = ask(engine, server.at, options, names);
-        let counts = server.finish();
+        let (output, rows, counts) = in_time(
+            |timeouts| {
+                let server = Troubled::start(behaviour.clone());
+                let options = [options, timeouts].concat();
+                let (output, rows) = ask(engine, server.at, &options, names);
+                (output, rows, server.finish())
+            },
+            |(_, rows, _)| rows,
+        );
         eprintln!("{counts:?}");
         assert_true(&rows);
         assert_evidence(&rows, &counts);
@@ -186,7 +189,11 @@ fn one_server_is_dead_one_silent_and_one_good() {
     for_each_engine(|engine| {
         let good = Troubled::start(Behaviour::default());
         let others = [format!("-r={silent}"), format!("-r={}", good.at)];
-        let (output, rows) = ask(engine, dead, &others.each_ref().map(String::as_str), &names);
+        let others = others.each_ref().map(String::as_str);
+        let (output, rows) = in_time(
+            |timeouts| ask(engine, dead, &[&others, timeouts].concat(), &names),
+            |(_, rows)| rows,
+        );
         assert_true(&rows);
         output.exits(0);
     });
@@ -222,7 +229,7 @@ fn served_in_spite_of(edns: Edns) {
         ..Behaviour::default()
     };
     each_row_is_true(&behaviour, &[], &names(200, &[]));
-    each_row_is_true(&behaviour, &PATIENT, &names(200, &[('s', 10), ('t', 10)]));
+    each_row_is_true(&behaviour, &[], &names(200, &[('s', 10), ('t', 10)]));
 }
 
 #[test]
@@ -261,8 +268,8 @@ fn truncated_answers_come_by(tcp: Tcp) {
         tcp,
         ..Behaviour::default()
     };
-    each_row_is_true(&behaviour, &PATIENT, &names(300, &[('t', 100)]));
-    each_row_is_true(&behaviour, &PATIENT, &names(300, &[('t', 20)]));
+    each_row_is_true(&behaviour, &[], &names(300, &[('t', 100)]));
+    each_row_is_true(&behaviour, &[], &names(300, &[('t', 20)]));
 }
 
 #[test]

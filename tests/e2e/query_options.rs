@@ -14,7 +14,7 @@ use crate::support::name_servers::NameServer;
 use crate::support::nsd::{self, Nsd};
 use crate::support::ports::free_address;
 use crate::support::responder::{Responder, Script};
-use crate::support::troubled::{self, Row, Troubled, assert_true, names};
+use crate::support::troubled::{self, Row, Troubled, assert_true, in_time, names};
 use crate::support::{Engine, Mill, Output, for_each_engine};
 
 const ZONE: &str = "$ORIGIN example.\n$TTL 300\n@ SOA ns host 1 3600 600 86400 60\n@ NS ns\n\
@@ -338,9 +338,14 @@ fn each_row_by_tcp_is_true(tcp: Tcp, names: &[String]) {
         ..Behaviour::default()
     };
     for_each_engine(|engine| {
-        let server = Troubled::start(behaviour.clone());
-        let (output, rows) = ask_by_tcp(engine, &[server.at], names, &[]);
-        let counts = server.finish();
+        let (output, rows, counts) = in_time(
+            |timeouts| {
+                let server = Troubled::start(behaviour.clone());
+                let (output, rows) = ask_by_tcp(engine, &[server.at], names, timeouts);
+                (output, rows, server.finish())
+            },
+            |(_, rows, _)| rows,
+        );
         assert_true(&rows);
         assert_eq!(counts.received, 0, "{counts:?}");
         let attempts: u64 = rows.iter().map(|row| row.attempts).sum();
@@ -473,7 +478,11 @@ fn tcp_alone_with_one_good_server() {
                 ..Behaviour::default()
             })
         });
-        let (output, rows) = ask_by_tcp(engine, &[dead.at, at_silent, good.at], &names, &[]);
+        let servers = [dead.at, at_silent, good.at];
+        let (output, rows) = in_time(
+            |timeouts| ask_by_tcp(engine, &servers, &names, timeouts),
+            |(_, rows)| rows,
+        );
         assert_true(&rows);
         output.exits(0);
     });

@@ -76,7 +76,9 @@ fn compare(server: SocketAddr, questions: &[String]) {
     let [list_path, rows_path] = ["list", "rows"].map(|name| scratch.join(name));
     fs::write(&list_path, &list).expect("written");
     for_each_engine(|engine| {
-        let mill = Mill::dns(engine, server).args(["--format", "jsonl", "--retries=8"]);
+        // So long that all answers are in time on a busy machine.
+        let mill = Mill::dns(engine, server).args(["--attempt-timeout=10s", "--timeout=120s"]);
+        let mill = mill.args(["--format", "jsonl", "--retries=8"]);
         let output = mill.stdin(list.as_str()).run();
         fs::write(&rows_path, &output.stdout).expect("written");
         judge::compare_names(&list_path, &rows_path, server);
