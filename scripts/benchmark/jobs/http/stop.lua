@@ -1,5 +1,6 @@
 -- wrk runs for a time, not for a number of requests: this ends it when $ITEMS responses have come.
-local requests_left = tonumber(os.getenv("ITEMS")) + tonumber(os.getenv("CONNECTIONS"))
+-- Each connection may have a request in flight then, and wrk calls request() once before it begins.
+local requests_left = tonumber(os.getenv("ITEMS")) + tonumber(os.getenv("CONNECTIONS")) + 1
 local ffi = require("ffi")
 ffi.cdef("int kill(int, int); int getpid(void);")
 local request_bytes
