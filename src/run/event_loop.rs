@@ -508,7 +508,7 @@ impl<V: Send + 'static> EventLoop<V> {
                     result = Some(closing).filter(|closing| !lacks(closing));
                 }
                 Withdrawn::Running(of) => {
-                    operation = of;
+                    operation = of.unwrap_or(operation);
                     self.stays_at_worker(slot);
                 }
             },

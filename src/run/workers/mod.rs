@@ -62,7 +62,7 @@ struct State<V> {
 /// The state of an item whose deadline has come.
 pub(super) enum Withdrawn<V> {
     /// The deadline is later, at this time: it counts from when a worker started the item, or the item has
-    /// not been started.
+    /// not been started. Or the item has ended, and the loop takes its result before that time.
     NotYet(Duration),
     /// No worker had started it; it was taken out of the queue.
     Unstarted,
@@ -71,8 +71,8 @@ pub(super) enum Withdrawn<V> {
     /// It has this result. The worker is still closing the files that the item left open, and reports when
     /// it has.
     Closing(ItemResult<V>),
-    /// A worker runs it, in this operation, and reports when the item has ended.
-    Running(Operation),
+    /// A worker runs it, in this operation if that is known, and reports when the item has ended.
+    Running(Option<Operation>),
 }
 
 impl<V: Send + 'static> Workers<V> {
@@ -215,6 +215,10 @@ impl<V: Send + 'static> Workers<V> {
     ) -> Withdrawn<V> {
         let mut state = lock(&self.shared.state);
         state.pool.note_stuck(now);
+        // A worker posts a result before the pool forgets the item, so it is seen in one of the two.
+        if self.shared.outbox(id.of_loop).has_result_of(id.slot) {
+            return Withdrawn::NotYet(now.saturating_add(Duration::from_nanos(1)));
+        }
         if !was_begun {
             let overdue = state.pool.overdue(id);
             let since = match overdue {
@@ -240,8 +244,7 @@ impl<V: Send + 'static> Workers<V> {
         self.let_run(state);
         match result {
             Some(result) => Withdrawn::Closing(result),
-            // Its result may be in the outbox already.
-            None => Withdrawn::Running(running.unwrap_or(Operation::Close)),
+            None => Withdrawn::Running(running),
         }
     }
 
@@ -450,4 +453,55 @@ fn is_blocked(thread: rustix::thread::Pid) -> bool {
     // The state follows the name, which may hold anything.
     let end_of_name = memchr::memrchr(b')', &stat);
     end_of_name.is_some_and(|at| matches!(stat.get(at + 2), Some(b'S' | b'D')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::MountId;
+    use crate::item::{Batch, Item};
+    use crate::jobs::hash::HashJob;
+    use crate::stats::Recorder;
+
+    const TIMEOUT: Duration = Duration::from_secs(1);
+    const ID: TaskId = TaskId {
+        of_loop: 0,
+        slot: 3,
+    };
+
+    struct Unused;
+
+    impl Wake for Unused {
+        fn wake(&self) {}
+    }
+
+    /// One item, ended by a worker. The loop has not looked at its result yet.
+    #[test]
+    fn a_result_that_waits_to_be_taken_is_not_timed_out() {
+        let workers = Workers::new(1, 1, None, |has_own_table| {
+            let recorder = Recorder::new(None);
+            WorkerContext::new(&HashJob::default(), recorder, true, has_own_table)
+        });
+        workers.set_outbox(0, Outbox::new(8, Arc::new(Unused)));
+        let task = Task {
+            id: ID,
+            item: Item::new(Arc::new(Batch::from_iter(["/dev/null"])), 0),
+            mount: MountId::number(7),
+            batch: 0,
+        };
+        assert!(workers.add(std::iter::once(task)));
+        while !workers.shared.outbox(0).has_results() {
+            thread::yield_now();
+        }
+        // Before and after the worker has recorded the end of the item.
+        for was_begun in [false, true] {
+            let now = clock::now() + 2 * TIMEOUT;
+            let withdrawn = workers.withdraw(ID, TIMEOUT, was_begun, now);
+            assert!(matches!(withdrawn, Withdrawn::NotYet(at) if at > now));
+            workers.close();
+        }
+        let mut done = Vec::new();
+        workers.take_done(0, &mut done);
+        assert_eq!(done.len(), 1);
+    }
 }

@@ -96,6 +96,12 @@ impl<V> Outbox<V> {
         !lock(&self.posted).done.is_empty()
     }
 
+    /// True if the result of the item in this slot waits to be taken.
+    pub(super) fn has_result_of(&self, slot: u32) -> bool {
+        let posted = lock(&self.posted);
+        posted.done.iter().any(|done| done.id.slot == slot)
+    }
+
     /// Posts that an item was suspended for the first time, and wakes the loop.
     pub(super) fn post_suspended(&self, slot: u32) {
         lock(&self.posted).suspended.push(slot);

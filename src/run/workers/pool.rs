@@ -326,7 +326,7 @@ impl PoolState {
             };
         }
         let worker = self.threads.iter().find(|worker| worker.runs(id));
-        // Without a worker, it is suspended, or its result has been posted already.
+        // Without a worker, it is suspended, or a loop runs it itself.
         Overdue::Since(worker.map_or(Duration::ZERO, |worker| worker.began_at))
     }
 
