@@ -35,7 +35,7 @@ def case(name, title, flags, *counts):
                 counts=counts, timed=not counts)
 
 
-RATES = case("rate", f"{RATE_ITEMS} URLs at {RATE} requests per second",
+RATES = case("request-rate", f"{RATE_ITEMS} URLs at {RATE} requests per second",
              [f"--rate-per-host {RATE}"], DEVIATION, BUSIEST)
 PAUSES = case("pauses", f"{PAUSE_ITEMS} URLs of a host with Retry-After: {PAUSE_S}", ["--retries 50"],
               LONGEST)
