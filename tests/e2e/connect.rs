@@ -12,6 +12,7 @@ use crate::support::mill::binary;
 use crate::support::nsd::Nsd;
 use crate::support::responder::{Responder, Script};
 use crate::support::rows::json_rows;
+use crate::support::scripted::kernel_lacks;
 use crate::support::{Engine, Mill, Output, for_each_engine, ports};
 
 fn mill(engine: Engine) -> Mill {
@@ -275,6 +276,31 @@ sys.exit(subprocess.run(sys.argv[1:], input=lines.encode()).returncode)' \"$@\""
         assert!(output.status.success() && errors.is_empty(), "{errors}");
         let is_open = |row: &&str| row.contains("\topen\t");
         assert_eq!(text.lines().filter(is_open).count(), 2_000);
+    }
+}
+
+/// A connection that is reset while it is being established was never open.
+#[test]
+fn a_peer_that_resets() {
+    if kernel_lacks("/dev/net/tun") {
+        return;
+    }
+    let peer = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/e2e/support/resetting_peer.py"
+    );
+    for engine in [Engine::Uring, Engine::Threads] {
+        let mut command = Command::new("unshare");
+        command.args(["--net", "python3", peer]).arg(binary());
+        command.args(["connect", "--engine", engine.name()]);
+        let endpoints = ["10.0.0.2:22", "127.0.0.1:22", "10.0.0.2:80"];
+        let output = command.args(endpoints).output();
+        let output = output.expect("unshare of util-linux");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let found: Vec<_> = text.lines().map(|row| row.split('\t').nth(1)).collect();
+        let expected = [Some("reset"), Some("refused"), Some("reset")];
+        assert_eq!(found, expected, "{output:?}");
+        assert_eq!(output.status.code(), Some(1));
     }
 }
 

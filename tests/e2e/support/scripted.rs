@@ -2,7 +2,7 @@
 //! are delayed, hang or fail. It is a process of its own with many threads, so that it can serve
 //! thousands of files and hundreds of hanging calls, and can be killed.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// True, with a message, if the kernel has no such device. Tests are left out for no other reason.
 pub fn kernel_lacks(device: &str) -> bool {
-    let lacks = !Path::new(device).exists();
+    let lacks = File::open(device).is_err();
     if lacks {
         eprintln!("left out: this kernel has no {device}");
     }
