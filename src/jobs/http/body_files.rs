@@ -139,7 +139,8 @@ impl Order {
 fn append(dir: &Path, mode: u32, path: Option<TempPath>, bytes: &[u8]) -> io::Result<TempPath> {
     let Some(path) = path else {
         let mut file = create(dir, mode)?;
-        file.write_all(bytes)?;
+        // Not `NamedTempFile::write_all`, whose errors repeat the path.
+        file.as_file_mut().write_all(bytes)?;
         return Ok(file.into_temp_path());
     };
     let mut file = OpenOptions::new().append(true).open(&path)?;
