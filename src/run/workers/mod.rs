@@ -374,7 +374,9 @@ impl<V> Shared<V> {
         let mut state = lock(&self.state);
         state.pool.end(own);
         if std::mem::take(&mut worker_context.suspended_changed) {
-            state.pool.worker(own).suspended = worker_context.suspended_items().collect();
+            state
+                .pool
+                .set_suspended(own, worker_context.suspended_items());
         }
         loop {
             let pool = &mut state.pool;

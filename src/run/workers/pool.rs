@@ -79,10 +79,17 @@ pub(super) struct Worker {
     began_at: Duration,
     /// The queue its last item was from.
     queue: usize,
-    /// Suspended items, with the last operation of each.
-    pub(super) suspended: Vec<(TaskId, Operation)>,
+    suspended: Vec<Suspended>,
     /// The item that it runs was given up.
     pub(super) is_stuck: bool,
+}
+
+/// A suspended item.
+struct Suspended {
+    id: TaskId,
+    last_operation: Operation,
+    /// When a thread started it.
+    began_at: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,12 +144,16 @@ impl Worker {
         match self.runs {
             Runs::Nothing => false,
             Runs::Item(own) => is_it(own),
-            Runs::Suspended => self.suspended.iter().any(|(own, _)| is_it(*own)),
+            Runs::Suspended => self.suspended.iter().any(|own| is_it(own.id)),
         }
     }
 
     fn runs(&self, id: TaskId) -> bool {
         self.runs == Runs::Item(id)
+    }
+
+    fn suspended(&self, id: TaskId) -> Option<&Suspended> {
+        self.suspended.iter().find(|own| own.id == id)
     }
 }
 
@@ -304,6 +315,24 @@ impl PoolState {
         }
     }
 
+    /// The suspended items of an idle thread, with the last operation of each.
+    pub(super) fn set_suspended(
+        &mut self,
+        own: &Arc<CurrentOperation>,
+        items: impl Iterator<Item = (TaskId, Operation)>,
+    ) {
+        let worker = self.worker(own);
+        let suspend = |(id, last_operation)| Suspended {
+            id,
+            last_operation,
+            // One that was not suspended before is the one that the thread started last.
+            began_at: worker
+                .suspended(id)
+                .map_or(worker.began_at, |before| before.began_at),
+        };
+        worker.suspended = items.map(suspend).collect();
+    }
+
     /// A thread has ended.
     pub(super) fn remove(&mut self, own: &Arc<CurrentOperation>) {
         self.end(own);
@@ -325,9 +354,12 @@ impl PoolState {
                 None => Overdue::Waits,
             };
         }
-        let worker = self.threads.iter().find(|worker| worker.runs(id));
-        // Without a worker, it is suspended, or a loop runs it itself.
-        Overdue::Since(worker.map_or(Duration::ZERO, |worker| worker.began_at))
+        let began_at = self.threads.iter().find_map(|worker| {
+            let suspended = worker.suspended(id).map(|suspended| suspended.began_at);
+            suspended.or(worker.runs(id).then_some(worker.began_at))
+        });
+        // Without a thread, a loop runs it itself.
+        Overdue::Since(began_at.unwrap_or(Duration::ZERO))
     }
 
     /// Removes an item from its queue. False if a thread has started it.
@@ -345,11 +377,10 @@ impl PoolState {
     pub(super) fn abandon(&mut self, id: TaskId) -> Option<Operation> {
         self.give_up(|other| other == id);
         let running = self.threads.iter().find(|worker| worker.runs(id));
-        let mut suspended = self.threads.iter().flat_map(|worker| &worker.suspended);
-        let suspended = suspended.find(|(other, _)| *other == id);
+        let mut suspended = self.threads.iter().filter_map(|worker| worker.suspended(id));
         match running {
             Some(worker) => Some(worker.current.get()),
-            None => suspended.map(|(_, operation)| *operation),
+            None => suspended.next().map(|suspended| suspended.last_operation),
         }
     }
 
@@ -569,6 +600,22 @@ mod tests {
         assert!(matches!(pool.overdue(id(2)), Overdue::Waits));
         end(&mut pool, 1);
         assert_eq!(begin_all(&mut pool, 5 * S), [2]);
+        assert!(matches!(pool.overdue(id(2)), Overdue::Since(at) if at == 5 * S));
+    }
+
+    #[test]
+    fn the_time_of_a_suspended_item_runs_from_when_it_was_begun() {
+        let mut pool = pool(1, &[(1, 7), (2, 7)]);
+        let current = Arc::default();
+        pool.threads.push(Worker::new(Arc::clone(&current)));
+        for (slot, at) in [(1, S), (2, 5 * S)] {
+            pool.begin(&current, false, at);
+            pool.end(&current);
+            let suspended = (1..=slot).map(|slot| (id(slot), Operation::Read));
+            pool.set_suspended(&current, suspended);
+        }
+        pool.begin(&current, true, 9 * S);
+        assert!(matches!(pool.overdue(id(1)), Overdue::Since(S)));
         assert!(matches!(pool.overdue(id(2)), Overdue::Since(at) if at == 5 * S));
     }
 
