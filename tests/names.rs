@@ -191,6 +191,7 @@ fn world(scenario: &Scenario) -> World {
         connect: |_| Some(Ok(())),
         answer,
         greeting: |_| None,
+        layer: |_| None,
         framing: Framing::LengthPrefixed,
         lost: scenario.lost,
         doubled: scenario.doubled,

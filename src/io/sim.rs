@@ -5,7 +5,7 @@
 mod network;
 mod random;
 
-pub use network::{Framing, Greeting, Network, SentMessage};
+pub use network::{Framing, Greeting, Layer, Network, SentMessage};
 pub use random::Random;
 
 use super::buffer::Buffer;

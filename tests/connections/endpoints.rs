@@ -103,6 +103,7 @@ fn run(scenario: &Scenario) {
         connect,
         answer,
         greeting,
+        layer: |_| None,
         framing: Framing::LengthPrefixed,
         lost: scenario.lost,
         doubled: 0,

@@ -9,6 +9,7 @@ mod name_server;
 mod requests;
 #[path = "../simulated/mod.rs"]
 mod simulated;
+mod tls;
 
 use proptest::prelude::*;
 use simulated::Schedule;

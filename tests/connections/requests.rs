@@ -3,6 +3,7 @@
 use crate::name_server::{self, host};
 use crate::schedule;
 use crate::simulated::{Drive, Ended, Schedule, Spurious, config};
+use crate::tls;
 use proptest::prelude::*;
 use ringmill::error::Errno;
 use ringmill::io::Transport;
@@ -28,6 +29,8 @@ const NAME_SOCKETS: usize = 2;
 struct Scenario {
     schedule: Schedule,
     uses_names: bool,
+    /// The URLs have `https`. Redirects lead to `http` nevertheless.
+    uses_tls: bool,
     per_host: usize,
     interval: Option<Duration>,
     retries: u32,
@@ -43,11 +46,14 @@ struct Scenario {
 fn scenario() -> impl Strategy<Value = Scenario> {
     let percentage = || prop_oneof![Just(0_u8), 0_u8..30];
     let interval = proptest::option::weighted(0.3, (1_u64..50).prop_map(Duration::from_millis));
-    let options = (any::<bool>(), 1_usize..7, interval, 0_u32..3);
+    // Handshakes take time.
+    let schemes = (any::<bool>(), proptest::bool::weighted(0.2));
+    let options = (schemes, 1_usize..7, interval, 0_u32..3);
     let faults = (percentage(), percentage(), percentage(), percentage());
     (schedule(), options, faults).prop_map(|(schedule, options, faults)| Scenario {
         schedule,
-        uses_names: options.0,
+        uses_names: options.0.0,
+        uses_tls: options.0.1,
         per_host: options.1,
         interval: options.2,
         retries: options.3,
@@ -110,16 +116,18 @@ struct Request {
     method: &'static str,
     number: usize,
     uses_names: bool,
+    uses_tls: bool,
 }
 
 impl Request {
-    fn random(number: usize, uses_names: bool, random: &mut Random) -> Self {
+    fn random(number: usize, scenario: &Scenario, random: &mut Random) -> Self {
         Self {
             host: HOSTS[random.below(HOSTS.len())],
             kind: KINDS[random.below(KINDS.len())].0,
             method: ["GET", "GET", "GET", "HEAD", "POST"][random.below(5)],
             number,
-            uses_names,
+            uses_names: scenario.uses_names,
+            uses_tls: scenario.uses_tls,
         }
     }
 
@@ -129,11 +137,12 @@ impl Request {
     }
 
     fn url(&self) -> String {
-        let path = self.path();
-        match self.uses_names {
-            true => format!("http://{}{path}", name_server::name(self.host)),
-            false => format!("http://{}{path}", name_server::ip(self.host)),
-        }
+        let scheme = if self.uses_tls { "https" } else { "http" };
+        let host = match self.uses_names {
+            true => name_server::name(self.host),
+            false => name_server::ip(self.host).to_string(),
+        };
+        format!("{scheme}://{host}{}", self.path())
     }
 
     fn line(&self) -> Vec<u8> {
@@ -300,6 +309,7 @@ fn run(scenario: &Scenario) {
         connect,
         answer,
         greeting: |_| None,
+        layer: tls::layer,
         framing: Framing::Bare(request_len),
         lost: 0,
         doubled: scenario.doubled,
@@ -315,7 +325,7 @@ fn run(scenario: &Scenario) {
     let world = World::new(HashMap::new(), faults, 2 * descriptors_max).with(network);
     let mut random = Random::new(!schedule.seed);
     let requests: Vec<Request> = (0..schedule.items)
-        .map(|number| Request::random(number, scenario.uses_names, &mut random))
+        .map(|number| Request::random(number, scenario, &mut random))
         .collect();
     let limits = OriginLimits {
         connections: scenario.per_host,
@@ -392,12 +402,15 @@ fn check(scenario: &Scenario, request: &Request, finished: &Finished<Found>) -> 
     let is_disturbed = scenario.cut_off > 0 || (scenario.closed > 0 && request.method == "POST");
     match expected {
         Err(step) if failure.step == step => {}
-        _ => assert!(
-            is_disturbed && matches!(failure.step, Step::Request | Step::Body),
-            "{request:?}: {failure:?}"
-        ),
+        _ => {
+            let may_be_disturbed = match failure.step {
+                Step::Tls => request.uses_tls && scenario.cut_off > 0,
+                step => matches!(step, Step::Request | Step::Body),
+            };
+            assert!(is_disturbed && may_be_disturbed, "{request:?}: {failure:?}");
+        }
     }
-    match failure.message.starts_with("timed out") {
+    match failure.message.starts_with("timed out") && failure.step != Step::Tls {
         true => End::TimedOut(Duration::from_nanos(finished.finished_at_ns)),
         false => End::Failed,
     }
@@ -406,8 +419,11 @@ fn check(scenario: &Scenario, request: &Request, finished: &Finished<Found>) -> 
 fn check_connections(scenario: &Scenario, ended: &Ended) {
     // Redirects lead from names to addresses: to another origin at the same server.
     let origins = if scenario.uses_names { 2 } else { 1 };
-    for host in HOSTS {
-        let server = SocketAddr::new(name_server::ip(host), 80);
+    for (host, port) in HOSTS
+        .into_iter()
+        .flat_map(|host| [(host, 80), (host, tls::PORT)])
+    {
+        let server = SocketAddr::new(name_server::ip(host), port);
         let peak = ended.world.connections_peak(server);
         assert!(
             peak <= origins * scenario.per_host,

@@ -4,6 +4,7 @@ use super::random::Random;
 use crate::error::Errno;
 use crate::io::socket_calls::Transport;
 use std::collections::VecDeque;
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ pub struct Network {
     pub answer: fn(SocketAddr, Transport, &[u8]) -> Option<Vec<u8>>,
     /// What the server at this address sends first in a stream.
     pub greeting: fn(SocketAddr) -> Option<Greeting>,
+    /// What encodes the streams of the server at this address; `None`: they are the messages themselves.
+    pub layer: fn(SocketAddr) -> Option<Box<dyn Layer>>,
     /// The messages in streams.
     pub framing: Framing,
     /// Percentage of datagrams that are lost.
@@ -26,8 +29,20 @@ pub struct Network {
     /// Percentage of messages in a stream after which the server closes it.
     pub closed: u8,
     /// Percentage of replies in a stream of which only a part arrives, or nothing at all. Then the stream ends, or
-    /// is reset, or nothing more arrives.
+    /// is reset, or nothing more arrives. The same for what a [`Layer`] sends of its own accord.
     pub cut_off: u8,
+}
+
+/// A server's end of a protocol below the messages of a stream, such as TLS.
+pub trait Layer: fmt::Debug + Send {
+    /// Takes bytes of the stream. Returns the bytes of messages in them, and the layer's own reply.
+    fn receive(&mut self, bytes: &[u8]) -> (Vec<u8>, Vec<u8>);
+
+    /// The bytes of the stream for those of a message.
+    fn send(&mut self, message: &[u8]) -> Vec<u8>;
+
+    /// What is sent before the stream is closed.
+    fn end(&mut self) -> Vec<u8>;
 }
 
 /// What a server sends without being asked.
@@ -92,6 +107,7 @@ pub(super) struct SimSocket {
     server: SocketAddr,
     transport: Transport,
     is_connected: bool,
+    layer: Option<Box<dyn Layer>>,
     /// Bytes sent in a stream that are not yet a whole message.
     sent: Vec<u8>,
     /// Data with the time at which it arrives. No bytes mean the end of a stream, an errno its reset.
@@ -108,6 +124,7 @@ impl SimSocket {
             server,
             transport,
             is_connected: false,
+            layer: None,
             sent: Vec::new(),
             arriving: VecDeque::new(),
             has_ended: false,
@@ -125,9 +142,9 @@ impl SimSocket {
 
     pub(super) fn set_connected(&mut self, network: &Network, now: Duration) {
         self.is_connected = true;
-        if let Some(server) = self.peer()
-            && let Some(Greeting { after, bytes }) = (network.greeting)(server)
-        {
+        let Some(server) = self.peer() else { return };
+        self.layer = (network.layer)(server);
+        if let Some(Greeting { after, bytes }) = (network.greeting)(server) {
             self.arriving.push_back((now + after, Ok(bytes.to_vec())));
         }
     }
@@ -158,7 +175,7 @@ impl SimSocket {
                     return Err(Errno::new(libc::EPIPE));
                 }
                 let count = 1 + random.below(bytes.len());
-                self.sent.extend_from_slice(&bytes[..count]);
+                self.decode(&bytes[..count], network, now, random);
                 self.answer_stream(network, now, random, log);
                 Ok(count)
             }
@@ -197,6 +214,30 @@ impl SimSocket {
         comes
     }
 
+    /// Takes what was sent in a stream.
+    fn decode(&mut self, bytes: &[u8], network: &Network, now: Duration, random: &mut Random) {
+        let Some(layer) = &mut self.layer else {
+            return self.sent.extend_from_slice(bytes);
+        };
+        let (messages, reply) = layer.receive(bytes);
+        self.sent.extend_from_slice(&messages);
+        if reply.is_empty() || self.has_ended {
+            return;
+        }
+        if random.percent(network.cut_off) {
+            self.break_off(reply, now, random);
+        } else {
+            self.deliver(reply, &[], now, random);
+        }
+    }
+
+    fn encode(&mut self, message: &[u8]) -> Vec<u8> {
+        match &mut self.layer {
+            Some(layer) if !message.is_empty() => layer.send(message),
+            _ => message.to_vec(),
+        }
+    }
+
     fn answer_stream(
         &mut self,
         network: &Network,
@@ -213,37 +254,67 @@ impl SimSocket {
             if self.has_ended {
                 return;
             }
-            let mut reply = reply.map_or(Vec::new(), |reply| network.framing.frame(reply));
+            let reply = reply.map_or(Vec::new(), |reply| network.framing.frame(reply));
+            let bytes = self.encode(&reply);
             if is_cut_off {
-                reply.truncate(random.below(reply.len() + 1));
+                self.break_off(bytes, now, random);
+                continue;
             }
-            let is_doubled = !is_cut_off && random.percent(network.doubled);
-            let again = if is_doubled {
-                reply.clone()
-            } else {
-                Vec::new()
+            let again = match random.percent(network.doubled) {
+                true => self.encode(&reply),
+                false => Vec::new(),
             };
-            let mut at = self.arriving.back().map_or(now, |&(at, _)| at.max(now));
-            while !reply.is_empty() {
-                let rest = reply.split_off(1 + random.below(reply.len()));
-                if rest.is_empty() {
-                    reply.extend_from_slice(&again);
-                }
-                // The pieces of a stream arrive in order, shortly after each other.
-                at += latency(random) / 64;
-                self.arriving.push_back((at, Ok(reply)));
-                reply = rest;
+            let at = self.deliver(bytes, &again, now, random);
+            if random.percent(network.closed) {
+                self.close(at + latency(random), random);
             }
-            at += latency(random);
-            let end = match random.below(3) {
-                _ if !is_cut_off && !random.percent(network.closed) => continue,
-                0 if is_cut_off => Some(Err(Errno::new(libc::ECONNRESET))),
-                1 if is_cut_off => None,
-                _ => Some(Ok(Vec::new())),
-            };
-            self.has_ended = true;
-            self.arriving.extend(end.map(|end| (at, end)));
         }
+    }
+
+    /// Lets bytes of a stream arrive in pieces, the last one together with `again`. Returns when that is.
+    fn deliver(
+        &mut self,
+        mut bytes: Vec<u8>,
+        again: &[u8],
+        now: Duration,
+        random: &mut Random,
+    ) -> Duration {
+        let mut at = self.arriving.back().map_or(now, |&(at, _)| at.max(now));
+        while !bytes.is_empty() {
+            let rest = bytes.split_off(1 + random.below(bytes.len()));
+            if rest.is_empty() {
+                bytes.extend_from_slice(again);
+            }
+            // The pieces of a stream arrive in order, shortly after each other.
+            at += latency(random) / 64;
+            self.arriving.push_back((at, Ok(bytes)));
+            bytes = rest;
+        }
+        at
+    }
+
+    /// Lets only a part of these bytes arrive, or nothing. Then the stream ends, or is reset, or nothing follows.
+    fn break_off(&mut self, mut bytes: Vec<u8>, now: Duration, random: &mut Random) {
+        bytes.truncate(random.below(bytes.len() + 1));
+        let at = self.deliver(bytes, &[], now, random) + latency(random);
+        self.has_ended = true;
+        let end = match random.below(3) {
+            0 => Err(Errno::new(libc::ECONNRESET)),
+            1 => return,
+            _ => Ok(Vec::new()),
+        };
+        self.arriving.push_back((at, end));
+    }
+
+    /// The server closes the stream. Some do not say so in the layer.
+    fn close(&mut self, at: Duration, random: &mut Random) {
+        self.has_ended = true;
+        if let Some(layer) = &mut self.layer
+            && random.percent(50)
+        {
+            self.arriving.push_back((at, Ok(layer.end())));
+        }
+        self.arriving.push_back((at, Ok(Vec::new())));
     }
 
     /// When data arrives next.

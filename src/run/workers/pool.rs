@@ -377,7 +377,10 @@ impl PoolState {
     pub(super) fn abandon(&mut self, id: TaskId) -> Option<Operation> {
         self.give_up(|other| other == id);
         let running = self.threads.iter().find(|worker| worker.runs(id));
-        let mut suspended = self.threads.iter().filter_map(|worker| worker.suspended(id));
+        let mut suspended = self
+            .threads
+            .iter()
+            .filter_map(|worker| worker.suspended(id));
         match running {
             Some(worker) => Some(worker.current.get()),
             None => suspended.next().map(|suspended| suspended.last_operation),
