@@ -39,7 +39,7 @@ fn config() -> ServerConfig {
 }
 
 impl Tls {
-    fn to_send(&mut self) -> Vec<u8> {
+    fn take_output(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         while self.0.wants_write() {
             self.0.write_tls(&mut bytes).expect("memory");
@@ -57,16 +57,16 @@ impl Layer for Tls {
             // It fails where no more is there, after all that is.
             let _ = self.0.reader().read_to_end(&mut messages);
         }
-        (messages, self.to_send())
+        (messages, self.take_output())
     }
 
     fn send(&mut self, message: &[u8]) -> Vec<u8> {
         self.0.writer().write_all(message).expect("memory");
-        self.to_send()
+        self.take_output()
     }
 
     fn end(&mut self) -> Vec<u8> {
         self.0.send_close_notify();
-        self.to_send()
+        self.take_output()
     }
 }
