@@ -21,7 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// True, with a message, if the kernel has no such device. Tests are left out for no other reason.
 pub fn kernel_lacks(device: &str) -> bool {
-    let lacks = File::open(device).is_err();
+    let missing = [libc::ENOENT, libc::ENODEV, libc::ENXIO].map(Some);
+    let lacks = File::open(device).is_err_and(|error| missing.contains(&error.raw_os_error()));
     if lacks {
         eprintln!("left out: this kernel has no {device}");
     }
