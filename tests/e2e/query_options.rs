@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::thread::sleep;
-use std::time::Duration;
 
 use rustix::process::Resource;
 use serde_json::{Value, json};
@@ -420,10 +418,8 @@ fn tcp_alone_in_spite_of_a_restart() {
         let mill = Mill::dns(engine, server.at)
             .arg("--tcp")
             .stdin(list.as_str());
-        let running = mill.start();
-        sleep(Duration::from_millis(300));
-        server.restart();
-        running.finish().exits(0).complains("").prints(&expected);
+        let output = server.restart_during(mill);
+        output.prints(&expected).complains("").exits(0);
     });
 }
 

@@ -3,11 +3,12 @@
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::{eventually, ports};
+use super::{Mill, Output, eventually, ports};
 
 /// Names of this zone whose number is a multiple of this do not exist.
 const GAP: usize = 10;
@@ -124,10 +125,20 @@ impl Nsd {
         path.expect("nsd; scripts/test installs it")
     }
 
-    /// Stops the server and starts it again.
-    pub fn restart(&mut self) {
-        self.stop();
-        self.child = Self::spawn(&self.dir);
+    /// What this run prints if the server is stopped after the first row and then started again. A
+    /// name has more time and retries than the server needs to load its zone on a busy machine.
+    #[track_caller]
+    pub fn restart_during(&mut self, mill: Mill) -> Output {
+        let mill = mill.args(["--retries=20", "--timeout=900s"]);
+        let mut running = mill.deadline(Duration::from_secs(1800)).start();
+        running.read_line();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                self.stop();
+                self.child = Self::spawn(&self.dir);
+            });
+            running.finish()
+        })
     }
 
     fn stop(&mut self) {
