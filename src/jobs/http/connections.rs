@@ -16,12 +16,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use url::{Host, Url};
 
 /// How long a connection is kept that no request uses.
 const IDLE_MAX: Duration = Duration::from_secs(60);
+
+/// How long a connection is idle before it is watched.
+const WATCH_AFTER: Duration = Duration::from_millis(1);
 
 /// Opens connections and keeps them.
 pub(super) struct Connections {
@@ -31,6 +34,9 @@ pub(super) struct Connections {
     names: Names,
     open: RefCell<HashMap<u64, Rc<Connection>>>,
     next_key: Cell<u64>,
+    /// Connections that were given back and may be idle, and the task that has them watched.
+    given_back: RefCell<Vec<Rc<Connection>>>,
+    starter: Cell<Option<Waker>>,
     /// One for each connection that the loop may have open.
     descriptors: Semaphore,
 }
@@ -50,6 +56,8 @@ pub(super) struct Connection {
     /// It has served a request before.
     was_used: Cell<bool>,
     streak: Cell<u32>,
+    /// It is one of those that were given back.
+    is_given_back: Cell<bool>,
 }
 
 /// A connection that a request uses. Dropping it closes the connection, unless it was given back.
@@ -72,15 +80,40 @@ struct Counted(Arc<Origin>);
 
 impl Connections {
     pub(super) fn new(io: &Io, loop_id: u32, options: &Arc<Options>, names: Names) -> Rc<Self> {
-        Rc::new(Self {
+        let connections = Rc::new(Self {
             io: io.clone(),
             loop_id,
             options: Arc::clone(options),
             names,
             open: RefCell::default(),
             next_key: Cell::new(0),
+            given_back: RefCell::default(),
+            starter: Cell::default(),
             descriptors: Semaphore::new(options.connections_per_loop),
-        })
+        });
+        io.spawn(Rc::clone(&connections).watch_idle());
+        connections
+    }
+
+    /// Has connections watched that have been idle for a moment. Under load another request uses most of them before.
+    async fn watch_idle(self: Rc<Self>) {
+        loop {
+            poll_fn(|context| {
+                if !self.given_back.borrow().is_empty() {
+                    return Poll::Ready(());
+                }
+                self.starter.set(Some(context.waker().clone()));
+                Poll::Pending
+            })
+            .await;
+            self.io.sleep_until(self.io.now() + WATCH_AFTER).await;
+            for connection in self.given_back.take() {
+                connection.is_given_back.set(false);
+                if connection.idle_since.get().is_some() {
+                    connection.closer.wake();
+                }
+            }
+        }
     }
 
     /// A connection to the origin of this URL, when it is the request's turn.
@@ -168,6 +201,7 @@ impl Connections {
             idle_since: Cell::new(None),
             was_used: Cell::new(false),
             streak: Cell::new(0),
+            is_given_back: Cell::new(false),
         });
         self.open.borrow_mut().insert(key, Rc::clone(&connection));
         let watched = Watched {
@@ -365,9 +399,13 @@ impl InUse {
             closer: Arc::clone(&connection.closer),
             streak: connection.streak.get(),
         };
-        if connection.origin.release(idle, now) {
-            // It is watched from now on.
-            connection.closer.wake();
+        if connection.origin.release(idle, now) && !connection.is_given_back.replace(true) {
+            let connections = &self.connections;
+            connections
+                .given_back
+                .borrow_mut()
+                .push(Rc::clone(connection));
+            connections.starter.take().into_iter().for_each(Waker::wake);
         }
     }
 }
