@@ -13,7 +13,7 @@ use crate::support::ports::free_address;
 use crate::support::relay::{Relay, Trouble};
 use crate::support::responder::{Responder, Script};
 use crate::support::tree::Scratch;
-use crate::support::{Mill, for_each_engine};
+use crate::support::{AMPLE, Mill, for_each_engine};
 
 /// The names of the zone, one per line.
 fn list() -> &'static str {
@@ -47,7 +47,7 @@ fn all_names_of_a_zone_on_64_descriptors() {
     let server = Nsd::start();
     let expected = expected(0..NAMES);
     for_each_engine(|engine| {
-        let mill = Mill::dns(engine, server.at).stdin(list());
+        let mill = Mill::dns(engine, server.at).args(AMPLE).stdin(list());
         let mill = mill.limit(Resource::Nofile, 64, 64);
         let output = mill.run();
         output.exits(0).complains("").prints(&expected);
@@ -156,7 +156,9 @@ fn a_rate_for_each_server() {
     let names: String = (0..400).map(|number| nsd::name(number) + "\n").collect();
     for_each_engine(|engine| {
         let began = Instant::now();
-        let mill = Mill::dns(engine, server.at).arg("--rate-per-resolver=400");
+        let mill = Mill::dns(engine, server.at)
+            .arg("--rate-per-resolver=400")
+            .args(AMPLE);
         let mill = mill.stdin(names.as_str());
         mill.run().exits(0).complains("").prints(&expected);
         // Less than a second, because the two loops may each send a burst at the start.

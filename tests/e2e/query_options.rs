@@ -13,7 +13,7 @@ use crate::support::nsd::{self, Nsd};
 use crate::support::ports::free_address;
 use crate::support::responder::{Responder, Script};
 use crate::support::troubled::{self, Row, Troubled, assert_true, in_time, names};
-use crate::support::{Engine, Mill, Output, for_each_engine};
+use crate::support::{AMPLE, Engine, Mill, Output, for_each_engine};
 
 const ZONE: &str = "$ORIGIN example.\n$TTL 300\n@ SOA ns host 1 3600 600 86400 60\n@ NS ns\n\
                     ns A 127.0.0.1\na A 192.0.2.7\n";
@@ -258,6 +258,7 @@ fn the_address_that_servers_are_asked_from() {
             let list: String = names.iter().map(|name| format!("{name}\n")).collect();
             let mill = Mill::dns(engine, server.at)
                 .arg("--format=jsonl")
+                .args(AMPLE)
                 .args(options);
             let output = mill.stdin(list).run().exits(0).complains("");
             assert_true(&troubled::rows(&output, &names));
@@ -402,6 +403,7 @@ fn tcp_alone_for_all_names_of_a_zone() {
     for_each_engine(|engine| {
         let mill = Mill::dns(engine, server.at)
             .arg("--tcp")
+            .args(AMPLE)
             .stdin(list.as_str());
         let output = mill.limit(Resource::Nofile, 16, 16).run();
         output.exits(0).complains("").prints(&expected);

@@ -59,6 +59,10 @@ pub struct Mill {
     deadline: Duration,
 }
 
+/// Options of `ringmill dns` that give each name more attempts and time than a server that answers needs on
+/// a busy machine.
+pub const AMPLE: [&str; 2] = ["--retries=20", "--timeout=900s"];
+
 impl Mill {
     /// `ringmill hash --engine ENGINE`.
     pub fn new(engine: Engine) -> Self {

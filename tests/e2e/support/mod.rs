@@ -29,7 +29,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-pub use mill::{Mill, Output, Running};
+pub use mill::{AMPLE, Mill, Output, Running};
 
 /// The two engines that do real I/O.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::{Mill, Output, eventually, ports};
+use super::{AMPLE, Mill, Output, eventually, ports};
 
 /// Names of this zone whose number is a multiple of this do not exist.
 const GAP: usize = 10;
@@ -125,12 +125,10 @@ impl Nsd {
         path.expect("nsd; scripts/test installs it")
     }
 
-    /// What this run prints if the server is stopped after the first row and then started again. A
-    /// name has more time and retries than the server needs to load its zone on a busy machine.
+    /// What this run prints if the server is stopped after the first row and then started again.
     #[track_caller]
     pub fn restart_during(&mut self, mill: Mill) -> Output {
-        let mill = mill.args(["--retries=20", "--timeout=900s"]);
-        let mut running = mill.deadline(Duration::from_secs(1800)).start();
+        let mut running = mill.args(AMPLE).deadline(Duration::from_secs(1800)).start();
         running.read_line();
         thread::scope(|scope| {
             scope.spawn(|| {
