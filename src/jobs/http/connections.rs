@@ -384,14 +384,13 @@ impl InUse {
     }
 
     /// The response was read to its end, so the connection may serve another request.
-    pub(super) fn give_back(mut self) {
+    pub(super) fn give_back(mut self, now: Duration) {
         if self.connections.descriptors.is_awaited() {
             // Another origin needs its descriptor.
             return;
         }
         self.is_given_back = true;
         let connection = &self.connection;
-        let now = self.connections.io.now();
         connection.was_used.set(true);
         connection.idle_since.set(Some(now));
         let idle = Idle {

@@ -33,6 +33,8 @@ pub(super) struct Reply {
     pub(super) body: Option<Body>,
     /// The pause of the origin that began with this response.
     pub(super) pause: Option<Duration>,
+    /// When the response had been read.
+    pub(super) ended_at: Duration,
 }
 
 /// Sends a request and reads the response. `random` is any number. `is_writing` is true while the body is written to
@@ -50,8 +52,7 @@ pub(super) async fn exchange(
     let mut transfer = Transfer::new(&in_use, message::encode(request));
     poll_fn(|context| transfer.poll_unused(context)).await?;
     let head = transfer.head(request, options).await?;
-    progress.timings.set_first_byte(io, started_at);
-    let head_at = io.now();
+    let head_at = progress.timings.set_first_byte(io, started_at);
     progress.status = Some(head.status);
     // At once, so that no other request begins meanwhile.
     let pause = retry::is_throttled(head.status).then(|| {
@@ -68,9 +69,9 @@ pub(super) async fn exchange(
         Some(kept) => Some(overflow.finish(kept).await?),
         None => None,
     };
-    progress.timings.set_body(io, head_at);
+    let ended_at = progress.timings.set_body(io, head_at);
     if head.is_kept_alive && transfer.is_complete() {
-        in_use.give_back();
+        in_use.give_back(ended_at);
     }
     Ok(Reply {
         status: head.status,
@@ -79,6 +80,7 @@ pub(super) async fn exchange(
         digest,
         body,
         pause,
+        ended_at,
     })
 }
 

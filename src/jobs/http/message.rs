@@ -68,10 +68,13 @@ fn append(bytes: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
 mod tests {
     use super::*;
     use crate::jobs::http::request::Template;
+    use crate::jobs::http::url_reader::UrlReader;
     use proptest::prelude::*;
 
     fn encoded(line: &str) -> String {
-        let line = Template::default().read(line.as_bytes()).unwrap();
+        let line = Template::default()
+            .read(&mut UrlReader::default(), line.as_bytes())
+            .unwrap();
         String::from_utf8(encode(&line.request)).unwrap()
     }
 
@@ -113,7 +116,7 @@ mod tests {
         /// Whatever the URL, a server reads one request.
         #[test]
         fn any_url_is_one_request(path in "(\\PC|[ \t\r\n%/?#]){0,30}") {
-            let Ok(line) = Template::default().read(format!("http://a.example/{path}").as_bytes()) else {
+            let Ok(line) = Template::default().read(&mut UrlReader::default(), format!("http://a.example/{path}").as_bytes()) else {
                 return Ok(());
             };
             let bytes = encode(&line.request);

@@ -24,6 +24,7 @@ mod request;
 mod response_tests;
 mod retry;
 mod tls;
+mod url_reader;
 
 pub use body::Body;
 pub use body_files::{BodyFile, BodyFiles, create as create_body_file};
@@ -37,6 +38,7 @@ pub use phases::{BODY, CONNECT, FIRST_BYTE, PARK, RESOLVE, TLS};
 pub use progress::{Progress, Timings};
 pub use request::{Invalid, Line, Request, Template, parse_header, parse_method, parse_url};
 pub use tls::{Trust, client_config};
+pub use url_reader::UrlReader;
 
 use super::Job;
 use super::connect::NameService;
@@ -50,7 +52,7 @@ use exchange::{Reply, exchange};
 use http::header::HeaderMap;
 use origins::{Origin, Origins};
 use serde_json::{Map, Value};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -73,6 +75,7 @@ pub struct HttpJob {
 /// What the items of a loop share.
 pub struct Local {
     connections: Rc<Connections>,
+    urls: RefCell<UrlReader>,
     options: Arc<Options>,
     origins: Origins,
 }
@@ -185,13 +188,18 @@ impl Job for HttpJob {
         let loop_id = self.loops.fetch_add(1, Ordering::Relaxed);
         Local {
             connections: Connections::new(io, loop_id, &self.options, self.names.local(io)),
+            urls: RefCell::default(),
             options: Arc::clone(&self.options),
             origins: self.origins.clone(),
         }
     }
 
     async fn run(local: Rc<Local>, io: Io, item: Item) -> Result<Found, ItemError> {
-        let line = match local.options.template.read(item.bytes()) {
+        let line = match local
+            .options
+            .template
+            .read(&mut local.urls.borrow_mut(), item.bytes())
+        {
             Ok(line) => line,
             Err(invalid) => return Ok(Err(invalid)),
         };
@@ -294,7 +302,7 @@ impl Local {
                     // The next turn comes after the pause.
                 }
                 Ok(reply) => {
-                    origin.note_served(io.now());
+                    origin.note_served(reply.ended_at);
                     let is_transient = retry::is_transient(reply.status);
                     if is_last || !is_transient || !request.is_idempotent() {
                         return outcome;

@@ -69,15 +69,21 @@ impl Timings {
         self.tls = Some(time);
     }
 
-    pub(super) fn set_first_byte(&mut self, io: &Io, since: Duration) {
-        let time = io.now().saturating_sub(since);
+    /// Returns the time at which the step has ended.
+    pub(super) fn set_first_byte(&mut self, io: &Io, since: Duration) -> Duration {
+        let now = io.now();
+        let time = now.saturating_sub(since);
         io.record(FIRST_BYTE, time);
         self.first_byte = Some(time);
+        now
     }
 
-    pub(super) fn set_body(&mut self, io: &Io, since: Duration) {
-        let time = io.now().saturating_sub(since);
+    /// Returns the time at which the step has ended.
+    pub(super) fn set_body(&mut self, io: &Io, since: Duration) -> Duration {
+        let now = io.now();
+        let time = now.saturating_sub(since);
         io.record(BODY, time);
         self.body = Some(time);
+        now
     }
 }

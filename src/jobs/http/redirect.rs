@@ -61,6 +61,7 @@ pub(super) fn next_request(
 mod tests {
     use super::*;
     use crate::jobs::http::request::Template;
+    use crate::jobs::http::url_reader::UrlReader;
     use http::header::HeaderValue;
 
     fn request(method: Method) -> Request {
@@ -73,7 +74,10 @@ mod tests {
             ]),
             body: Bytes::from_static(b"body"),
         };
-        template.read(b"http://a.example/x/y?z").unwrap().request
+        template
+            .read(&mut UrlReader::default(), b"http://a.example/x/y?z")
+            .unwrap()
+            .request
     }
 
     fn next(method: Method, status: u16, location: &str) -> Option<Request> {

@@ -1,5 +1,6 @@
 //! Requests as text: a URL, or a JSON object with one.
 
+use super::url_reader::UrlReader;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
@@ -68,49 +69,48 @@ pub enum Invalid {
 }
 
 impl Template {
-    /// Reads a line. Blanks around it are ignored.
+    /// Reads a line, and its URL by `urls`. Blanks around it are ignored.
     ///
     /// # Errors
     /// If it is not a request.
-    pub fn read(&self, line: &[u8]) -> Result<Line, Invalid> {
+    pub fn read(&self, urls: &mut UrlReader, line: &[u8]) -> Result<Line, Invalid> {
         let line = line.trim_ascii();
         if line.is_empty() {
             return Err(Invalid::Empty);
         }
         if line.starts_with(b"{") {
-            return self.read_object(line);
+            return self.read_object(urls, line);
         }
         let url = std::str::from_utf8(line).map_err(|_| Invalid::Encoding)?;
         Ok(Line {
             url: url.into(),
-            request: self.request(url)?,
+            request: self.request(urls.read(url)?),
             input: Map::new(),
         })
     }
 
-    fn request(&self, url: &str) -> Result<Request, Invalid> {
-        let mut url = parse_url(url)?;
+    fn request(&self, mut url: Url) -> Request {
         let mut headers = self.headers.clone();
         if let Some(authorization) = take_credentials(&mut url) {
             headers.entry(AUTHORIZATION).or_insert(authorization);
         }
         let method = self.method.clone();
-        Ok(Request {
+        Request {
             url,
             method: method.unwrap_or_else(|| method_for(&self.body)),
             headers,
             body: self.body.clone(),
-        })
+        }
     }
 
-    fn read_object(&self, line: &[u8]) -> Result<Line, Invalid> {
+    fn read_object(&self, urls: &mut UrlReader, line: &[u8]) -> Result<Line, Invalid> {
         let mut input: Map<String, Value> =
             serde_json::from_slice(line).map_err(|error| Invalid::Json(error.to_string()))?;
         let Some(Value::String(url)) = input.shift_remove("url") else {
             return Err(Invalid::Member("url", "a string"));
         };
         let url: Box<str> = url.trim_ascii().into();
-        let mut request = self.request(&url)?;
+        let mut request = self.request(urls.read(&url)?);
         let method = input
             .shift_remove("method")
             .map(|method| read_method(&method));
@@ -276,7 +276,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn read(line: &str) -> Result<Line, Invalid> {
-        Template::default().read(line.as_bytes())
+        Template::default().read(&mut UrlReader::default(), line.as_bytes())
     }
 
     fn url_of(line: &str) -> Result<String, Invalid> {
@@ -307,10 +307,8 @@ mod tests {
         ] {
             assert_eq!(url_of(line), expected.map(str::to_owned), "{line:?}");
         }
-        assert_eq!(
-            Template::default().read(b"http://\xff/").unwrap_err(),
-            Invalid::Encoding
-        );
+        let read = Template::default().read(&mut UrlReader::default(), b"http://\xff/");
+        assert_eq!(read.unwrap_err(), Invalid::Encoding);
     }
 
     #[test]
