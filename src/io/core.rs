@@ -226,14 +226,9 @@ impl Io {
         self.core.buffers.spare_large()
     }
 
-    /// The number of the loop's turn.
-    pub(super) fn turn(&self) -> u64 {
-        self.borrow().turn
-    }
-
     /// Waits for the loop's next turn.
     pub async fn next_turn(&self) {
-        let turn = self.turn();
+        let turn = self.borrow().turn;
         std::future::poll_fn(|context| {
             let state = &mut *self.borrow();
             if state.turn != turn {

@@ -3,7 +3,7 @@
 use super::core::Io;
 use super::op::{Op, Value};
 use super::open_file::OpenFile;
-use super::perform::{First, Perform};
+use super::perform::Perform;
 use super::sleep::Sleep;
 use super::socket::{EXHAUSTION_BACKOFF, Socket};
 use crate::error::Errno;
@@ -26,8 +26,6 @@ pub struct Stream {
     /// What was received, while no receive is in flight.
     received: Range<usize>,
     receive_len: usize,
-    /// The loop's turn in which a receive last left room in the buffer: there was no more then.
-    emptied_in: Option<u64>,
     receive: Exchange,
     send: Exchange,
 }
@@ -52,7 +50,6 @@ impl Stream {
             socket,
             received: 0..0,
             receive_len: RECEIVE_LEN.start,
-            emptied_in: None,
             receive: Exchange::Idle(Vec::new()),
             send: Exchange::Idle(Vec::new()),
         }
@@ -74,14 +71,8 @@ impl Stream {
                 socket: Rc::clone(socket),
                 bytes,
             };
-            // A plain call would find nothing, as it has just done.
-            let first = match self.emptied_in {
-                Some(turn) if turn == self.io.turn() => First::Submit,
-                _ => First::NotMade,
-            };
-            let count = ready!(self.receive.poll(&self.io, context, first, op))?;
+            let count = ready!(self.receive.poll(&self.io, context, op))?;
             self.received = 0..count;
-            self.emptied_in = (count < self.receive_len).then(|| self.io.turn());
             if count == self.receive_len {
                 self.receive_len = (2 * self.receive_len).min(RECEIVE_LEN.end);
             } else if count < self.receive_len / 4 {
@@ -140,7 +131,7 @@ impl Stream {
                 socket: Rc::clone(socket),
                 bytes,
             };
-            let count = ready!(self.send.poll(&self.io, context, First::NotMade, op))?;
+            let count = ready!(self.send.poll(&self.io, context, op))?;
             if let Exchange::Idle(bytes) = &mut self.send {
                 bytes.drain(..count);
             }
@@ -149,20 +140,18 @@ impl Stream {
 }
 
 impl Exchange {
-    /// The number of bytes received or sent. They are then idle again. A new operation begins after this first
-    /// attempt.
+    /// The number of bytes received or sent. They are then idle again.
     fn poll(
         &mut self,
         io: &Io,
         context: &mut Context<'_>,
-        first: First,
         op: impl Fn(Vec<u8>) -> Op,
     ) -> Poll<Result<usize, Errno>> {
         loop {
             match self {
                 Self::Idle(bytes) => {
                     let op = op(mem::take(bytes));
-                    *self = Self::Performing(Perform::after(first, io, op));
+                    *self = Self::Performing(Perform::new(io, op));
                 }
                 Self::Pausing(bytes, sleep) => {
                     ready!(Pin::new(sleep).poll(context));
