@@ -74,10 +74,7 @@ fn losses_and_forgeries() {
             eprintln!("{trouble:?}");
             let output = loop {
                 let relay = Relay::to(server.at, trouble);
-                // With one attempt at a time, hardly any id can be guessed.
-                let options = ["--attempt-timeout=10s"];
-                let options = &options[usize::from(!trouble.forges)..];
-                let mill = Mill::dns(engine, relay.at).args(AMPLE).args(options);
+                let mill = Mill::dns(engine, relay.at).args(AMPLE);
                 let output = mill.stdin(names.as_str()).run();
                 if !relay.has_guessed_an_id() {
                     break output;
