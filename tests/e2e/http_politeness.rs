@@ -218,3 +218,25 @@ fn idle_connections_that_are_closed() {
         assert_eq!(web.seen().len(), 50);
     });
 }
+
+/// The end of the connection comes together with each response, which does not announce it: no POST is sent there.
+#[test]
+fn connections_that_end_with_the_response() {
+    use rustix::net::{SendFlags, Shutdown, send, shutdown};
+    for_each_engine(|engine| {
+        let web = Web::start(|_, stream| {
+            // The kernel sends both in one segment.
+            send(&*stream, &response("200 OK", "", "x"), SendFlags::MORE)?;
+            shutdown(&*stream, Shutdown::Write)?;
+            Ok(Then::Close)
+        });
+        let output = mill(engine)
+            .args(["-X", "POST", "--per-host=2"])
+            .stdin(list(&web, 300))
+            .run();
+        let rows = json_rows(&output.exits(0));
+        assert_eq!(rows.len(), 300);
+        assert!(rows.iter().all(|row| row["attempts"] == 1));
+        assert_eq!(web.seen().len(), 300);
+    });
+}
