@@ -1,5 +1,6 @@
 //! Latencies in all their output forms, and the rate.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -160,10 +161,28 @@ fn the_interval_log_can_be_read_by_other_implementations() {
     for_each_engine(|engine| {
         let scratch = Scratch::new();
         let (log, stats) = (scratch.join("run.hlog"), scratch.join("run.json"));
-        let mill = Mill::new(engine).dir(corpus.dir()).stdin(corpus.list());
+        let mill = Mill::new(engine).dir(corpus.dir()).stdin_pipe();
         let mill = mill.args(["--hlog", argument(&log), "--stats", argument(&stats)]);
         let mill = mill.args(["--interval", "100ms", "--bins", "--rate", "60"]);
-        mill.run().succeeds();
+        let mut mill = mill.start();
+        // The second half comes after an interval with each phase of the first.
+        let list = corpus.list();
+        let (first, second) = list.split_at(list.len() / 2);
+        mill.feed(first);
+        eventually(
+            "an interval with each phase",
+            Duration::from_secs(120),
+            || {
+                let text = fs::read_to_string(&log).unwrap_or_default();
+                let tags = text
+                    .lines()
+                    .filter_map(|line| line.split_once(",").map(|(tag, _)| tag));
+                let tags: HashSet<_> = tags.filter(|tag| tag.starts_with("Tag=")).collect();
+                tags.len() == PHASES.len() + 2
+            },
+        );
+        mill.feed(second);
+        mill.finish().succeeds();
         let read = judge::read_hlog(&log);
         let document = json_of(&stats);
         let reported = |name: &str| match name.strip_prefix("scheduled-") {

@@ -15,7 +15,7 @@ use crate::support::scripted::Scripted;
 use crate::support::tree::Corpus;
 use crate::support::{eventually, for_each_engine, peers};
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(600);
 const TIMEOUT: [&str; 2] = ["--timeout", "4s"];
 
 /// One of 20,001 files has its inode in a block that hangs.
