@@ -1,7 +1,7 @@
 //! The asynchronous operations that tasks may use, through one handle, [`Io`].
 //!
 //! Each event loop and each worker has one `Io`. A [`Carrier`] behind it carries the operations
-//! out: by io_uring ([`uring`]), by plain calls and poll(2) where io_uring is forbidden ([`poll`]),
+//! out: by io_uring ([`uring`]), by plain calls and epoll(7) where io_uring is forbidden ([`epoll`]),
 //! by plain calls that may block, on workers ([`blocking`]), or in a simulation ([`sim`]). Tasks
 //! cannot tell them apart.
 //!
@@ -9,7 +9,7 @@
 //! even if the future that waits for it is dropped.
 
 pub mod blocking;
-pub mod poll;
+pub mod epoll;
 pub mod sim;
 pub mod uring;
 
@@ -48,6 +48,7 @@ mod socket_calls;
 mod stream;
 mod timers;
 mod undelivered;
+mod waiting_sockets;
 mod wake_up;
 mod write;
 

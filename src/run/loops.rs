@@ -8,7 +8,7 @@ use super::tasks::tasks_of;
 use super::workers::{WorkerContext, Workers};
 use super::{credentials, descriptors, scheduling};
 use crate::error::Errno;
-use crate::io::poll::PollCarrier;
+use crate::io::epoll::EpollCarrier;
 use crate::io::uring::{Refusal, UringCarrier};
 use crate::io::{Carrier, Io, IoLimits, Listings, PartWriter, WakeUp};
 use crate::jobs::Job;
@@ -257,7 +257,7 @@ pub(super) fn event_loop<J: Job>(
     EventLoop::new(index, mill, io, tasks, workers, limits)
 }
 
-/// The carrier of a loop: the engine of the plan, or poll(2) if it may fall back to that.
+/// The carrier of a loop: the engine of the plan, or epoll(7) if it may fall back to that.
 fn carrier(
     index: usize,
     plan: &Plan,
@@ -280,5 +280,5 @@ fn carrier(
             Err(refusal) => return Err(refusal.into()),
         }
     }
-    Ok(Box::new(PollCarrier::new(wake_up, listings)))
+    Ok(Box::new(EpollCarrier::new(wake_up, listings)))
 }

@@ -8,7 +8,7 @@ use super::report::{Report, RunError};
 use super::sink::Sink;
 use super::source_thread::feed;
 use super::stop::Stop;
-use crate::io::poll::PollCarrier;
+use crate::io::epoll::EpollCarrier;
 use crate::io::{Carrier, Listings, Wait, Wake, WakeUp};
 use crate::jobs::Job;
 use crate::source::Source;
@@ -35,7 +35,7 @@ pub(super) fn run<J: Job, S: Source>(
     let mill = Arc::new(new_mill(plan, 1));
     stop.wakes(&(Arc::clone(&mill) as Arc<dyn Wake>));
     let wake_up = WakeUp::new().map_err(|errno| RunError::Engine(errno.into()))?;
-    let carrier = PollCarrier::new(wake_up, Listings::new());
+    let carrier = EpollCarrier::new(wake_up, Listings::new());
     let description = carrier.describe();
     let workers = new_workers(plan, job, &mill, 0, None);
     let mut event_loop = event_loop(0, plan, &**job, &mill, &workers, Box::new(carrier));
