@@ -1,10 +1,15 @@
 //! Parts of results, compared with a model: random schedules of writers, deadlines and a slow emitter.
 
 use super::*;
-use crate::error::{Cause, Operation};
+use crate::error::{Cause, ItemError, Operation};
 use crate::io::sim::Random;
+use crate::io::{Admission, PartWriter};
+use crate::item::{Batch, BatchSlice, Item};
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Waker;
+use std::time::Duration;
 
 const SCHEDULES: u64 = 12_000;
 const STEPS_MAX: usize = 20_000;

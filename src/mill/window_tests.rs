@@ -1,8 +1,12 @@
 //! The limit on the bytes of finished items that wait.
 
 use super::*;
+use crate::io::Wake;
+use crate::item::{Batch, BatchSlice, Item};
 use proptest::prelude::*;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 #[derive(Default)]
 struct Count(AtomicUsize);
