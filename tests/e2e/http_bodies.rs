@@ -5,8 +5,9 @@ use std::fs;
 use std::io::{self, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::sync::Mutex;
+use std::process::Command;
 use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -168,6 +169,85 @@ fn they_wait_in_files() {
                 .unwrap()
                 .len();
             assert_eq!(len, LEN as u64, "{number}");
+        }
+    });
+}
+
+/// A file as the command, which compresses it, prints it.
+fn compressed(command: &[&str], file: &Path) -> Vec<u8> {
+    let output = Command::new(command[0])
+        .args(&command[1..])
+        .arg(file)
+        .output()
+        .expect("it is installed");
+    assert!(output.status.success(), "{command:?}: {output:?}");
+    output.stdout
+}
+
+/// Bodies that the usual tools have compressed, among them a few bytes from which megabytes follow: each is whole, and
+/// is not in memory at once.
+#[test]
+fn compressed_bodies() {
+    const COUNT: usize = 48;
+    let zeros = vec![0; 8 * 1024 * 1024];
+    let numbers: Vec<u8> = (0..200_000_u32).flat_map(u32::to_le_bytes).collect();
+    let dir = tempfile::tempdir().unwrap();
+    let mut bodies = Vec::new();
+    for plain in [zeros, numbers] {
+        let file = dir.path().join("plain");
+        fs::write(&file, &plain).unwrap();
+        for (encoding, command) in [
+            ("gzip", &["gzip", "-c"][..]),
+            ("br", &["brotli", "--lgwin=16", "-c"]),
+            ("zstd", &["zstd", "-1", "-q", "-c"]),
+        ] {
+            bodies.push((encoding, compressed(command, &file), plain.clone()));
+        }
+    }
+    let bodies = Arc::new(bodies);
+    for_each_engine(|engine| {
+        let (release, released) = mpsc::channel::<()>();
+        let released = Mutex::new(released);
+        let of_web = Arc::clone(&bodies);
+        let web = Web::start(move |seen, stream| {
+            let number = number(seen.target());
+            if number == 0 {
+                let _the_test_is_over = released.lock().unwrap().recv();
+            }
+            let (encoding, body, _) = &of_web[number % of_web.len()];
+            let header = format!("content-encoding: {encoding}\r\n");
+            stream
+                .write_all(&response("200 OK", &header, body.clone()))
+                .map(|()| Then::Keep)
+        });
+        let dir = tempfile::tempdir().unwrap();
+        let running = mill(engine)
+            .args(["--per-host=48", "--timeout=900s", "--bodies"])
+            .arg(dir.path())
+            .stdin(lines(
+                (0..COUNT).map(|number| web.url(&format!("/{number}"))),
+            ))
+            .start();
+        let expected: u64 = (1..COUNT)
+            .map(|number| bodies[number % bodies.len()].2.len() as u64)
+            .sum();
+        eventually("all others are complete", Duration::from_secs(300), || {
+            let lens = files(dir.path())
+                .iter()
+                .map(|file| file.metadata().map_or(0, |it| it.len()))
+                .sum::<u64>();
+            lens == expected
+        });
+        let memory_kib = running.memory_kib("VmHWM");
+        assert!(memory_kib < 96 * 1024, "{memory_kib} KiB");
+        drop(release);
+        let rows = json_rows(&running.finish().exits(0));
+        assert_eq!(rows.len(), COUNT);
+        for (number, row) in rows.iter().enumerate() {
+            let (encoding, _, plain) = &bodies[number % bodies.len()];
+            assert_eq!(row["size"], plain.len(), "{row}");
+            let file = fs::read(dir.path().join(number.to_string())).unwrap();
+            assert!(file == *plain, "{number}, {encoding}");
         }
     });
 }

@@ -21,6 +21,9 @@ use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
+/// How much of a body is decoded in one poll, in bytes: a body that is always ready must not delay other items.
+const DECODED_PER_POLL: u64 = 256 * 1024;
+
 /// A response that was read to its end.
 #[derive(Debug)]
 pub(super) struct Reply {
@@ -62,8 +65,14 @@ pub(super) async fn exchange(
     let consumer = Consumer::new(options.keep, options.body_len_max);
     let decoder =
         Decoder::new(head.encoding, consumer).map_err(|error| undecodable(error, options))?;
+    let body = Incoming {
+        framing: head.framing,
+        decoder,
+        undecoded: 0,
+        is_empty: true,
+    };
     let mut overflow = Overflow::new(options, is_writing);
-    let consumed = transfer.body(head.framing, decoder, &mut overflow);
+    let consumed = transfer.body(body, &mut overflow);
     let Consumed { size, digest, kept } = consumed.await?;
     let body = match kept {
         Some(kept) => Some(overflow.finish(kept).await?),
@@ -95,6 +104,24 @@ fn undecodable(error: Undecodable, options: &Options) -> Failure {
         }
     }
     .permanent()
+}
+
+/// A body that is received.
+struct Incoming {
+    framing: Framing,
+    decoder: Decoder,
+    /// The first bytes that were received and not consumed: they belong to the body, and are not decoded yet.
+    undecoded: usize,
+    /// Nothing of it has been received.
+    is_empty: bool,
+}
+
+impl Incoming {
+    /// Decodes the first part of the bytes. Returns its length.
+    fn decode(&mut self, bytes: &[u8], options: &Options) -> Result<usize, Failure> {
+        let decoded = self.decoder.write(bytes);
+        decoded.map_err(|error| undecodable(error, options))
+    }
 }
 
 /// What is sent and received on a connection for one request.
@@ -192,33 +219,20 @@ impl<'a> Transfer<'a> {
     /// The body of the response.
     async fn body(
         &mut self,
-        mut framing: Framing,
-        mut decoder: Decoder,
+        mut body: Incoming,
         overflow: &mut Overflow<'_>,
     ) -> Result<Consumed, Failure> {
         let options = overflow.options;
-        let mut is_empty = true;
         loop {
             let received = poll_fn(|context| {
-                while !framing.is_ended() {
-                    let link = &mut *self.in_use.link();
-                    let bytes = match ready!(self.poll_received(link, context)) {
-                        Ok([]) if framing.ends_with_connection() => break,
-                        Ok([]) => return Poll::Ready(Err(self.end(Step::Body))),
-                        Ok(bytes) => bytes,
-                        Err(error) => {
-                            return Poll::Ready(Err(Failure::of_connection(Step::Body, &error)));
-                        }
-                    };
-                    let read = framing.read(bytes);
-                    let (count, data) = read.map_err(|error| Failure::new(Step::Body, error))?;
-                    is_empty &= data.is_empty();
-                    decoder
-                        .write(data)
-                        .map_err(|error| undecodable(error, options))?;
-                    link.consume(count);
-                    if let Some(bytes) = decoder.take(options.body_len_in_memory) {
+                let pause_at = body.decoder.decoded() + DECODED_PER_POLL;
+                while ready!(self.poll_body(&mut body, options, context))? {
+                    if let Some(bytes) = body.decoder.take(options.body_len_in_memory) {
                         return Poll::Ready(Ok(Some(bytes)));
+                    }
+                    if body.decoder.decoded() >= pause_at {
+                        context.waker().wake_by_ref();
+                        return Poll::Pending;
                     }
                 }
                 Poll::Ready(Ok::<_, Failure>(None))
@@ -228,13 +242,51 @@ impl<'a> Transfer<'a> {
                 None => break,
             }
         }
-        if is_empty {
+        if body.is_empty {
             // Nothing at all is no valid gzip, but it is a valid empty body (after HEAD or with status 304).
             return Ok(Consumer::new(options.keep, 0).finish());
         }
-        decoder
+        body.decoder
             .finish()
             .map_err(|error| undecodable(error, options))
+    }
+
+    /// Receives and decodes more of the body. False at its end.
+    fn poll_body(
+        &mut self,
+        body: &mut Incoming,
+        options: &Options,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<bool, Failure>> {
+        if body.decoder.has_more() {
+            body.decode(&[], options)?;
+            return Poll::Ready(Ok(true));
+        }
+        if body.undecoded == 0 && body.framing.is_ended() {
+            return Poll::Ready(Ok(false));
+        }
+        let link = &mut *self.in_use.link();
+        let bytes = match ready!(self.poll_received(link, context)) {
+            Ok([]) if body.framing.ends_with_connection() => return Poll::Ready(Ok(false)),
+            Ok([]) => return Poll::Ready(Err(self.end(Step::Body))),
+            Ok(bytes) => bytes,
+            Err(error) => return Poll::Ready(Err(Failure::of_connection(Step::Body, &error))),
+        };
+        if body.undecoded == 0 {
+            let read = body.framing.read(bytes);
+            let (count, data) = read.map_err(|error| Failure::new(Step::Body, error))?;
+            if data.is_empty() {
+                link.consume(count);
+                return Poll::Ready(Ok(true));
+            }
+            debug_assert_eq!(count, data.len(), "data come without anything else");
+            body.undecoded = count;
+        }
+        body.is_empty = false;
+        let decoded = body.decode(&bytes[..body.undecoded], options)?;
+        body.undecoded -= decoded;
+        link.consume(decoded);
+        Poll::Ready(Ok(true))
     }
 
     /// True if the request was sent, and nothing follows the response.

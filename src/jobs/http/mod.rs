@@ -4,6 +4,7 @@
 
 mod body;
 mod body_files;
+mod brotli;
 mod connections;
 mod exchange;
 mod failure;
