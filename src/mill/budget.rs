@@ -3,7 +3,7 @@
 /// Descriptors kept free for other files of the process (a list, a file that is loaded when needed).
 const RESERVE: usize = 3;
 
-/// Descriptors each loop needs for itself: its ring, its wake-up and a directory.
+/// Descriptors each loop needs for itself: its ring or epoll instance, its wake-up and a directory.
 const PER_LOOP: usize = 3;
 
 /// How many items and loops the limits allow.
