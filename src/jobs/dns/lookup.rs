@@ -35,8 +35,6 @@ pub(super) struct Lookup {
     /// The server that refused it last.
     pub(super) refused_by: Option<usize>,
     pub(super) refusals: u32,
-    /// The answers to all names when it was refused last.
-    pub(super) answers_at_refusal: u64,
     /// It is asked without EDNS, because this server did not answer it with EDNS.
     pub(super) without_edns: Option<usize>,
     /// It has been counted as a proof that the server does not support EDNS.
@@ -110,7 +108,6 @@ impl Lookup {
             last_server: None,
             refused_by: None,
             refusals: 0,
-            answers_at_refusal: 0,
             without_edns: None,
             is_edns_proof: false,
             stream_failures: 0,

@@ -31,8 +31,8 @@ const PAUSE_MAX: Duration = Duration::from_millis(1600);
 pub(super) struct Refusals {
     first: Share,
     again: Share,
-    /// The number of names that were answered so far.
-    answers: u64,
+    /// Any name has been answered so far.
+    is_any_answered: bool,
 }
 
 /// The share of names that were refused.
@@ -43,28 +43,13 @@ struct Share {
 }
 
 impl Refusals {
-    /// A name was answered; perhaps it had been refused before.
-    pub(super) fn answered(&mut self, was_refused_before: bool) {
-        if self.answers == 0 {
-            // Until now, there was no difference between names.
-            self.again = Share::default();
-        }
-        self.answers += 1;
+    /// A name was answered or refused; perhaps it had been refused before.
+    pub(super) fn replied(&mut self, was_refused_before: bool, is_refused: bool) {
+        self.is_any_answered |= !is_refused;
         match was_refused_before {
-            true => self.again.add(false, WEIGHT_AGAIN),
-            false => self.first.add(false, WEIGHT),
+            true => self.again.add(is_refused, WEIGHT_AGAIN),
+            false => self.first.add(is_refused, WEIGHT),
         }
-    }
-
-    /// A name was refused. If it had been refused before, `before` is what this returned then.
-    pub(super) fn refused(&mut self, before: Option<u64>) -> u64 {
-        match before {
-            None => self.first.add(true, WEIGHT),
-            // An overloaded server that has answered nothing meanwhile had to refuse again.
-            Some(answers) if answers == self.answers && answers > 0 => {}
-            Some(_) => self.again.add(true, WEIGHT_AGAIN),
-        }
-        self.answers
     }
 
     /// True if it is not known yet whether the load is the cause.
@@ -82,7 +67,7 @@ impl Refusals {
     /// True if the load is hardly the cause, as no name was ever answered: an overloaded server answers
     /// some names.
     pub(super) fn are_due_to_servers(&self) -> bool {
-        self.again.asked >= KNOWN_MIN && self.answers == 0
+        self.again.asked >= KNOWN_MIN && !self.is_any_answered
     }
 
     /// The back-off of a name that was refused `refusals` times, at least once, by a server with this
@@ -117,42 +102,17 @@ mod tests {
     #[test]
     fn a_server_that_is_overloaded_answers_some_the_second_time() {
         let mut refusals = Refusals::default();
-        refusals.answered(false);
-        let again = |refusals: &mut Refusals| {
-            refusals.refused(Some(0));
-        };
-        (0..30).for_each(|_| again(&mut refusals));
+        (0..30).for_each(|_| refusals.replied(true, true));
         assert!(!refusals.are_due_to_names());
-        (0..200).for_each(|_| again(&mut refusals));
+        (0..200).for_each(|_| refusals.replied(true, true));
         assert!(refusals.are_due_to_names());
-        (0..60).for_each(|_| {
-            refusals.refused(None);
-        });
+        (0..60).for_each(|_| refusals.replied(false, true));
         assert!(!refusals.are_due_to_names());
-        (0..200).for_each(|_| refusals.answered(false));
+        (0..200).for_each(|_| refusals.replied(false, false));
         assert!(refusals.are_due_to_names());
         assert_eq!(refusals.pause(5, Duration::from_secs(1)), PAUSE_FIRST);
-        (0..20).for_each(|_| {
-            again(&mut refusals);
-            refusals.answered(true);
-        });
+        (0..40).for_each(|at| refusals.replied(true, at % 2 == 0));
         assert!(!refusals.are_due_to_names());
-    }
-
-    /// It may not have had the processor.
-    #[test]
-    fn a_server_that_answers_nothing_meanwhile_says_nothing_about_names() {
-        let mut refusals = Refusals::default();
-        for answers in [0, 200] {
-            let before: Vec<u64> = (0..40).map(|_| refusals.refused(None)).collect();
-            for before in before {
-                assert_eq!(before, answers);
-                refusals.refused(Some(before));
-            }
-            assert_eq!(refusals.are_due_to_servers(), answers == 0);
-            (0..200).for_each(|_| refusals.answered(false));
-            assert!(!refusals.are_due_to_names());
-        }
     }
 
     #[test]

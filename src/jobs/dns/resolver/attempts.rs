@@ -61,7 +61,7 @@ impl Resolver {
             lookup.is_edns_proof = true;
             edns.failed(now);
         }
-        self.refusals.answered(lookup.refusals > 0);
+        self.refusals.replied(lookup.refusals > 0, false);
     }
 
     /// The last attempt has timed out.
@@ -157,10 +157,9 @@ impl Resolver {
             return;
         }
         lookup.refused_by = Some(server);
-        let before = (lookup.refusals > 0).then_some(lookup.answers_at_refusal);
-        lookup.answers_at_refusal = self.refusals.refused(before);
         lookup.refusals += 1;
         let (refusals, tries, state) = (lookup.refusals, lookup.tries, lookup.state);
+        self.refusals.replied(refusals > 1, true);
         if !is_last {
             if state == State::Waiting {
                 // It now waits in a queue that excludes this server.
