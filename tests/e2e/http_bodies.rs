@@ -62,6 +62,12 @@ fn files(dir: &Path) -> Vec<fs::DirEntry> {
     fs::read_dir(dir).map_or(Vec::new(), |entries| entries.map(Result::unwrap).collect())
 }
 
+/// The length of all files in a directory together.
+fn total_len(dir: &Path) -> u64 {
+    let len = |file: &fs::DirEntry| file.metadata().map_or(0, |it| it.len());
+    files(dir).iter().map(len).sum()
+}
+
 fn with_temporary_files(mill: Mill, dir: &Path) -> Mill {
     mill.env("TMPDIR", dir.to_str().expect("UTF-8"))
 }
@@ -153,11 +159,7 @@ fn they_wait_in_files() {
             .stdin(lines(urls))
             .start();
         eventually("all others are complete", Duration::from_secs(300), || {
-            let lens = files(dir.path())
-                .iter()
-                .map(|file| file.metadata().map_or(0, |it| it.len()))
-                .sum::<u64>();
-            lens == ((COUNT - 1) * LEN) as u64
+            total_len(dir.path()) == ((COUNT - 1) * LEN) as u64
         });
         let memory_kib = running.memory_kib("VmHWM");
         assert!(memory_kib < 64 * 1024, "{memory_kib} KiB");
@@ -232,11 +234,7 @@ fn compressed_bodies() {
             .map(|number| bodies[number % bodies.len()].2.len() as u64)
             .sum();
         eventually("all others are complete", Duration::from_secs(300), || {
-            let lens = files(dir.path())
-                .iter()
-                .map(|file| file.metadata().map_or(0, |it| it.len()))
-                .sum::<u64>();
-            lens == expected
+            total_len(dir.path()) == expected
         });
         let memory_kib = running.memory_kib("VmHWM");
         assert!(memory_kib < 96 * 1024, "{memory_kib} KiB");
