@@ -61,7 +61,9 @@ impl Resolver {
             lookup.is_edns_proof = true;
             edns.failed(now);
         }
-        self.refusals.replied(lookup.refusals > 0, false);
+        let was_refused = lookup.refusals > 0;
+        self.refusals
+            .replied(was_refused, false, attempt.sent_at, now);
     }
 
     /// The last attempt has timed out.
@@ -159,7 +161,8 @@ impl Resolver {
         lookup.refused_by = Some(server);
         lookup.refusals += 1;
         let (refusals, tries, state) = (lookup.refusals, lookup.tries, lookup.state);
-        self.refusals.replied(refusals > 1, true);
+        self.refusals
+            .replied(refusals > 1, true, attempt.sent_at, now);
         if !is_last {
             if state == State::Waiting {
                 // It now waits in a queue that excludes this server.
