@@ -36,8 +36,6 @@ pub(super) struct Refusals {
     first: Share,
     again: Share,
     occasions: Occasions,
-    /// Any name has been answered so far.
-    is_any_answered: bool,
 }
 
 /// How often names were refused again with answers in between.
@@ -46,8 +44,8 @@ struct Occasions {
     count: u32,
     /// When the last one was.
     last_at: Duration,
-    /// When the query was sent that was sent last of all answered ones.
-    answered_sent_at: Duration,
+    /// When the query was sent that was sent last of all answered ones, if any name has been answered so far.
+    answered_sent_at: Option<Duration>,
 }
 
 /// The share of names that were refused.
@@ -66,7 +64,6 @@ impl Refusals {
         sent_at: Duration,
         now: Duration,
     ) {
-        self.is_any_answered |= !is_refused;
         match was_refused_before {
             true => self.again.add(is_refused, WEIGHT_AGAIN),
             false => self.first.add(is_refused, WEIGHT),
@@ -107,7 +104,7 @@ impl Refusals {
     /// True if the load is hardly the cause, as no name was ever answered: an overloaded server answers
     /// some names.
     pub(super) fn are_due_to_servers(&self) -> bool {
-        self.again.asked >= KNOWN_MIN && !self.is_any_answered
+        self.again.asked >= KNOWN_MIN && self.occasions.answered_sent_at.is_none()
     }
 
     /// The back-off of a name that was refused `refusals` times, at least once, by a server with this
@@ -130,12 +127,12 @@ impl Refusals {
 
 impl Occasions {
     fn answered(&mut self, sent_at: Duration) {
-        self.answered_sent_at = self.answered_sent_at.max(sent_at);
+        self.answered_sent_at = self.answered_sent_at.max(Some(sent_at));
     }
 
     /// This is another occasion if this name and one that was answered were asked after the last one.
     fn refused_again(&mut self, sent_at: Duration, now: Duration) {
-        if self.answered_sent_at.min(sent_at) > self.last_at {
+        if self.answered_sent_at.min(Some(sent_at)) > Some(self.last_at) {
             self.count += 1;
             self.last_at = now;
         }
